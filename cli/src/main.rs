@@ -1,0 +1,3 @@
+//! The `ampe` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Asynchronous message passing engine over TCP and Unix sockets.
+#![forbid(unsafe_code)]

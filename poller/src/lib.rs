@@ -1,0 +1,2 @@
+//! Level-triggered readiness polling that owns its sources: sockets in, readiness out.
+#![deny(unsafe_code)]
