@@ -4,6 +4,8 @@
 //! carry `tcp|host|port` and `uds|path`, as the value of the text header [`CONNECT_TO`] or
 //! [`LISTEN_ON`]. An [`Address`] that exists can be written in both.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod parse;
 
 use std::fmt;

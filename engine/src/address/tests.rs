@@ -1,1 +1,459 @@
+use super::*;
 
+fn text(text: &str) -> Result<Address, AddressError> {
+    text.parse()
+}
+
+#[test]
+fn tcp_addresses_are_read_and_written_in_both_forms() {
+    for (given, canonical, wire) in [
+        (
+            "tcp://127.0.0.1:7099",
+            "tcp://127.0.0.1:7099",
+            "tcp|127.0.0.1|7099",
+        ),
+        (
+            "127.0.0.1:7099",
+            "tcp://127.0.0.1:7099",
+            "tcp|127.0.0.1|7099",
+        ),
+        ("TCP://127.0.0.1:0", "tcp://127.0.0.1:0", "tcp|127.0.0.1|0"),
+        ("tcp://[::1]:5", "tcp://[::1]:5", "tcp|::1|5"),
+        ("[0:0::1]:65535", "tcp://[::1]:65535", "tcp|::1|65535"),
+        (
+            "[fe80::1%eth0]:80",
+            "tcp://[fe80::1%eth0]:80",
+            "tcp|fe80::1%eth0|80",
+        ),
+        (
+            "tcp://example.org:80",
+            "tcp://example.org:80",
+            "tcp|example.org|80",
+        ),
+        ("localhost:0080", "tcp://localhost:80", "tcp|localhost|80"),
+        ("tcp://0.0.0.0:1", "tcp://0.0.0.0:1", "tcp|0.0.0.0|1"),
+        ("tcp://:7099", "tcp://:7099", "tcp||7099"),
+        (":7099", "tcp://:7099", "tcp||7099"),
+    ] {
+        let address = text(given).unwrap();
+        assert_eq!(address.to_string(), canonical);
+        assert_eq!(address.to_wire(), wire);
+        assert_eq!(Address::from_wire(wire).as_ref(), Ok(&address));
+        assert_eq!(
+            Address::from_wire_bytes(wire.as_bytes()).as_ref(),
+            Ok(&address)
+        );
+        assert_eq!(text(canonical), Ok(address));
+    }
+}
+
+#[test]
+fn paths_are_read_and_written_in_both_forms() {
+    for (given, path) in [
+        ("uds:///tmp/a.sock", "/tmp/a.sock"),
+        ("/tmp/a.sock", "/tmp/a.sock"),
+        ("./a", "./a"),
+        (".a:1", ".a:1"),
+        ("run/a", "run/a"),
+        ("./tcp://x", "./tcp://x"),
+        ("/tmp/tcp://x:1", "/tmp/tcp://x:1"),
+        ("uds://a", "a"),
+        ("uds://uds|/x", "uds|/x"),
+        ("uds:///tmp/a|b|c", "/tmp/a|b|c"),
+        ("uds:///tmp/with space%20", "/tmp/with space%20"),
+        (r"C:\run\a.sock", r"C:\run\a.sock"),
+        ("Uds:///tmp/ünïcode", "/tmp/ünïcode"),
+    ] {
+        let address = text(given).unwrap();
+        assert_eq!(address, Address::uds(path).unwrap());
+        assert_eq!(address.path(), Some(Path::new(path)));
+        assert_eq!(address.to_string(), format!("uds://{path}"));
+        assert_eq!(address.to_wire(), format!("uds|{path}"));
+        assert_eq!(
+            Address::from_wire(&address.to_wire()).as_ref(),
+            Ok(&address)
+        );
+        assert_eq!(text(&address.to_string()), Ok(address));
+    }
+}
+
+#[test]
+fn each_fault_of_the_text_form_has_its_own_error() {
+    use AddressError as E;
+    let quote = str::to_owned;
+    for (given, error) in [
+        ("", E::Empty),
+        (
+            "http://example.org:80",
+            E::UnknownScheme {
+                scheme: quote("http"),
+            },
+        ),
+        (
+            "tcps://example.org:80",
+            E::UnknownScheme {
+                scheme: quote("tcps"),
+            },
+        ),
+        (
+            "tcp|127.0.0.1|80",
+            E::WireForm {
+                text: quote("tcp|127.0.0.1|80"),
+            },
+        ),
+        (
+            "uds|/tmp/a",
+            E::WireForm {
+                text: quote("uds|/tmp/a"),
+            },
+        ),
+        ("tcp://", E::MissingPort { text: quote("") }),
+        (
+            "tcp://localhost",
+            E::MissingPort {
+                text: quote("localhost"),
+            },
+        ),
+        (
+            "localhost",
+            E::MissingPort {
+                text: quote("localhost"),
+            },
+        ),
+        (
+            "[::1]",
+            E::MissingPort {
+                text: quote("[::1]"),
+            },
+        ),
+        (
+            "tcp://h:70000",
+            E::InvalidPort {
+                port: quote("70000"),
+            },
+        ),
+        (
+            "tcp://h:65536",
+            E::InvalidPort {
+                port: quote("65536"),
+            },
+        ),
+        ("h:", E::InvalidPort { port: quote("") }),
+        ("h:+80", E::InvalidPort { port: quote("+80") }),
+        ("h:-1", E::InvalidPort { port: quote("-1") }),
+        (
+            "h:http",
+            E::InvalidPort {
+                port: quote("http"),
+            },
+        ),
+        (
+            "tcp://h:80/path",
+            E::InvalidPort {
+                port: quote("80/path"),
+            },
+        ),
+        (
+            "tcp://a|b:1",
+            E::InvalidHost {
+                host: quote("a|b"),
+                character: '|',
+            },
+        ),
+        (
+            "tcp://a\r\nb:1",
+            E::InvalidHost {
+                host: quote(r"a\r\nb"),
+                character: '\r',
+            },
+        ),
+        (
+            "tcp://a b:1",
+            E::InvalidHost {
+                host: quote("a b"),
+                character: ' ',
+            },
+        ),
+        (
+            "tcp://me@host:1",
+            E::InvalidHost {
+                host: quote("me@host"),
+                character: '@',
+            },
+        ),
+        (
+            "tcp://256.0.0.1:1",
+            E::InvalidIpv4 {
+                host: quote("256.0.0.1"),
+            },
+        ),
+        (
+            "127.1:1",
+            E::InvalidIpv4 {
+                host: quote("127.1"),
+            },
+        ),
+        (
+            "::1:80",
+            E::BracketsNeeded {
+                text: quote("::1:80"),
+            },
+        ),
+        (
+            "tcp://[::1:80",
+            E::BracketsNeeded {
+                text: quote("[::1:80"),
+            },
+        ),
+        (
+            "[::1]80",
+            E::MissingPort {
+                text: quote("[::1]80"),
+            },
+        ),
+        ("[::g]:80", E::InvalidIpv6 { host: quote("::g") }),
+        (
+            "[::1%]:80",
+            E::InvalidIpv6 {
+                host: quote("::1%"),
+            },
+        ),
+        (
+            "[127.0.0.1]:80",
+            E::InvalidIpv6 {
+                host: quote("127.0.0.1"),
+            },
+        ),
+        ("[]:80", E::InvalidIpv6 { host: quote("") }),
+        (
+            "[name]:80",
+            E::InvalidIpv6 {
+                host: quote("name"),
+            },
+        ),
+        ("uds://", E::EmptyPath),
+        ("uds:///tmp/a\nb", E::InvalidPath { character: '\n' }),
+        ("/tmp/a\rb", E::InvalidPath { character: '\r' }),
+        ("/tmp/a\0", E::InvalidPath { character: '\0' }),
+        ("/tmp/a ", E::PathEndsBlank),
+        ("/tmp/a\t", E::PathEndsBlank),
+    ] {
+        assert_eq!(text(given), Err(error), "{given:?}");
+    }
+}
+
+#[test]
+fn each_fault_of_the_wire_form_has_its_own_error() {
+    use AddressError as E;
+    let quote = str::to_owned;
+    for (given, error) in [
+        ("", E::Empty),
+        (
+            "xyz|h|1",
+            E::UnknownScheme {
+                scheme: quote("xyz"),
+            },
+        ),
+        (
+            "TCP|h|1",
+            E::UnknownScheme {
+                scheme: quote("TCP"),
+            },
+        ),
+        ("|h|1", E::UnknownScheme { scheme: quote("") }),
+        (
+            "tcp://h:1",
+            E::UnknownScheme {
+                scheme: quote("tcp://h:1"),
+            },
+        ),
+        ("tcp", E::MissingPort { text: quote("tcp") }),
+        (
+            "tcp|h",
+            E::MissingPort {
+                text: quote("tcp|h"),
+            },
+        ),
+        ("tcp|h|1|x", E::ExtraPart { text: quote("x") }),
+        ("tcp|h|1|", E::ExtraPart { text: quote("") }),
+        ("tcp|h|1|x|y", E::ExtraPart { text: quote("x|y") }),
+        ("tcp|h|", E::InvalidPort { port: quote("") }),
+        ("tcp|h| 1", E::InvalidPort { port: quote(" 1") }),
+        (
+            "tcp|h|65536",
+            E::InvalidPort {
+                port: quote("65536"),
+            },
+        ),
+        (
+            "tcp|[::1]|1",
+            E::InvalidHost {
+                host: quote("[::1]"),
+                character: '[',
+            },
+        ),
+        ("tcp|h:1|1", E::InvalidIpv6 { host: quote("h:1") }),
+        ("uds", E::EmptyPath),
+        ("uds|", E::EmptyPath),
+        ("uds|/a\r", E::InvalidPath { character: '\r' }),
+    ] {
+        assert_eq!(Address::from_wire(given), Err(error), "{given:?}");
+    }
+    assert_eq!(Address::from_wire_bytes(b"uds|/tmp/\xFF"), Err(E::NotUtf8));
+}
+
+#[test]
+fn lengths_are_limited_to_the_byte() {
+    let host = "h".repeat(MAX_HOST_LEN);
+    assert_eq!(Host::new(&host).unwrap().name(), Some(&*host));
+    let len = MAX_HOST_LEN + 1;
+    let error = Err(AddressError::HostTooLong { len });
+    assert_eq!(Address::tcp(&"h".repeat(len), 1), error);
+    assert_eq!(text(&format!("{}:1", "h".repeat(len))), error);
+    assert_eq!(
+        Address::from_wire(&format!("tcp|{}|1", "h".repeat(len))),
+        error
+    );
+
+    let path = "/".repeat(MAX_UDS_PATH_LEN);
+    assert_eq!(UdsPath::new(&path).unwrap().as_str(), path);
+    let len = MAX_UDS_PATH_LEN + 1;
+    let error = Err(AddressError::PathTooLong { len });
+    assert_eq!(Address::uds("/".repeat(len)), error);
+    assert_eq!(text(&"/".repeat(len)), error);
+    assert_eq!(
+        Address::from_wire(&format!("uds|{}", "/".repeat(len))),
+        error
+    );
+    // Bytes count, not characters.
+    assert!(UdsPath::new("ü".repeat(MAX_UDS_PATH_LEN / 2 + 1)).is_err());
+}
+
+#[test]
+fn the_path_limit_is_that_of_the_system() {
+    let apple_or_bsd = cfg!(target_vendor = "apple") || std::env::consts::OS.ends_with("bsd");
+    let dragonfly = std::env::consts::OS == "dragonfly";
+    assert_eq!(
+        MAX_UDS_PATH_LEN,
+        if apple_or_bsd || dragonfly { 103 } else { 107 }
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let path = Path::new(std::ffi::OsStr::from_bytes(b"/tmp/\xFF"));
+    assert_eq!(Address::uds(path), Err(AddressError::NotUtf8));
+}
+
+#[test]
+fn parts_are_accessible() {
+    let tcp = text("tcp://example.org:80").unwrap();
+    assert_eq!(tcp.host().unwrap().name(), Some("example.org"));
+    assert_eq!(
+        (tcp.port(), tcp.path(), tcp.socket_addr()),
+        (Some(80), None, None)
+    );
+    let uds = text("/tmp/a").unwrap();
+    assert_eq!(
+        (uds.host(), uds.port(), uds.socket_addr()),
+        (None, None, None)
+    );
+    let Address::Uds(path) = uds else {
+        panic!("a Unix socket")
+    };
+    assert_eq!(
+        (path.as_path(), &*path),
+        (Path::new("/tmp/a"), Path::new("/tmp/a"))
+    );
+    let any = text(":80").unwrap();
+    assert!(any.host().unwrap().is_any());
+    assert_eq!(any.socket_addr(), Some("0.0.0.0:80".parse().unwrap()));
+    assert_eq!(any.host().unwrap().name(), None);
+    let zoned = text("[fe80::1%eth0]:80").unwrap();
+    assert_eq!(zoned.host().unwrap().name(), Some("fe80::1%eth0"));
+    assert_eq!(
+        (zoned.host().unwrap().ip(), zoned.socket_addr()),
+        (None, None)
+    );
+}
+
+#[test]
+fn socket_addresses_become_addresses_and_back() {
+    for literal in ["127.0.0.1:80", "[::1]:0", "0.0.0.0:65535"] {
+        let socket_addr: SocketAddr = literal.parse().unwrap();
+        let address = Address::from(socket_addr);
+        assert_eq!(address, text(literal).unwrap());
+        assert_eq!(address.socket_addr(), Some(socket_addr));
+    }
+    let scoped = Address::from("[fe80::1%3]:80".parse::<SocketAddr>().unwrap());
+    assert_eq!(scoped, text("[fe80::1%3]:80").unwrap());
+}
+
+#[test]
+fn loopback_is_told_without_resolving() {
+    for (given, expected) in [
+        ("127.0.0.1:1", true),
+        ("127.255.0.3:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("localhost:1", true),
+        ("LocalHost:1", true),
+        ("./a", true),
+        ("0.0.0.0:1", false),
+        (":1", false),
+        ("[::]:1", false),
+        ("[fe80::1%lo]:1", false),
+        ("10.0.0.1:1", false),
+        ("localhost.example.org:1", false),
+    ] {
+        assert_eq!(text(given).unwrap().is_loopback(), expected, "{given}");
+    }
+}
+
+#[test]
+fn connecting_needs_a_host_and_a_port() {
+    assert_eq!(
+        text(":80").unwrap().check_connect(),
+        Err(AddressError::HostNeeded)
+    );
+    assert_eq!(
+        text("h:0").unwrap().check_connect(),
+        Err(AddressError::PortNeeded)
+    );
+    assert_eq!(text("h:1").unwrap().check_connect(), Ok(()));
+    assert_eq!(text("/tmp/a").unwrap().check_connect(), Ok(()));
+}
+
+#[test]
+fn errors_quote_little_and_on_one_line() {
+    let long = format!("{}\r\n://x", "a".repeat(10_000));
+    assert!(text(&long).unwrap_err().to_string().len() < 400);
+    assert_eq!(
+        text(&format!("tcp://h:{}", "9".repeat(81)))
+            .unwrap_err()
+            .to_string(),
+        format!(
+            "the port `{}…` is not a number from 0 to 65535",
+            "9".repeat(80)
+        )
+    );
+    let forged = text("h:\u{1b}[31m\n").unwrap_err().to_string();
+    assert_eq!(
+        forged,
+        r"the port `\u{1b}[31m\n` is not a number from 0 to 65535"
+    );
+    let limit = text(&"/".repeat(200)).unwrap_err().to_string();
+    assert!(limit.contains(&format!(
+        "200 bytes long and the system takes at most {MAX_UDS_PATH_LEN}"
+    )));
+}
+
+#[test]
+fn the_fuzzed_function_tells_the_two_forms_apart() {
+    assert_eq!(fuzzing::address(b"tcp://h:1"), (true, false));
+    assert_eq!(fuzzing::address(b"tcp|h|1"), (false, true));
+    assert_eq!(fuzzing::address(b"\xFF"), (false, false));
+    assert_eq!(fuzzing::address(b"nothing"), (false, false));
+}

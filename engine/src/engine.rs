@@ -1,0 +1,118 @@
+//! Starting and stopping; where the caller's thread ends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::driver;
+use crate::error::{Ended, StartError};
+use crate::group::{self, ChannelGroup, Inbox};
+use crate::message::Message;
+use crate::options::{GroupOptions, Options};
+use crate::shared::{Mailbox, Shared, Submission};
+use crate::sync::lock;
+
+/// An engine: one reactor thread that owns every socket of its groups.
+///
+/// Clones share the engine. When the last is dropped it stops as [`stop`](Engine::stop) does with
+/// no time at all: groups and inboxes do not keep it alive. Several engines may run in one process;
+/// they share nothing.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    group_next: AtomicU64,
+    reactor: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts an engine and its reactor thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Options`] if a limit is too low to work with; [`StartError::System`] if the
+    /// system refuses a poller or a thread.
+    pub fn start(options: Options) -> Result<Engine, StartError> {
+        options.check()?;
+        let (shared, reactor) = driver::start(options)?;
+        let inner = Inner {
+            shared,
+            group_next: AtomicU64::new(1),
+            reactor: Mutex::new(Some(reactor)),
+        };
+        Ok(Engine {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Creates a group: the side that posts and the side that receives.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] if the engine was stopped or has failed.
+    pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
+        let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
+        let mailbox = Arc::new(Mailbox::new());
+        let open = Submission::OpenGroup {
+            group: id,
+            mailbox: Arc::clone(&mailbox),
+        };
+        self.inner
+            .shared
+            .queue
+            .submit(|_, items| items.push(open))?;
+        Ok(group::pair(id, Arc::clone(&self.inner.shared), mailbox))
+    }
+
+    /// An empty message, with storage from the engine's pool.
+    pub fn message(&self) -> Message {
+        Message::new(&self.inner.shared.pool)
+    }
+
+    /// Stops the engine: closes every group as [`Inbox::close`] does, all within the same time, and
+    /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
+    /// What was not sent, and every `Closed`, is in the inboxes, which end after it.
+    pub fn stop(&self, within: Duration) {
+        self.inner.stop(within);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plant_panic(&self) {
+        let _ = self
+            .inner
+            .shared
+            .queue
+            .submit(|_, items| items.push(Submission::Panic));
+    }
+}
+
+impl Inner {
+    fn stop(&self, within: Duration) {
+        let stop = Submission::Stop {
+            deadline: Instant::now() + within,
+        };
+        // A reactor that has ended is stopped.
+        let _ = self.shared.queue.submit(|_, items| items.push(stop));
+        let reactor = lock(&self.reactor).take();
+        if let Some(reactor) = reactor {
+            // Its panics were caught, and reported to every group.
+            let _ = reactor.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

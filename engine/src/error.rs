@@ -1,0 +1,111 @@
+//! Errors of calls, sorted by what the caller can do about them.
+
+use std::io;
+
+use crate::message::MessageError;
+use crate::options::OptionsError;
+use crate::post::Post;
+
+/// The engine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An option is out of range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The system refused a poller or a thread: mostly a limit of this process was reached.
+    #[error("the system refused the reactor its resources: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why no more can come from, or go to, an engine or a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The group's inbox was closed or dropped.
+    #[error("the group was closed")]
+    GroupClosed,
+    /// The engine was stopped or dropped.
+    #[error("the engine was stopped")]
+    EngineStopped,
+    /// The reactor failed, by a defect of its own or because the system failed it. All groups of
+    /// the engine have ended; other engines and the process are unharmed.
+    #[error("the engine's reactor failed")]
+    EngineFailed,
+}
+
+/// Why a post was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostError {
+    /// The channel's or the engine's outbound budget is used up. An
+    /// [`Event::Room`](crate::Event::Room) says when to try again.
+    #[error("no outbound budget is left: post again after the channel's Room event")]
+    Full,
+    /// The channel has ended; its number may belong to another by now.
+    #[error("the channel has ended")]
+    ChannelClosed,
+    /// The channel belongs to another group.
+    #[error("the channel belongs to another group")]
+    OtherGroup,
+    /// The channel is a listener, which takes nothing but an abort.
+    #[error("the channel is a listener: nothing can be sent to it")]
+    IsListener,
+    /// A ByeRequest or ByeResponse was posted before, and is the last of its channel.
+    #[error("a Bye was posted before: nothing can follow it")]
+    ByePosted,
+    /// A response needs the id of its request.
+    #[error("a response needs the id of its request, which is never 0")]
+    ResponseWithoutId,
+    /// `more` is for requests, responses and signals.
+    #[error("`more` is for requests, responses and signals only")]
+    InvalidMore,
+    /// All 65,534 channel numbers are in use, or their `Closed` events have not been received.
+    #[error("all channel numbers are in use: receive the Closed events that are waiting")]
+    NoChannelNumber,
+    /// The message's text headers have no room for the address that a HelloRequest carries.
+    #[error("the text headers leave no room for the address: put content into the body")]
+    TextHeadersTooLong,
+    /// The group's inbox was closed or dropped.
+    #[error("the group was closed")]
+    GroupClosed,
+    /// The engine was stopped, dropped, or has failed.
+    #[error("the engine has ended")]
+    EngineEnded,
+}
+
+/// A post that was not accepted. Nothing of it was sent, and it is still the caller's.
+#[derive(Debug, thiserror::Error)]
+#[error("not posted: {why}")]
+pub struct Refused {
+    /// What was to be posted.
+    pub post: Post,
+    /// Why it was not.
+    pub why: PostError,
+}
+
+/// A message that [`notify`](crate::ChannelGroup::notify) did not accept.
+#[derive(Debug, thiserror::Error)]
+#[error("not notified: {why}")]
+pub struct NotNotified {
+    /// The message, still the caller's.
+    pub message: crate::Message,
+    /// Why it was not accepted: [`PostError::Full`] or [`PostError::GroupClosed`], or
+    /// [`PostError::EngineEnded`].
+    pub why: PostError,
+}
+
+impl From<Ended> for PostError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::GroupClosed => PostError::GroupClosed,
+            Ended::EngineStopped | Ended::EngineFailed => PostError::EngineEnded,
+        }
+    }
+}
+
+impl From<MessageError> for PostError {
+    fn from(_: MessageError) -> Self {
+        PostError::TextHeadersTooLong
+    }
+}

@@ -1,0 +1,413 @@
+//! What an inbox yields.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::address::Address;
+use crate::channel::Channel;
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::post::Post;
+use crate::reason::Reason;
+use crate::shared::Shared;
+use crate::wire::{OpCode, TextHeaders};
+
+/// Something that happened in a group. Events of one channel come in the order in which they
+/// happened; [`Closed`] is always a channel's last.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A listener listens.
+    Listening(Listening),
+    /// A peer connected and introduced itself: a new channel.
+    Hello(Hello),
+    /// A peer that we connected to accepted: its HelloResponse. Not every peer sends one.
+    Connected(Received),
+    /// A Request.
+    Request(Request),
+    /// A Response to a Request of ours.
+    Response(Received),
+    /// A Signal.
+    Signal(Signal),
+    /// A ByeRequest: the peer wants to end the channel, and sends nothing more.
+    Bye(Bye),
+    /// A ByeResponse: the answer to our ByeRequest, or a refusal to go on.
+    ByeResponse(Received),
+    /// A ByeSignal that came over the wire: the peer gives up.
+    ByeSignal(Received),
+    /// A message of ours that was not sent, and will not be.
+    Returned(Returned),
+    /// A channel on which `post` was refused for want of budget has room again. Comes once for any
+    /// number of refusals.
+    Room(Channel),
+    /// A message from [`ChannelGroup::notify`](crate::ChannelGroup::notify).
+    Notified(Message),
+    /// A channel has ended. Its number may be used again from now on.
+    Closed(Closed),
+}
+
+impl Event {
+    /// The channel that the event belongs to; `None` for [`Event::Notified`].
+    pub fn channel(&self) -> Option<Channel> {
+        Some(match self {
+            Event::Listening(listening) => listening.channel,
+            Event::Hello(hello) => hello.received.channel,
+            Event::Request(request) => request.0.channel,
+            Event::Signal(signal) => signal.0.channel,
+            Event::Bye(bye) => bye.received.channel,
+            Event::Connected(received)
+            | Event::Response(received)
+            | Event::ByeResponse(received)
+            | Event::ByeSignal(received) => received.channel,
+            Event::Returned(returned) => returned.channel,
+            Event::Room(channel) => *channel,
+            Event::Closed(closed) => closed.channel,
+            Event::Notified(_) => return None,
+        })
+    }
+}
+
+/// A listener listens: the answer to [`ChannelGroup::listen`](crate::ChannelGroup::listen).
+#[derive(Debug, Clone)]
+pub struct Listening {
+    pub(crate) channel: Channel,
+    pub(crate) address: Box<Address>,
+}
+
+impl Listening {
+    /// The listener's channel.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// The address bound: with the port that the system chose, where port 0 was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// A message from a peer.
+#[derive(Debug)]
+pub struct Received {
+    pub(crate) channel: Channel,
+    pub(crate) op_code: OpCode,
+    pub(crate) more: bool,
+    pub(crate) status: u8,
+    pub(crate) id: u64,
+    pub(crate) message: Message,
+}
+
+impl Received {
+    /// The channel it came on.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// The message id.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether more messages of the same logical whole follow.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// What kind of message it is.
+    pub fn op_code(&self) -> OpCode {
+        self.op_code
+    }
+
+    /// The status byte, as it came: 0 from conforming peers.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// The text headers.
+    pub fn text_headers(&self) -> TextHeaders<'_> {
+        self.message.text_headers()
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        self.message.body_bytes()
+    }
+
+    /// The content.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Takes the content, for keeping or posting on.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    fn echoed(self, op_code: OpCode) -> Post {
+        let post = Post::to(self.channel, op_code, self.id, self.message);
+        if self.more { post.more() } else { post }
+    }
+}
+
+/// A peer connected and introduced itself by a HelloRequest.
+#[derive(Debug)]
+pub struct Hello {
+    pub(crate) received: Received,
+    pub(crate) listener: Channel,
+    pub(crate) peer: Box<Peer>,
+}
+
+impl Hello {
+    /// Who connected.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The listener through which it connected.
+    pub fn listener(&self) -> Channel {
+        self.listener
+    }
+
+    /// Accepts: a HelloResponse with this message, and the id of the HelloRequest.
+    pub fn accept(self, message: Message) -> Post {
+        Post::to(
+            self.received.channel,
+            OpCode::HelloResponse,
+            self.received.id,
+            message,
+        )
+    }
+
+    /// Accepts with the very content that came.
+    pub fn echo(self) -> Post {
+        self.received.echoed(OpCode::HelloResponse)
+    }
+
+    /// Refuses: a ByeResponse with a text header `Reason`, after which the channel ends. A reason
+    /// that a text header cannot carry (empty, or with CR or LF in it) is left out.
+    pub fn refuse(self, why: &str) -> Post {
+        let Received {
+            channel,
+            id,
+            mut message,
+            ..
+        } = self.received;
+        message.clear();
+        // A refusal without its reason is better than none.
+        let _ = message.add_header("Reason", why);
+        Post::to(channel, OpCode::ByeResponse, id, message)
+    }
+}
+
+/// A Request from a peer.
+#[derive(Debug)]
+pub struct Request(pub(crate) Received);
+
+impl Request {
+    /// The Response to this request: with this message, on its channel and with its id.
+    pub fn reply(&self, message: Message) -> Post {
+        Post::to(self.0.channel, OpCode::Response, self.0.id, message)
+    }
+
+    /// The Response with the very content, and `more`, that came.
+    pub fn echo(self) -> Post {
+        self.0.echoed(OpCode::Response)
+    }
+
+    /// Takes the content, for keeping or posting on.
+    pub fn into_message(self) -> Message {
+        self.0.message
+    }
+}
+
+/// A Signal from a peer.
+#[derive(Debug)]
+pub struct Signal(pub(crate) Received);
+
+impl Signal {
+    /// A Signal back with the very id, content, and `more`, that came.
+    pub fn echo(self) -> Post {
+        self.0.echoed(OpCode::Signal)
+    }
+
+    /// Takes the content, for keeping or posting on.
+    pub fn into_message(self) -> Message {
+        self.0.message
+    }
+}
+
+/// A ByeRequest from a peer: it sends nothing more, and waits for a ByeResponse.
+///
+/// The ByeResponse is sent behind all that was posted before it. Dropping this event posts one, so
+/// that a peer is never left waiting by omission; [`answer`](Bye::answer) and [`echo`](Bye::echo)
+/// give it content.
+#[derive(Debug)]
+pub struct Bye {
+    pub(crate) received: Received,
+    pub(crate) answer_on_drop: AnswerOnDrop,
+}
+
+/// Where a dropped [`Bye`] posts its ByeResponse. Empty until the event was taken.
+#[derive(Default)]
+pub(crate) struct AnswerOnDrop(pub(crate) Option<Arc<Shared>>);
+
+impl fmt::Debug for AnswerOnDrop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "armed" } else { "unarmed" })
+    }
+}
+
+impl Bye {
+    /// The ByeResponse, with this message.
+    pub fn answer(mut self, message: Message) -> Post {
+        self.answer_on_drop.0 = None;
+        Post::to(
+            self.received.channel,
+            OpCode::ByeResponse,
+            self.received.id,
+            message,
+        )
+    }
+
+    /// The ByeResponse with the very content that came.
+    pub fn echo(mut self) -> Post {
+        let message = std::mem::replace(&mut self.received.message, Message::empty());
+        self.answer(message)
+    }
+}
+
+impl Drop for Bye {
+    fn drop(&mut self) {
+        if let Some(shared) = self.answer_on_drop.0.take() {
+            let Received { channel, id, .. } = self.received;
+            // Refused only where the channel has ended or was answered: nothing is owed then.
+            let _ = shared.answer_bye(channel, id);
+        }
+    }
+}
+
+macro_rules! deref_to_received {
+    ($($event:ty => $field:tt),*) => {$(
+        impl Deref for $event {
+            type Target = Received;
+            fn deref(&self) -> &Received {
+                &self.$field
+            }
+        }
+    )*};
+}
+
+deref_to_received!(Hello => received, Request => 0, Signal => 0, Bye => received);
+
+/// A message of ours that the peer does not have, and cannot have: posting it again never
+/// duplicates it.
+#[derive(Debug)]
+pub struct Returned {
+    pub(crate) channel: Channel,
+    pub(crate) op_code: OpCode,
+    pub(crate) more: bool,
+    pub(crate) id: u64,
+    pub(crate) reason: Reason,
+    pub(crate) message: Message,
+}
+
+impl Returned {
+    /// The channel that it was posted to.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// The message id that it was posted with, or got then.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it was posted as.
+    pub fn op_code(&self) -> OpCode {
+        self.op_code
+    }
+
+    /// Whether it was posted with `more`.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Why it was not sent.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The content.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Takes the content, for posting it again.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    /// The same post, to another channel: same verb, id, `more` and content. A HelloRequest needs
+    /// an address instead: give its content to [`Message::hello`].
+    pub fn repost(self, channel: Channel) -> Post {
+        let post = Post::to(channel, self.op_code, self.id, self.message);
+        if self.more { post.more() } else { post }
+    }
+}
+
+/// A channel has ended: its last event, with its accounts.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    pub(crate) channel: Channel,
+    pub(crate) reason: Reason,
+    pub(crate) os_error: Option<i32>,
+    pub(crate) peer: Option<Box<Peer>>,
+    pub(crate) account: Account,
+}
+
+impl Closed {
+    /// The channel that ended.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// Why it ended.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The system's error number, where the system had a part in it. What it means differs between
+    /// systems: it is for logs, the [`reason`](Closed::reason) is for decisions.
+    pub fn os_error(&self) -> Option<std::io::Error> {
+        self.os_error.map(std::io::Error::from_raw_os_error)
+    }
+
+    /// Who was at the other end, if a connection was established.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_deref()
+    }
+
+    /// What became of the channel's messages.
+    pub fn account(&self) -> Account {
+        self.account
+    }
+}
+
+/// The accounts of a channel, in messages. `posted` is always `sent + returned`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Account {
+    /// Messages to the peer that `post` accepted.
+    pub posted: u64,
+    /// Of those, the messages whose last byte the operating system accepted.
+    pub sent: u64,
+    /// Of those posted, the messages that came back as [`Event::Returned`].
+    pub returned: u64,
+    /// Of those sent, the messages that the peer is known to have received: all, if the channel
+    /// ended by ByeRequest and ByeResponse, else as many as it answered. The others of those sent
+    /// may or may not have reached it.
+    pub confirmed: u64,
+    /// Messages from the peer that were delivered.
+    pub received: u64,
+}

@@ -1,0 +1,273 @@
+//! Message content in storage that the engine lends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::pool::{Pool, Storage};
+use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
+
+/// The content of a message: text headers and a body, each up to 65,535 bytes.
+///
+/// Get one from [`Engine::message`](crate::Engine::message), or from an event. What it *does* is
+/// said when it becomes a [`Post`](crate::Post): see [`request`](Message::request),
+/// [`signal`](Message::signal), [`hello`](Message::hello) and [`bye`](Message::bye).
+///
+/// Its storage comes from the engine's pool and goes back there on drop. A message that was
+/// received is charged to the engine's inbound budget until it is dropped or posted on: an
+/// application that keeps messages slows its peers down rather than using ever more memory.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = ampe::Engine::start(ampe::Options::default())?;
+/// let message = engine.message().header("Content-Type", "text/plain")?.body(b"hello")?;
+/// assert_eq!(message.text_headers().get("Content-Type"), Some(&b"text/plain"[..]));
+/// assert_eq!(message.body_bytes(), b"hello");
+/// # Ok(()) }
+/// ```
+pub struct Message {
+    /// A whole frame in the making: 16 bytes for the header, the text headers, the body. So a
+    /// large message is sent from where it lies, and a received one is read to where it stays.
+    storage: Storage,
+    text_headers_len: u16,
+    body_len: u16,
+}
+
+/// Content that a message cannot take. The message is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// A body is at most 65,535 bytes: split it over several messages, all but the last of them
+    /// with [`more`](crate::Post::more).
+    #[error("a body of {len} bytes is too long: at most 65535, split it with `more`")]
+    BodyTooLong {
+        /// The length asked for.
+        len: usize,
+    },
+    /// The text header cannot be written.
+    #[error(transparent)]
+    TextHeader(#[from] TextHeaderError),
+    /// Names that start with a tilde belong to the engine.
+    #[error("header name {name:?} is reserved: names that start with `~` belong to the engine")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Message {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Message {
+            storage: pool.take(Header::LEN),
+            text_headers_len: 0,
+            body_len: 0,
+        }
+    }
+
+    /// A message without content or storage, for posts that carry none.
+    pub(crate) fn empty() -> Self {
+        Message {
+            storage: Storage::none(),
+            text_headers_len: 0,
+            body_len: 0,
+        }
+    }
+
+    /// A message about to be received into `storage`.
+    pub(crate) fn receiving(storage: Storage, header: &Header) -> Self {
+        assert!(
+            storage.bytes().len() >= header.frame_len(),
+            "storage takes the announced frame"
+        );
+        Message {
+            storage,
+            text_headers_len: header.text_headers_len,
+            body_len: header.body_len,
+        }
+    }
+
+    /// The text headers.
+    pub fn text_headers(&self) -> TextHeaders<'_> {
+        TextHeaders::new(&self.content()[..usize::from(self.text_headers_len)])
+    }
+
+    /// The body.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.content()[usize::from(self.text_headers_len)..]
+    }
+
+    /// The body, to be written in place. Its length is changed by
+    /// [`resize_body`](Message::resize_body).
+    pub fn body_bytes_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.body_start(), self.frame_len());
+        self.storage
+            .bytes_mut()
+            .get_mut(start..end)
+            .unwrap_or_default()
+    }
+
+    /// Appends a text header. Names are case-sensitive; order and repetition are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::TextHeader`] if the name is empty or has a `:`, CR or LF in it, the value is
+    /// empty or has CR or LF in it, or all text headers together would exceed 65,535 bytes;
+    /// [`MessageError::ReservedName`] if the name starts with a tilde.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, MessageError> {
+        self.add_header(name, value)?;
+        Ok(self)
+    }
+
+    /// Sets the body to a copy of `body`.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::BodyTooLong`] over 65,535 bytes.
+    pub fn body(mut self, body: &[u8]) -> Result<Self, MessageError> {
+        self.set_body(body)?;
+        Ok(self)
+    }
+
+    /// As [`header`](Message::header), in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`header`](Message::header). The message is unchanged then.
+    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+        if name.trim_start().starts_with('~') {
+            return Err(MessageError::ReservedName {
+                name: name.to_owned(),
+            });
+        }
+        self.add_any_header(name, value)
+    }
+
+    pub(crate) fn add_any_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+        let added = wire::encoded_len(name, value)?;
+        let needed = usize::from(self.text_headers_len) + added;
+        let text_headers_len =
+            u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
+        let (start, end) = (self.body_start(), self.frame_len());
+        self.reserve(end + added);
+        let bytes = self.storage.bytes_mut();
+        bytes.copy_within(start..end, start + added);
+        wire::write_into(&mut bytes[start..start + added], name, value)?;
+        self.text_headers_len = text_headers_len;
+        Ok(())
+    }
+
+    /// As [`body`](Message::body), in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`body`](Message::body). The message is unchanged then.
+    pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
+        self.resize_body(body.len())?.copy_from_slice(body);
+        Ok(())
+    }
+
+    /// Sets the body's length and lends the body for writing, so that content can be produced or
+    /// read from a file in place. Bytes within the old length keep their value; the others are
+    /// whatever an earlier message left there.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
+    pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
+        let body_len = u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })?;
+        const {
+            assert!(
+                MAX_BODY_LEN == u16::MAX as usize,
+                "the length field is the limit"
+            )
+        };
+        self.reserve(self.body_start() + len);
+        self.body_len = body_len;
+        Ok(self.body_bytes_mut())
+    }
+
+    /// Removes text headers and body. The storage stays.
+    pub fn clear(&mut self) {
+        (self.text_headers_len, self.body_len) = (0, 0);
+    }
+
+    fn reserve(&mut self, len: usize) {
+        if len <= self.storage.bytes().len() {
+            return;
+        }
+        let Some(home) = self.storage.home() else {
+            panic!("messages without storage are never handed to the application");
+        };
+        let mut larger = home.take(len);
+        let used = self.frame_len();
+        larger.bytes_mut()[..used].copy_from_slice(&self.storage.bytes()[..used]);
+        std::mem::swap(&mut larger.charge, &mut self.storage.charge);
+        self.storage = larger;
+    }
+
+    fn body_start(&self) -> usize {
+        Header::LEN + usize::from(self.text_headers_len)
+    }
+
+    fn content(&self) -> &[u8] {
+        self.storage
+            .bytes()
+            .get(Header::LEN..self.frame_len())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn text_headers_len(&self) -> u16 {
+        self.text_headers_len
+    }
+
+    pub(crate) fn body_len(&self) -> u16 {
+        self.body_len
+    }
+
+    /// The length of the frame that carries this message.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.body_start() + usize::from(self.body_len)
+    }
+
+    /// The frame as it goes out, once its header was written by
+    /// [`encode_header`](Message::encode_header).
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.storage.bytes()[..self.frame_len()]
+    }
+
+    pub(crate) fn encode_header(&mut self, header: &Header) {
+        assert_eq!(
+            header.frame_len(),
+            self.frame_len(),
+            "a header announces its own message"
+        );
+        self.storage.bytes_mut()[..Header::LEN].copy_from_slice(&header.encode());
+    }
+
+    /// Where received content goes: everything behind the header.
+    pub(crate) fn content_mut(&mut self) -> &mut [u8] {
+        let len = self.frame_len();
+        &mut self.storage.bytes_mut()[Header::LEN..len]
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    pub(crate) fn into_storage(self) -> Storage {
+        self.storage
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Message")
+            .field("text_headers_len", &self.text_headers_len)
+            .field("body_len", &self.body_len)
+            .finish_non_exhaustive()
+    }
+}

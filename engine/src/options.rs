@@ -1,0 +1,124 @@
+//! Every limit of an engine, with its default.
+
+use std::time::Duration;
+
+use crate::pool::MESSAGE_COST_MAX;
+
+/// The limits of an engine. Start from [`Options::default`] and change what matters.
+///
+/// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
+/// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
+/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
+/// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 192 bytes for its records.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut options = ampe::Options::default();
+/// options.connect_timeout = Duration::from_secs(3);
+/// options.inbound_bytes = 1 << 20;
+/// let engine = ampe::Engine::start(options)?;
+/// # Ok::<(), ampe::StartError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes of received messages that the application may hold or have waiting in inboxes.
+    /// Beyond it the engine stops reading until messages are dropped. Default 64 MiB.
+    pub inbound_bytes: usize,
+    /// The part of [`inbound_bytes`](Options::inbound_bytes) that one channel may hold. Default
+    /// 16 MiB; more than the whole means the whole.
+    pub inbound_bytes_per_channel: usize,
+    /// Bytes of posted messages not yet sent, of all channels together. Beyond it `post` refuses
+    /// with [`PostError::Full`](crate::PostError::Full). Default 64 MiB.
+    pub outbound_bytes: usize,
+    /// The same for one channel. Default 4 MiB.
+    pub outbound_bytes_per_channel: usize,
+    /// Bytes of free message storage kept for reuse. Default 16 MiB.
+    pub pool_bytes: usize,
+    /// How long a connection may take to be established, name resolution included. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long an accepted connection may take to send its first frame. Default 10 s.
+    pub hello_timeout: Duration,
+    /// How long a closing connection waits for the peer to close its side. Default 5 s.
+    pub linger_timeout: Duration,
+    /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
+    /// the system's backlog. Default 16,384.
+    pub connections_per_listener: usize,
+    /// Connections that the system keeps for a listener until they are accepted. Default 1,024;
+    /// the system may cut it.
+    pub backlog: u32,
+    /// After how much silence TCP asks whether the peer is still there; `None` never asks.
+    /// Default 30 s.
+    pub keep_alive: Option<Duration>,
+    /// Messages that [`ChannelGroup::notify`](crate::ChannelGroup::notify) finds waiting at most
+    /// before it refuses. Default 1,024.
+    pub notifications: usize,
+}
+
+/// The least that a budget can be: two messages of the largest size.
+const BUDGET_MIN: usize = 2 * MESSAGE_COST_MAX;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            inbound_bytes: 64 << 20,
+            inbound_bytes_per_channel: 16 << 20,
+            outbound_bytes: 64 << 20,
+            outbound_bytes_per_channel: 4 << 20,
+            pool_bytes: 16 << 20,
+            connect_timeout: Duration::from_secs(10),
+            hello_timeout: Duration::from_secs(10),
+            linger_timeout: Duration::from_secs(5),
+            connections_per_listener: 16_384,
+            backlog: 1024,
+            keep_alive: Some(Duration::from_secs(30)),
+            notifications: 1024,
+        }
+    }
+}
+
+/// An option that an engine cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("option {name} is {value}: give it at least {minimum}")]
+pub struct OptionsError {
+    name: &'static str,
+    value: usize,
+    minimum: usize,
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        let minima = [
+            ("inbound_bytes", self.inbound_bytes, BUDGET_MIN),
+            (
+                "inbound_bytes_per_channel",
+                self.inbound_bytes_per_channel,
+                BUDGET_MIN,
+            ),
+            ("outbound_bytes", self.outbound_bytes, BUDGET_MIN),
+            (
+                "outbound_bytes_per_channel",
+                self.outbound_bytes_per_channel,
+                BUDGET_MIN,
+            ),
+            ("connections_per_listener", self.connections_per_listener, 1),
+            ("backlog", self.backlog as usize, 1),
+            ("notifications", self.notifications, 1),
+        ];
+        let below = minima
+            .into_iter()
+            .find(|&(_, value, minimum)| value < minimum);
+        below.map_or(Ok(()), |(name, value, minimum)| {
+            Err(OptionsError {
+                name,
+                value,
+                minimum,
+            })
+        })
+    }
+}
+
+/// The limits of one group. There are none yet beyond the engine's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupOptions {}

@@ -1,0 +1,164 @@
+//! A post: a message, what it does, and to whom.
+
+use crate::address::{Address, CONNECT_TO, LISTEN_ON};
+use crate::channel::Channel;
+use crate::message::Message;
+use crate::registry::Role;
+use crate::wire::OpCode;
+
+/// Something that can be posted: a [`Message`] with a verb and a target.
+///
+/// There is no way to build one that makes no sense: verbs come from the message's methods and
+/// from received events, which fill in ids and channels.
+#[derive(Debug)]
+#[must_use = "a post does nothing until it is posted"]
+pub struct Post {
+    pub(crate) target: Target,
+    pub(crate) op_code: OpCode,
+    pub(crate) message_id: u64,
+    pub(crate) more: bool,
+    pub(crate) message: Message,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Channel(Channel),
+    /// A channel that comes into being with this post: connected to, or listening on, the address.
+    New(Box<Address>),
+}
+
+/// What `post` accepted: the channel it went to and the id it goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Posted {
+    /// The channel. New, where the post was a HelloRequest or WelcomeRequest.
+    pub channel: Channel,
+    /// The message id. A response to it will carry the same.
+    pub id: u64,
+}
+
+impl Message {
+    /// Makes this a Request to the peer of `channel`.
+    pub fn request(self, channel: Channel) -> Post {
+        Post::to(channel, OpCode::Request, 0, self)
+    }
+
+    /// Makes this a Response to the request with the given id. Mostly
+    /// [`Request::reply`](crate::Request::reply) is the better way.
+    pub fn response(self, channel: Channel, id: u64) -> Post {
+        Post::to(channel, OpCode::Response, id, self)
+    }
+
+    /// Makes this a Signal to the peer of `channel`: a message that expects no response.
+    pub fn signal(self, channel: Channel) -> Post {
+        Post::to(channel, OpCode::Signal, 0, self)
+    }
+
+    /// Makes this a ByeRequest: the last message to the peer of `channel`, sent behind all that was
+    /// posted before. The peer's ByeResponse confirms all of it, and ends the channel.
+    pub fn bye(self, channel: Channel) -> Post {
+        Post::to(channel, OpCode::ByeRequest, 0, self)
+    }
+
+    /// Makes this a HelloRequest: posting it opens a connection to `address`, on a new channel, and
+    /// sends this message as its first.
+    pub fn hello(self, address: &Address) -> Post {
+        Post::opening(address, OpCode::HelloRequest, self)
+    }
+}
+
+impl Post {
+    pub(crate) fn to(channel: Channel, op_code: OpCode, message_id: u64, message: Message) -> Self {
+        Post {
+            target: Target::Channel(channel),
+            op_code,
+            message_id,
+            more: false,
+            message,
+        }
+    }
+
+    fn opening(address: &Address, op_code: OpCode, message: Message) -> Self {
+        let target = Target::New(Box::new(address.clone()));
+        Post {
+            target,
+            op_code,
+            message_id: 0,
+            more: false,
+            message,
+        }
+    }
+
+    pub(crate) fn welcome(address: &Address, message: Message) -> Self {
+        Post::opening(address, OpCode::WelcomeRequest, message)
+    }
+
+    /// A ByeSignal: ends a channel here and now. What was posted and not yet sent comes back, the
+    /// peer sees a reset; a listener stops listening.
+    pub fn abort(channel: Channel) -> Self {
+        Post::to(channel, OpCode::ByeSignal, 0, Message::empty())
+    }
+
+    /// Says that more messages of the same logical whole follow. For requests, responses and
+    /// signals; the engine carries it and does not interpret it.
+    pub fn more(mut self) -> Self {
+        self.more = true;
+        self
+    }
+
+    /// Sets the message id, which is otherwise the next of the engine's. 0 means that again.
+    pub fn with_id(mut self, id: u64) -> Self {
+        self.message_id = id;
+        self
+    }
+
+    /// The message id; 0 if the engine is to choose.
+    pub fn id(&self) -> u64 {
+        self.message_id
+    }
+
+    /// Whether more messages of the same logical whole follow.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// What the post does.
+    pub fn op_code(&self) -> OpCode {
+        self.op_code
+    }
+
+    /// The channel it goes to, if that exists already.
+    pub fn channel(&self) -> Option<Channel> {
+        match self.target {
+            Target::Channel(channel) => Some(channel),
+            Target::New(_) => None,
+        }
+    }
+
+    /// The content.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Takes the content back.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        match self.op_code {
+            OpCode::ByeRequest => Role::ByeRequest,
+            OpCode::ByeResponse => Role::ByeResponse,
+            OpCode::ByeSignal => Role::ByeSignal,
+            _ => Role::Data,
+        }
+    }
+
+    /// The text header by which a post that opens a channel carries its address.
+    pub(crate) fn address_header(&self) -> Option<(&'static str, &Address)> {
+        match (&self.target, self.op_code) {
+            (Target::New(address), OpCode::WelcomeRequest) => Some((LISTEN_ON, address)),
+            (Target::New(address), _) => Some((CONNECT_TO, address)),
+            (Target::Channel(_), _) => None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Why a channel ended, and why a message came back.
+
+use crate::status::Status;
+use crate::wire::HeaderError;
+
+/// Why a channel ended. The same on every system for the same cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Both sides said goodbye: ByeRequest was answered by ByeResponse.
+    #[error("both sides said goodbye")]
+    Bye,
+    /// The peer sent a ByeResponse unasked: it wants no conversation, or no more of it.
+    #[error("the peer refused to go on")]
+    Refused,
+    /// The peer sent a ByeSignal.
+    #[error("the peer aborted")]
+    PeerAborted,
+    /// The application posted a ByeSignal.
+    #[error("aborted here")]
+    Aborted,
+    /// The peer closed the connection without a goodbye: it ended, or closed its group.
+    #[error("the peer disconnected")]
+    PeerDisconnected,
+    /// Reading failed: mostly a reset, or a peer that ended in the middle of a frame.
+    #[error("the connection broke while receiving")]
+    ReceiveFailed,
+    /// Writing failed: mostly a peer that is gone.
+    #[error("the connection broke while sending")]
+    SendFailed,
+    /// The peer sent what the protocol does not allow.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(#[from] ProtocolViolation),
+    /// Nobody accepts connections at the address, or it cannot be reached.
+    #[error("could not connect")]
+    ConnectFailed,
+    /// The connection was not established within [`Options::connect_timeout`](crate::Options).
+    #[error("could not connect in time")]
+    ConnectTimedOut,
+    /// There is no Unix socket at the path.
+    #[error("there is no socket at the path")]
+    UdsPathNotFound,
+    /// The host name is not known, or the address cannot be used on this system.
+    #[error("the address cannot be resolved or used")]
+    InvalidAddress,
+    /// The address could not be listened on: mostly it is in use.
+    #[error("could not listen")]
+    ListenFailed,
+    /// The channel's group was closed.
+    #[error("the group was closed")]
+    GroupClosed,
+    /// The engine was stopped.
+    #[error("the engine was stopped")]
+    EngineStopped,
+}
+
+/// What a peer did that the protocol does not allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolViolation {
+    /// A frame header that a peer may not send.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The first frame of an accepted connection was no HelloRequest.
+    #[error("the first frame is not a HelloRequest")]
+    HelloExpected,
+    /// A HelloRequest or HelloResponse where none may be.
+    #[error("an unexpected Hello")]
+    UnexpectedHello,
+}
+
+impl Reason {
+    /// The protocol's status code for this reason, as listed in the wire format.
+    pub fn status(self) -> Status {
+        match self {
+            Reason::Bye
+            | Reason::Refused
+            | Reason::PeerAborted
+            | Reason::Aborted
+            | Reason::GroupClosed => Status::ChannelClosed,
+            Reason::PeerDisconnected => Status::PeerDisconnected,
+            Reason::ReceiveFailed => Status::RecvFailed,
+            Reason::SendFailed => Status::SendFailed,
+            Reason::Protocol(_) => Status::InvalidMessage,
+            Reason::ConnectFailed | Reason::ConnectTimedOut => Status::ConnectFailed,
+            Reason::UdsPathNotFound => Status::UdsPathNotFound,
+            Reason::InvalidAddress => Status::InvalidAddress,
+            Reason::ListenFailed => Status::ListenFailed,
+            Reason::EngineStopped => Status::ShutdownStarted,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What the handles of an engine share with its reactor.
+
+use std::sync::Arc;
+
+use crate::channel::Channel;
+use crate::delivery::Delivery;
+use crate::error::{Ended, PostError, Refused};
+use crate::event::Event;
+use crate::message::Message;
+use crate::options::Options;
+use crate::pool::{Charge, Ledger, MESSAGE_COST_MAX, Pool};
+use crate::post::{Post, Posted, Target};
+use crate::queue::Queue;
+use crate::registry::{Denied, GroupId, Kind, Registry};
+use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
+
+/// A group's way from the reactor.
+pub(crate) type Mailbox = Delivery<Event, Ended>;
+
+/// What applications submit to the reactor.
+#[derive(Debug)]
+pub(crate) enum Submission {
+    Post {
+        channel: Channel,
+        group: GroupId,
+        post: Post,
+        cost: usize,
+    },
+    OpenGroup {
+        group: GroupId,
+        mailbox: Arc<Mailbox>,
+    },
+    CloseGroup {
+        group: GroupId,
+        deadline: std::time::Instant,
+    },
+    Stop {
+        deadline: std::time::Instant,
+    },
+    /// The resolver's answer for a connection or listener.
+    Resolved {
+        key: crate::key::Key,
+        addresses: Vec<std::net::SocketAddr>,
+    },
+    #[cfg(test)]
+    Panic,
+}
+
+impl<T, E> std::fmt::Debug for Delivery<T, E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Delivery")
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) queue: Queue<Submission, Ended>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) options: Options,
+}
+
+impl Shared {
+    /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
+    pub(crate) fn post(&self, group: GroupId, mut post: Post) -> Result<Posted, Refused> {
+        if let Err(why) = prepare(&mut post) {
+            return Err(Refused { post, why });
+        }
+        let mut slot = Some(post);
+        let submitted = self
+            .queue
+            .submit(|registry, items| admit_one(registry, items, group, &mut slot));
+        match submitted
+            .map_err(PostError::from)
+            .and_then(|admitted| admitted)
+        {
+            Ok(posted) => Ok(posted),
+            Err(why) => {
+                let post = slot
+                    .take()
+                    .expect("a post that was not admitted is still here");
+                Err(Refused { post, why })
+            }
+        }
+    }
+
+    /// Posts many under one lock, in order, up to the first that is refused. Accepted posts are
+    /// removed from the front of `posts`.
+    pub(crate) fn post_many(
+        &self,
+        group: GroupId,
+        posts: &mut std::collections::VecDeque<Post>,
+        posted: &mut Vec<Posted>,
+    ) -> Result<(), PostError> {
+        let admit_all = |registry: &mut Registry, items: &mut Vec<Submission>| {
+            while let Some(mut post) = posts.pop_front() {
+                let prepared = prepare(&mut post);
+                let mut slot = Some(post);
+                let admitted = prepared.and_then(|()| admit_one(registry, items, group, &mut slot));
+                match admitted {
+                    Ok(one) => posted.push(one),
+                    Err(why) => {
+                        posts.push_front(slot.take().expect("a refused post is still here"));
+                        return Err(why);
+                    }
+                }
+            }
+            Ok(())
+        };
+        self.queue
+            .submit(admit_all)
+            .map_err(PostError::from)
+            .and_then(|all| all)
+    }
+
+    /// Answers a ByeRequest by a ByeResponse without content.
+    pub(crate) fn answer_bye(&self, channel: Channel, id: u64) -> Result<(), PostError> {
+        let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
+        let mut slot = Some(post);
+        let submitted = self.queue.submit(|registry, items| {
+            let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
+            admit_one(registry, items, group, &mut slot)
+        });
+        submitted
+            .map_err(PostError::from)
+            .and_then(|admitted| admitted)
+            .map(|_| ())
+    }
+}
+
+impl Ledger for Shared {
+    fn release(&self, cost: usize) {
+        let wake = self.queue.with_registry(|registry| {
+            registry.release_engine(cost);
+            registry.engine_room_is_wanted()
+        });
+        if wake {
+            self.queue.wake();
+        }
+    }
+}
+
+/// Checks what needs no lock, and writes the address header of a post that opens a channel.
+fn prepare(post: &mut Post) -> Result<(), PostError> {
+    if post.op_code.is_response() && post.message_id == 0 {
+        return Err(PostError::ResponseWithoutId);
+    }
+    if post.more && !post.op_code.is_regular() {
+        return Err(PostError::InvalidMore);
+    }
+    let Some((name, address)) = post.address_header() else {
+        return Ok(());
+    };
+    let value = address.to_wire();
+    if post.message.text_headers().get(name) == Some(value.as_bytes()) {
+        return Ok(()); // posted before and refused, or returned and posted again
+    }
+    let len = wire::encoded_len(name, &value).map_err(|_| PostError::TextHeadersTooLong)?;
+    if usize::from(post.message.text_headers_len()) + len > MAX_TEXT_HEADERS_LEN {
+        return Err(PostError::TextHeadersTooLong);
+    }
+    Ok(post.message.add_any_header(name, &value)?)
+}
+
+/// Admits the post in `slot` and moves it into the batch, or leaves it where it is.
+fn admit_one(
+    registry: &mut Registry,
+    items: &mut Vec<Submission>,
+    group: GroupId,
+    slot: &mut Option<Post>,
+) -> Result<Posted, PostError> {
+    let post = slot.as_ref().expect("the caller put a post in");
+    let cost = post.message.storage().cost();
+    assert!(
+        cost <= MESSAGE_COST_MAX,
+        "no message costs more than the largest"
+    );
+    let held = match &post.message.storage().charge {
+        Charge::Returned(hold) => hold.cost(),
+        Charge::None | Charge::Inbound(_) => 0,
+    };
+    let channel = match post.target {
+        Target::Channel(channel) => channel,
+        Target::New(_) if post.op_code == OpCode::WelcomeRequest => registry
+            .open(group, Kind::Listener)
+            .ok_or(PostError::NoChannelNumber)?,
+        Target::New(_) => registry
+            .open(group, Kind::Connection)
+            .ok_or(PostError::NoChannelNumber)?,
+    };
+    let travels = !matches!(post.op_code, OpCode::WelcomeRequest | OpCode::ByeSignal);
+    if travels {
+        let admitted = registry.admit(channel, group, post.role(), cost, held);
+        if let Err(denied) = admitted {
+            if matches!(post.target, Target::New(_)) {
+                registry.close(channel);
+                registry.forget(channel);
+            }
+            return Err(denied.into());
+        }
+    } else if post.op_code == OpCode::ByeSignal {
+        registry.admit(channel, group, post.role(), 0, 0)?;
+    }
+    let mut post = slot.take().expect("the caller put a post in");
+    if travels && held > 0 {
+        let charge = std::mem::replace(&mut post.message.storage_mut().charge, Charge::None);
+        if let Charge::Returned(hold) = charge {
+            hold.pass_on();
+        }
+    }
+    if post.message_id == 0 {
+        post.message_id = registry.next_message_id();
+    }
+    let id = post.message_id;
+    let cost = if travels { cost } else { 0 };
+    items.push(Submission::Post {
+        channel,
+        group,
+        post,
+        cost,
+    });
+    Ok(Posted { channel, id })
+}
+
+impl From<Denied> for PostError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Closed => PostError::ChannelClosed,
+            Denied::OtherGroup => PostError::OtherGroup,
+            Denied::IsListener => PostError::IsListener,
+            Denied::ByePosted => PostError::ByePosted,
+            Denied::Full => PostError::Full,
+        }
+    }
+}
