@@ -1,41 +1,48 @@
 //! A recorded conversation of another implementation, decoded to the frames listed beside it and
 //! encoded back, byte for byte, in both directions.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use ampe::address::{Address, CONNECT_TO};
 use ampe::wire::{Frame, Header, OpCode, RawProto, TextHeaders, fuzzing, missing, split};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+// Part of the test binary, so that it also runs where the sources are not at hand.
+const LISTING: &str = include_str!("interop/echo.json");
+const RECORDINGS: [(&str, &[u8]); 2] = [
+    (
+        "echo.client_to_server.bin",
+        include_bytes!("interop/echo.client_to_server.bin"),
+    ),
+    (
+        "echo.server_to_client.bin",
+        include_bytes!("interop/echo.server_to_client.bin"),
+    ),
+];
+
 struct Stream {
-    name: String,
-    bytes: Vec<u8>,
+    name: &'static str,
+    bytes: &'static [u8],
     listed: Vec<Value>,
 }
 
-fn streams() -> Vec<Stream> {
-    let directory: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
-    let text = std::fs::read_to_string(directory.join("echo.json")).unwrap();
-    let listing: Value = serde_json::from_str(&text).unwrap();
-    let streams = listing["streams"].as_array().unwrap();
-    assert_eq!(streams.len(), 2, "one stream per direction");
-    streams
-        .iter()
-        .map(|stream| {
-            let name = stream["file"].as_str().unwrap().to_owned();
-            let bytes = std::fs::read(directory.join(&name)).unwrap();
-            assert_eq!(number(&stream["bytes"]), bytes.len() as u64, "{name}");
-            let listed = stream["frames"].as_array().unwrap().clone();
-            assert_eq!(listed.len(), 8, "{name}");
-            Stream {
-                name,
-                bytes,
-                listed,
-            }
-        })
-        .collect()
+fn streams() -> [Stream; 2] {
+    let listing: Value = serde_json::from_str(LISTING).unwrap();
+    let listed = listing["streams"].as_array().unwrap();
+    assert_eq!(listed.len(), RECORDINGS.len(), "one stream per direction");
+    RECORDINGS.map(|(name, bytes)| {
+        let stream = listed.iter().find(|stream| stream["file"] == name).unwrap();
+        assert_eq!(number(&stream["bytes"]), bytes.len() as u64, "{name}");
+        let listed = stream["frames"].as_array().unwrap().clone();
+        assert_eq!(listed.len(), 8, "{name}");
+        Stream {
+            name,
+            bytes,
+            listed,
+        }
+    })
 }
 
 fn number(value: &Value) -> u64 {
@@ -62,7 +69,7 @@ fn read_all(mut bytes: &[u8]) -> Vec<Frame<'_>> {
 #[test]
 fn every_listed_frame_is_decoded_field_by_field() {
     for stream in streams() {
-        let frames = read_all(&stream.bytes);
+        let frames = read_all(stream.bytes);
         assert_eq!(frames.len(), stream.listed.len(), "{}", stream.name);
         let mut offset = 0;
         for (frame, listed) in frames.iter().zip(&stream.listed) {
@@ -113,7 +120,7 @@ fn every_listed_frame_is_decoded_field_by_field() {
 fn every_listed_frame_is_encoded_to_the_recorded_bytes() {
     for stream in streams() {
         let mut encoded = Vec::new();
-        for (listed, recorded) in stream.listed.iter().zip(read_all(&stream.bytes)) {
+        for (listed, recorded) in stream.listed.iter().zip(read_all(stream.bytes)) {
             // From the listing, so that a mistake that decoding and encoding share is seen.
             let op_code = OpCode::ALL
                 .into_iter()
@@ -140,7 +147,7 @@ fn every_listed_frame_is_encoded_to_the_recorded_bytes() {
         assert_eq!(encoded.len(), stream.bytes.len(), "{}", stream.name);
         let difference = encoded
             .iter()
-            .zip(&stream.bytes)
+            .zip(stream.bytes)
             .position(|(ours, theirs)| ours != theirs);
         assert_eq!(difference, None, "{}: first differing byte", stream.name);
     }
@@ -149,7 +156,7 @@ fn every_listed_frame_is_encoded_to_the_recorded_bytes() {
 #[test]
 fn the_text_headers_are_written_as_the_other_implementation_wrote_them() {
     for stream in streams() {
-        for frame in read_all(&stream.bytes) {
+        for frame in read_all(stream.bytes) {
             let mut block = Vec::new();
             for (name, value) in frame.text_headers {
                 let (name, value) = (
@@ -170,7 +177,7 @@ fn the_hello_names_the_address_that_was_connected_to() {
         .iter()
         .zip([OpCode::HelloRequest, OpCode::HelloResponse])
     {
-        let frames = read_all(&stream.bytes);
+        let frames = read_all(stream.bytes);
         assert_eq!(frames[0].header.op_code, op_code);
         let value = frames[0].text_headers.get(CONNECT_TO).unwrap();
         let address = Address::from_wire_bytes(value).unwrap();
@@ -182,7 +189,7 @@ fn the_hello_names_the_address_that_was_connected_to() {
 #[test]
 fn a_recording_cut_anywhere_yields_the_frames_before_the_cut() {
     for stream in streams() {
-        let ends: Vec<usize> = read_all(&stream.bytes)
+        let ends: Vec<usize> = read_all(stream.bytes)
             .iter()
             .scan(0, |end, frame| {
                 *end += frame.header.frame_len();
@@ -190,7 +197,7 @@ fn a_recording_cut_anywhere_yields_the_frames_before_the_cut() {
             })
             .collect();
         assert_eq!(
-            fuzzing::frames(&stream.bytes),
+            fuzzing::frames(stream.bytes),
             Ok(ends.len()),
             "{}",
             stream.name

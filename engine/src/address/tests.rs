@@ -77,166 +77,136 @@ fn paths_are_read_and_written_in_both_forms() {
     }
 }
 
+fn unknown_scheme(scheme: &str) -> AddressError {
+    AddressError::UnknownScheme {
+        scheme: scheme.to_owned(),
+    }
+}
+
+fn wire_form(text: &str) -> AddressError {
+    AddressError::WireForm {
+        text: text.to_owned(),
+    }
+}
+
+fn missing_port(text: &str) -> AddressError {
+    AddressError::MissingPort {
+        text: text.to_owned(),
+    }
+}
+
+fn invalid_port(port: &str) -> AddressError {
+    AddressError::InvalidPort {
+        port: port.to_owned(),
+    }
+}
+
+fn extra_part(text: &str) -> AddressError {
+    AddressError::ExtraPart {
+        text: text.to_owned(),
+    }
+}
+
+fn invalid_host(host: &str, character: char) -> AddressError {
+    AddressError::InvalidHost {
+        host: host.to_owned(),
+        character,
+    }
+}
+
+fn invalid_ipv4(host: &str) -> AddressError {
+    AddressError::InvalidIpv4 {
+        host: host.to_owned(),
+    }
+}
+
+fn invalid_ipv6(host: &str) -> AddressError {
+    AddressError::InvalidIpv6 {
+        host: host.to_owned(),
+    }
+}
+
+fn brackets_needed(text: &str) -> AddressError {
+    AddressError::BracketsNeeded {
+        text: text.to_owned(),
+    }
+}
+
+fn invalid_path(character: char) -> AddressError {
+    AddressError::InvalidPath { character }
+}
+
 #[test]
-fn each_fault_of_the_text_form_has_its_own_error() {
-    use AddressError as E;
-    let quote = str::to_owned;
+fn each_fault_of_a_text_as_a_whole_has_its_own_error() {
     for (given, error) in [
-        ("", E::Empty),
-        (
-            "http://example.org:80",
-            E::UnknownScheme {
-                scheme: quote("http"),
-            },
-        ),
-        (
-            "tcps://example.org:80",
-            E::UnknownScheme {
-                scheme: quote("tcps"),
-            },
-        ),
-        (
-            "tcp|127.0.0.1|80",
-            E::WireForm {
-                text: quote("tcp|127.0.0.1|80"),
-            },
-        ),
-        (
-            "uds|/tmp/a",
-            E::WireForm {
-                text: quote("uds|/tmp/a"),
-            },
-        ),
-        ("tcp://", E::MissingPort { text: quote("") }),
-        (
-            "tcp://localhost",
-            E::MissingPort {
-                text: quote("localhost"),
-            },
-        ),
-        (
-            "localhost",
-            E::MissingPort {
-                text: quote("localhost"),
-            },
-        ),
-        (
-            "[::1]",
-            E::MissingPort {
-                text: quote("[::1]"),
-            },
-        ),
-        (
-            "tcp://h:70000",
-            E::InvalidPort {
-                port: quote("70000"),
-            },
-        ),
-        (
-            "tcp://h:65536",
-            E::InvalidPort {
-                port: quote("65536"),
-            },
-        ),
-        ("h:", E::InvalidPort { port: quote("") }),
-        ("h:+80", E::InvalidPort { port: quote("+80") }),
-        ("h:-1", E::InvalidPort { port: quote("-1") }),
-        (
-            "h:http",
-            E::InvalidPort {
-                port: quote("http"),
-            },
-        ),
-        (
-            "tcp://h:80/path",
-            E::InvalidPort {
-                port: quote("80/path"),
-            },
-        ),
-        (
-            "tcp://a|b:1",
-            E::InvalidHost {
-                host: quote("a|b"),
-                character: '|',
-            },
-        ),
-        (
-            "tcp://a\r\nb:1",
-            E::InvalidHost {
-                host: quote(r"a\r\nb"),
-                character: '\r',
-            },
-        ),
-        (
-            "tcp://a b:1",
-            E::InvalidHost {
-                host: quote("a b"),
-                character: ' ',
-            },
-        ),
-        (
-            "tcp://me@host:1",
-            E::InvalidHost {
-                host: quote("me@host"),
-                character: '@',
-            },
-        ),
-        (
-            "tcp://256.0.0.1:1",
-            E::InvalidIpv4 {
-                host: quote("256.0.0.1"),
-            },
-        ),
-        (
-            "127.1:1",
-            E::InvalidIpv4 {
-                host: quote("127.1"),
-            },
-        ),
-        (
-            "::1:80",
-            E::BracketsNeeded {
-                text: quote("::1:80"),
-            },
-        ),
-        (
-            "tcp://[::1:80",
-            E::BracketsNeeded {
-                text: quote("[::1:80"),
-            },
-        ),
-        (
-            "[::1]80",
-            E::MissingPort {
-                text: quote("[::1]80"),
-            },
-        ),
-        ("[::g]:80", E::InvalidIpv6 { host: quote("::g") }),
-        (
-            "[::1%]:80",
-            E::InvalidIpv6 {
-                host: quote("::1%"),
-            },
-        ),
-        (
-            "[127.0.0.1]:80",
-            E::InvalidIpv6 {
-                host: quote("127.0.0.1"),
-            },
-        ),
-        ("[]:80", E::InvalidIpv6 { host: quote("") }),
-        (
-            "[name]:80",
-            E::InvalidIpv6 {
-                host: quote("name"),
-            },
-        ),
-        ("uds://", E::EmptyPath),
-        ("uds:///tmp/a\nb", E::InvalidPath { character: '\n' }),
-        ("/tmp/a\rb", E::InvalidPath { character: '\r' }),
-        ("/tmp/a\0", E::InvalidPath { character: '\0' }),
-        ("/tmp/a ", E::PathEndsBlank),
-        ("/tmp/a\t", E::PathEndsBlank),
+        ("", AddressError::Empty),
+        ("http://example.org:80", unknown_scheme("http")),
+        ("tcps://example.org:80", unknown_scheme("tcps")),
+        ("tcp|127.0.0.1|80", wire_form("tcp|127.0.0.1|80")),
+        ("uds|/tmp/a", wire_form("uds|/tmp/a")),
+        ("tcp://", missing_port("")),
+        ("tcp://localhost", missing_port("localhost")),
+        ("localhost", missing_port("localhost")),
+        ("[::1]", missing_port("[::1]")),
+        ("[::1]80", missing_port("[::1]80")),
+        ("tcp://h:70000", invalid_port("70000")),
+        ("tcp://h:65536", invalid_port("65536")),
+        ("h:", invalid_port("")),
+        ("h:+80", invalid_port("+80")),
+        ("h:-1", invalid_port("-1")),
+        ("h:http", invalid_port("http")),
+        ("tcp://h:80/path", invalid_port("80/path")),
+    ] {
+        assert_eq!(text(given), Err(error), "{given:?}");
+    }
+}
+
+#[test]
+fn each_fault_of_a_host_has_its_own_error() {
+    for (given, error) in [
+        ("tcp://a|b:1", invalid_host("a|b", '|')),
+        ("tcp://a\r\nb:1", invalid_host(r"a\r\nb", '\r')),
+        ("tcp://a\u{7f}:1", invalid_host(r"a\u{7f}", '\u{7f}')),
+        ("tcp://a b:1", invalid_host("a b", ' ')),
+        ("tcp://a\u{a0}b:1", invalid_host(r"a\u{a0}b", '\u{a0}')),
+        ("tcp://me@host:1", invalid_host("me@host", '@')),
+        ("tcp://a]:1", invalid_host("a]", ']')),
+        ("tcp://a/b:1", invalid_host("a/b", '/')),
+        ("tcp://256.0.0.1:1", invalid_ipv4("256.0.0.1")),
+        ("127.1:1", invalid_ipv4("127.1")),
+        ("1:1", invalid_ipv4("1")),
+        ("::1:80", brackets_needed("::1:80")),
+        ("tcp://[::1:80", brackets_needed("[::1:80")),
+        ("[::g]:80", invalid_ipv6("::g")),
+        ("[::1%]:80", invalid_ipv6("::1%")),
+        ("[::g%eth0]:80", invalid_ipv6("::g%eth0")),
+        ("[127.0.0.1]:80", invalid_ipv6("127.0.0.1")),
+        ("[]:80", invalid_ipv6("")),
+        ("[name]:80", invalid_ipv6("name")),
+    ] {
+        assert_eq!(text(given), Err(error), "{given:?}");
+    }
+    for character in [
+        '|', '/', '\\', '[', ']', '@', '?', '#', '\0', '\n', '\t', '\u{85}',
+    ] {
+        let quoted = format!("a{}b", character.escape_debug());
+        assert_eq!(
+            Host::new(&format!("a{character}b")),
+            Err(invalid_host(&quoted, character))
+        );
+    }
+}
+
+#[test]
+fn each_fault_of_a_path_has_its_own_error() {
+    for (given, error) in [
+        ("uds://", AddressError::EmptyPath),
+        ("uds:///tmp/a\nb", invalid_path('\n')),
+        ("/tmp/a\rb", invalid_path('\r')),
+        ("/tmp/a\0", invalid_path('\0')),
+        ("uds://\0abstract", invalid_path('\0')),
+        ("/tmp/a ", AddressError::PathEndsBlank),
+        ("/tmp/a\t", AddressError::PathEndsBlank),
     ] {
         assert_eq!(text(given), Err(error), "{given:?}");
     }
@@ -244,62 +214,32 @@ fn each_fault_of_the_text_form_has_its_own_error() {
 
 #[test]
 fn each_fault_of_the_wire_form_has_its_own_error() {
-    use AddressError as E;
-    let quote = str::to_owned;
     for (given, error) in [
-        ("", E::Empty),
-        (
-            "xyz|h|1",
-            E::UnknownScheme {
-                scheme: quote("xyz"),
-            },
-        ),
-        (
-            "TCP|h|1",
-            E::UnknownScheme {
-                scheme: quote("TCP"),
-            },
-        ),
-        ("|h|1", E::UnknownScheme { scheme: quote("") }),
-        (
-            "tcp://h:1",
-            E::UnknownScheme {
-                scheme: quote("tcp://h:1"),
-            },
-        ),
-        ("tcp", E::MissingPort { text: quote("tcp") }),
-        (
-            "tcp|h",
-            E::MissingPort {
-                text: quote("tcp|h"),
-            },
-        ),
-        ("tcp|h|1|x", E::ExtraPart { text: quote("x") }),
-        ("tcp|h|1|", E::ExtraPart { text: quote("") }),
-        ("tcp|h|1|x|y", E::ExtraPart { text: quote("x|y") }),
-        ("tcp|h|", E::InvalidPort { port: quote("") }),
-        ("tcp|h| 1", E::InvalidPort { port: quote(" 1") }),
-        (
-            "tcp|h|65536",
-            E::InvalidPort {
-                port: quote("65536"),
-            },
-        ),
-        (
-            "tcp|[::1]|1",
-            E::InvalidHost {
-                host: quote("[::1]"),
-                character: '[',
-            },
-        ),
-        ("tcp|h:1|1", E::InvalidIpv6 { host: quote("h:1") }),
-        ("uds", E::EmptyPath),
-        ("uds|", E::EmptyPath),
-        ("uds|/a\r", E::InvalidPath { character: '\r' }),
+        ("", AddressError::Empty),
+        ("xyz|h|1", unknown_scheme("xyz")),
+        ("TCP|h|1", unknown_scheme("TCP")),
+        ("|h|1", unknown_scheme("")),
+        ("tcp://h:1", unknown_scheme("tcp://h:1")),
+        ("tcp", missing_port("tcp")),
+        ("tcp|h", missing_port("tcp|h")),
+        ("tcp|h|1|x", extra_part("x")),
+        ("tcp|h|1|", extra_part("")),
+        ("tcp|h|1|x|y", extra_part("x|y")),
+        ("tcp|h|", invalid_port("")),
+        ("tcp|h| 1", invalid_port(" 1")),
+        ("tcp|h|65536", invalid_port("65536")),
+        ("tcp|[::1]|1", invalid_host("[::1]", '[')),
+        ("tcp|h:1|1", invalid_ipv6("h:1")),
+        ("uds", AddressError::EmptyPath),
+        ("uds|", AddressError::EmptyPath),
+        ("uds|/a\r", invalid_path('\r')),
     ] {
         assert_eq!(Address::from_wire(given), Err(error), "{given:?}");
     }
-    assert_eq!(Address::from_wire_bytes(b"uds|/tmp/\xFF"), Err(E::NotUtf8));
+    assert_eq!(
+        Address::from_wire_bytes(b"uds|/tmp/\xFF"),
+        Err(AddressError::NotUtf8)
+    );
 }
 
 #[test]

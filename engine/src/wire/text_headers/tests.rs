@@ -135,7 +135,7 @@ fn the_block_is_filled_to_its_limit_and_no_further() {
     let too_long = Err(TextHeaderError::TooLong {
         needed: MAX_TEXT_HEADERS_LEN + 1,
     });
-    assert_eq!(append(&mut block, "bb", "xx"), too_long.map(|_: usize| ()));
+    assert_eq!(append(&mut block, "b", "xx"), too_long.map(|_: usize| ()));
     assert_eq!(block.len(), MAX_TEXT_HEADERS_LEN - 5);
     append(&mut block, "b", "x").unwrap();
     assert_eq!(block.len(), MAX_TEXT_HEADERS_LEN);
