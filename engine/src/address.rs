@@ -47,8 +47,8 @@ pub const MAX_UDS_PATH_LEN: usize = if cfg!(any(
 ///
 /// - `tcp://HOST:PORT`, or `HOST:PORT` alone. HOST is an IPv4 address, an IPv6 address in brackets,
 ///   or a name to be resolved; empty, as in `tcp://:7099`, it is any IPv4 interface, to listen on.
-/// - `uds://PATH`, or PATH alone if it holds a slash (of either kind) or starts with a dot. The path
-///   is taken literally; nothing in it is escaped.
+/// - `uds://PATH`, or PATH alone if it holds a slash (of either kind) or starts with a dot. The
+///   path is taken literally; nothing in it is escaped.
 ///
 /// # Limits
 ///
@@ -87,8 +87,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// The TCP address of this host and port. The host is written without brackets; empty, it is any
-    /// IPv4 interface.
+    /// The TCP address of this host and port. The host is written without brackets; empty, it is
+    /// any IPv4 interface.
     ///
     /// # Errors
     ///
@@ -170,9 +170,9 @@ impl Address {
         }
     }
 
-    /// The socket address that this is already, without asking a resolver: that of a literal host, or
-    /// of any IPv4 interface if the host is empty. `None` for names, for IPv6 addresses with a zone,
-    /// and for Unix sockets.
+    /// The socket address that this is already, without asking a resolver: that of a literal host,
+    /// or of any IPv4 interface if the host is empty. `None` for names, for IPv6 addresses with a
+    /// zone, and for Unix sockets.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {

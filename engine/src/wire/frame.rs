@@ -41,19 +41,21 @@ impl Frame<'_> {
 
 /// The first frame of what a peer has sent, and its length in bytes; `None` if it is not whole yet.
 ///
-/// The header is judged as soon as it is whole, before anything that it announces is waited for, and
-/// by [`Header::check_inbound`] as well as by [`Header::decode`].
+/// The header is judged as soon as it is whole, before anything that it announces is waited for,
+/// and by [`Header::check_inbound`] as well as by [`Header::decode`].
 ///
 /// # Errors
 ///
-/// What [`Header::decode`] and [`Header::check_inbound`] refuse. More bytes change nothing about it.
+/// What [`Header::decode`] and [`Header::check_inbound`] refuse. More bytes change nothing about
+/// it.
 ///
 /// # Examples
 ///
 /// ```
 /// use ampe::wire::{HeaderError, split};
 ///
-/// let mut received = &b"\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2A\x00\x00\x00\x02hi\x00"[..];
+/// let stream = *b"\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2A\x00\x00\x00\x02hi\x00";
+/// let mut received = &stream[..];
 /// let mut bodies = Vec::new();
 /// while let Some((frame, used)) = split(received)? {
 ///     bodies.push(frame.body);

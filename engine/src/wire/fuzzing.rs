@@ -1,4 +1,5 @@
-//! What a fuzzer calls. Unit tests call the same functions, so that they cannot fall into disrepair.
+//! What a fuzzer calls. Unit tests call the same functions, so that they cannot fall into
+//! disrepair.
 //!
 //! Each takes any bytes and panics only where this module itself is wrong.
 

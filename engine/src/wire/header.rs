@@ -7,6 +7,13 @@ const ORIGIN_BIT: u8 = 0x10;
 const MORE_BIT: u8 = 0x20;
 const INTERNAL_BITS: u8 = 0xC0;
 
+// The header as one big-endian number of 128 bits: how far each field is from its low end.
+const CHANNEL_NUMBER_SHIFT: u32 = 112;
+const PROTO_SHIFT: u32 = 104;
+const STATUS_SHIFT: u32 = 96;
+const MESSAGE_ID_SHIFT: u32 = 32;
+const TEXT_HEADERS_LEN_SHIFT: u32 = 16;
+
 /// What a message is for: the low four bits of the header's third byte.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,61 +173,44 @@ impl Header {
     /// is written as given.
     #[must_use]
     pub fn encode(&self) -> [u8; Header::LEN] {
-        let [channel_high, channel_low] = self.channel_number.to_be_bytes();
         let proto = self.op_code as u8 | if self.more { MORE_BIT } else { 0 };
-        let mut bytes = [0; Header::LEN];
-        bytes[..4].copy_from_slice(&[channel_high, channel_low, proto, self.status]);
-        bytes[4..12].copy_from_slice(&self.message_id.to_be_bytes());
-        bytes[12..14].copy_from_slice(&self.text_headers_len.to_be_bytes());
-        bytes[14..].copy_from_slice(&self.body_len.to_be_bytes());
-        bytes
+        let bits = u128::from(self.channel_number) << CHANNEL_NUMBER_SHIFT
+            | u128::from(proto) << PROTO_SHIFT
+            | u128::from(self.status) << STATUS_SHIFT
+            | u128::from(self.message_id) << MESSAGE_ID_SHIFT
+            | u128::from(self.text_headers_len) << TEXT_HEADERS_LEN_SHIFT
+            | u128::from(self.body_len);
+        bits.to_be_bytes()
     }
 
     /// Reads a header. The origin bit and the internal bits are dropped, whatever they are; see
     /// [`RawProto`] for a view that keeps them.
     ///
-    /// This knows nothing of who sent the bytes: for those of a peer, [`Header::check_inbound`] must
-    /// follow.
+    /// This knows nothing of who sent the bytes: for those of a peer, [`Header::check_inbound`]
+    /// must follow.
     ///
     /// # Errors
     ///
-    /// [`HeaderError::InvalidOpCode`] if the operation is one of the six numbers, 10 to 15, that the
-    /// protocol does not define. The stream cannot be followed beyond such a header.
+    /// [`HeaderError::InvalidOpCode`] if the operation is one of the six numbers, 10 to 15, that
+    /// the protocol does not define. The stream cannot be followed beyond such a header.
     pub fn decode(bytes: &[u8; Header::LEN]) -> Result<Header, HeaderError> {
-        let &[
-            c0,
-            c1,
-            proto,
-            status,
-            i0,
-            i1,
-            i2,
-            i3,
-            i4,
-            i5,
-            i6,
-            i7,
-            t0,
-            t1,
-            b0,
-            b1,
-        ] = bytes;
-        let proto = RawProto(proto);
+        let bits = u128::from_be_bytes(*bytes);
+        let proto = RawProto((bits >> PROTO_SHIFT) as u8);
         Ok(Header {
-            channel_number: u16::from_be_bytes([c0, c1]),
+            channel_number: (bits >> CHANNEL_NUMBER_SHIFT) as u16,
             op_code: proto.op_code()?,
             more: proto.more(),
-            status,
-            message_id: u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
-            text_headers_len: u16::from_be_bytes([t0, t1]),
-            body_len: u16::from_be_bytes([b0, b1]),
+            status: (bits >> STATUS_SHIFT) as u8,
+            message_id: (bits >> MESSAGE_ID_SHIFT) as u64,
+            text_headers_len: (bits >> TEXT_HEADERS_LEN_SHIFT) as u16,
+            body_len: bits as u16,
         })
     }
 
     /// Whether a peer may send this header at all, whatever the state of the conversation.
     ///
-    /// Message id 0 is tolerated where nothing is answered: no conforming peer sends it, but it does
-    /// no harm there.
+    /// Message id 0 is tolerated where nothing is answered: no conforming peer sends it, but it
+    /// does no harm there.
     ///
     /// # Errors
     ///
