@@ -1,6 +1,7 @@
 //! The conformance vectors of `docs/wire.md`: bytes written down by hand, not made by this code.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use ampe::address::Address;
 use ampe::wire::{
     Frame, Header, HeaderError, OpCode, RawProto, TextHeaders, append, fuzzing, split,
 };
@@ -266,6 +267,22 @@ fn internal_bits_are_tolerated_and_dropped() {
 }
 
 #[test]
+fn liberties_of_a_peer_are_accepted() {
+    let more = Header {
+        more: true,
+        ..header(OpCode::Signal, 1, 1)
+    };
+    let no_id = header(OpCode::Signal, 0xFFFF, 0);
+    for (hex, expected) in [
+        ("0001 E2 00 0000000000000001 0000 0000", more),
+        ("FFFF 02 00 0000000000000000 0000 0000", no_id),
+    ] {
+        let received = bytes(hex);
+        assert_eq!(split(&received).unwrap().unwrap().0.header, expected);
+    }
+}
+
+#[test]
 fn text_header_blocks() {
     let read = |block: &'static [u8]| -> Vec<(&str, &str)> {
         TextHeaders::new(block)
@@ -286,4 +303,43 @@ fn text_header_blocks() {
     assert_eq!(read(b""), []);
     // A line without a name hides nothing.
     assert_eq!(read(b"a:b\r\n:hidden\r\nc:d\r\n"), [("a", "b"), ("c", "d")]);
+    assert_eq!(read(b"a:b:c\r\n"), [("a", "b:c")]);
+    assert_eq!(read(b"a\r\nb:1"), [("a", ""), ("b", "1")]);
+    assert_eq!(read(b" a:b\r\n"), [(" a", "b")]);
+}
+
+#[test]
+fn text_headers_that_must_not_be_written() {
+    let mut block = Vec::new();
+    for name in ["", "a:b", "a\r\nb"] {
+        assert!(append(&mut block, name, "value").is_err(), "{name:?}");
+    }
+    for value in ["", "x\r\nb:y", "x\r", "x\n"] {
+        assert!(append(&mut block, "name", value).is_err(), "{value:?}");
+    }
+    assert!(block.is_empty());
+}
+
+#[test]
+fn address_headers() {
+    let tcp = |host, port| Address::tcp(host, port).unwrap();
+    for (value, expected) in [
+        ("tcp|127.0.0.1|7099", tcp("127.0.0.1", 7099)),
+        ("tcp|::1|5", tcp("::1", 5)),
+        ("tcp||7099", tcp("", 7099)),
+        ("uds|/tmp/a|b", Address::uds("/tmp/a|b").unwrap()),
+    ] {
+        assert_eq!(Address::from_wire(value).as_ref(), Ok(&expected));
+        assert_eq!(expected.to_wire(), value);
+    }
+    for value in [
+        "tcp|h|1|x",
+        "tcp|h",
+        "tcp|h|70000",
+        "tcp|h|+1",
+        "xyz|h|1",
+        "uds|",
+    ] {
+        assert!(Address::from_wire(value).is_err(), "{value}");
+    }
 }
