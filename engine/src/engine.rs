@@ -10,7 +10,7 @@ use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup, Inbox};
 use crate::message::Message;
 use crate::options::{GroupOptions, Options};
-use crate::shared::{Mailbox, Shared, Submission};
+use crate::shared::{GroupShared, Shared, Submission};
 use crate::sync::lock;
 
 /// An engine: one reactor thread that owns every socket of its groups.
@@ -56,16 +56,15 @@ impl Engine {
     /// [`Ended`] if the engine was stopped or has failed.
     pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
-        let mailbox = Arc::new(Mailbox::new());
+        let group = Arc::new(GroupShared::new(id));
         let open = Submission::OpenGroup {
-            group: id,
-            mailbox: Arc::clone(&mailbox),
+            group: Arc::clone(&group),
         };
         self.inner
             .shared
             .queue
             .submit(|_, items| items.push(open))?;
-        Ok(group::pair(id, Arc::clone(&self.inner.shared), mailbox))
+        Ok(group::pair(Arc::clone(&self.inner.shared), group))
     }
 
     /// An empty message, with storage from the engine's pool.
@@ -80,6 +79,18 @@ impl Engine {
         self.inner.stop(within);
     }
 
+    /// Counts of what never reaches an inbox.
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.inner.shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            accepted: load(&counters.accepted),
+            ended_before_hello: load(&counters.ended_before_hello),
+            accept_failures: load(&counters.accept_failures),
+            out_of_numbers: load(&counters.out_of_numbers),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn plant_panic(&self) {
         let _ = self
@@ -88,6 +99,21 @@ impl Engine {
             .queue
             .submit(|_, items| items.push(Submission::Panic));
     }
+}
+
+/// What an engine counted since it started: things that no group is told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Of those, the connections that ended before they had said hello, or said something else.
+    pub ended_before_hello: u64,
+    /// How often the system refused to accept: mostly it was out of descriptors. Accepting pauses
+    /// for a tenth of a second then, and no connection is lost by it.
+    pub accept_failures: u64,
+    /// Connections refused because all 65,534 channel numbers were in use.
+    pub out_of_numbers: u64,
 }
 
 impl Inner {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::channel::Channel;
+use crate::endpoint::Endpoint;
 use crate::message::Message;
-use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::shared::Shared;
@@ -155,12 +155,12 @@ impl Received {
 pub struct Hello {
     pub(crate) received: Received,
     pub(crate) listener: Channel,
-    pub(crate) peer: Box<Peer>,
+    pub(crate) peer: Box<Endpoint>,
 }
 
 impl Hello {
     /// Who connected.
-    pub fn peer(&self) -> &Peer {
+    pub fn peer(&self) -> &Endpoint {
         &self.peer
     }
 
@@ -362,7 +362,7 @@ pub struct Closed {
     pub(crate) channel: Channel,
     pub(crate) reason: Reason,
     pub(crate) os_error: Option<i32>,
-    pub(crate) peer: Option<Box<Peer>>,
+    pub(crate) peer: Option<Box<Endpoint>>,
     pub(crate) account: Account,
 }
 
@@ -384,7 +384,7 @@ impl Closed {
     }
 
     /// Who was at the other end, if a connection was established.
-    pub fn peer(&self) -> Option<&Peer> {
+    pub fn peer(&self) -> Option<&Endpoint> {
         self.peer.as_deref()
     }
 

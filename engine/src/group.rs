@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -11,15 +12,13 @@ use crate::error::{Ended, NotNotified, PostError, Refused};
 use crate::event::{Event, Returned};
 use crate::message::Message;
 use crate::post::{Post, Posted};
-use crate::registry::GroupId;
-use crate::shared::{Mailbox, Shared, Submission};
+use crate::shared::{GroupShared, Shared, Submission};
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[derive(Clone)]
 pub struct ChannelGroup {
-    id: GroupId,
     shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    group: Arc<GroupShared>,
 }
 
 /// The receiving side of a group: what happens on its channels, as events.
@@ -28,9 +27,8 @@ pub struct ChannelGroup {
 /// same group by accident. Dropping it closes the group as [`close`](Inbox::close) does with no
 /// time at all, and drops what was left.
 pub struct Inbox {
-    id: GroupId,
     shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    group: Arc<GroupShared>,
     /// Taken from the mailbox by the batch, and not yet yielded.
     taken: VecDeque<Event>,
     is_closed: bool,
@@ -47,24 +45,18 @@ pub struct CloseReport {
     pub unread: Vec<Event>,
 }
 
-pub(crate) fn pair(
-    id: GroupId,
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
-) -> (ChannelGroup, Inbox) {
-    let group = ChannelGroup {
-        id,
+pub(crate) fn pair(shared: Arc<Shared>, group: Arc<GroupShared>) -> (ChannelGroup, Inbox) {
+    let posting = ChannelGroup {
         shared: Arc::clone(&shared),
-        mailbox: Arc::clone(&mailbox),
+        group: Arc::clone(&group),
     };
     let inbox = Inbox {
-        id,
         shared,
-        mailbox,
+        group,
         taken: VecDeque::new(),
         is_closed: false,
     };
-    (group, inbox)
+    (posting, inbox)
 }
 
 impl ChannelGroup {
@@ -116,7 +108,7 @@ impl ChannelGroup {
     /// - [`PostError::TextHeadersTooLong`]: the address of a HelloRequest does not fit any more.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].
     pub fn post(&self, post: Post) -> Result<Posted, Refused> {
-        self.shared.post(self.id, post)
+        self.shared.post(&self.group, post)
     }
 
     /// Posts the front of `posts`, one after the other, under one lock and with one wake at most,
@@ -132,7 +124,7 @@ impl ChannelGroup {
         posts: &mut VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
-        self.shared.post_many(self.id, posts, posted)
+        self.shared.post_many(&self.group, posts, posted)
     }
 
     /// Puts a message into this group's own inbox, as [`Event::Notified`]: a way to interrupt the
@@ -145,7 +137,8 @@ impl ChannelGroup {
     /// [`PostError::GroupClosed`] or [`PostError::EngineEnded`] once no event will be received.
     pub fn notify(&self, message: Message) -> Result<(), NotNotified> {
         let limit = self.shared.options.notifications;
-        self.mailbox
+        self.group
+            .mailbox
             .notify(Event::Notified(message), limit)
             .map_err(|(event, ended)| {
                 let Event::Notified(message) = event else {
@@ -223,7 +216,7 @@ impl Inbox {
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Ended> {
         if self.taken.is_empty() {
-            match self.mailbox.take(&mut self.taken, deadline) {
+            match self.group.mailbox.take(&mut self.taken, deadline) {
                 Taken::Events => {}
                 Taken::Nothing => return Ok(None),
                 Taken::Ended(reason) => return Err(reason),
@@ -263,12 +256,16 @@ impl Inbox {
         if std::mem::replace(&mut self.is_closed, true) {
             return report;
         }
+        let deadline = Instant::now() + within;
         let close = Submission::CloseGroup {
-            group: self.id,
-            deadline: Instant::now() + within,
+            group: self.group.id,
+            deadline,
         };
         // An engine that has ended has closed this group.
-        let _ = self.shared.queue.submit(|_, items| items.push(close));
+        let _ = self.shared.queue.submit(|_, items| {
+            self.group.is_closed.store(true, Ordering::Relaxed);
+            items.push(close);
+        });
         while let Ok(event) = self.recv() {
             match event {
                 Event::Returned(returned) => report.returned.push(returned),
@@ -289,7 +286,7 @@ impl std::fmt::Debug for ChannelGroup {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ChannelGroup")
-            .field("id", &self.id)
+            .field("id", &self.group.id)
             .finish_non_exhaustive()
     }
 }
@@ -298,7 +295,7 @@ impl std::fmt::Debug for Inbox {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Inbox")
-            .field("id", &self.id)
+            .field("id", &self.group.id)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ mod channel;
 mod core;
 mod delivery;
 mod driver;
+mod endpoint;
 mod engine;
 mod error;
 mod event;
@@ -15,7 +16,6 @@ mod group;
 mod key;
 mod message;
 mod options;
-mod peer;
 mod pool;
 mod post;
 mod queue;
@@ -27,7 +27,8 @@ mod sync;
 
 pub use address::{Address, AddressError};
 pub use channel::Channel;
-pub use engine::Engine;
+pub use endpoint::Endpoint;
+pub use engine::{Engine, Statistics};
 pub use error::{Ended, NotNotified, PostError, Refused, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
@@ -35,7 +36,6 @@ pub use event::{
 pub use group::{ChannelGroup, CloseReport, Inbox};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
-pub use peer::Peer;
 pub use post::{Post, Posted};
 pub use reason::{ProtocolViolation, Reason};
 pub use status::Status;

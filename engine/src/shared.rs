@@ -1,6 +1,7 @@
 //! What the handles of an engine share with its reactor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::channel::Channel;
 use crate::delivery::Delivery;
@@ -17,8 +18,30 @@ use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
 /// A group's way from the reactor.
 pub(crate) type Mailbox = Delivery<Event, Ended>;
 
+/// What the handles of a group share with the reactor.
+pub(crate) struct GroupShared {
+    pub(crate) id: GroupId,
+    pub(crate) mailbox: Mailbox,
+    /// Written and read under the queue's lock: nothing is posted behind the group's close.
+    pub(crate) is_closed: AtomicBool,
+}
+
+/// Counts of what never reaches an inbox.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) ended_before_hello: AtomicU64,
+    pub(crate) accept_failures: AtomicU64,
+    pub(crate) out_of_numbers: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What applications submit to the reactor.
-#[derive(Debug)]
 pub(crate) enum Submission {
     Post {
         channel: Channel,
@@ -27,8 +50,7 @@ pub(crate) enum Submission {
         cost: usize,
     },
     OpenGroup {
-        group: GroupId,
-        mailbox: Arc<Mailbox>,
+        group: Arc<GroupShared>,
     },
     CloseGroup {
         group: GroupId,
@@ -46,28 +68,24 @@ pub(crate) enum Submission {
     Panic,
 }
 
-impl<T, E> std::fmt::Debug for Delivery<T, E> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Delivery")
-    }
-}
-
 pub(crate) struct Shared {
     pub(crate) queue: Queue<Submission, Ended>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
+    pub(crate) counters: Counters,
 }
 
 impl Shared {
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
-    pub(crate) fn post(&self, group: GroupId, mut post: Post) -> Result<Posted, Refused> {
+    pub(crate) fn post(&self, group: &GroupShared, mut post: Post) -> Result<Posted, Refused> {
         if let Err(why) = prepare(&mut post) {
             return Err(Refused { post, why });
         }
         let mut slot = Some(post);
-        let submitted = self
-            .queue
-            .submit(|registry, items| admit_one(registry, items, group, &mut slot));
+        let submitted = self.queue.submit(|registry, items| {
+            group.check_open()?;
+            admit_one(registry, items, group.id, &mut slot)
+        });
         match submitted
             .map_err(PostError::from)
             .and_then(|admitted| admitted)
@@ -86,15 +104,17 @@ impl Shared {
     /// removed from the front of `posts`.
     pub(crate) fn post_many(
         &self,
-        group: GroupId,
+        group: &GroupShared,
         posts: &mut std::collections::VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
         let admit_all = |registry: &mut Registry, items: &mut Vec<Submission>| {
+            group.check_open()?;
             while let Some(mut post) = posts.pop_front() {
                 let prepared = prepare(&mut post);
                 let mut slot = Some(post);
-                let admitted = prepared.and_then(|()| admit_one(registry, items, group, &mut slot));
+                let admitted =
+                    prepared.and_then(|()| admit_one(registry, items, group.id, &mut slot));
                 match admitted {
                     Ok(one) => posted.push(one),
                     Err(why) => {
@@ -123,6 +143,25 @@ impl Shared {
             .map_err(PostError::from)
             .and_then(|admitted| admitted)
             .map(|_| ())
+    }
+}
+
+impl GroupShared {
+    pub(crate) fn new(id: GroupId) -> Self {
+        GroupShared {
+            id,
+            mailbox: Mailbox::new(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    fn check_open(&self) -> Result<(), PostError> {
+        let is_closed = self.is_closed.load(Ordering::Relaxed);
+        if is_closed {
+            Err(PostError::GroupClosed)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -1,0 +1,177 @@
+//! Groups: where events go, and how a group ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::Ended;
+use crate::event::Event;
+use crate::reason::Reason;
+use crate::registry::GroupId;
+use crate::shared::GroupShared;
+
+use super::record::{ListenerPhase, Phase, Record};
+use super::{Core, Key, group_end};
+
+pub(super) struct Group {
+    shared: Arc<GroupShared>,
+    /// Events of this pass.
+    deliveries: VecDeque<Event>,
+    is_dirty: bool,
+    /// Connections and listeners that the group has.
+    pub(super) members: usize,
+    pub(super) closing: Option<Ended>,
+}
+
+impl Core {
+    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>) {
+        if self.stopping.is_some() {
+            shared.mailbox.end(Ended::EngineStopped);
+            return;
+        }
+        let group = Group {
+            shared,
+            deliveries: VecDeque::new(),
+            is_dirty: false,
+            members: 0,
+            closing: None,
+        };
+        match self.groups.iter().position(Option::is_none) {
+            Some(index) => self.groups[index] = Some(group),
+            None => self.groups.push(Some(group)),
+        }
+    }
+
+    pub(super) fn group_index(&self, id: GroupId) -> Option<usize> {
+        let is_it = |group: &Option<Group>| group.as_ref().is_some_and(|it| it.shared.id == id);
+        self.groups.iter().position(is_it)
+    }
+
+    pub(super) fn group_id(&self, index: usize) -> GroupId {
+        self.groups[index]
+            .as_ref()
+            .expect("a group outlives its members")
+            .shared
+            .id
+    }
+
+    pub(super) fn group(&mut self, index: usize) -> &mut Group {
+        self.groups[index]
+            .as_mut()
+            .expect("a group outlives its connections and listeners")
+    }
+
+    /// Appends an event to what this pass delivers to the group.
+    pub(super) fn emit(&mut self, index: usize, event: Event) {
+        let group = self.groups[index]
+            .as_mut()
+            .expect("a group outlives its members");
+        group.deliveries.push_back(event);
+        if !std::mem::replace(&mut group.is_dirty, true) {
+            self.dirty_groups.push(index);
+        }
+    }
+
+    pub(super) fn touch_group(&mut self, index: usize) {
+        let group = self.groups[index]
+            .as_mut()
+            .expect("a group outlives its members");
+        if !std::mem::replace(&mut group.is_dirty, true) {
+            self.dirty_groups.push(index);
+        }
+    }
+
+    /// Hands this pass's events over, one batch for each group, and ends groups that have closed.
+    pub(crate) fn deliver(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_groups);
+        for index in dirty.drain(..) {
+            let group = self.groups[index]
+                .as_mut()
+                .expect("a dirty group has not ended");
+            group.is_dirty = false;
+            if !group.deliveries.is_empty() {
+                group.shared.mailbox.deliver(&mut group.deliveries);
+            }
+            if let (Some(reason), 0) = (group.closing, group.members) {
+                group.shared.mailbox.end(reason);
+                self.groups[index] = None;
+            }
+        }
+        self.dirty_groups = dirty;
+    }
+
+    pub(super) fn close_group(&mut self, id: GroupId, deadline: Instant, now: Instant) {
+        if let Some(index) = self.group_index(id) {
+            self.close_group_at(index, Ended::GroupClosed, deadline, now);
+        }
+    }
+
+    /// Closes every group, and the engine after them.
+    pub(super) fn stop(&mut self, deadline: Instant, now: Instant) {
+        let deadline = self
+            .stopping
+            .map_or(deadline, |before| before.min(deadline));
+        self.stopping = Some(deadline);
+        for index in 0..self.groups.len() {
+            if self.groups[index].is_some() {
+                self.close_group_at(index, Ended::EngineStopped, deadline, now);
+            }
+        }
+    }
+
+    fn close_group_at(&mut self, index: usize, why: Ended, deadline: Instant, now: Instant) {
+        let group = self.group(index);
+        group.closing.get_or_insert(why);
+        self.touch_group(index);
+        for key in self.table.keys() {
+            let is_member = self
+                .table
+                .get(key)
+                .is_some_and(|record| record.common().group == index);
+            if is_member {
+                self.close_member(key, group_end(why == Ended::EngineStopped), deadline, now);
+            }
+        }
+    }
+
+    /// Closes one connection or listener of a closing group, in an orderly way until `deadline`.
+    pub(super) fn close_member(
+        &mut self,
+        key: Key,
+        reason: Reason,
+        deadline: Instant,
+        now: Instant,
+    ) {
+        let connection = match self.table.get_mut(key) {
+            Some(Record::Connection(connection)) => connection,
+            Some(Record::Listener(listener)) if listener.phase != ListenerPhase::Ended => {
+                return self.end(key, reason, None);
+            }
+            _ => return,
+        };
+        let earliest = connection
+            .common
+            .deadline
+            .map_or(deadline, |at| at.min(deadline));
+        match connection.phase {
+            Phase::Ended => {}
+            _ if connection.common.channel.is_none() => self.end(key, reason, None),
+            Phase::Resolving | Phase::Connecting | Phase::Deferred => {
+                if deadline <= now {
+                    return self.end(key, reason, None);
+                }
+                if let super::record::Origin::Opened(opening) = &mut connection.origin {
+                    opening.give_up = opening.give_up.min(deadline);
+                }
+                self.set_deadline(key, Some(earliest));
+            }
+            Phase::Finishing(_) => self.set_deadline(key, Some(earliest)),
+            Phase::Open => {
+                connection.phase = Phase::Finishing(reason);
+                self.set_deadline(key, Some(earliest));
+                self.list_for_transmit(key);
+                self.finish_sending_if_done(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How connections and listeners end, and what is owed to the application then.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::channel::Channel;
+use crate::event::{Account, Closed, Event, Returned};
+use crate::pool::{Charge, Hold, Ledger};
+use crate::reason::Reason;
+use crate::shared::{Counters, Shared};
+
+use super::outgoing::Outgoing;
+use super::record::{Connection, ListenerPhase, Origin, Phase, Record};
+use super::{Action, Core, Key};
+
+impl Core {
+    /// Ends a connection or listener: its socket goes now, its accounts are settled once everything
+    /// that was admitted to it has arrived. Ending twice changes nothing.
+    pub(super) fn end(&mut self, key: Key, reason: Reason, os_error: Option<i32>) {
+        let Some(record) = self.table.get_mut(key) else {
+            return;
+        };
+        match record {
+            Record::Listener(listener) if listener.phase != ListenerPhase::Ended => {
+                listener.phase = ListenerPhase::Ended;
+            }
+            Record::Connection(connection) if connection.phase != Phase::Ended => {
+                connection.phase = Phase::Ended;
+                connection.inbound.partial = None;
+                if connection.inbound.starved.take().is_some() {
+                    self.budget.unpark();
+                }
+            }
+            _ => return,
+        }
+        let common = record.common_mut();
+        common.end = Some((reason, os_error));
+        let is_channel = common.channel.is_some();
+        if self.holder == Some(key) {
+            self.holder = None;
+        }
+        self.set_deadline(key, None);
+        let abortive = matches!(reason, Reason::Aborted | Reason::Protocol(_));
+        self.actions.push_back(Action::Close { key, abortive });
+        if is_channel {
+            self.ended.push(key);
+        } else {
+            self.forget_unnamed(key);
+        }
+    }
+
+    /// Removes a connection that ended before it said hello: no channel knows of it.
+    fn forget_unnamed(&mut self, key: Key) {
+        Counters::count(&self.shared.counters.ended_before_hello);
+        if let Some(Record::Connection(connection)) = self.table.remove(key) {
+            self.leave(&connection);
+        }
+    }
+
+    /// Takes a connection out of its group's and its listener's counts.
+    fn leave(&mut self, connection: &Connection) {
+        if let Origin::Accepted { listener, .. } = connection.origin {
+            if let Some(listener) = self.listener(listener) {
+                listener.connections -= 1;
+            }
+            self.touch(listener);
+        }
+        self.leave_group(connection.common.group);
+    }
+
+    fn leave_group(&mut self, index: usize) {
+        self.group(index).members -= 1;
+        self.touch_group(index);
+    }
+
+    /// Settles the channels that the last exchange closed: returns what was not sent, then says
+    /// `Closed`. Every post that was admitted to them has been handled by now.
+    pub(crate) fn settle(&mut self) {
+        let mut closed = mem::take(&mut self.closed);
+        for key in closed.drain(..) {
+            let record = self
+                .table
+                .remove(key)
+                .expect("an ended record waits to be settled");
+            let channel = record.common().channel.expect("only channels are settled");
+            self.by_number[usize::from(channel.number())] = None;
+            match record {
+                Record::Listener(listener) => {
+                    let closed = closed_event(channel, listener.common.end, None);
+                    self.emit(listener.common.group, Event::Closed(closed));
+                    self.leave_group(listener.common.group);
+                }
+                Record::Connection(connection) => self.settle_connection(channel, *connection),
+            }
+        }
+        self.closed = closed;
+    }
+
+    fn settle_connection(&mut self, channel: Channel, mut connection: Connection) {
+        let group = connection.common.group;
+        let (reason, _) = connection.common.end.expect("it has ended");
+        let mut cost_returned = 0;
+        while let Some(outgoing) = self.nodes.pop(&mut connection.outbound.fifo) {
+            cost_returned += outgoing.cost;
+            connection.account.returned += 1;
+            let returned = returned_event(&self.shared, channel, reason, outgoing);
+            self.emit(group, Event::Returned(returned));
+        }
+        if cost_returned > 0 {
+            let shared = Arc::clone(&self.shared);
+            shared
+                .queue
+                .with_registry(|registry| registry.release_channel(channel, cost_returned));
+        }
+        let account = &mut connection.account;
+        assert_eq!(
+            account.posted,
+            account.sent + account.returned,
+            "every message is accounted for"
+        );
+        account.confirmed = match reason {
+            Reason::Bye if connection.bye.is_confirmed => account.sent,
+            _ => connection.questions_sent.min(connection.answers_received),
+        };
+        let mut closed = closed_event(channel, connection.common.end, Some(&connection));
+        closed.account = connection.account;
+        self.emit(group, Event::Closed(closed));
+        self.leave(&connection);
+    }
+
+    /// Ends whatever has waited long enough.
+    pub(crate) fn handle_time(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            let Some(record) = self.table.get_mut(key) else {
+                continue;
+            };
+            record.common_mut().deadline = None;
+            let connection = match record {
+                Record::Listener(_) => {
+                    self.handle_listener_time(key);
+                    continue;
+                }
+                Record::Connection(connection) => connection,
+            };
+            match connection.phase {
+                Phase::Resolving | Phase::Connecting | Phase::Deferred => {
+                    self.handle_opening_time(key, now);
+                }
+                Phase::Finishing(reason) => {
+                    // The peer did not close in time: this end confirms nothing.
+                    self.end(key, reason, None);
+                }
+                Phase::Open if connection.outbound.has_failed => {
+                    let os_error = connection.outbound.failure;
+                    self.end(key, Reason::SendFailed, os_error);
+                }
+                // Only an accepted connection that has not said hello has a deadline while open.
+                Phase::Open => self.end(key, Reason::PeerDisconnected, None),
+                Phase::Ended => {}
+            }
+        }
+    }
+}
+
+fn returned_event(
+    shared: &Arc<Shared>,
+    channel: Channel,
+    reason: Reason,
+    outgoing: Outgoing,
+) -> Returned {
+    let Outgoing {
+        mut message,
+        op_code,
+        more,
+        id,
+        cost,
+    } = outgoing;
+    let ledger: Arc<dyn Ledger> = Arc::clone(shared) as Arc<dyn Ledger>;
+    message.storage_mut().charge = Charge::Returned(Hold::new(ledger, cost));
+    Returned {
+        channel,
+        op_code,
+        more,
+        id,
+        reason,
+        message,
+    }
+}
+
+fn closed_event(
+    channel: Channel,
+    end: Option<(Reason, Option<i32>)>,
+    connection: Option<&Connection>,
+) -> Closed {
+    let (reason, os_error) = end.expect("only what has ended is settled");
+    let peer = connection.and_then(|connection| connection.peer.clone());
+    Closed {
+        channel,
+        reason,
+        os_error,
+        peer,
+        account: Account::default(),
+    }
+}

@@ -1,0 +1,114 @@
+//! Listeners: opening them, and the connections that they accept.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::endpoint::Endpoint;
+use crate::event::{Event, Listening};
+use crate::reason::Reason;
+use crate::shared::Counters;
+
+use super::record::{Common, Connection, ListenerPhase, Origin, Phase, Record};
+use super::{Core, Key};
+
+/// How long accepting pauses after the system refused a connection its resources.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// The listener listens, on `bound`.
+    pub(crate) fn handle_listening(&mut self, key: Key, bound: &Endpoint) {
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        listener.phase = ListenerPhase::Listening;
+        if let Endpoint::Tcp(bound) = bound {
+            // An address of the system's own making is always valid.
+            if let Ok(address) = Address::tcp(&bound.ip().to_string(), bound.port()) {
+                listener.address = address;
+            }
+        }
+        let address = Box::new(listener.address.clone());
+        let (group, channel) = (listener.common.group, listener.common.channel);
+        let channel = channel.expect("listeners have a channel from the start");
+        self.set_deadline(key, None);
+        self.touch(key);
+        self.emit(group, Event::Listening(Listening { channel, address }));
+    }
+
+    pub(crate) fn handle_listen_failed(&mut self, key: Key, error: &io::Error) {
+        let reason = match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
+            _ => Reason::ListenFailed,
+        };
+        self.end(key, reason, error.raw_os_error());
+    }
+
+    /// Whether the listener may accept one more connection.
+    pub(crate) fn may_accept(&self, key: Key) -> bool {
+        match self.table.get(key) {
+            Some(Record::Listener(listener)) => {
+                let limit = self.shared.options.connections_per_listener;
+                listener.phase == ListenerPhase::Listening && listener.connections < limit
+            }
+            _ => false,
+        }
+    }
+
+    /// A connection was accepted. It has no channel until it says hello.
+    pub(crate) fn handle_accepted(
+        &mut self,
+        listener_key: Key,
+        peer: &Endpoint,
+        now: Instant,
+    ) -> Option<Key> {
+        let deadline = now + self.shared.options.hello_timeout;
+        let listener = self.listener(listener_key)?;
+        listener.connections += 1;
+        let group = listener.common.group;
+        let listener_channel = listener.common.channel?;
+        let origin = Origin::Accepted {
+            listener: listener_key,
+            listener_channel,
+        };
+        let common = Common::new(group, None);
+        let mut connection = Connection::new(common, origin, Phase::Open);
+        connection.peer = Some(Box::new(peer.clone()));
+        let key = self.table.insert(Record::Connection(Box::new(connection)));
+        self.group(group).members += 1;
+        Counters::count(&self.shared.counters.accepted);
+        self.set_deadline(key, Some(deadline));
+        self.touch(key);
+        self.touch(listener_key);
+        Some(key)
+    }
+
+    /// The system refused to accept: mostly it is out of descriptors. Accepting pauses, so that a
+    /// backlog that cannot be served costs no time.
+    pub(crate) fn handle_accept_failed(&mut self, key: Key, now: Instant) {
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        if listener.phase == ListenerPhase::Listening {
+            listener.phase = ListenerPhase::Pausing;
+            self.set_deadline(key, Some(now + ACCEPT_PAUSE));
+            self.touch(key);
+        }
+        Counters::count(&self.shared.counters.accept_failures);
+    }
+
+    pub(super) fn handle_listener_time(&mut self, key: Key) {
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        match listener.phase {
+            ListenerPhase::Pausing => {
+                listener.phase = ListenerPhase::Listening;
+                self.touch(key);
+            }
+            // Only the resolving of a name takes time here.
+            ListenerPhase::Opening => self.end(key, Reason::InvalidAddress, None),
+            ListenerPhase::Listening | ListenerPhase::Ended => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Connections that are being opened: names, attempts, retries.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::endpoint::Endpoint;
+
+use crate::reason::Reason;
+
+use super::record::{Opening, Origin, Phase, Record};
+use super::{Action, Core, Key, socket_address};
+
+/// How soon a connection is tried again that found the peer's backlog full.
+const RETRY: Duration = Duration::from_millis(10);
+
+impl Core {
+    /// Starts to open a connection whose record is in place.
+    pub(super) fn start_opening(&mut self, key: Key) {
+        let Some((connection, opening)) = self.opening(key) else {
+            return;
+        };
+        let action = match socket_address(&opening.address) {
+            Some(address) => {
+                *connection = Phase::Connecting;
+                Action::Connect { key, address }
+            }
+            None => {
+                *connection = Phase::Resolving;
+                let host = opening
+                    .address
+                    .host()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let port = opening.address.port().unwrap_or_default();
+                Action::Resolve { key, host, port }
+            }
+        };
+        self.actions.push_back(action);
+    }
+
+    fn opening(&mut self, key: Key) -> Option<(&mut Phase, &mut Opening)> {
+        let connection = self.connection(key)?;
+        if !connection.is_opening() {
+            return None;
+        }
+        match &mut connection.origin {
+            Origin::Opened(opening) => Some((&mut connection.phase, opening)),
+            Origin::Accepted { .. } => None,
+        }
+    }
+
+    /// The resolver's answer, empty if the name is not known.
+    pub(super) fn handle_resolved(&mut self, key: Key, addresses: Vec<SocketAddr>) {
+        if matches!(self.table.get(key), Some(Record::Listener(_))) {
+            return self.handle_resolved_listener(key, &addresses);
+        }
+        let Some((phase, opening)) = self.opening(key) else {
+            return;
+        };
+        if *phase != Phase::Resolving {
+            return;
+        }
+        opening.untried = addresses.into();
+        if opening.untried.is_empty() {
+            return self.end(key, Reason::InvalidAddress, None);
+        }
+        self.try_next_address(key);
+    }
+
+    fn handle_resolved_listener(&mut self, key: Key, addresses: &[SocketAddr]) {
+        match addresses.first() {
+            Some(&first) => {
+                let address = Endpoint::Tcp(first);
+                self.actions.push_back(Action::Listen { key, address });
+            }
+            None => self.end(key, Reason::InvalidAddress, None),
+        }
+    }
+
+    /// Tries the next of the host's addresses. Returns whether there was one.
+    fn try_next_address(&mut self, key: Key) -> bool {
+        let Some((phase, opening)) = self.opening(key) else {
+            return false;
+        };
+        let Some(address) = opening.untried.pop_front() else {
+            return false;
+        };
+        *phase = Phase::Connecting;
+        let address = Endpoint::Tcp(address);
+        self.actions.push_back(Action::Connect { key, address });
+        self.touch(key);
+        true
+    }
+
+    /// The connection is established.
+    pub(crate) fn handle_connected(&mut self, key: Key, peer: &Endpoint) {
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        if connection.phase != Phase::Connecting {
+            return;
+        }
+        connection.phase = Phase::Open;
+        connection.peer = Some(Box::new(peer.clone()));
+        let group = connection.common.group;
+        let closing = self.group(group).closing;
+        self.list_for_transmit(key);
+        self.touch(key);
+        match closing {
+            // The group is being closed: what is queued is sent until its deadline.
+            Some(why) => {
+                let reason = super::group_end(why == crate::error::Ended::EngineStopped);
+                if let Some(connection) = self.connection(key) {
+                    connection.phase = Phase::Finishing(reason);
+                }
+            }
+            None => self.set_deadline(key, None),
+        }
+    }
+
+    /// An attempt failed: the next address is tried, or the channel ends.
+    pub(crate) fn handle_connect_failed(&mut self, key: Key, error: &io::Error) {
+        let os_error = error.raw_os_error();
+        let Some((_, opening)) = self.opening(key) else {
+            return;
+        };
+        opening.os_error = os_error;
+        let is_uds = opening.address.path().is_some();
+        if self.try_next_address(key) {
+            return;
+        }
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound if is_uds => Reason::UdsPathNotFound,
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
+            _ => Reason::ConnectFailed,
+        };
+        self.end(key, reason, os_error);
+    }
+
+    /// The attempt could not even start because the peer's backlog is full: it is repeated until
+    /// the connect timeout.
+    pub(crate) fn handle_connect_deferred(&mut self, key: Key, now: Instant) {
+        let Some((phase, opening)) = self.opening(key) else {
+            return;
+        };
+        *phase = Phase::Deferred;
+        let at = opening.give_up.min(now + RETRY);
+        self.set_deadline(key, Some(at));
+    }
+
+    pub(super) fn handle_opening_time(&mut self, key: Key, now: Instant) {
+        let Some((phase, opening)) = self.opening(key) else {
+            return;
+        };
+        let (give_up, os_error) = (opening.give_up, opening.os_error);
+        if now < give_up && *phase == Phase::Deferred {
+            self.set_deadline(key, Some(give_up));
+            return self.start_opening(key);
+        }
+        if now < give_up {
+            return self.set_deadline(key, Some(give_up));
+        }
+        let group = self.table.get(key).map(|record| record.common().group);
+        let closing = group.and_then(|group| self.group(group).closing);
+        let reason = match closing {
+            Some(why) => super::group_end(why == crate::error::Ended::EngineStopped),
+            None => Reason::ConnectTimedOut,
+        };
+        self.end(key, reason, os_error);
+    }
+}
