@@ -360,8 +360,8 @@ fn written_text_headers_are_read_back() {
 #[test]
 fn whatever_the_writer_accepts_is_one_line() {
     let part = vec(
-        select(vec!["a", ":", "\r", "\n", " ", "\t", "\u{85}", "é"]),
-        0..6,
+        select(vec!["a", "é", ":", "\r\n", "\r", "\n", " ", "\t"]),
+        0..5,
     );
     let header = (part.clone(), part).prop_map(|(name, value)| (name.concat(), value.concat()));
     check(
