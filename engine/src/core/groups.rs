@@ -100,6 +100,13 @@ impl Core {
         self.dirty_groups = dirty;
     }
 
+    /// Tells every group that nothing more comes. Valid after a panic in any other method.
+    pub(crate) fn end_groups(&mut self, reason: Ended) {
+        for group in self.groups.iter_mut().filter_map(Option::take) {
+            group.shared.mailbox.end(reason);
+        }
+    }
+
     pub(super) fn close_group(&mut self, id: GroupId, deadline: Instant, now: Instant) {
         if let Some(index) = self.group_index(id) {
             self.close_group_at(index, Ended::GroupClosed, deadline, now);

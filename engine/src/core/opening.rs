@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Endpoint;
+use crate::error::Ended;
 
 use crate::reason::Reason;
 
 use super::record::{Opening, Origin, Phase, Record};
-use super::{Action, Core, Key, socket_address};
+use super::{Action, Core, Key, group_end, socket_address};
 
 /// How soon a connection is tried again that found the peer's backlog full.
 const RETRY: Duration = Duration::from_millis(10);
@@ -94,7 +95,7 @@ impl Core {
     }
 
     /// The connection is established.
-    pub(crate) fn handle_connected(&mut self, key: Key, peer: &Endpoint) {
+    pub(crate) fn handle_connected(&mut self, key: Key, peer: &Endpoint, now: Instant) {
         let Some(connection) = self.connection(key) else {
             return;
         };
@@ -103,17 +104,14 @@ impl Core {
         }
         connection.phase = Phase::Open;
         connection.peer = Some(Box::new(peer.clone()));
-        let group = connection.common.group;
-        let closing = self.group(group).closing;
+        let (group, deadline) = (connection.common.group, connection.common.deadline);
         self.list_for_transmit(key);
         self.touch(key);
-        match closing {
+        match self.group(group).closing {
             // The group is being closed: what is queued is sent until its deadline.
             Some(why) => {
-                let reason = super::group_end(why == crate::error::Ended::EngineStopped);
-                if let Some(connection) = self.connection(key) {
-                    connection.phase = Phase::Finishing(reason);
-                }
+                let reason = group_end(why == Ended::EngineStopped);
+                self.close_member(key, reason, deadline.unwrap_or(now), now);
             }
             None => self.set_deadline(key, None),
         }
@@ -164,7 +162,7 @@ impl Core {
         let group = self.table.get(key).map(|record| record.common().group);
         let closing = group.and_then(|group| self.group(group).closing);
         let reason = match closing {
-            Some(why) => super::group_end(why == crate::error::Ended::EngineStopped),
+            Some(why) => group_end(why == Ended::EngineStopped),
             None => Reason::ConnectTimedOut,
         };
         self.end(key, reason, os_error);

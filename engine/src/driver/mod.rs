@@ -1,0 +1,341 @@
+//! The reactor: one thread that waits, reads, asks the core, writes and delivers.
+
+mod resolver;
+mod sockets;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use ampe_poller::{Events, Poller, Waker};
+
+use crate::core::{Action, Core, ReadPlan, SCRATCH_BYTES};
+use crate::endpoint::Endpoint;
+use crate::error::{Ended, StartError};
+use crate::key::Key;
+use crate::options::Options;
+use crate::pool::Pool;
+use crate::queue::{Queue, Wake};
+use crate::registry::{Credit, Registry};
+use crate::shared::{Counters, Shared, Submission};
+
+use self::resolver::Resolver;
+use self::sockets::{Socket, Sockets};
+
+/// One read takes at most this much, so that a busy connection leaves the others their turn.
+const READ_BYTES: usize = 256 * 1024;
+
+/// So many connections are accepted from one listener before others have their turn.
+const ACCEPT_BATCH: usize = 64;
+
+struct ReactorWaker(Waker);
+
+impl Wake for ReactorWaker {
+    fn wake(&self) {
+        // A wake that the system refuses caps the reactor's sleep: it finds what was posted then.
+        let _ = self.0.wake();
+    }
+}
+
+/// Starts the reactor's thread.
+pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
+    let poller = Poller::new()?;
+    let wake = || Box::new(ReactorWaker(poller.waker()));
+    let credit = Credit {
+        channel: options.outbound_bytes_per_channel,
+        engine: options.outbound_bytes,
+    };
+    let shared = Arc::new(Shared {
+        pool: Arc::new(Pool::new(options.pool_bytes, wake())),
+        queue: Queue::new(Registry::new(credit), wake()),
+        options,
+        counters: Counters::default(),
+    });
+    let mut driver = Driver::new(poller, Arc::clone(&shared));
+    let reactor = thread::Builder::new()
+        .name("ampe-reactor".into())
+        .spawn(move || {
+            // A defect of ours ends this engine, not the process: every group learns of it.
+            let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
+            let reason = match outcome {
+                Ok(Ok(())) => Ended::EngineStopped,
+                Ok(Err(_)) | Err(_) => Ended::EngineFailed,
+            };
+            driver.end(reason);
+        })?;
+    Ok((shared, reactor))
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    core: Core,
+    sockets: Sockets,
+    events: Events,
+    resolver: Resolver,
+    /// Where any connection's bytes are read to, unless they go straight into their message.
+    buffer: Vec<u8>,
+    /// The part of `buffer` that holds bytes of a connection that waits for budget.
+    held: std::ops::Range<usize>,
+    /// Where small frames are packed for one write.
+    scratch: Vec<u8>,
+    transmit_list: Vec<Key>,
+}
+
+impl Driver {
+    fn new(poller: Poller<sockets::Entry>, shared: Arc<Shared>) -> Self {
+        Driver {
+            core: Core::new(Arc::clone(&shared)),
+            sockets: Sockets::new(poller),
+            events: Events::with_capacity(1024),
+            resolver: Resolver::new(&shared),
+            shared,
+            buffer: vec![0; READ_BYTES],
+            held: 0..0,
+            scratch: Vec::with_capacity(SCRATCH_BYTES),
+            transmit_list: Vec::new(),
+        }
+    }
+
+    /// The loop. Each pass costs what it touches, however many connections there are.
+    fn run(&mut self) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            self.wait()?;
+            let now = Instant::now();
+            self.receive(now);
+            self.core.exchange(&mut batch);
+            for submission in batch.drain(..) {
+                self.core.handle_submission(submission, now);
+            }
+            self.act(now);
+            self.transmit(now);
+            self.core.handle_time(now);
+            self.act(now);
+            self.core.settle();
+            self.core.deliver();
+            if self.core.is_finished() {
+                let late = self.shared.queue.end(Ended::EngineStopped);
+                if late.is_empty() {
+                    return Ok(());
+                }
+                for submission in late {
+                    self.core.handle_submission(submission, now);
+                }
+            }
+        }
+    }
+
+    /// Waits until something happens, at most until the core wants to be asked again.
+    fn wait(&mut self) -> io::Result<()> {
+        self.core.settle_dropped();
+        while let Some((key, wanted)) = self.core.poll_wanted() {
+            self.sockets.declare(key, wanted);
+        }
+        let now = Instant::now();
+        let until = self.core.poll_timeout(now);
+        let timeout = until.map(|until| until.saturating_duration_since(now));
+        self.sockets.wait(&mut self.events, timeout)
+    }
+
+    /// Reads from, accepts from, or goes on to write to, whatever is ready.
+    fn receive(&mut self, now: Instant) {
+        while let Some((event, key)) = self.sockets.next_event(&mut self.events) {
+            match self.sockets.get(key) {
+                Some(Socket::Listener(_)) => self.accept(key, now),
+                Some(Socket::Connecting(_)) => self.finish_connect(key, now),
+                Some(Socket::Connected(_)) => {
+                    if event.is_readable() {
+                        self.read(key);
+                    }
+                    if event.is_writable() {
+                        self.core.handle_writable(key);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn read(&mut self, key: Key) {
+        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+            return;
+        };
+        let (outcome, is_shared) = match self.core.read_plan(key) {
+            ReadPlan::Park => return,
+            ReadPlan::Shared => (stream.recv(&mut self.buffer), true),
+            ReadPlan::Into(buffer) => (stream.recv(buffer), false),
+        };
+        match outcome {
+            Ok(0) => self.core.handle_end_of_stream(key),
+            Ok(len) if is_shared => {
+                let used = self.core.handle_shared(key, &self.buffer[..len]);
+                self.held = used..len;
+            }
+            Ok(len) => self.core.handle_filled(key, len),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.core.handle_read_error(key, &error),
+        }
+    }
+
+    fn accept(&mut self, listener_key: Key, now: Instant) {
+        for _ in 0..ACCEPT_BATCH {
+            if !self.core.may_accept(listener_key) {
+                return;
+            }
+            let Some(Socket::Listener(listener)) = self.sockets.get(listener_key) else {
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    let peer = Endpoint::from(peer);
+                    let Some(key) = self.core.handle_accepted(listener_key, &peer, now) else {
+                        return;
+                    };
+                    self.keep_alive(&stream);
+                    if let Err(error) = self.sockets.insert(key, Socket::Connected(stream)) {
+                        self.core.handle_read_error(key, &error);
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.core.handle_accept_failed(listener_key, now),
+            }
+        }
+    }
+
+    fn keep_alive(&self, stream: &ampe_poller::socket::Stream) {
+        if let Some(idle) = self.shared.options.keep_alive {
+            // A refinement: a system that cannot do it serves the connection all the same.
+            let _ = stream.set_keep_alive(idle);
+        }
+    }
+
+    fn act(&mut self, now: Instant) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Resolve { key, host, port } => self.resolver.resolve(key, host, port),
+                Action::Connect { key, address } => self.connect(key, address, now),
+                Action::Listen { key, address } => self.listen(key, address),
+                Action::FinishSending { key } => {
+                    if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
+                        // If it fails the connection is gone already, and reading says so.
+                        let _ = stream.shutdown_write();
+                    }
+                }
+                Action::Close { key, abortive } => self.sockets.close(key, abortive),
+                Action::Resume { key } => self.resume(key),
+            }
+        }
+    }
+
+    /// Offers the core the bytes again that it had no budget for.
+    fn resume(&mut self, key: Key) {
+        let held = self.held.clone();
+        let used = self.core.handle_shared(key, &self.buffer[held.clone()]);
+        self.held = held.start + used..held.end;
+    }
+
+    fn connect(&mut self, key: Key, address: Endpoint, now: Instant) {
+        self.sockets.close(key, false);
+        let connecting = ampe_poller::socket::Stream::connect(&address.into()).and_then(|stream| {
+            self.keep_alive(&stream);
+            self.sockets.insert(key, Socket::Connecting(stream))
+        });
+        match connecting {
+            Ok(()) => self.sockets.declare_writable(key),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.core.handle_connect_deferred(key, now);
+            }
+            Err(error) => self.core.handle_connect_failed(key, &error),
+        }
+    }
+
+    fn finish_connect(&mut self, key: Key, now: Instant) {
+        let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
+            return;
+        };
+        let outcome = match stream.finish_connect() {
+            Ok(false) => return,
+            Ok(true) => stream.peer_address(),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(peer) => {
+                // The stream changes its role: it is registered anew.
+                match self.sockets.promote(key) {
+                    Ok(()) => self.core.handle_connected(key, &Endpoint::from(peer), now),
+                    Err(error) => self.core.handle_connect_failed(key, &error),
+                }
+            }
+            Err(error) => {
+                self.sockets.close(key, false);
+                self.core.handle_connect_failed(key, &error);
+            }
+        }
+    }
+
+    fn listen(&mut self, key: Key, address: Endpoint) {
+        let backlog = self.shared.options.backlog;
+        let listening =
+            ampe_poller::socket::Listener::bind(&address.into(), backlog).and_then(|listener| {
+                let bound = Endpoint::from(listener.local_address()?);
+                self.sockets.insert(key, Socket::Listener(listener))?;
+                Ok(bound)
+            });
+        match listening {
+            Ok(bound) => self.core.handle_listening(key, &bound),
+            Err(error) => self.core.handle_listen_failed(key, &error),
+        }
+    }
+
+    /// Writes once to each connection that has something to write.
+    fn transmit(&mut self, now: Instant) {
+        let mut list = std::mem::take(&mut self.transmit_list);
+        self.core.take_transmit_list(&mut list);
+        for key in list.drain(..) {
+            let Some(gather) = self.core.transmit(key, &mut self.scratch) else {
+                continue;
+            };
+            let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+                continue;
+            };
+            let (outcome, offered) = (stream.send_vectored(gather.slices()), gather.bytes());
+            match outcome {
+                Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.core.handle_blocked(key);
+                }
+                Err(error) => self.core.handle_write_error(key, &error, now),
+            }
+        }
+        self.transmit_list = list;
+    }
+
+    /// The last act, also after a panic: nothing that was accepted stays without an answer, no
+    /// receiver stays asleep.
+    fn end(&mut self, reason: Ended) {
+        for late in self.shared.queue.end(reason) {
+            if let Submission::OpenGroup { group } = late {
+                group.mailbox.end(reason);
+            }
+        }
+        self.core.end_groups(reason);
+        self.shared.pool.close();
+    }
+}
+
+/// Whether an error of accept says that the connection ended before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+const _: () = assert!(
+    READ_BYTES >= crate::wire::MAX_FRAME_LEN,
+    "a read takes any one frame"
+);

@@ -1,0 +1,153 @@
+//! The reactor's sockets: found by the core's keys, polled by the poller's.
+
+use std::io;
+use std::time::Duration;
+
+use ampe_poller::socket::{Listener, SocketAddress, Stream};
+use ampe_poller::{Event, Events, Interest, Poller};
+
+use crate::core::Wanted;
+use crate::endpoint::Endpoint;
+use crate::key::Key;
+
+pub(super) enum Socket {
+    Listener(Listener),
+    /// Writable, or in error, once the attempt is decided.
+    Connecting(Stream),
+    Connected(Stream),
+}
+
+/// A socket and the key by which the core knows it.
+pub(super) struct Entry {
+    key: Key,
+    socket: Socket,
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Entry {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Listener(listener) => listener.as_fd(),
+            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_fd(),
+        }
+    }
+}
+
+pub(super) struct Sockets {
+    poller: Poller<Entry>,
+    /// The poller's keys, by the index of the core's, with its generation.
+    places: Vec<Option<(u64, ampe_poller::Key)>>,
+}
+
+impl Sockets {
+    pub(super) fn new(poller: Poller<Entry>) -> Self {
+        Sockets {
+            poller,
+            places: Vec::new(),
+        }
+    }
+
+    fn place(&self, key: Key) -> Option<ampe_poller::Key> {
+        let place = self.places.get(key.index as usize).copied().flatten();
+        place
+            .filter(|&(generation, _)| generation == key.generation)
+            .map(|(_, place)| place)
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Socket> {
+        self.place(key)
+            .and_then(|place| self.poller.get(place))
+            .map(|entry| &entry.socket)
+    }
+
+    pub(super) fn insert(&mut self, key: Key, socket: Socket) -> io::Result<()> {
+        let place = self
+            .poller
+            .insert(Entry { key, socket })
+            .map_err(io::Error::from)?;
+        let index = key.index as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, None);
+        }
+        self.places[index] = Some((key.generation, place));
+        Ok(())
+    }
+
+    /// Turns a stream that was connecting into one that is connected.
+    pub(super) fn promote(&mut self, key: Key) -> io::Result<()> {
+        let entry = self.place(key).and_then(|place| self.poller.remove(place));
+        match entry {
+            Some(Entry {
+                socket: Socket::Connecting(stream),
+                ..
+            }) => self.insert(key, Socket::Connected(stream)),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    /// Closes a socket, if there is one.
+    pub(super) fn close(&mut self, key: Key, abortive: bool) {
+        let Some(place) = self.place(key) else { return };
+        if abortive && let Some(Socket::Connected(stream)) = self.get(key) {
+            // Without it the peer sees an orderly end, which is less than it should know.
+            let _ = stream.set_abortive();
+        }
+        self.poller.close(place);
+        self.places[key.index as usize] = None;
+    }
+
+    pub(super) fn declare(&mut self, key: Key, wanted: Wanted) {
+        let mut interest = Interest::NONE;
+        if wanted.readable {
+            interest = interest | Interest::READABLE;
+        }
+        if wanted.writable {
+            interest = interest | Interest::WRITABLE;
+        }
+        if let Some(place) = self.place(key) {
+            self.poller.set_interest(place, interest);
+        }
+    }
+
+    pub(super) fn declare_writable(&mut self, key: Key) {
+        self.declare(
+            key,
+            Wanted {
+                readable: false,
+                writable: true,
+            },
+        );
+    }
+
+    pub(super) fn wait(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        self.poller.wait(events, timeout)
+    }
+
+    pub(super) fn next_event(&self, events: &mut Events) -> Option<(Event, Key)> {
+        let event = self.poller.next_event(events)?;
+        let entry = self.poller.get(event.key())?;
+        Some((event, entry.key))
+    }
+}
+
+impl From<SocketAddress> for Endpoint {
+    fn from(address: SocketAddress) -> Self {
+        match address {
+            SocketAddress::Tcp(address) => Endpoint::Tcp(address),
+            SocketAddress::Uds(path) => Endpoint::Uds(path),
+        }
+    }
+}
+
+impl From<Endpoint> for SocketAddress {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(address) => SocketAddress::Tcp(address),
+            Endpoint::Uds(path) => SocketAddress::Uds(path),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Helpers of the tests on real sockets.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::time::{Duration, Instant};
+
+use ampe::{Address, Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Options};
+
+/// How long a test waits for what must come: a watchdog, not an expectation.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The transports that every test of behaviour runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Uds,
+}
+
+pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Uds];
+
+/// A fresh address to listen on, and the directory that it lives in.
+pub(crate) struct Place {
+    pub(crate) address: Address,
+    _directory: tempfile::TempDir,
+}
+
+pub(crate) fn place(transport: Transport) -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let address = match transport {
+        Transport::Tcp => "tcp://127.0.0.1:0".parse().unwrap(),
+        Transport::Uds => Address::uds(directory.path().join("socket")).unwrap(),
+    };
+    Place { address, _directory: directory }
+}
+
+pub(crate) fn engine() -> Engine {
+    Engine::start(Options::default()).unwrap()
+}
+
+pub(crate) fn group(engine: &Engine) -> (ChannelGroup, Inbox) {
+    engine.group(GroupOptions::default()).unwrap()
+}
+
+/// The next event, or a panic that says for what the test waited.
+#[track_caller]
+pub(crate) fn next(inbox: &mut Inbox, what: &str) -> Event {
+    match inbox.recv_until(Instant::now() + PATIENCE) {
+        Ok(Some(event)) => event,
+        Ok(None) => panic!("waited in vain for {what}"),
+        Err(ended) => panic!("the inbox ended ({ended}) while waiting for {what}"),
+    }
+}
+
+/// Listens, and waits until that has come about.
+#[track_caller]
+pub(crate) fn listen(group: &ChannelGroup, inbox: &mut Inbox, address: &Address) -> (Channel, Address) {
+    let channel = group.listen(address).unwrap();
+    match next(inbox, "Listening") {
+        Event::Listening(listening) => {
+            assert_eq!(listening.channel(), channel);
+            (channel, listening.address().clone())
+        }
+        other => panic!("expected Listening, got {other:?}"),
+    }
+}
+
+/// Takes the value of the expected kind of event out of an event.
+#[macro_export]
+macro_rules! expect {
+    ($inbox:expr, $kind:ident) => {
+        match $crate::common::next(&mut $inbox, stringify!($kind)) {
+            ampe::Event::$kind(it) => it,
+            other => panic!("expected {}, got {other:?}", stringify!($kind)),
+        }
+    };
+}
+
+/// Two groups of one engine, connected and past their hellos.
+pub(crate) struct Connected {
+    pub(crate) engine: Engine,
+    pub(crate) server: (ChannelGroup, Inbox),
+    pub(crate) client: (ChannelGroup, Inbox),
+    pub(crate) listener: Channel,
+    pub(crate) to_client: Channel,
+    pub(crate) to_server: Channel,
+    pub(crate) place: Place,
+}
+
+#[track_caller]
+pub(crate) fn connected(transport: Transport) -> Connected {
+    connected_with(transport, Options::default())
+}
+
+#[track_caller]
+pub(crate) fn connected_with(transport: Transport, options: Options) -> Connected {
+    let place = place(transport);
+    let engine = Engine::start(options).unwrap();
+    let (mut server, mut client) = (group(&engine), group(&engine));
+    let (listener, bound) = listen(&server.0, &mut server.1, &place.address);
+    let to_server = client.0.connect(&bound).unwrap();
+    let hello = expect!(server.1, Hello);
+    let to_client = hello.channel();
+    server.0.post(hello.accept(engine.message())).unwrap();
+    assert_eq!(expect!(client.1, Connected).channel(), to_server);
+    Connected { engine, server, client, listener, to_client, to_server, place }
+}
