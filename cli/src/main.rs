@@ -1,3 +1,50 @@
-//! The `ampe` command.
+//! The `ampe` command: send files, echo, and measure.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod advice;
+mod args;
+mod demo;
+mod echo;
+mod error;
+mod interrupt;
+mod link;
+mod output;
+mod ping;
+mod progress;
+mod recv;
+mod roundtrip;
+mod send;
+mod session;
+mod transfer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use error::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Told) {
+                output::note(&failure.to_string());
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    interrupt::install()?;
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Recv(arguments) => recv::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
+        Command::Echo(arguments) => echo::run(&arguments),
+        Command::Ping(arguments) => ping::run(&arguments),
+        Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line: everything that can be checked without a network is checked here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ampe::Address;
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong usage or address; \
+130 interrupted.
+
+Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
+uds:///PATH; HOST:PORT and a path with a slash are understood too.";
+
+/// Send files, echo and measure over ampe, an asynchronous message passing engine.
+///
+/// Data goes to stdout, talk to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "ampe", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(Demo),
+    Recv(Recv),
+    Send(Send),
+    Echo(Echo),
+    Ping(Ping),
+    #[command(hide = true)]
+    DemoReceiver(DemoReceiver),
+}
+
+/// Move a file between two processes and measure: over TCP, then over a Unix socket.
+///
+/// Starts a second process of itself as receiver, sends FILE to it, verifies the copy by its
+/// SHA-256, measures 2,000 round trips of 64 bytes, and prints a table. Leaves nothing behind.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe demo
+  ampe demo big.iso
+  ampe demo --json | jq .transports.tcp.rtt_us.p50")]
+pub(crate) struct Demo {
+    /// The file to send [default: the ampe executable]
+    pub(crate) file: Option<PathBuf>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when the other process says nothing for this long
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Receive files into a directory.
+///
+/// Prints the command to run on the other side, then a line "SHA-256  PATH" per file received, as
+/// `sha256sum --check` reads it. A file has its name only once it is whole and verified.
+///
+/// Nothing authenticates a sender, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may send.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe recv --listen tcp://127.0.0.1:0 --out received
+  ampe recv --listen uds:///tmp/inbox.sock --out received --once
+  ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone")]
+pub(crate) struct Recv {
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Address,
+    /// The directory to receive into
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// End after one connection, with exit code 0 if all of its files were received
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Listen beyond this machine: anyone who can reach the address may send
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Flush each file to the disk before it gets its name: slower, and survives a power failure
+    #[arg(long)]
+    pub(crate) sync: bool,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document per line: listening, received, failed
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Disconnect a sender that is silent for this long [default: 60]; with --once, also give up
+    /// when none came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Send files to `ampe recv`.
+///
+/// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe send --to tcp://127.0.0.1:7099 photo.jpg
+  ampe send --to uds:///tmp/inbox.sock --quiet a.log b.log c.log
+  ampe send --to [::1]:7099 backup.tar --timeout 300")]
+pub(crate) struct Send {
+    /// The address that `ampe recv` printed
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// The files to send, under their own names
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when connecting takes this long, or nothing moves for this long
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Send back what comes: every message with the id, headers, body and `more` that it came with.
+///
+/// Answers HelloRequest with HelloResponse, Request with Response, Signal with Signal, and
+/// ByeRequest with ByeResponse. Prints the address of each listener at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe echo --listen tcp://127.0.0.1:0
+  ampe echo --listen tcp://127.0.0.1:7099 --listen uds:///tmp/echo.sock --budget 1MiB")]
+pub(crate) struct Echo {
+    /// Where to listen, one or several times; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub(crate) listen: Vec<Address>,
+    /// Memory for messages received and not yet echoed, as 4194304 or 4MiB
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
+    pub(crate) budget: usize,
+    /// Print one JSON document per line: listening, and the totals at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when nothing came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Measure round trips to `ampe echo`, in microseconds.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe ping --to tcp://127.0.0.1:7099
+  ampe ping --to uds:///tmp/echo.sock --count 100000 --size 1024 --json")]
+pub(crate) struct Ping {
+    /// The address that `ampe echo` printed
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// How many round trips, one after the other
+    #[arg(long, value_name = "N", default_value = "1000",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Bytes in each message, at most 65535
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    pub(crate) size: u16,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when connecting, or a response, takes this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// The second process of `demo`. Ends when its stdin does, and removes the directory.
+#[derive(Debug, Args)]
+pub(crate) struct DemoReceiver {
+    pub(crate) directory: PathBuf,
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+fn peer(text: &str) -> Result<Address, ampe::AddressError> {
+    let address: Address = text.parse()?;
+    address.check_connect()?;
+    Ok(address)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no time: give seconds, from 0.001 to 1000000");
+    let seconds: f64 = text.parse().map_err(|_| refused())?;
+    if (0.001..=1e6).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(refused())
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let refused = || format!("{text:?} is no size: give bytes, or a number with KiB, MiB or GiB");
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        _ => return Err(refused()),
+    };
+    let count: usize = digits.trim_end().parse().map_err(|_| refused())?;
+    count.checked_mul(1 << shift).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("1MiB"), Ok(1 << 20));
+        assert_eq!(bytes("2 K"), Ok(2048));
+        for refused in ["", "MiB", "1MB", "-1", "1.5M", "99999999999999GiB"] {
+            assert!(bytes(refused).is_err(), "{refused:?} passed");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for refused in ["", "0", "-1", "inf", "NaN", "1e9"] {
+            assert!(seconds(refused).is_err(), "{refused:?} passed");
+        }
+    }
+
+    #[test]
+    fn addresses_to_connect_to_need_a_host_and_a_port() {
+        assert!(peer("tcp://127.0.0.1:7099").is_ok());
+        assert!(peer("tcp://127.0.0.1:0").is_err());
+        assert!(peer("tcp://:7099").is_err());
+        assert!(peer("tcp://127.0.0.1:70000").is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! `ampe demo`: a file and round trips between two processes, over each transport.
+
+mod child;
+pub(crate) mod receiver;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ampe::{Account, Address};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::args::Demo;
+use crate::error::Failure;
+use crate::output;
+use crate::progress::Progress;
+use crate::roundtrip::{self, RoundTrips};
+use crate::session::Session;
+use crate::transfer;
+use crate::transfer::digest::Digest;
+use crate::transfer::protocol::Demand;
+use crate::transfer::sender::{Outgoing, Sender, Sent};
+
+use child::Child;
+
+const ROUND_TRIPS: u64 = 2000;
+const ROUND_TRIP_BYTES: usize = 64;
+
+/// What was measured over one transport.
+struct Measured {
+    transport: &'static str,
+    sent: Sent,
+    times: RoundTrips,
+    account: Account,
+}
+
+pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
+    let path = match &arguments.file {
+        Some(path) => path.clone(),
+        None => own_executable()?,
+    };
+    let outgoing = Outgoing::check(&path).map_err(Failure::Failed)?;
+    let directory = temporary_directory()?;
+    // Dropped, the child is ended and waited for; only then the directory is removed.
+    let mut child = Child::start(directory.path(), arguments.timeout)?;
+    let measured = measure_all(&mut child, &outgoing, directory.path(), arguments.timeout);
+    drop(child);
+    // Mostly the child has removed it already.
+    let left = directory.close();
+    let measured = measured?;
+    if let Err(error) = left
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        let said = format!("cannot remove the temporary directory: {error}: remove it");
+        return Err(Failure::Failed(said));
+    }
+    tell(arguments, &path, &measured)
+}
+
+fn own_executable() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        Failure::new(format!(
+            "cannot find the ampe executable: {error}: name a file to send"
+        ))
+    })
+}
+
+/// A directory whose Unix socket has a path short enough for the system.
+fn temporary_directory() -> Result<TempDir, Failure> {
+    let create = |parent: &Path| {
+        tempfile::Builder::new()
+            .prefix("ampe-demo-")
+            .tempdir_in(parent)
+    };
+    let usual = std::env::temp_dir();
+    let created = create(&usual).and_then(|directory| {
+        if Address::uds(receiver::socket_path(directory.path())).is_ok() {
+            return Ok(directory);
+        }
+        create(Path::new(if cfg!(unix) { "/tmp" } else { "." }))
+    });
+    created.map_err(|error| {
+        Failure::new(format!(
+            "cannot create a directory in {}: {error}: name another in TMPDIR",
+            usual.display()
+        ))
+    })
+}
+
+fn measure_all(
+    child: &mut Child,
+    outgoing: &Outgoing,
+    directory: &Path,
+    timeout: Duration,
+) -> Result<Vec<Measured>, Failure> {
+    let mut session = Session::start(transfer::options(timeout))?;
+    let mut all = Vec::new();
+    for address in child.addresses(&mut session, timeout)? {
+        let result = measure(&mut session, &address, outgoing, directory, timeout);
+        // A child that was killed by the same signal is no failure of its own.
+        crate::interrupt::check()?;
+        all.push(result?);
+    }
+    session.end(Duration::ZERO);
+    Ok(all)
+}
+
+fn measure(
+    session: &mut Session,
+    address: &Address,
+    outgoing: &Outgoing,
+    directory: &Path,
+    timeout: Duration,
+) -> Result<Measured, Failure> {
+    let transport = match address {
+        Address::Tcp { .. } => "tcp",
+        Address::Uds(_) => "uds",
+    };
+    let progress = Progress::new(false);
+    let mut sender = Sender::connect(session, address, timeout)?;
+    let bar = progress.bytes(
+        &format!("{transport}: {}", outgoing.name()),
+        outgoing.size(),
+    );
+    let sent = sender.send(outgoing, &bar);
+    bar.finish_and_clear();
+    let sent = sent?.map_err(Failure::Failed)?;
+    verify(&receiver::received_path(directory, outgoing.name()), &sent)?;
+    let bar = progress.steps(&format!("{transport}: round trips"), ROUND_TRIPS);
+    let mark = |message| Demand::Echo.write(message);
+    let times = roundtrip::measure(sender.link(), ROUND_TRIPS, ROUND_TRIP_BYTES, mark, &bar);
+    bar.finish_and_clear();
+    let times = times?;
+    let account = sender.finish()?;
+    Ok(Measured {
+        transport,
+        sent,
+        times,
+        account,
+    })
+}
+
+/// The receiver has compared hashes already, of what it wrote; this one is of what can be read.
+fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
+    let shown = received.display();
+    let digest = File::open(received).and_then(Digest::of_reader);
+    let digest = digest.map_err(|error| {
+        Failure::new(format!(
+            "cannot read {shown}: {error}: see whether its disk is sound"
+        ))
+    })?;
+    // The next transport sends the same name.
+    let removed = std::fs::remove_file(received);
+    if digest != sent.sha256 {
+        return Err(Failure::new(format!(
+            "{shown} reads otherwise than it was sent: see whether its disk is sound"
+        )));
+    }
+    removed.map_err(|error| Failure::new(format!("cannot remove {shown}: {error}: remove it")))
+}
+
+fn tell(arguments: &Demo, path: &Path, measured: &[Measured]) -> Result<(), Failure> {
+    if arguments.json {
+        return output::json(&document(path, measured));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "transport",
+        "bytes",
+        "seconds",
+        "MB/s",
+        "RTT p50 µs",
+        "RTT p99 µs",
+        "posted",
+        "sent",
+        "returned",
+        "confirmed",
+    ]);
+    for of in measured {
+        let rate = output::megabytes_per_second(of.sent.bytes, of.sent.seconds);
+        table.add_row([
+            of.transport.to_owned(),
+            of.sent.bytes.to_string(),
+            format!("{:.4}", of.sent.seconds),
+            format!("{rate:.0}"),
+            format!("{:.1}", of.times.quantile(0.5)),
+            format!("{:.1}", of.times.quantile(0.99)),
+            of.account.posted.to_string(),
+            of.account.sent.to_string(),
+            of.account.returned.to_string(),
+            of.account.confirmed.to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for of in measured {
+        output::note(&format!(
+            "{}: verified, SHA-256 {}",
+            of.transport, of.sent.sha256
+        ));
+    }
+    output::line(&table.to_string())
+}
+
+fn document(path: &Path, measured: &[Measured]) -> Value {
+    let transports: Map<String, Value> = measured
+        .iter()
+        .map(|of| {
+            let rate = output::megabytes_per_second(of.sent.bytes, of.sent.seconds);
+            let document = json!({
+                "bytes": of.sent.bytes,
+                "seconds": of.sent.seconds,
+                "mb_per_s": rate,
+                "sha256": of.sent.sha256.to_string(),
+                "verified": true,
+                "round_trips": of.times.count(),
+                "round_trip_bytes": ROUND_TRIP_BYTES,
+                "rtt_us": of.times.json(),
+                "account": output::account(of.account),
+            });
+            (of.transport.to_owned(), document)
+        })
+        .collect();
+    json!({ "file": path.to_string_lossy(), "transports": transports })
+}

@@ -1,0 +1,128 @@
+//! The second process of the demo, as the first sees it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ampe::{Address, ChannelGroup, Event};
+
+use super::receiver::TRANSPORTS;
+use crate::error::Failure;
+use crate::session::Session;
+
+/// How long the child may take to clean up before it is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running receiver. Dropped, it is ended and waited for.
+pub(super) struct Child {
+    process: process::Child,
+    stdout: Option<process::ChildStdout>,
+}
+
+impl Child {
+    pub(super) fn start(directory: &Path, timeout: Duration) -> Result<Child, Failure> {
+        let failure = |error: std::io::Error| {
+            Failure::new(format!(
+                "cannot start a second process: {error}: close other programs"
+            ))
+        };
+        let executable = std::env::current_exe().map_err(failure)?;
+        let mut process = Command::new(executable)
+            .arg("demo-receiver")
+            .arg(directory)
+            .args(["--timeout", &timeout.as_secs_f64().to_string()])
+            // It holds nothing but our end of the pipe: when we end, however that comes, so does it.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failure)?;
+        let stdout = process.stdout.take();
+        Ok(Child { process, stdout })
+    }
+
+    /// Where the child listens, one address for each transport. Waits for it to say so.
+    pub(super) fn addresses(
+        &mut self,
+        session: &mut Session,
+        timeout: Duration,
+    ) -> Result<Vec<Address>, Failure> {
+        let Some(stdout) = self.stdout.take() else {
+            return Ok(Vec::new()); // they were asked for before
+        };
+        // The lines come through the inbox, so that an interruption is seen meanwhile.
+        let group = session.group().clone();
+        let reader = thread::Builder::new().spawn(move || pass_lines(stdout, &group));
+        reader.map_err(|error| {
+            Failure::new(format!(
+                "cannot start a thread: {error}: close other programs"
+            ))
+        })?;
+        let deadline = Instant::now() + timeout;
+        let mut addresses = Vec::new();
+        while addresses.len() < TRANSPORTS {
+            match session.next(Some(deadline))? {
+                Some(Event::Notified(line)) => addresses.push(self.address(line.body_bytes())?),
+                Some(_) => {}
+                None => {
+                    return Err(Failure::new(format!(
+                        "the second process said nothing for {} s: wait longer with --timeout",
+                        timeout.as_secs_f64()
+                    )));
+                }
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn address(&mut self, line: &[u8]) -> Result<Address, Failure> {
+        let line = String::from_utf8_lossy(line);
+        line.parse().map_err(|_| {
+            let status = self.process.try_wait().ok().flatten();
+            let status = status.map_or(String::new(), |status| format!(" ({status})"));
+            Failure::new(format!(
+                "the second process ended early{status}: run the demo again"
+            ))
+        })
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        drop(self.process.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() >= deadline {
+                self.process.kill()?;
+                self.process.wait()?;
+                break;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // What can fail is waiting for a process that is gone.
+        let _ = self.end();
+    }
+}
+
+/// Notifies the group of each line, and of the end by an empty one.
+fn pass_lines(stdout: process::ChildStdout, group: &ChannelGroup) {
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    loop {
+        let line = lines.next();
+        let message = group
+            .message()
+            .body(line.as_deref().unwrap_or("").as_bytes());
+        if let Ok(message) = message {
+            // Refused once the demo is over.
+            let _ = group.notify(message);
+        }
+        if line.is_none() {
+            return;
+        }
+    }
+}

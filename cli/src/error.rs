@@ -1,0 +1,36 @@
+//! How a command fails, and with which exit code.
+
+use std::process::ExitCode;
+
+/// Why a command ends without success. The message says what happened and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// What was asked for cannot be: an address, an option, a size.
+    #[error("{0}")]
+    Usage(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// It failed, and what there is to say was said where it happened.
+    #[error("failed")]
+    Told,
+    /// SIGINT, SIGTERM or SIGHUP came.
+    #[error("interrupted: what was not finished was removed")]
+    Interrupted,
+}
+
+impl Failure {
+    /// A failure of something that was tried.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Failure::Failed(message.into())
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Failed(_) | Failure::Told => 1,
+            Failure::Usage(_) => 2,
+            // 128 and the number of SIGINT, as shells have it.
+            Failure::Interrupted => 130,
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! A connection that a command opened: its events, its end, and how long it may be silent.
+
+use std::time::{Duration, Instant};
+
+use ampe::{
+    Account, Address, Channel, ChannelGroup, Event, Message, Post, PostError, Posted, Reason,
+    Received,
+};
+
+use crate::advice;
+use crate::error::Failure;
+use crate::session::Session;
+use crate::transfer::protocol;
+
+/// A connection to a peer. It is the only channel of its session while it lives.
+pub(crate) struct Link<'s> {
+    session: &'s mut Session,
+    channel: Channel,
+    to: Address,
+    timeout: Duration,
+    /// What the peer said when it ended the conversation.
+    farewell: Option<String>,
+}
+
+impl<'s> Link<'s> {
+    /// Opens a connection and posts `hello` as its first message.
+    pub(crate) fn open(
+        session: &'s mut Session,
+        to: &Address,
+        hello: Message,
+        timeout: Duration,
+    ) -> Result<Link<'s>, Failure> {
+        let posted = session
+            .group()
+            .post(hello.hello(to))
+            .map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
+        Ok(Link {
+            session,
+            channel: posted.channel,
+            to: to.clone(),
+            timeout,
+            farewell: None,
+        })
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    pub(crate) fn group(&self) -> &ChannelGroup {
+        self.session.group()
+    }
+
+    pub(crate) fn to(&self) -> &Address {
+        &self.to
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Posts, waiting for room if there is none.
+    pub(crate) fn post(&mut self, mut post: Post) -> Result<Posted, Failure> {
+        loop {
+            let refused = match self.session.group().post(post) {
+                Ok(posted) => return Ok(posted),
+                Err(refused) => refused,
+            };
+            match refused.why {
+                PostError::Full => while !matches!(self.wait()?, Event::Room(_)) {},
+                // Why it has ended, its `Closed` says.
+                PostError::ChannelClosed => loop {
+                    self.wait()?;
+                },
+                why => return Err(Failure::new(format!("not sent: {why}: run it again"))),
+            }
+            post = refused.post;
+        }
+    }
+
+    /// The next event that is not about the connection's end, within the timeout.
+    pub(crate) fn wait(&mut self) -> Result<Event, Failure> {
+        let event = self.wait_until(Instant::now() + self.timeout)?;
+        event.ok_or_else(|| self.silence())
+    }
+
+    /// As [`wait`](Link::wait), until `deadline`.
+    pub(crate) fn wait_until(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
+        loop {
+            let event = self.session.next(Some(deadline))?;
+            if let Some(event) = &event
+                && event.channel() != Some(self.channel)
+            {
+                continue;
+            }
+            match event {
+                Some(Event::Closed(closed)) => {
+                    let farewell = self.farewell.as_deref();
+                    let said = advice::connection(&self.to, &closed, farewell);
+                    return Err(Failure::Failed(said));
+                }
+                Some(Event::ByeResponse(last) | Event::ByeSignal(last)) => {
+                    self.farewell = protocol::reason(&last);
+                }
+                Some(Event::Bye(bye)) => self.farewell = protocol::reason(&bye),
+                // The `Closed` that follows says why.
+                Some(Event::Returned(_)) => {}
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// The failure of a peer that said nothing in time.
+    pub(crate) fn silence(&self) -> Failure {
+        Failure::new(format!(
+            "{} said nothing for {} s: see whether the other side still runs, or wait longer with \
+             --timeout",
+            self.to,
+            self.timeout.as_secs_f64()
+        ))
+    }
+
+    /// The HelloResponse.
+    pub(crate) fn connected(&mut self) -> Result<Received, Failure> {
+        loop {
+            if let Event::Connected(received) = self.wait()? {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// The Response with this id.
+    pub(crate) fn response(&mut self, id: u64) -> Result<Received, Failure> {
+        loop {
+            match self.wait()? {
+                Event::Response(received) if received.id() == id => return Ok(received),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the conversation by ByeRequest and ByeResponse. Everything sent is confirmed then.
+    pub(crate) fn finish(mut self) -> Result<Account, Failure> {
+        let bye = self.session.group().message().bye(self.channel);
+        self.post(bye)?;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.session.next(Some(deadline))? {
+                None => return Err(self.silence()),
+                Some(Event::Closed(closed)) if closed.channel() == self.channel => {
+                    if closed.reason() == Reason::Bye {
+                        return Ok(closed.account());
+                    }
+                    let farewell = self.farewell.as_deref();
+                    let said = advice::connection(&self.to, &closed, farewell);
+                    return Err(Failure::Failed(said));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}

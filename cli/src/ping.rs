@@ -1,0 +1,58 @@
+//! `ampe ping`.
+
+use std::time::Duration;
+
+use ampe::Options;
+use serde_json::json;
+
+use crate::args::Ping;
+use crate::error::Failure;
+use crate::link::Link;
+use crate::output;
+use crate::progress::Progress;
+use crate::roundtrip::{self, RoundTrips};
+use crate::session::Session;
+
+pub(crate) fn run(arguments: &Ping) -> Result<(), Failure> {
+    let mut options = Options::default();
+    options.connect_timeout = arguments.timeout;
+    let mut session = Session::start(options)?;
+    let result = measure(&mut session, arguments);
+    session.end(Duration::ZERO);
+    tell(arguments, &result?)
+}
+
+fn measure(session: &mut Session, arguments: &Ping) -> Result<RoundTrips, Failure> {
+    let hello = session.group().message();
+    let mut link = Link::open(session, &arguments.to, hello, arguments.timeout)?;
+    let bar = Progress::new(arguments.quiet).steps("round trips", arguments.count);
+    let size = usize::from(arguments.size);
+    let measured = roundtrip::measure(&mut link, arguments.count, size, |message| message, &bar);
+    bar.finish_and_clear();
+    let measured = measured?;
+    link.finish()?;
+    Ok(measured)
+}
+
+fn tell(arguments: &Ping, times: &RoundTrips) -> Result<(), Failure> {
+    if arguments.json {
+        return output::json(&json!({
+            "to": arguments.to.to_string(),
+            "count": times.count(),
+            "size": arguments.size,
+            "rtt_us": times.json(),
+        }));
+    }
+    output::line(&format!(
+        "{} round trips of {} bytes to {}, in microseconds: min {:.1}, p50 {:.1}, p90 {:.1}, \
+         p99 {:.1}, max {:.1}",
+        times.count(),
+        arguments.size,
+        arguments.to,
+        times.min(),
+        times.quantile(0.5),
+        times.quantile(0.9),
+        times.quantile(0.99),
+        times.max(),
+    ))
+}

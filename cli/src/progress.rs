@@ -1,0 +1,65 @@
+//! One progress bar per file, on a terminal.
+
+use std::io::{self, IsTerminal};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::Failure;
+use crate::output;
+
+/// The bars of a command, and the lines written beside them.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    bars: Option<MultiProgress>,
+}
+
+impl Progress {
+    /// Bars appear on stderr if that is a terminal and `quiet` is not wanted.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let is_shown = !quiet && io::stderr().is_terminal();
+        let bars = is_shown.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Progress { bars }
+    }
+
+    /// A bar that counts bytes.
+    pub(crate) fn bytes(&self, name: &str, len: u64) -> ProgressBar {
+        const TEMPLATE: &str =
+            "{msg:24!} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+        self.bar(name, len, TEMPLATE)
+    }
+
+    /// A bar that counts steps.
+    pub(crate) fn steps(&self, name: &str, len: u64) -> ProgressBar {
+        self.bar(name, len, "{msg:24!} {wide_bar} {pos}/{len} {eta}")
+    }
+
+    fn bar(&self, name: &str, len: u64, template: &str) -> ProgressBar {
+        let Some(bars) = &self.bars else {
+            return ProgressBar::hidden();
+        };
+        let bar = bars.add(ProgressBar::new(len));
+        // A template that does not parse would be our own mistake; the usual bar still tells.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(name.to_owned());
+        bar
+    }
+
+    /// Writes a line of talk between the bars.
+    pub(crate) fn note(&self, text: &str) {
+        self.between(|| output::note(text));
+    }
+
+    /// Writes a line of data between the bars.
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+        self.between(|| output::line(text))
+    }
+
+    fn between<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}

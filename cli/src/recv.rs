@@ -1,0 +1,175 @@
+//! `ampe recv`.
+
+use std::time::{Duration, Instant};
+
+use ampe::Address;
+use serde_json::json;
+
+use crate::args::Recv;
+use crate::error::Failure;
+use crate::output;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::transfer::connection::Report;
+use crate::transfer::directory::{Directory, Policy};
+use crate::transfer::receiver::{Happening, Receiver};
+
+/// How long a silent sender is waited for, if nothing else was asked for.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long the last answers may take to go out.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
+    check_reach(arguments)?;
+    let policy = Policy {
+        overwrite: arguments.overwrite,
+        sync: arguments.sync,
+    };
+    let directory = Directory::open(&arguments.out, policy)?;
+    let silence = arguments.timeout.unwrap_or(SILENCE);
+    let session = Session::start(crate::transfer::options(silence))?;
+    let progress = Progress::new(arguments.quiet);
+    let mut receiver = Receiver::new(session, directory, progress.clone(), silence);
+    if arguments.once {
+        receiver = receiver.once();
+    }
+    receiver.listen(&arguments.listen)?;
+    let served = serve(&mut receiver, arguments, &progress);
+    receiver.end(FAREWELL);
+    served
+}
+
+fn check_reach(arguments: &Recv) -> Result<(), Failure> {
+    if arguments.anyone || arguments.listen.is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{} can be reached from other machines, and nothing authenticates a sender: listen on \
+         127.0.0.1, or add --anyone to let anyone send",
+        arguments.listen
+    )))
+}
+
+fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+    let patience = arguments.timeout.filter(|_| arguments.once);
+    let given_up = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let deadline = given_up.filter(|_| !receiver.is_busy());
+        match receiver.next(deadline)? {
+            Happening::Listening(address) => tell_address(&address, arguments, progress)?,
+            Happening::Report(Report::Ended { is_good, .. }) if arguments.once => {
+                return if is_good { Ok(()) } else { Err(Failure::Told) };
+            }
+            Happening::Report(report) => tell(&report, arguments, progress)?,
+            Happening::Quiet => {
+                return Err(Failure::new(format!(
+                    "no sender came to {}: start one, or wait longer with --timeout",
+                    arguments.listen
+                )));
+            }
+        }
+    }
+}
+
+fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+    let (to, is_whole) = reachable(address);
+    let paste = format!("ampe send --to {} FILE", quoted(&to));
+    if arguments.json {
+        return output::json(&json!({
+            "event": "listening",
+            "address": address.to_string(),
+            "paste": paste,
+        }));
+    }
+    if !is_whole {
+        progress.note("put the name or address of this machine in place of THIS-MACHINE");
+    }
+    progress.line(&paste)
+}
+
+/// The address that another process can connect to, and whether that is all of it.
+fn reachable(address: &Address) -> (String, bool) {
+    match (address, address.socket_addr()) {
+        (_, Some(socket)) if socket.ip().is_unspecified() => {
+            (format!("tcp://THIS-MACHINE:{}", socket.port()), false)
+        }
+        // The other side may run in another directory.
+        (Address::Uds(path), _) => match std::path::absolute(path.as_path()) {
+            Ok(absolute) => (format!("uds://{}", absolute.display()), true),
+            Err(_) => (address.to_string(), true),
+        },
+        _ => (address.to_string(), true),
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@%+,=".contains(char);
+    if word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+    match report {
+        Report::Stored(stored) if arguments.json => output::json(&json!({
+            "event": "received",
+            "path": stored.path.to_string_lossy(),
+            "bytes": stored.bytes,
+            "seconds": stored.seconds,
+            "sha256": stored.sha256.to_string(),
+            "peer": stored.peer,
+        })),
+        Report::Stored(stored) => {
+            progress.line(&format!("{}  {}", stored.sha256, stored.path.display()))?;
+            let rate = output::megabytes_per_second(stored.bytes, stored.seconds);
+            progress.note(&format!(
+                "received {} from {}: {} in {:.3} s, {rate:.0} MB/s",
+                stored.path.display(),
+                stored.peer,
+                output::bytes(stored.bytes),
+                stored.seconds,
+            ));
+            Ok(())
+        }
+        Report::Failed { peer, name, why } => {
+            let what = match name {
+                Some(name) => format!("{name} from {peer}"),
+                None => peer.clone(),
+            };
+            progress.note(&format!("{what}: {why}"));
+            if arguments.json {
+                output::json(&json!({
+                    "event": "failed", "peer": peer, "name": name, "error": why,
+                }))?;
+            }
+            Ok(())
+        }
+        Report::Ended { .. } => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pasted_is_one_word() {
+        assert_eq!(quoted("tcp://127.0.0.1:80"), "tcp://127.0.0.1:80");
+        assert_eq!(quoted("uds:///a b"), "'uds:///a b'");
+        assert_eq!(quoted("uds:///it's"), r"'uds:///it'\''s'");
+        assert_eq!(quoted("tcp://[::1]:80"), "'tcp://[::1]:80'");
+    }
+
+    #[test]
+    fn any_interface_is_no_address_to_connect_to() {
+        let (address, is_whole) = reachable(&"tcp://0.0.0.0:7099".parse().unwrap());
+        assert_eq!(
+            (address.as_str(), is_whole),
+            ("tcp://THIS-MACHINE:7099", false)
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! SHA-256, and a thread that computes it beside the writing of a file.
+
+use std::fmt;
+use std::io::Read;
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use ampe::Message;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+/// A SHA-256 hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    pub(crate) fn of_hasher(hasher: Sha256) -> Digest {
+        Digest(hasher.finalize().into())
+    }
+
+    /// The hash of all that can be read.
+    pub(crate) fn of_reader(mut reader: impl Read) -> std::io::Result<Digest> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(Digest::of_hasher(hasher)),
+                len => hasher.update(&buffer[..len]),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Not 64 hexadecimal digits.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoDigest;
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NoDigest);
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = str::from_utf8(digits).map_err(|_| NoDigest)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NoDigest)?;
+        }
+        Ok(Digest(bytes))
+    }
+}
+
+/// Hashes the bodies of messages on a thread of its own, so that a second processor hashes while
+/// the first writes. What waits is bounded by the engine's inbound budget, which the messages stay
+/// charged to until they are hashed.
+pub(crate) struct DigestThread {
+    bodies: mpsc::Sender<Message>,
+    thread: JoinHandle<Sha256>,
+}
+
+impl DigestThread {
+    pub(crate) fn spawn() -> std::io::Result<DigestThread> {
+        let (bodies, received) = mpsc::channel::<Message>();
+        let hash = move || {
+            let mut hasher = Sha256::new();
+            for message in received {
+                hasher.update(message.body_bytes());
+            }
+            hasher
+        };
+        let thread = thread::Builder::new()
+            .name("ampe-digest".to_owned())
+            .spawn(hash)?;
+        Ok(DigestThread { bodies, thread })
+    }
+
+    pub(crate) fn update(&self, message: Message) {
+        // The thread ends only after this sender.
+        let _ = self.bodies.send(message);
+    }
+
+    /// The hash of all bodies.
+    pub(crate) fn finish(self) -> Digest {
+        drop(self.bodies);
+        match self.thread.join() {
+            Ok(hasher) => Digest::of_hasher(hasher),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn hash_of_abc_is_that_of_the_standard() {
+        assert_eq!(Digest::of(b"abc").to_string(), ABC);
+        assert_eq!(Digest::of_reader(&b"abc"[..]).unwrap().to_string(), ABC);
+    }
+
+    #[test]
+    fn text_is_read_as_written_and_nothing_else_is() {
+        assert_eq!(ABC.parse(), Ok(Digest::of(b"abc")));
+        assert_eq!(ABC[1..].parse::<Digest>(), Err(NoDigest));
+        assert_eq!(ABC.replace('b', "+").parse::<Digest>(), Err(NoDigest));
+        assert_eq!("ä".repeat(32).parse::<Digest>(), Err(NoDigest));
+    }
+}

@@ -1,0 +1,375 @@
+//! The directory that files are received into: unfinished files, final names, leftovers.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fs4::{FileExt, TryLockError};
+use tempfile::{Builder, NamedTempFile};
+
+use super::names::{self, PARTIAL_PREFIX};
+use crate::error::Failure;
+
+/// How much is written between two flushes to the disk, where files are flushed. It bounds how long
+/// a sender waits for its last answer.
+const FLUSH_BYTES: u64 = 256 << 20;
+
+/// What a receiver does in its directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    /// Existing files may be replaced.
+    pub(crate) overwrite: bool,
+    /// Files are flushed to the disk before they get their names.
+    pub(crate) sync: bool,
+}
+
+/// The directory that files are received into.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    policy: Policy,
+    /// Names being received, so that two senders of one name do not meet at the end.
+    names: Mutex<HashSet<String>>,
+}
+
+/// A file on its way: under a temporary name in the directory, locked as long as it lives, so that
+/// other receivers can tell it from a leftover. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    file: NamedTempFile,
+    /// The name it is to have, given back after the file is removed.
+    name: Reserved,
+    unflushed: u64,
+}
+
+/// A name that is being received.
+#[derive(Debug)]
+struct Reserved {
+    name: String,
+    directory: Arc<Directory>,
+}
+
+impl Directory {
+    /// Opens a directory for receiving and removes what killed receivers left in it.
+    pub(crate) fn open(path: &Path, policy: Policy) -> Result<Directory, Failure> {
+        let shown = path.display();
+        let metadata = fs::metadata(path).map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::NotFound => "create it first",
+                _ => "choose another directory",
+            };
+            Failure::new(format!("cannot receive into {shown}: {error}: {advice}"))
+        })?;
+        if !metadata.is_dir() {
+            return Err(Failure::new(format!(
+                "cannot receive into {shown}: it is no directory: name one with --out"
+            )));
+        }
+        let failure = |error: io::Error| {
+            Failure::new(format!(
+                "cannot write into {shown}: {error}: choose a directory that you may write to"
+            ))
+        };
+        remove_leftovers(path).map_err(failure)?;
+        // Tried now rather than when the first file comes.
+        drop(unfinished(path).map_err(failure)?);
+        Ok(Directory {
+            path: path.to_owned(),
+            policy,
+            names: Mutex::default(),
+        })
+    }
+
+    /// Begins to receive a file, or says why not, and what to do. No content is needed for that.
+    pub(crate) fn begin(self: &Arc<Self>, name: &[u8]) -> Result<Partial, String> {
+        let name = names::plain(name)
+            .map_err(|error| format!("{error}: rename the file before sending it"))?;
+        self.check_free(name)?;
+        let name = self.reserve(name)?;
+        let file = unfinished(&self.path).map_err(|error| not_stored(&error))?;
+        Ok(Partial {
+            file,
+            name,
+            unflushed: 0,
+        })
+    }
+
+    fn reserve(self: &Arc<Self>, name: &str) -> Result<Reserved, String> {
+        if !self.names().insert(name.to_owned()) {
+            return Err("a file of this name is being received now: send it later".to_owned());
+        }
+        Ok(Reserved {
+            name: name.to_owned(),
+            directory: Arc::clone(self),
+        })
+    }
+
+    fn check_free(&self, name: &str) -> Result<(), String> {
+        // Links are looked at, not followed: replacing one replaces the name, not its target.
+        match fs::symlink_metadata(self.path.join(name)) {
+            Ok(found) if found.is_dir() => {
+                Err("a directory of this name exists: send it under another name".to_owned())
+            }
+            Ok(_) if !self.policy.overwrite => Err(exists()),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(not_stored(&error)),
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Partial {
+    pub(crate) fn name(&self) -> &str {
+        &self.name.name
+    }
+
+    /// Appends content, or says why not, and what to do.
+    pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), String> {
+        let mut write = |file: &mut File| {
+            file.write_all(content)?;
+            self.unflushed += content.len() as u64;
+            if self.name.directory.policy.sync && self.unflushed >= FLUSH_BYTES {
+                file.sync_data()?;
+                self.unflushed = 0;
+            }
+            Ok(())
+        };
+        write(self.file.as_file_mut()).map_err(|error| not_stored(&error))
+    }
+
+    /// Gives the file its name, in one step. On failure it is removed.
+    pub(crate) fn store(self) -> Result<PathBuf, String> {
+        let Partial { file, name, .. } = self;
+        let Directory { path, policy, .. } = &*name.directory;
+        let final_path = path.join(&name.name);
+        if policy.sync {
+            let synced = file.as_file().sync_all();
+            synced.map_err(|error| not_stored(&error))?;
+        }
+        // Renaming replaces a name, whatever it stands for, and never follows a link. The file
+        // stays open, and so locked, until its temporary name is gone.
+        let stored = if policy.overwrite {
+            file.persist(&final_path)
+        } else {
+            file.persist_noclobber(&final_path)
+        };
+        stored.map_err(|refused| match refused.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => not_stored(&refused.error),
+        })?;
+        if policy.sync {
+            sync_directory(path).map_err(|error| not_stored(&error))?;
+        }
+        Ok(final_path)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.directory.names().remove(&self.name);
+    }
+}
+
+fn exists() -> String {
+    "a file of this name exists: rename one of them, or receive with --overwrite".to_owned()
+}
+
+fn not_stored(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
+        io::ErrorKind::PermissionDenied => "receive into another directory",
+        _ => "receive into another directory, or on another disk",
+    };
+    format!("it cannot be stored: {error}: {advice}")
+}
+
+/// A new unfinished file, locked.
+fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
+    const ATTEMPTS: usize = 16;
+    let mut builder = Builder::new();
+    builder.prefix(PARTIAL_PREFIX).rand_bytes(12);
+    #[cfg(unix)]
+    let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions); // less the umask, as any new file
+    for _ in 0..ATTEMPTS {
+        let file = builder.tempfile_in(directory)?;
+        match FileExt::try_lock(file.as_file()) {
+            Ok(()) => {}
+            // Another receiver looks whether this is a leftover, and thinks so.
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // It may have thought so, and be done, between creation and lock.
+        if fs::symlink_metadata(file.path()).is_ok() {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("other receivers remove our files at once"))
+}
+
+/// Removes unfinished files that nobody holds a lock on: their receivers were killed.
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_partial = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(PARTIAL_PREFIX);
+        // The type is that of the entry itself: a link is no leftover of ours.
+        if !is_partial || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // What vanished meanwhile, or belongs to somebody else, is not ours to remove.
+        let Ok(file) = File::options().read(true).write(true).open(entry.path()) else {
+            continue;
+        };
+        if FileExt::try_lock(&file).is_ok() {
+            // The lock is held while it is removed, so its creator cannot take it for its own.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Flushes a directory's names, where the system has a way to.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, overwrite: bool) -> Arc<Directory> {
+        let policy = Policy {
+            overwrite,
+            sync: true,
+        };
+        Arc::new(Directory::open(path, policy).unwrap())
+    }
+
+    fn entries(path: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_has_its_name_only_once_it_is_stored() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = open(temporary.path(), false);
+        let mut partial = directory.begin(b"a").unwrap();
+        partial.write(b"content").unwrap();
+        assert!(entries(temporary.path())[0].starts_with(PARTIAL_PREFIX));
+        let path = partial.store().unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"content");
+        assert_eq!(entries(temporary.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_nothing_and_frees_its_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = open(temporary.path(), false);
+        let partial = directory.begin(b"a").unwrap();
+        assert!(
+            directory
+                .begin(b"a")
+                .unwrap_err()
+                .contains("being received now")
+        );
+        drop(partial);
+        assert!(entries(temporary.path()).is_empty());
+        directory.begin(b"a").unwrap();
+    }
+
+    #[test]
+    fn an_existing_file_is_kept_also_when_it_appears_late() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = open(temporary.path(), false);
+        let mut partial = directory.begin(b"a").unwrap();
+        partial.write(b"new").unwrap();
+        fs::write(temporary.path().join("a"), "old").unwrap();
+        assert!(partial.store().unwrap_err().contains("exists"));
+        assert!(directory.begin(b"a").unwrap_err().contains("exists"));
+        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
+        assert_eq!(entries(temporary.path()), ["a"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced_or_refused_and_never_followed() {
+        let (temporary, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = outside.path().join("target");
+        fs::write(&target, "untouched").unwrap();
+        for name in ["link", "dangling"] {
+            let target = if name == "link" {
+                &target
+            } else {
+                Path::new("/nonexistent/x")
+            };
+            std::os::unix::fs::symlink(target, temporary.path().join(name)).unwrap();
+            let strict = open(temporary.path(), false);
+            assert!(
+                strict
+                    .begin(name.as_bytes())
+                    .unwrap_err()
+                    .contains("exists")
+            );
+            let replacing = open(temporary.path(), true);
+            let mut partial = replacing.begin(name.as_bytes()).unwrap();
+            partial.write(b"new").unwrap();
+            let path = partial.store().unwrap();
+            assert!(fs::symlink_metadata(path).unwrap().is_file());
+        }
+        assert_eq!(fs::read(&target).unwrap(), b"untouched");
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_living_files_are_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let leftover = temporary.path().join(format!("{PARTIAL_PREFIX}leftover"));
+        fs::write(&leftover, "half").unwrap();
+        let first = open(temporary.path(), false);
+        assert!(!leftover.exists());
+        let mut partial = first.begin(b"a").unwrap();
+        partial.write(b"living").unwrap();
+        drop(open(temporary.path(), false));
+        assert_eq!(fs::read(partial.store().unwrap()).unwrap(), b"living");
+    }
+
+    #[test]
+    fn a_directory_of_the_name_is_never_replaced() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::create_dir(temporary.path().join("a")).unwrap();
+        let directory = open(temporary.path(), true);
+        assert!(directory.begin(b"a").unwrap_err().contains("directory"));
+    }
+
+    #[test]
+    fn what_is_no_directory_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [
+            &file,
+            &file.join("below"),
+            &temporary.path().join("missing"),
+        ] {
+            let failure = Directory::open(path, Policy::default()).unwrap_err();
+            assert!(matches!(failure, Failure::Failed(_)));
+        }
+    }
+}
