@@ -1,9 +1,9 @@
 //! What the reactor hands to one group: batches of events, and the wake of its receiver.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, PoisonError, lock};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError, lock, planted};
 
 /// The queue from the reactor to the one receiver of a group.
 pub(crate) struct Delivery<T, E> {
@@ -72,7 +72,7 @@ impl<T, E: Copy> Delivery<T, E> {
         self.signal(state);
     }
 
-    fn signal(&self, mut state: crate::sync::MutexGuard<'_, State<T, E>>) {
+    fn signal(&self, mut state: MutexGuard<'_, State<T, E>>) {
         let wake = std::mem::replace(&mut state.is_waiting, false);
         drop(state);
         if wake {
@@ -94,7 +94,7 @@ impl<T, E: Copy> Delivery<T, E> {
                 return Taken::Ended(reason);
             }
             let Some(deadline) = deadline else {
-                state.is_waiting = true;
+                state.is_waiting = !planted("a receiver sleeps unannounced");
                 state = self
                     .arrived
                     .wait(state)

@@ -88,6 +88,7 @@ impl Engine {
             ended_before_hello: load(&counters.ended_before_hello),
             accept_failures: load(&counters.accept_failures),
             out_of_numbers: load(&counters.out_of_numbers),
+            passes: load(&counters.passes),
         }
     }
 
@@ -114,6 +115,8 @@ pub struct Statistics {
     pub accept_failures: u64,
     /// Connections refused because all 65,534 channel numbers were in use.
     pub out_of_numbers: u64,
+    /// How often the reactor's loop went round. Stands still while there is nothing to do.
+    pub passes: u64,
 }
 
 impl Inner {

@@ -9,7 +9,7 @@ use std::mem;
 
 use crate::key::Key;
 use crate::queue::Wake;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, lock, planted};
 
 /// Storage sizes in bytes: a frame header and its text headers and body fit. The third takes a full
 /// body with a few headers, the last the largest frame.
@@ -216,19 +216,20 @@ impl Pool {
         // A charge of the kind `Returned` ends here, outside the lock.
     }
 
-    /// Takes what was released since the last call. With `hungry`, the release after this one
-    /// wakes the reactor: nothing can slip in between, as both happen under the same lock.
+    /// Takes what was released since the last call. With `hungry`, the first release after it wakes
+    /// the reactor, whether or not there was one before: what there was may not be enough. Nothing
+    /// slips in between, as both happen under the same lock.
     pub(crate) fn take_released(&self, released: &mut Vec<(Key, usize)>, hungry: bool) {
         assert!(released.is_empty(), "what was released before was settled");
         let mut state = lock(&self.state);
         mem::swap(&mut state.released, released);
-        state.is_hungry = hungry && released.is_empty();
+        state.is_hungry = hungry;
     }
 
     /// Lets go of all free storage, and keeps none from now on.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
-        state.is_closed = true;
+        state.is_closed = !planted("a closed pool goes on keeping storage");
         state.free_bytes = 0;
         let free = mem::take(&mut state.free);
         drop(state);
@@ -302,12 +303,15 @@ impl Cache {
     pub(crate) fn give_back(&mut self, storage: Storage) {
         let Storage {
             bytes,
-            home: Some(_),
+            home: Some(home),
             charge: Charge::None,
         } = &storage
         else {
             return; // charged or homeless storage takes the ordinary way
         };
+        if !Arc::ptr_eq(home, &self.pool) {
+            return; // a message of another engine: its storage is that engine's to count
+        }
         let size = size_for(bytes.len());
         self.free[size].push(storage);
         if self.free[size].len() * SIZES[size] <= CACHE_BYTES {

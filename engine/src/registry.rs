@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 
 use crate::channel::Channel;
+use crate::pool::MESSAGE_COST_MAX;
+use crate::sync::planted;
 
 /// A number rests here after its channel ended, so that a reader of logs meets it only once for a
 /// while. Nothing relies on this distance: generations tell incarnations apart.
@@ -63,10 +65,15 @@ struct Slot {
     kind: Kind,
     bye_request: bool,
     bye_response: bool,
+    /// A post was refused for want of credit, and nobody was told of room since.
     room_wanted: bool,
+    /// Whether the number is in [`Registry::room`]. It stays there when its channel ends, for the
+    /// next to find, so that no sequence of refusals makes that list longer than the numbers are.
+    is_in_room: bool,
 }
 
-/// Outbound limits in bytes, checked when `Options` are accepted.
+/// Outbound limits in bytes, checked when `Options` are accepted: each at least two messages of the
+/// largest size, so that a channel that has used half of its own can post any message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     /// For one channel.
@@ -80,21 +87,33 @@ pub(crate) struct Registry {
     slots: Vec<Slot>,
     /// Numbers whose `Closed` was taken, oldest first.
     resting: VecDeque<u16>,
+    /// How many numbers rest before the first of them is used again.
+    quarantine: usize,
     generation_next: u64,
     credit: Credit,
     /// Bytes charged to the engine: every channel's, and messages returned but not yet dropped.
     used: usize,
-    /// Channels that were refused and have room again themselves; they are told once the engine
-    /// has room as well.
-    room: Vec<Channel>,
+    /// Numbers of channels that were refused and have room themselves, each once; they are told
+    /// when the engine has room as well.
+    room: Vec<u16>,
     message_id_next: u64,
 }
 
 impl Registry {
     pub(crate) fn new(credit: Credit) -> Self {
+        Registry::with_quarantine(credit, QUARANTINE)
+    }
+
+    /// A registry whose numbers rest for another while: models cannot wait for 1,024 others.
+    pub(crate) fn with_quarantine(credit: Credit, quarantine: usize) -> Self {
+        assert!(
+            credit.channel.min(credit.engine) >= 2 * MESSAGE_COST_MAX,
+            "half of any budget takes the largest message"
+        );
         Registry {
             slots: Vec::new(),
             resting: VecDeque::new(),
+            quarantine,
             generation_next: 1,
             credit,
             used: 0,
@@ -120,13 +139,14 @@ impl Registry {
             group,
             state: State::Open,
             kind,
+            is_in_room: slot.is_in_room,
             ..Slot::free()
         };
         Some(Channel::new(number, generation))
     }
 
     fn free_number(&mut self) -> Option<u16> {
-        if self.resting.len() > QUARANTINE {
+        if self.resting.len() > self.quarantine {
             return self.resting.pop_front();
         }
         if self.slots.is_empty() {
@@ -142,7 +162,11 @@ impl Registry {
     fn slot(&mut self, channel: Channel) -> Option<&mut Slot> {
         self.slots
             .get_mut(usize::from(channel.number()))
-            .filter(|slot| slot.generation == channel.generation() && slot.state != State::Free)
+            .filter(|slot| {
+                let is_meant = slot.generation == channel.generation()
+                    || planted("a number alone names a channel");
+                is_meant && slot.state != State::Free
+            })
     }
 
     /// The group of a channel, while posts are admitted.
@@ -162,6 +186,10 @@ impl Registry {
         cost: usize,
         held: usize,
     ) -> Result<(), Denied> {
+        assert!(
+            held <= self.used,
+            "what is charged to the engine is part of its sum"
+        );
         let (credit, engine_used) = (self.credit, self.used - held);
         let slot = self.slot(channel).ok_or(Denied::Closed)?;
         if slot.state == State::Closed {
@@ -182,10 +210,8 @@ impl Registry {
         // A Bye ends the need for credit, so it is never refused for want of it.
         let full = slot.used + cost > credit.channel || engine_used + cost > credit.engine;
         if full && role == Role::Data {
-            let has_room = slot.used <= credit.channel / 2;
-            if !std::mem::replace(&mut slot.room_wanted, true) && has_room {
-                self.room.push(channel);
-            }
+            slot.room_wanted = true;
+            self.line_up_for_room(channel);
             return Err(Denied::Full);
         }
         slot.used += cost;
@@ -204,7 +230,6 @@ impl Registry {
     /// Gives back the channel's part alone: the message was returned, and stays charged to the
     /// engine until the application drops it or posts it again.
     pub(crate) fn release_channel(&mut self, channel: Channel, cost: usize) {
-        let limit = self.credit.channel / 2;
         let slot = self
             .slot(channel)
             .expect("credit is released before its channel is forgotten");
@@ -212,10 +237,18 @@ impl Registry {
             slot.used >= cost,
             "no more credit is released than was charged"
         );
-        let had_room = slot.used <= limit;
         slot.used -= cost;
-        if slot.room_wanted && !had_room && slot.used <= limit {
-            self.room.push(channel);
+        self.line_up_for_room(channel);
+    }
+
+    /// Notes a channel that wants room and has used half of its own credit at most. Half, so that
+    /// a channel at its limit is not told once per message.
+    fn line_up_for_room(&mut self, channel: Channel) {
+        let limit = self.credit.channel / 2;
+        let slot = self.slot(channel).expect("the caller found it");
+        if slot.room_wanted && slot.used <= limit && !slot.is_in_room {
+            slot.is_in_room = true;
+            self.room.push(channel.number());
         }
     }
 
@@ -228,24 +261,36 @@ impl Registry {
         self.used -= cost;
     }
 
-    /// Whether a channel waits only for room in the engine's budget.
+    /// Whether [`take_room`](Registry::take_room) has somebody to tell.
     pub(crate) fn engine_room_is_wanted(&self) -> bool {
-        !self.room.is_empty()
+        !self.room.is_empty() && self.engine_has_room()
     }
 
-    /// Moves to `told` the channels that were refused and may post again: those that have used
-    /// half of their credit at most, once the engine has as well. Half, so that a channel at its
-    /// limit is not told once per message.
+    /// Room for any one message, and no more than that: a share of the budget would have to be
+    /// freed by others first, and where those are peers that do not read, or messages returned that
+    /// the application keeps, it never is.
+    fn engine_has_room(&self) -> bool {
+        self.used + MESSAGE_COST_MAX <= self.credit.engine
+    }
+
+    /// Moves to `told` the channels that were refused and may post any message again: those that
+    /// have used half of their credit at most, once the engine has room as well. Each is told once,
+    /// however often it was refused since it was told last.
+    ///
+    /// Call it after what was released, under the same lock.
     pub(crate) fn take_room(&mut self, told: &mut Vec<Channel>) {
-        if self.room.is_empty() || self.used > self.credit.engine / 2 {
+        if !self.engine_room_is_wanted() {
             return;
         }
-        for channel in std::mem::take(&mut self.room) {
-            let Some(slot) = self.slot(channel) else {
-                continue;
-            };
-            if slot.state == State::Open && std::mem::replace(&mut slot.room_wanted, false) {
-                told.push(channel);
+        let limit = self.credit.channel / 2;
+        for number in self.room.drain(..) {
+            let slot = &mut self.slots[usize::from(number)];
+            assert!(slot.is_in_room, "a number is lined up once");
+            slot.is_in_room = false;
+            // One that has posted meanwhile and has no room any more is lined up again when it has.
+            let has_room = slot.state == State::Open && slot.used <= limit;
+            if has_room && std::mem::replace(&mut slot.room_wanted, false) {
+                told.push(Channel::new(number, slot.generation));
             }
         }
     }
@@ -301,6 +346,7 @@ impl Slot {
             bye_request: false,
             bye_response: false,
             room_wanted: false,
+            is_in_room: false,
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Counters {
     pub(crate) ended_before_hello: AtomicU64,
     pub(crate) accept_failures: AtomicU64,
     pub(crate) out_of_numbers: AtomicU64,
+    pub(crate) passes: AtomicU64,
 }
 
 impl Counters {

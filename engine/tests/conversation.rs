@@ -10,16 +10,31 @@ use ampe::{Event, Reason};
 fn requests_are_answered_and_accounts_agree() {
     for transport in TRANSPORTS {
         let mut it = connected(transport);
-        let post = it.engine.message().header("Job-Ticket", "JDF").unwrap().body(b"one").unwrap();
+        let post = it
+            .engine
+            .message()
+            .header("Job-Ticket", "JDF")
+            .unwrap()
+            .body(b"one")
+            .unwrap();
         let posted = it.client.0.post(post.request(it.to_server).more()).unwrap();
         let request = expect!(it.server.1, Request);
-        assert_eq!((request.id(), request.has_more(), request.body()), (posted.id, true, &b"one"[..]));
+        assert_eq!(
+            (request.id(), request.has_more(), request.body()),
+            (posted.id, true, &b"one"[..])
+        );
         assert_eq!(request.text_headers().get("Job-Ticket"), Some(&b"JDF"[..]));
         it.server.0.post(request.echo()).unwrap();
         let response = expect!(it.client.1, Response);
-        assert_eq!((response.id(), response.has_more(), response.body()), (posted.id, true, &b"one"[..]));
+        assert_eq!(
+            (response.id(), response.has_more(), response.body()),
+            (posted.id, true, &b"one"[..])
+        );
 
-        it.client.0.post(it.engine.message().bye(it.to_server)).unwrap();
+        it.client
+            .0
+            .post(it.engine.message().bye(it.to_server))
+            .unwrap();
         drop(expect!(it.server.1, Bye));
         expect!(it.client.1, ByeResponse);
         let closed = expect!(it.client.1, Closed);
@@ -37,13 +52,21 @@ fn requests_are_answered_and_accounts_agree() {
 fn large_and_small_messages_keep_their_order() {
     for transport in TRANSPORTS {
         let mut it = connected(transport);
-        let lens = [0usize, 1, 64, 255, 256, 4095, 4096, 5000, 65_535, 16, 65_535, 65_535, 3];
+        let lens = [
+            0usize, 1, 64, 255, 256, 4095, 4096, 5000, 65_535, 16, 65_535, 65_535, 3,
+        ];
         let rounds = 40;
         let mut waiting = std::collections::VecDeque::new();
         for round in 0..rounds {
             for (index, len) in lens.iter().enumerate() {
                 let body = vec![(round * lens.len() + index) as u8; *len];
-                waiting.push_back(it.engine.message().body(&body).unwrap().signal(it.to_server));
+                waiting.push_back(
+                    it.engine
+                        .message()
+                        .body(&body)
+                        .unwrap()
+                        .signal(it.to_server),
+                );
             }
         }
         let mut posted = Vec::new();
@@ -55,7 +78,9 @@ fn large_and_small_messages_keep_their_order() {
                 assert_eq!(expect!(it.client.1, Room), it.to_server);
             }
             while let Ok(Some(event)) = it.server.1.try_recv() {
-                let Event::Signal(signal) = event else { panic!("expected Signal, got {event:?}") };
+                let Event::Signal(signal) = event else {
+                    panic!("expected Signal, got {event:?}")
+                };
                 assert_eq!(signal.body().len(), lens[received % lens.len()]);
                 assert!(signal.body().iter().all(|&byte| byte == received as u8));
                 received += 1;
@@ -73,7 +98,9 @@ fn the_last_events_come_when_the_engine_is_dropped() {
         drop(it.engine);
         for inbox in [&mut it.client.1, &mut it.server.1] {
             while let Ok(event) = inbox.recv() {
-                let Event::Closed(closed) = event else { panic!("expected Closed, got {event:?}") };
+                let Event::Closed(closed) = event else {
+                    panic!("expected Closed, got {event:?}")
+                };
                 println!("{transport:?}: {} {:?}", closed.channel(), closed.reason());
             }
         }

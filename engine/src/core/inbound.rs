@@ -22,6 +22,9 @@ impl Core {
     /// How to read from a connection that is readable.
     pub(crate) fn read_plan(&mut self, key: Key) -> ReadPlan<'_> {
         let is_held = self.holder.is_some();
+        if self.holder == Some(key) {
+            return ReadPlan::Park; // what it sent before is offered again first
+        }
         let Some(connection) = self.connection(key) else {
             return ReadPlan::Park;
         };
@@ -55,6 +58,7 @@ impl Core {
     pub(crate) fn handle_shared(&mut self, key: Key, bytes: &[u8]) -> usize {
         if self.holder == Some(key) {
             self.holder = None;
+            self.touch(key);
         }
         let mut used = 0;
         while used < bytes.len() {

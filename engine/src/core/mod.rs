@@ -156,7 +156,9 @@ impl Core {
             record.common_mut().is_touched = false;
             let wanted = match record {
                 Record::Listener(listener) => wanted_by_listener(listener, limit),
-                Record::Connection(connection) => wanted_by_connection(connection),
+                Record::Connection(connection) => {
+                    wanted_by_connection(connection, self.holder == Some(key))
+                }
             };
             return Some((key, wanted));
         }
@@ -243,14 +245,14 @@ fn wanted_by_listener(listener: &Listener, limit: usize) -> Wanted {
     }
 }
 
-fn wanted_by_connection(connection: &Connection) -> Wanted {
+fn wanted_by_connection(connection: &Connection, is_holder: bool) -> Wanted {
     match connection.phase {
         Phase::Connecting => Wanted {
             readable: false,
             writable: true,
         },
         Phase::Open | Phase::Finishing(_) => Wanted {
-            readable: connection.inbound.starved.is_none(),
+            readable: connection.inbound.starved.is_none() && !is_holder,
             writable: connection.outbound.is_blocked && connection.may_send(),
         },
         Phase::Resolving | Phase::Deferred | Phase::Ended => Wanted::default(),

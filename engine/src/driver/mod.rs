@@ -103,6 +103,7 @@ impl Driver {
         let mut batch = Vec::new();
         loop {
             self.wait()?;
+            Counters::count(&self.shared.counters.passes);
             let now = Instant::now();
             self.receive(now);
             self.core.exchange(&mut batch);

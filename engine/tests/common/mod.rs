@@ -29,7 +29,10 @@ pub(crate) fn place(transport: Transport) -> Place {
         Transport::Tcp => "tcp://127.0.0.1:0".parse().unwrap(),
         Transport::Uds => Address::uds(directory.path().join("socket")).unwrap(),
     };
-    Place { address, _directory: directory }
+    Place {
+        address,
+        _directory: directory,
+    }
 }
 
 pub(crate) fn engine() -> Engine {
@@ -52,7 +55,11 @@ pub(crate) fn next(inbox: &mut Inbox, what: &str) -> Event {
 
 /// Listens, and waits until that has come about.
 #[track_caller]
-pub(crate) fn listen(group: &ChannelGroup, inbox: &mut Inbox, address: &Address) -> (Channel, Address) {
+pub(crate) fn listen(
+    group: &ChannelGroup,
+    inbox: &mut Inbox,
+    address: &Address,
+) -> (Channel, Address) {
     let channel = group.listen(address).unwrap();
     match next(inbox, "Listening") {
         Event::Listening(listening) => {
@@ -101,5 +108,13 @@ pub(crate) fn connected_with(transport: Transport, options: Options) -> Connecte
     let to_client = hello.channel();
     server.0.post(hello.accept(engine.message())).unwrap();
     assert_eq!(expect!(client.1, Connected).channel(), to_server);
-    Connected { engine, server, client, listener, to_client, to_server, place }
+    Connected {
+        engine,
+        server,
+        client,
+        listener,
+        to_client,
+        to_server,
+        place,
+    }
 }
