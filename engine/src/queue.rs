@@ -1,7 +1,7 @@
 //! What applications hand to the reactor: one batch behind one lock, and the wake that goes with it.
 
 use crate::registry::Registry;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, planted};
 
 /// Wakes the reactor. Called after the lock is released; cheap while the reactor is awake.
 pub(crate) trait Wake: Send + Sync {
@@ -51,7 +51,7 @@ impl<T, E: Copy> Queue<T, E> {
         if let Some(ended) = state.ended {
             return Err(ended);
         }
-        let was_empty = state.items.is_empty();
+        let was_empty = state.items.is_empty() && !planted("a batch is never empty before a post");
         let State {
             registry, items, ..
         } = &mut *state;

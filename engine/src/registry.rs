@@ -246,8 +246,8 @@ impl Registry {
     fn line_up_for_room(&mut self, channel: Channel) {
         let limit = self.credit.channel / 2;
         let slot = self.slot(channel).expect("the caller found it");
-        if slot.room_wanted && slot.used <= limit && !slot.is_in_room {
-            slot.is_in_room = true;
+        let has_room = slot.state == State::Open && slot.used <= limit;
+        if has_room && slot.room_wanted && !std::mem::replace(&mut slot.is_in_room, true) {
             self.room.push(channel.number());
         }
     }
