@@ -1,0 +1,280 @@
+//! The command as a process, and peers made by hand.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this"
+)]
+
+pub mod peer;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// No test needs nearly as long; one that hangs fails by it.
+pub const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A running `ampe`. Dropped, it is killed.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    stderr: Option<JoinHandle<String>>,
+    seen: Vec<String>,
+}
+
+/// How an `ampe` ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None` if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: Vec<String>,
+    pub stderr: String,
+}
+
+/// Starts `ampe` with these arguments.
+pub fn start<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Running {
+    start_with(arguments, |_| {})
+}
+
+/// As [`start`], with a change to the command.
+pub fn start_with<S: AsRef<std::ffi::OsStr>>(
+    arguments: &[S],
+    change: impl FnOnce(&mut Command),
+) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ampe"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    change(&mut command);
+    let mut child = command.spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut stderr = child.stderr.take().unwrap();
+    let stderr = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    Running {
+        child,
+        lines,
+        stderr: Some(stderr),
+        seen: Vec::new(),
+    }
+}
+
+/// Runs `ampe` to its end.
+pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Finished {
+    start(arguments).finish()
+}
+
+impl Running {
+    /// The next line on stdout.
+    pub fn line(&mut self) -> String {
+        match self.lines.recv_timeout(WATCHDOG) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                line
+            }
+            Err(_) => {
+                let _ = self.child.kill();
+                let stderr = self.stderr.take().unwrap().join().unwrap();
+                panic!("no line on stdout; stderr: {stderr}");
+            }
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits for the end.
+    pub fn finish(mut self) -> Finished {
+        let code = self.wait();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let mut stdout = std::mem::take(&mut self.seen);
+        stdout.extend(self.lines.iter());
+        Finished {
+            code,
+            stdout,
+            stderr,
+        }
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + WATCHDOG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            if Instant::now() >= deadline {
+                let _ = self.child.kill();
+                let stderr = self.stderr.take().unwrap().join().unwrap();
+                panic!("it did not end; stderr: {stderr}");
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// Asserts the exit code, and that stderr is one line which holds all of `parts`.
+    #[track_caller]
+    pub fn assert_fails(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in {self:?}");
+        }
+        if code == 1 {
+            assert_eq!(self.stderr.trim_end().lines().count(), 1, "{self:?}");
+            assert!(self.stderr.starts_with("ampe: "), "{self:?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+
+    #[track_caller]
+    pub fn assert_succeeds(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+    }
+}
+
+pub fn signal(id: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &id.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WATCHDOG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A directory with a directory `out` in it, removed on drop.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let directory = tempfile::Builder::new()
+            .prefix("ampe-test-")
+            .tempdir()
+            .unwrap();
+        fs::create_dir(directory.path().join("out")).unwrap();
+        Place { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    pub fn out_entries(&self) -> Vec<String> {
+        entries(&self.out())
+    }
+
+    /// A file with content that repeats nowhere near.
+    pub fn file(&self, name: &str, len: usize) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, content(len)).unwrap();
+        path
+    }
+
+    /// A file that takes long to send and no room on the disk.
+    pub fn endless_file(&self) -> PathBuf {
+        let path = self.path().join("endless");
+        File::create(&path).unwrap().set_len(64 << 30).unwrap();
+        path
+    }
+
+    /// The address of a Unix socket here.
+    pub fn uds(&self, name: &str) -> String {
+        format!("uds://{}", self.path().join(name).display())
+    }
+
+    /// A receiver into `out`, and the address that it printed.
+    pub fn receiver(&self, listen: &str, options: &[&str]) -> (Running, String) {
+        let out = self.out();
+        let mut arguments = vec!["recv", "--listen", listen, "--out", out.to_str().unwrap()];
+        arguments.extend(options);
+        let mut receiver = start(&arguments);
+        let line = receiver.line();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[..3], ["ampe", "send", "--to"]);
+        assert_eq!(words[4..], ["FILE"]);
+        let address = words[3].trim_matches('\'').to_owned();
+        (receiver, address)
+    }
+}
+
+pub fn content(len: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+pub fn entries(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether an unfinished file with some content is there.
+pub fn has_partial(path: &Path) -> bool {
+    fs::read_dir(path).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        name.starts_with(".ampe-partial-") && entry.metadata().is_ok_and(|found| found.len() > 0)
+    })
+}
+
+/// Both transports: a listen address for each.
+pub fn transports(place: &Place) -> [String; 2] {
+    ["tcp://127.0.0.1:0".to_owned(), place.uds("socket")]
+}
+
+/// The SHA-256 of `bytes`, by a program of its own.
+pub fn sha256(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split(' ').next().unwrap().to_owned()
+}

@@ -1,0 +1,237 @@
+//! `ampe send` to `ampe recv`: what arrives is what was sent.
+
+mod common;
+
+use std::fs;
+
+use common::peer::Peer;
+use common::{Place, content, run, sha256, start, transports};
+use serde_json::Value;
+
+#[test]
+fn files_of_all_sizes_arrive_over_each_transport() {
+    for transport in 0..2 {
+        let place = Place::new();
+        let listen = &transports(&place)[transport];
+        let sizes = [0, 1, 61_439, 61_440, 61_441, 65_535, 65_536, 3_000_017];
+        let files: Vec<_> = sizes
+            .map(|size| place.file(&format!("file-{size}"), size))
+            .to_vec();
+        let (receiver, to) = place.receiver(listen, &["--once"]);
+        let mut arguments = vec!["send", "--to", &to];
+        arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+        let sent = run(&arguments);
+        sent.assert_succeeds();
+        let received = receiver.finish();
+        received.assert_succeeds();
+        for (at, (file, size)) in files.iter().zip(sizes).enumerate() {
+            let name = format!("file-{size}");
+            assert_eq!(fs::read(place.out().join(&name)).unwrap(), content(size));
+            let digest = sha256(file);
+            assert_eq!(sent.stdout[at], format!("{digest}  {name}"));
+            let path = place.out().join(&name);
+            assert_eq!(
+                received.stdout[at + 1],
+                format!("{digest}  {}", path.display())
+            );
+        }
+        assert_eq!(place.out_entries().len(), sizes.len());
+        assert!(!place.path().join("socket").exists());
+    }
+}
+
+#[test]
+fn an_existing_file_is_refused_and_the_others_are_sent() {
+    let place = Place::new();
+    let (old, new) = (place.file("old", 10), place.file("new", 20));
+    fs::write(place.out().join("old"), "kept").unwrap();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let sent = run(&[
+        "send",
+        "--quiet",
+        "--to",
+        &to,
+        old.to_str().unwrap(),
+        new.to_str().unwrap(),
+    ]);
+    sent.assert_fails(1, &["old was refused", "exists", "--overwrite"]);
+    receiver
+        .finish()
+        .assert_fails_among(&["old", "exists", "--overwrite"]);
+    assert_eq!(fs::read(place.out().join("old")).unwrap(), b"kept");
+    assert_eq!(fs::read(place.out().join("new")).unwrap(), content(20));
+}
+
+#[test]
+fn an_existing_file_is_refused_before_its_bytes_are_sent() {
+    let place = Place::new();
+    fs::write(place.out().join("old"), "kept").unwrap();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let mut sender = Peer::sender(&to);
+    let (_, answer, reason) = sender.offer(b"old", 1 << 40);
+    assert_eq!(answer, "refused");
+    assert!(reason.contains("--overwrite"));
+    // A HelloRequest, the offer and the goodbye: no content.
+    assert_eq!(sender.bye().posted, 3);
+}
+
+#[test]
+fn overwrite_replaces() {
+    let place = Place::new();
+    let file = place.file("file", 100_000);
+    fs::write(place.out().join("file"), "old").unwrap();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once", "--overwrite"]);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    receiver.finish().assert_succeeds();
+    assert_eq!(
+        fs::read(place.out().join("file")).unwrap(),
+        content(100_000)
+    );
+    assert_eq!(place.out_entries(), ["file"]);
+}
+
+#[test]
+fn flushing_to_the_disk_stores_the_same() {
+    let place = Place::new();
+    let file = place.file("file", 100_000);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once", "--sync"]);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    receiver.finish().assert_succeeds();
+    assert_eq!(
+        fs::read(place.out().join("file")).unwrap(),
+        content(100_000)
+    );
+}
+
+#[test]
+fn several_senders_at_the_same_time() {
+    let place = Place::new();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let names = ["a", "b", "c", "d"];
+    let senders = names.map(|name| {
+        let file = place.file(name, 2_000_000);
+        start(&["send", "--to", &to, file.to_str().unwrap()])
+    });
+    for sender in senders {
+        sender.finish().assert_succeeds();
+    }
+    for name in names {
+        assert_eq!(
+            fs::read(place.out().join(name)).unwrap(),
+            content(2_000_000)
+        );
+    }
+    receiver.signal("TERM");
+    assert_eq!(receiver.finish().code, Some(130));
+}
+
+#[test]
+fn one_name_from_two_senders_is_taken_once() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let (mut first, mut second) = (Peer::sender(&to), Peer::sender(&to));
+    assert_eq!(first.offer(b"name", 0).1, "accepted");
+    let (_, answer, reason) = second.offer(b"name", 0);
+    assert_eq!(answer, "refused");
+    assert!(reason.contains("being received now"));
+    drop(first);
+    common::until("the first gives the name back", || {
+        second.offer(b"name", 0).1 == "accepted"
+    });
+}
+
+#[test]
+fn a_second_connection_is_refused_by_a_receiver_of_one() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let first = Peer::sender(&to);
+    let second = run(&["send", "--to", &to, file.to_str().unwrap()]);
+    second.assert_fails(1, &["takes one connection only"]);
+    first.bye();
+    assert_eq!(receiver.finish().code, Some(0));
+}
+
+#[test]
+fn json_is_one_document_per_line() {
+    let place = Place::new();
+    let (file, taken) = (place.file("file", 100_000), place.file("taken", 5));
+    fs::write(place.out().join("taken"), "kept").unwrap();
+    let out = place.out();
+    let mut receiver = start(&[
+        "recv",
+        "--json",
+        "--once",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    let listening: Value = serde_json::from_str(&receiver.line()).unwrap();
+    assert_eq!(listening["event"], "listening");
+    let to = listening["address"].as_str().unwrap().to_owned();
+    let sent = run(&[
+        "send",
+        "--json",
+        "--to",
+        &to,
+        file.to_str().unwrap(),
+        taken.to_str().unwrap(),
+    ]);
+    assert_eq!(sent.code, Some(1));
+    assert_eq!(sent.stdout.len(), 1);
+    let sent: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
+    assert_eq!(sent["files"][0]["sha256"], sha256(&file));
+    assert!(
+        sent["files"][1]["error"]
+            .as_str()
+            .unwrap()
+            .contains("exists")
+    );
+    assert_eq!(sent["account"]["posted"], sent["account"]["confirmed"]);
+    let received = receiver.finish();
+    assert_eq!(received.code, Some(1));
+    let lines: Vec<Value> = received.stdout[1..]
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["event"], "received");
+    assert_eq!(lines[0]["bytes"], 100_000);
+    assert_eq!(lines[0]["sha256"], sha256(&file));
+    assert_eq!(lines[1]["event"], "failed");
+}
+
+#[test]
+fn quiet_says_nothing() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let sent = run(&["send", "--quiet", "--to", &to, file.to_str().unwrap()]);
+    sent.assert_succeeds();
+    assert_eq!(sent.stderr, "");
+}
+
+#[test]
+fn no_progress_bar_is_drawn_where_nobody_watches() {
+    let place = Place::new();
+    let file = place.file("file", 5_000_000);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let sent = run(&["send", "--to", &to, file.to_str().unwrap()]);
+    sent.assert_succeeds();
+    assert_eq!(sent.stderr.lines().count(), 1);
+    assert!(!sent.stderr.contains(['\r', '\u{1b}']), "{sent:?}");
+}
+
+trait Among {
+    fn assert_fails_among(&self, parts: &[&str]);
+}
+
+impl Among for common::Finished {
+    /// Exit code 1 and a line on stderr, perhaps among others, that holds all of `parts`.
+    fn assert_fails_among(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        let says = |line: &str| parts.iter().all(|part| line.contains(part));
+        assert!(self.stderr.lines().any(says), "{self:?}");
+    }
+}
