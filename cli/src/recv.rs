@@ -55,14 +55,13 @@ fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Resu
     let patience = arguments.timeout.filter(|_| arguments.once);
     let given_up = patience.map(|patience| Instant::now() + patience);
     loop {
-        let deadline = given_up.filter(|_| !receiver.is_busy());
-        match receiver.next(deadline)? {
+        match receiver.next(given_up)? {
             Happening::Listening(address) => tell_address(&address, arguments, progress)?,
             Happening::Report(Report::Ended { is_good, .. }) if arguments.once => {
                 return if is_good { Ok(()) } else { Err(Failure::Told) };
             }
             Happening::Report(report) => tell(&report, arguments, progress)?,
-            Happening::Quiet => {
+            Happening::NobodyCame => {
                 return Err(Failure::new(format!(
                     "no sender came to {}: start one, or wait longer with --timeout",
                     arguments.listen

@@ -21,8 +21,8 @@ pub(crate) enum Happening {
     Listening(Address),
     /// A connection reports.
     Report(Report),
-    /// Nothing happened for the time asked for.
-    Quiet,
+    /// No connection exists, and none came in time.
+    NobodyCame,
 }
 
 /// A receiver with its connections. Dropped, it removes what it was receiving.
@@ -93,13 +93,8 @@ impl Receiver {
         &self.common.group
     }
 
-    /// Whether a connection exists.
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.connections.is_empty()
-    }
-
-    /// The next happening; `Quiet` if none came until `deadline`.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Happening, Failure> {
+    /// The next happening. While no connection exists, one is waited for until `given_up`.
+    pub(crate) fn next(&mut self, given_up: Option<Instant>) -> Result<Happening, Failure> {
         loop {
             if let Ok(report) = self.reports.try_recv() {
                 if let Report::Ended { channel, .. } = &report {
@@ -108,16 +103,13 @@ impl Receiver {
                 return Ok(Happening::Report(report));
             }
             let look = self.end_silent();
-            let until = [deadline, look].into_iter().flatten().min();
-            match self.session.next(until)? {
+            match self.session.next(look.or(given_up))? {
                 Some(event) => {
                     if let Some(address) = self.on_event(event)? {
                         return Ok(Happening::Listening(address));
                     }
                 }
-                None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return Ok(Happening::Quiet);
-                }
+                None if look.is_none() => return Ok(Happening::NobodyCame),
                 None => {}
             }
         }

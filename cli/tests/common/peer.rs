@@ -23,7 +23,11 @@ pub struct Peer {
 impl Peer {
     /// Connects with these headers in the HelloRequest.
     pub fn connect(address: &str, headers: &[(&str, &str)]) -> Peer {
-        let engine = Engine::start(Options::default()).unwrap();
+        Peer::with_options(address, headers, Options::default())
+    }
+
+    pub fn with_options(address: &str, headers: &[(&str, &str)], options: Options) -> Peer {
+        let engine = Engine::start(options).unwrap();
         let (group, inbox) = engine.group(GroupOptions::default()).unwrap();
         let hello = headers
             .iter()

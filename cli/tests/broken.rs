@@ -1,0 +1,181 @@
+//! Processes that are killed or interrupted in the middle, and disks that fill up.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use ampe::{Engine, Event, GroupOptions, Options, Reason};
+use common::peer::Peer;
+use common::{Place, Running, WATCHDOG, has_partial, start, transports, until};
+
+/// A sender and a receiver in the middle of a file.
+fn in_the_middle(place: &Place, listen: &str) -> (Running, Running) {
+    let file = place.endless_file();
+    let (receiver, to) = place.receiver(listen, &["--once"]);
+    let sender = start(&["send", "--to", &to, file.to_str().unwrap()]);
+    until("it is being received", || has_partial(&place.out()));
+    (sender, receiver)
+}
+
+#[test]
+fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
+    for transport in 0..2 {
+        let place = Place::new();
+        let listen = &transports(&place)[transport];
+        let (sender, receiver) = in_the_middle(&place, listen);
+        receiver.signal("KILL");
+        assert_eq!(receiver.finish().code, None);
+        sender.finish().assert_fails(1, &["broke", "try again"]);
+        assert!(has_partial(&place.out()));
+        // A socket that nobody answers at is replaced.
+        let (_next, _) = place.receiver(listen, &[]);
+        assert!(place.out_entries().is_empty());
+    }
+}
+
+#[test]
+fn a_killed_sender_is_noticed_and_nothing_is_left() {
+    for transport in 0..2 {
+        let place = Place::new();
+        let (sender, receiver) = in_the_middle(&place, &transports(&place)[transport]);
+        sender.signal("KILL");
+        assert_eq!(sender.finish().code, None);
+        receiver
+            .finish()
+            .assert_fails(1, &["endless from", "broken off after", "send it again"]);
+        assert!(place.out_entries().is_empty());
+    }
+}
+
+#[test]
+fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
+    for transport in 0..2 {
+        let place = Place::new();
+        let (sender, receiver) = in_the_middle(&place, &transports(&place)[transport]);
+        receiver.signal("INT");
+        receiver.finish().assert_fails(130, &["interrupted"]);
+        sender.finish().assert_fails(1, &["try again"]);
+        assert!(place.out_entries().is_empty());
+        assert_eq!(common::entries(place.path()), ["endless", "out"]);
+    }
+}
+
+#[test]
+fn an_interrupted_sender_is_noticed() {
+    let place = Place::new();
+    let (sender, receiver) = in_the_middle(&place, "tcp://127.0.0.1:0");
+    sender.signal("INT");
+    sender.finish().assert_fails(130, &["interrupted"]);
+    receiver.finish().assert_fails(1, &["broken off after"]);
+    assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn a_sender_in_another_process_that_stops_in_the_middle_and_dies() {
+    let place = Place::new();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 1000);
+    sender.content(id, &[7; 400]);
+    until("it is being received", || has_partial(&place.out()));
+    drop(sender);
+    receiver
+        .finish()
+        .assert_fails(1, &["broken off after 400 of 1000 bytes"]);
+    assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_given_up_by_both() {
+    let place = Place::new();
+    // A receiver made by hand accepts and reads nothing, so the sender stops in the middle.
+    let mut options = Options::default();
+    options.inbound_bytes = 300_000;
+    options.inbound_bytes_per_channel = 300_000;
+    let engine = Engine::start(options).unwrap();
+    let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+    group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut next = || {
+        inbox
+            .recv_until(Instant::now() + WATCHDOG)
+            .unwrap()
+            .unwrap()
+    };
+    let Event::Listening(listening) = next() else {
+        panic!("it does not listen");
+    };
+    let file = place.endless_file();
+    let to = listening.address().to_string();
+    let sender = start(&["send", "--to", &to, file.to_str().unwrap()]);
+    let Event::Hello(hello) = next() else {
+        panic!("no Hello");
+    };
+    let headers = [
+        ("Application", "ampe-file"),
+        ("Version", "1"),
+        ("Role", "receiver"),
+    ];
+    let answer = headers
+        .iter()
+        .fold(group.message(), |message, (name, value)| {
+            message.header(name, value).unwrap()
+        });
+    group.post(hello.accept(answer)).unwrap();
+    let Event::Request(offer) = next() else {
+        panic!("no offer");
+    };
+    let accepted = group.message().header("Answer", "accepted").unwrap();
+    group.post(offer.reply(accepted)).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    loop {
+        if let Event::Request(request) = next() {
+            let demand = request.text_headers().get("Do").unwrap();
+            assert_eq!(demand, b"cancel");
+            let failed = group.message().header("Answer", "failed").unwrap();
+            let failed = failed.header("Reason", "the sender gave up").unwrap();
+            group.post(request.reply(failed)).unwrap();
+            break;
+        }
+    }
+    let closed = loop {
+        if let Event::Closed(closed) = next() {
+            break closed;
+        }
+    };
+    assert_eq!(closed.reason(), Reason::Bye);
+    sender.finish().assert_fails(1, &["became shorter"]);
+}
+
+#[test]
+fn a_full_disk_is_said_by_both_and_nothing_is_left() {
+    let place = Place::new();
+    let small = place.out();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "ampe-test"])
+        .arg(&small)
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("skipped: mounting a small tmpfs is not permitted here");
+        return;
+    }
+    let file = place.file("file", 5_000_000);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let sender = start(&["send", "--to", &to, file.to_str().unwrap()]);
+    let (sent, received) = (sender.finish(), receiver.finish());
+    let left = place.out_entries();
+    let unmounted = Command::new("umount").arg(&small).status().unwrap();
+    assert!(unmounted.success());
+    sent.assert_fails(
+        1,
+        &["file was not stored there", "No space left", "free space"],
+    );
+    received.assert_fails(1, &["file", "No space left", "free space"]);
+    assert!(left.is_empty());
+}

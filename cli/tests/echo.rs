@@ -1,0 +1,225 @@
+//! `ampe echo` and `ampe ping`.
+
+mod common;
+
+use std::collections::VecDeque;
+
+use ampe::wire::OpCode;
+use ampe::{Event, PostError, Reason};
+use common::peer::{Peer, Raw, RawPeer};
+use common::{Place, Running, run, start};
+use serde_json::Value;
+
+fn echo(options: &[&str]) -> (Running, String) {
+    let mut arguments = vec!["echo", "--listen", "tcp://127.0.0.1:0"];
+    arguments.extend(options);
+    let mut running = start(&arguments);
+    let address = running.line();
+    (running, address)
+}
+
+#[test]
+fn every_message_comes_back_as_it_was() {
+    let (_echo, to) = echo(&[]);
+    let mut peer = RawPeer::connect(&to);
+    let largest = (b"x:y\r\n".repeat(13_107), vec![7; 65_535]);
+    let exchanges = [
+        (
+            OpCode::HelloRequest,
+            OpCode::HelloResponse,
+            false,
+            7,
+            b"A:b\r\nA:c\r\n".to_vec(),
+            b"hi".to_vec(),
+        ),
+        (
+            OpCode::Request,
+            OpCode::Response,
+            false,
+            1,
+            Vec::new(),
+            Vec::new(),
+        ),
+        (
+            OpCode::Request,
+            OpCode::Response,
+            true,
+            u64::MAX,
+            b"Job-Ticket:JDF\r\n".to_vec(),
+            vec![0; 64],
+        ),
+        (
+            OpCode::Request,
+            OpCode::Response,
+            false,
+            1,
+            b"no colon\r\n: \r\n".to_vec(),
+            vec![0xff],
+        ),
+        (
+            OpCode::Signal,
+            OpCode::Signal,
+            true,
+            99,
+            b"A:b".to_vec(),
+            b"part".to_vec(),
+        ),
+        (
+            OpCode::Signal,
+            OpCode::Signal,
+            false,
+            99,
+            Vec::new(),
+            b"end".to_vec(),
+        ),
+        (
+            OpCode::Request,
+            OpCode::Response,
+            true,
+            5,
+            largest.0,
+            largest.1,
+        ),
+        (
+            OpCode::ByeRequest,
+            OpCode::ByeResponse,
+            false,
+            12,
+            b"Why:done\r\n".to_vec(),
+            b"bye".to_vec(),
+        ),
+    ];
+    for (op_code, answer, more, id, headers, body) in exchanges {
+        let sent = Raw {
+            op_code,
+            more,
+            id,
+            headers,
+            body,
+        };
+        peer.write(&sent.bytes());
+        let expected = Raw {
+            op_code: answer,
+            ..sent
+        };
+        assert_eq!(peer.read(), Some(expected));
+    }
+    assert_eq!(peer.read(), None);
+}
+
+#[test]
+fn several_listeners_and_totals() {
+    let place = Place::new();
+    let (mut echo, tcp) = echo(&["--listen", &place.uds("socket"), "--timeout", "1", "--json"]);
+    let (tcp, uds) = (tcp, echo.line());
+    let addresses = [tcp, uds].map(|line| {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["event"], "listening");
+        line["address"].as_str().unwrap().to_owned()
+    });
+    for to in &addresses {
+        run(&["ping", "--to", to, "--count", "10", "--size", "100"]).assert_succeeds();
+    }
+    // It ends once nothing has come for a second.
+    let finished = echo.finish();
+    finished.assert_succeeds();
+    let totals: Value = serde_json::from_str(finished.stdout.last().unwrap()).unwrap();
+    assert_eq!(totals["connections"], 2);
+    // Each with Hello, Bye, and one round trip that is not counted.
+    assert_eq!(totals["messages"], 2 * (10 + 3));
+    assert_eq!(totals["bytes"], 2 * 11 * 100);
+}
+
+#[test]
+fn ping_prints_a_histogram() {
+    let (_echo, to) = echo(&[]);
+    let pinged = run(&["ping", "--to", &to, "--count", "100"]);
+    pinged.assert_succeeds();
+    assert_eq!(pinged.stdout.len(), 1);
+    assert_eq!(pinged.stderr, "");
+    for part in [
+        "100 round trips of 64 bytes",
+        "min ",
+        "p50 ",
+        "p90 ",
+        "p99 ",
+        "max ",
+    ] {
+        assert!(pinged.stdout[0].contains(part), "{pinged:?}");
+    }
+    let pinged = run(&[
+        "ping", "--to", &to, "--count", "100", "--size", "65535", "--json",
+    ]);
+    pinged.assert_succeeds();
+    let document: Value = serde_json::from_str(&pinged.stdout[0]).unwrap();
+    assert_eq!(document["count"], 100);
+    assert_eq!(document["size"], 65535);
+    let times =
+        ["min", "p50", "p90", "p99", "max"].map(|name| document["rtt_us"][name].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn send_finds_out_that_an_echo_is_no_receiver() {
+    let place = Place::new();
+    let (_echo, to) = echo(&[]);
+    let file = place.file("file", 10);
+    let sent = run(&["send", "--to", &to, file.to_str().unwrap()]);
+    sent.assert_fails(1, &["takes no files", "ampe recv"]);
+}
+
+#[test]
+fn garbage_ends_its_own_connection_only() {
+    let (_echo, to) = echo(&[]);
+    let mut peer = RawPeer::connect(&to);
+    peer.write(&[0xff; 1000]);
+    assert_eq!(peer.read(), None);
+    run(&["ping", "--to", &to, "--count", "10"]).assert_succeeds();
+}
+
+/// Posts signals until the echo takes no more, because nobody takes what it sends back.
+fn flood(peer: &mut Peer, to_send: u64) -> u64 {
+    let mut posts: VecDeque<_> = (1..=to_send)
+        .map(|id| {
+            let message = peer.group.message().body(&[1; 32 * 1024]).unwrap();
+            message.signal(peer.channel).with_id(id)
+        })
+        .collect();
+    let mut posted = Vec::new();
+    let full = peer.group.post_many(&mut posts, &mut posted);
+    assert_eq!(full, Err(PostError::Full));
+    posted.len() as u64
+}
+
+#[test]
+fn who_floods_and_reads_nothing_holds_up_nobody_and_loses_nothing() {
+    let (_echo, to) = echo(&["--budget", "1MiB"]);
+    let mut options = ampe::Options::default();
+    // It stops reading early: nothing that comes back is taken.
+    options.inbound_bytes = 300_000;
+    options.inbound_bytes_per_channel = 300_000;
+    let mut flooder = Peer::with_options(&to, &[], options);
+    let Event::Connected(_) = flooder.event() else {
+        panic!("no HelloResponse");
+    };
+    let posted = flood(&mut flooder, 1000);
+    assert!(posted > 50);
+    run(&["ping", "--to", &to, "--count", "100"]).assert_succeeds();
+    flooder.post(flooder.group.message().bye(flooder.channel));
+    let mut expected = 1..=posted;
+    loop {
+        match flooder.event() {
+            Event::Signal(signal) => {
+                assert_eq!(Some(signal.id()), expected.next());
+                assert_eq!(signal.body(), [1; 32 * 1024]);
+            }
+            Event::ByeResponse(_) | Event::Room(_) => {}
+            Event::Closed(closed) => {
+                assert_eq!(closed.reason(), Reason::Bye);
+                assert_eq!(expected.next(), None);
+                break;
+            }
+            event => panic!("unexpected: {event:?}"),
+        }
+    }
+}

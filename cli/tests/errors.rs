@@ -1,0 +1,270 @@
+//! What goes wrong before anything is sent: exit codes, and what is said.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::process::Stdio;
+
+use common::{Place, run, start, start_with};
+
+fn recv(place: &Place, listen: &str, out: &str) -> common::Finished {
+    let out = if out.is_empty() {
+        place.out().display().to_string()
+    } else {
+        out.to_owned()
+    };
+    run(&["recv", "--listen", listen, "--out", &out])
+}
+
+#[test]
+fn address_in_use() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    recv(&place, &to, "").assert_fails(1, &["could not listen", "in use", "port 0"]);
+    run(&["echo", "--listen", &to]).assert_fails(1, &["could not listen", "in use"]);
+    let (_receiver, to) = place.receiver(&place.uds("socket"), &[]);
+    recv(&place, &to, "").assert_fails(1, &["could not listen", "another path"]);
+}
+
+#[test]
+fn refused() {
+    let place = Place::new();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    receiver.signal("INT");
+    assert_eq!(receiver.finish().code, Some(130));
+    let file = place.file("file", 10);
+    let parts = [
+        "could not connect",
+        "refused",
+        "see that something listens there",
+    ];
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_fails(1, &parts);
+    run(&["ping", "--to", &to]).assert_fails(1, &parts);
+}
+
+#[test]
+fn no_socket_at_the_path() {
+    let place = Place::new();
+    let parts = ["there is no socket at", "start what listens there"];
+    run(&["ping", "--to", &place.uds("missing")]).assert_fails(1, &parts);
+}
+
+#[test]
+fn unresolvable_name() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let to = "tcp://nosuchhost.invalid:7099";
+    let sent = run(&["send", "--to", to, file.to_str().unwrap()]);
+    sent.assert_fails(
+        1,
+        &[
+            "nosuchhost.invalid",
+            "cannot be resolved",
+            "check its spelling",
+        ],
+    );
+}
+
+#[test]
+fn addresses_that_are_none_are_wrong_usage() {
+    let long = format!("uds:///{}", "x".repeat(107));
+    for (address, said) in [
+        ("http://127.0.0.1:80", "the scheme `http` is unknown"),
+        ("tcp://127.0.0.1:70000", "70000"),
+        ("tcp://127.0.0.1", "no port"),
+        ("tcp://::1:80", "brackets"),
+        (&long, "108 bytes"),
+        ("", "empty"),
+    ] {
+        let place = Place::new();
+        recv(&place, address, "").assert_fails(2, &[said]);
+        run(&["ping", "--to", address]).assert_fails(2, &[said]);
+        run(&["echo", "--listen", address]).assert_fails(2, &[said]);
+        run(&["send", "--to", address, "file"]).assert_fails(2, &[said]);
+    }
+    run(&["ping", "--to", "tcp://127.0.0.1:0"]).assert_fails(2, &["port 0"]);
+}
+
+#[test]
+fn wrong_usage() {
+    for arguments in [
+        &[][..],
+        &["dance"],
+        &["send", "--to", "tcp://127.0.0.1:1"],
+        &["recv", "--listen", "tcp://127.0.0.1:0"],
+        &["ping", "--to", "tcp://127.0.0.1:1", "--count", "0"],
+        &["ping", "--to", "tcp://127.0.0.1:1", "--size", "65536"],
+        &["ping", "--to", "tcp://127.0.0.1:1", "--timeout", "-1"],
+        &["echo"],
+    ] {
+        assert_eq!(run(arguments).code, Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_budget_too_small_names_the_least() {
+    let finished = run(&["echo", "--listen", "tcp://127.0.0.1:0", "--budget", "1000"]);
+    finished.assert_fails(2, &["inbound_bytes is 1000", "at least"]);
+}
+
+#[test]
+fn help_has_examples() {
+    for command in ["demo", "recv", "send", "echo", "ping"] {
+        let finished = run(&[command, "--help"]);
+        finished.assert_succeeds();
+        let text = finished.stdout.join("\n");
+        assert!(
+            text.contains(&format!("Examples:\n  ampe {command}")),
+            "{text}"
+        );
+        assert!(
+            text.contains("--timeout") && text.contains("--json"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn beyond_this_machine_only_for_anyone() {
+    let place = Place::new();
+    for address in [
+        "tcp://0.0.0.0:0",
+        "tcp://:0",
+        "tcp://[::]:0",
+        "tcp://example.com:0",
+    ] {
+        let finished = recv(&place, address, "");
+        finished.assert_fails(2, &["nothing authenticates a sender", "--anyone"]);
+        assert!(finished.stdout.is_empty());
+    }
+    let (_receiver, to) = place.receiver("tcp://0.0.0.0:0", &["--anyone"]);
+    let port = to.rsplit(':').next().unwrap();
+    let file = place.file("file", 10);
+    let to = format!("127.0.0.1:{port}");
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+}
+
+#[test]
+fn a_regular_file_is_no_socket_and_stays() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let finished = recv(&place, &place.uds("file"), "");
+    finished.assert_fails(1, &["could not listen", "choose another path"]);
+    assert_eq!(fs::read(&file).unwrap(), common::content(10));
+    run(&["echo", "--listen", &place.uds("file")]).assert_fails(1, &["could not listen"]);
+    assert_eq!(fs::read(&file).unwrap(), common::content(10));
+}
+
+#[test]
+fn files_that_cannot_be_sent() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let missing = place.path().join("missing");
+    let good = place.file("good", 10);
+    let sent = run(&[
+        "send",
+        "--to",
+        &to,
+        good.to_str().unwrap(),
+        missing.to_str().unwrap(),
+    ]);
+    sent.assert_fails(1, &["missing", "No such file", "check the name"]);
+    assert!(
+        place.out_entries().is_empty(),
+        "nothing is sent if a name is wrong"
+    );
+    let sent = run(&["send", "--to", &to, place.out().to_str().unwrap()]);
+    sent.assert_fails(1, &["no regular file"]);
+    let odd = place.file("odd:name", 10);
+    let sent = run(&["send", "--to", &to, odd.to_str().unwrap()]);
+    sent.assert_fails(1, &["odd:name", "rename"]);
+    run(&["send", "--to", &to, "/dev/zero"]).assert_fails(1, &["no regular file"]);
+    run(&["demo", missing.to_str().unwrap()]).assert_fails(1, &["No such file"]);
+}
+
+#[test]
+fn directories_that_cannot_be_received_into() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let listen = "tcp://127.0.0.1:0";
+    let missing = place.path().join("missing").display().to_string();
+    recv(&place, listen, &missing).assert_fails(1, &["No such file", "create it first"]);
+    let file = file.display().to_string();
+    recv(&place, listen, &file).assert_fails(1, &["no directory"]);
+    let below = format!("{file}/below");
+    recv(&place, listen, &below).assert_fails(1, &["Not a directory"]);
+}
+
+#[test]
+fn a_directory_without_write_permission() {
+    let place = Place::new();
+    fs::set_permissions(place.out(), fs::Permissions::from_mode(0o555)).unwrap();
+    let probe = place.out().join("probe");
+    let directory = if fs::write(&probe, "").is_ok() {
+        // Permissions do not bind this user: a directory that nobody can write to.
+        fs::remove_file(&probe).unwrap();
+        "/proc".to_owned()
+    } else {
+        place.out().display().to_string()
+    };
+    let finished = recv(&place, "tcp://127.0.0.1:0", &directory);
+    finished.assert_fails(1, &["cannot write into", "choose a directory"]);
+    assert!(
+        finished.stdout.is_empty(),
+        "found before a sender is told to come"
+    );
+}
+
+#[test]
+fn interruptions_end_with_130_and_unlink_sockets() {
+    for name in ["INT", "TERM"] {
+        let place = Place::new();
+        let socket = place.path().join("socket");
+        let mut echo = start(&["echo", "--listen", &place.uds("socket")]);
+        echo.line();
+        let found = fs::symlink_metadata(&socket).unwrap();
+        assert!(found.file_type().is_socket());
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+        echo.signal(name);
+        echo.finish().assert_fails(130, &["interrupted"]);
+        assert!(!socket.exists());
+
+        let mut echo = start(&["echo", "--listen", "tcp://127.0.0.1:0"]);
+        let to = echo.line();
+        let count = u64::MAX.to_string();
+        let ping = start(&["ping", "--to", &to, "--count", &count]);
+        common::until("ping catches signals", || catches_interrupts(ping.id()));
+        ping.signal(name);
+        ping.finish().assert_fails(130, &["interrupted"]);
+    }
+}
+
+/// Whether a process has a handler for SIGINT, rather than to die of it.
+fn catches_interrupts(id: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+}
+
+#[test]
+fn nobody_at_stdout_is_no_panic() {
+    let place = Place::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let file = place.file("file", 10);
+    let sent = start_with(&["send", "--to", &to, file.to_str().unwrap()], |command| {
+        command.stdout(Stdio::piped());
+    });
+    sent.finish().assert_succeeds();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ampe"));
+    let output = command
+        .args(["demo", file.to_str().unwrap()])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}

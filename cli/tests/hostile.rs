@@ -1,0 +1,259 @@
+//! Senders that are wrong, mad or malicious: nothing leaves the directory, nothing stays in it.
+
+mod common;
+
+use std::fs;
+use std::time::Instant;
+
+use ampe::wire::OpCode;
+use ampe::{Event, Reason};
+use common::peer::{Peer, Raw, RawPeer, raw_hello};
+use common::{Place, Running, has_partial, run, sha256, until};
+
+const TCP: &str = "tcp://127.0.0.1:0";
+
+fn receiver(place: &Place, options: &[&str]) -> (Running, String) {
+    place.receiver(TCP, options)
+}
+
+#[test]
+fn unsafe_names_are_refused_by_the_receiver() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--overwrite", "--once"]);
+    let mut sender = Peer::sender(&to);
+    let names: [&[u8]; 17] = [
+        b"",
+        b".",
+        b"..",
+        b"/etc/passwd",
+        b"../escaped",
+        b"a/../../escaped",
+        b"a/b",
+        b"..\\escaped",
+        b"C:escaped",
+        b"a:b",
+        b"nul",
+        b"a\0b",
+        b"a\nb",
+        b"\x1b[2J",
+        b"a.",
+        b"\xff",
+        b".ampe-partial-x",
+    ];
+    for name in names {
+        let (_, answer, reason) = sender.offer(name, 3);
+        assert_eq!(answer, "refused", "{}", name.escape_ascii());
+        assert!(reason.contains("rename"), "{reason}");
+    }
+    sender.bye();
+    let finished = receiver.finish();
+    assert_eq!(finished.code, Some(1));
+    assert!(!finished.stderr.contains('\u{1b}'), "{finished:?}");
+    assert_eq!(finished.stderr.lines().count(), names.len());
+    assert!(place.out_entries().is_empty());
+    assert_eq!(common::entries(place.path()), ["out"]);
+}
+
+#[test]
+fn links_in_the_directory_lead_nowhere() {
+    let place = Place::new();
+    let victim = place.file("victim", 100);
+    let before = fs::read(&victim).unwrap();
+    for name in ["link", "dangling"] {
+        let target = if name == "link" {
+            victim.clone()
+        } else {
+            place.path().join("created")
+        };
+        std::os::unix::fs::symlink(target, place.out().join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(place.path(), place.out().join("up")).unwrap();
+    let (_strict, to) = receiver(&place, &[]);
+    let mut sender = Peer::sender(&to);
+    for name in [&b"link"[..], b"dangling", b"up", b"up/escaped"] {
+        assert_eq!(sender.offer(name, 3).1, "refused");
+    }
+    let (_replacing, to) = receiver(&place, &["--overwrite"]);
+    let mut sender = Peer::sender(&to);
+    let hash = sha256(&place.file("three", 3));
+    for name in ["link", "dangling", "up"] {
+        let (id, answer, _) = sender.offer(name.as_bytes(), 3);
+        assert_eq!(answer, "accepted");
+        sender.content(id, &common::content(3));
+        assert_eq!(sender.store(id, &hash).0, "stored");
+        let found = fs::symlink_metadata(place.out().join(name)).unwrap();
+        assert!(found.is_file(), "{name} is a file of its own now");
+    }
+    assert_eq!(fs::read(&victim).unwrap(), before);
+    assert!(!place.path().join("created").exists());
+    assert_eq!(common::entries(place.path()), ["out", "three", "victim"]);
+}
+
+#[test]
+fn more_less_or_other_content_than_announced_is_not_stored() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let hash = sha256(&place.file("three", 3));
+    let mut sender = Peer::sender(&to);
+
+    let (id, ..) = sender.offer(b"more", 3);
+    sender.content(id, b"four");
+    let (answer, reason) = sender.answer(id);
+    assert_eq!(answer, "failed");
+    assert!(reason.contains("more than it announced"), "{reason}");
+
+    let (id, ..) = sender.offer(b"less", 3);
+    sender.content(id, b"ab");
+    let (answer, reason) = sender.store(id, &hash);
+    assert_eq!(answer, "failed");
+    assert!(reason.contains("only 2 of 3 bytes"), "{reason}");
+
+    let (id, ..) = sender.offer(b"other", 3);
+    sender.content(id, b"abc");
+    let (answer, reason) = sender.store(id, &hash);
+    assert_eq!(answer, "failed");
+    assert!(reason.contains("damaged"), "{reason}");
+
+    let (id, ..) = sender.offer(b"right", 3);
+    sender.content(id, &common::content(3));
+    assert_eq!(sender.store(id, &hash).0, "stored");
+    assert_eq!(place.out_entries(), ["right"]);
+}
+
+#[test]
+fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let mut sender = Peer::sender(&to);
+    sender.content(42, b"of no file");
+    let message = sender.group.message().header("Do", "dance").unwrap();
+    let id = sender.post(message.request(sender.channel));
+    assert_eq!(sender.answer(id).0, "refused");
+    let id = sender.post(sender.group.message().request(sender.channel));
+    assert_eq!(sender.answer(id).0, "refused");
+    let account = sender.bye();
+    assert_eq!(account.posted, account.confirmed);
+    assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn garbage_as_the_first_bytes_harms_nobody() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+        &[0xff; 4096],
+        &[0; 15],
+    ] {
+        let mut peer = RawPeer::connect(&to);
+        peer.write(garbage);
+        peer.end_writing();
+        assert_eq!(peer.read(), None);
+    }
+    let file = place.file("file", 1000);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    receiver.finish().assert_succeeds();
+}
+
+#[test]
+fn garbage_in_the_middle_of_a_file_is_said_and_removed() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut peer = RawPeer::connect(&to);
+    peer.write(&raw_hello().bytes());
+    assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
+    let offer = Raw {
+        op_code: OpCode::Request,
+        more: false,
+        id: 2,
+        headers: b"Do:offer\r\nSize:1000000\r\n".to_vec(),
+        body: b"file".to_vec(),
+    };
+    peer.write(&offer.bytes());
+    assert_eq!(peer.read().unwrap().headers, b"Answer:accepted\r\n");
+    peer.write(&[0xff; 4096]);
+    let finished = receiver.finish();
+    finished.assert_fails(
+        1,
+        &[
+            "file from",
+            "broken off after 0 of 1000000",
+            "broke the protocol",
+        ],
+    );
+    assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn a_frame_cut_short_is_a_broken_transfer() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut peer = RawPeer::connect(&to);
+    let mut bytes = raw_hello().bytes();
+    bytes.extend([0, 1, 0, 0]);
+    peer.write(&bytes);
+    assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
+    peer.end_writing();
+    receiver.finish().assert_fails(1, &["the connection broke"]);
+}
+
+#[test]
+fn who_speaks_of_something_else_is_refused_with_a_reason() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let newer = [
+        ("Application", "ampe-file"),
+        ("Version", "2"),
+        ("Role", "sender"),
+    ];
+    for (headers, said) in [(&[][..], "ampe send"), (&newer, "same version")] {
+        let mut peer = Peer::connect(&to, headers);
+        let Event::ByeResponse(refusal) = peer.event() else {
+            panic!("no refusal");
+        };
+        let reason = common::peer::header(&refusal, "Reason").unwrap();
+        assert!(reason.contains(said), "{reason}");
+        assert_eq!(peer.closed().reason(), Reason::Refused);
+    }
+    run(&["ping", "--to", &to]).assert_fails(1, &["receiver of files", "ampe send"]);
+}
+
+#[test]
+fn a_silent_sender_is_disconnected() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once", "--timeout", "0.2"]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 100);
+    sender.content(id, b"half");
+    assert_ne!(sender.closed().reason(), Reason::Bye);
+    let finished = receiver.finish();
+    finished.assert_fails(1, &["broken off after 4 of 100 bytes", "silent"]);
+    assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn a_receiver_of_one_gives_up_when_none_comes() {
+    let place = Place::new();
+    let started = Instant::now();
+    let (receiver, _) = receiver(&place, &["--once", "--timeout", "0.2"]);
+    receiver.finish().assert_fails(1, &["no sender came"]);
+    assert!(started.elapsed().as_secs_f64() >= 0.2);
+}
+
+#[test]
+fn a_leftover_is_removed_and_what_another_receiver_writes_is_not() {
+    let place = Place::new();
+    fs::write(place.out().join(".ampe-partial-leftover"), "half").unwrap();
+    let (_first, to) = receiver(&place, &[]);
+    assert!(place.out_entries().is_empty());
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    sender.content(id, &common::content(2));
+    until("it is being received", || has_partial(&place.out()));
+    let (_second, _) = receiver(&place, &[]);
+    assert!(has_partial(&place.out()));
+    sender.content(id, &common::content(3)[2..]);
+    let hash = sha256(&place.file("three", 3));
+    assert_eq!(sender.store(id, &hash).0, "stored");
+    assert_eq!(place.out_entries(), ["file"]);
+}
