@@ -118,3 +118,52 @@ pub(crate) fn connected_with(transport: Transport, options: Options) -> Connecte
         place,
     }
 }
+
+pub(crate) mod peer;
+
+/// Waits for what no event tells of: a count that another thread is about to change.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A well-behaved client with an engine of its own has its request answered and says goodbye, and
+/// nothing else comes to the server meanwhile.
+#[track_caller]
+pub(crate) fn serve_well(server: &mut (ChannelGroup, Inbox), address: &Address) {
+    let engine = engine();
+    let mut client = group(&engine);
+    let to_server = client.0.connect(address).unwrap();
+    let hello = expect!(server.1, Hello);
+    let to_client = hello.channel();
+    server.0.post(hello.echo()).unwrap();
+    expect!(client.1, Connected);
+    let request = engine.message().body(b"still there?").unwrap();
+    client.0.post(request.request(to_server)).unwrap();
+    let request = expect!(server.1, Request);
+    assert_eq!(request.channel(), to_client);
+    server.0.post(request.echo()).unwrap();
+    assert_eq!(expect!(client.1, Response).body(), b"still there?");
+    client.0.post(engine.message().bye(to_server)).unwrap();
+    drop(expect!(server.1, Bye));
+    expect!(client.1, ByeResponse);
+    assert_eq!(expect!(client.1, Closed).reason(), ampe::Reason::Bye);
+    let closed = expect!(server.1, Closed);
+    assert_eq!(
+        (closed.channel(), closed.reason()),
+        (to_client, ampe::Reason::Bye)
+    );
+    assert_nothing(&mut server.1);
+}
+
+/// Expects that no event waits.
+#[track_caller]
+pub(crate) fn assert_nothing(inbox: &mut Inbox) {
+    if let Some(event) = inbox.try_recv().unwrap() {
+        panic!("expected nothing, got {event:?}");
+    }
+}
