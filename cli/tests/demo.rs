@@ -1,4 +1,5 @@
 //! `ampe demo`: two processes, both transports, nothing left behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by it")]
 
 mod common;
 

@@ -4,7 +4,9 @@ mod common;
 
 use std::collections::VecDeque;
 
-use ampe::wire::OpCode;
+use ampe::wire::OpCode::{
+    ByeRequest, ByeResponse, HelloRequest, HelloResponse, Request, Response, Signal,
+};
 use ampe::{Event, PostError, Reason};
 use common::peer::{Peer, Raw, RawPeer};
 use common::{Place, Running, run, start};
@@ -22,74 +24,39 @@ fn echo(options: &[&str]) -> (Running, String) {
 fn every_message_comes_back_as_it_was() {
     let (_echo, to) = echo(&[]);
     let mut peer = RawPeer::connect(&to);
-    let largest = (b"x:y\r\n".repeat(13_107), vec![7; 65_535]);
+    let nothing: (&[u8], &[u8]) = (b"", b"");
+    let largest = (&b"x:y\r\n".repeat(13_107)[..], &[7; 65_535][..]);
+    let odd: (&[u8], &[u8]) = (b"no colon\r\n: \r\n", &[0xff]);
     let exchanges = [
         (
-            OpCode::HelloRequest,
-            OpCode::HelloResponse,
+            HelloRequest,
+            HelloResponse,
             false,
             7,
-            b"A:b\r\nA:c\r\n".to_vec(),
-            b"hi".to_vec(),
+            (&b"A:b\r\nA:c\r\n"[..], &b"hi"[..]),
         ),
+        (Request, Response, false, 1, nothing),
         (
-            OpCode::Request,
-            OpCode::Response,
-            false,
-            1,
-            Vec::new(),
-            Vec::new(),
-        ),
-        (
-            OpCode::Request,
-            OpCode::Response,
+            Request,
+            Response,
             true,
             u64::MAX,
-            b"Job-Ticket:JDF\r\n".to_vec(),
-            vec![0; 64],
+            (b"Job-Ticket:JDF\r\n", &[0; 64]),
         ),
+        (Request, Response, false, 1, odd),
+        (Signal, Signal, true, 99, (b"A:b", b"part")),
+        (Signal, Signal, false, 99, nothing),
+        (Request, Response, true, 5, largest),
         (
-            OpCode::Request,
-            OpCode::Response,
-            false,
-            1,
-            b"no colon\r\n: \r\n".to_vec(),
-            vec![0xff],
-        ),
-        (
-            OpCode::Signal,
-            OpCode::Signal,
-            true,
-            99,
-            b"A:b".to_vec(),
-            b"part".to_vec(),
-        ),
-        (
-            OpCode::Signal,
-            OpCode::Signal,
-            false,
-            99,
-            Vec::new(),
-            b"end".to_vec(),
-        ),
-        (
-            OpCode::Request,
-            OpCode::Response,
-            true,
-            5,
-            largest.0,
-            largest.1,
-        ),
-        (
-            OpCode::ByeRequest,
-            OpCode::ByeResponse,
+            ByeRequest,
+            ByeResponse,
             false,
             12,
-            b"Why:done\r\n".to_vec(),
-            b"bye".to_vec(),
+            (b"Why:done\r\n", b"bye"),
         ),
     ];
-    for (op_code, answer, more, id, headers, body) in exchanges {
+    for (op_code, answer, more, id, (headers, body)) in exchanges {
+        let (headers, body) = (headers.to_vec(), body.to_vec());
         let sent = Raw {
             op_code,
             more,
@@ -181,7 +148,7 @@ fn garbage_ends_its_own_connection_only() {
 fn flood(peer: &mut Peer, to_send: u64) -> u64 {
     let mut posts: VecDeque<_> = (1..=to_send)
         .map(|id| {
-            let message = peer.group.message().body(&[1; 32 * 1024]).unwrap();
+            let message = peer.group.message().body(&[1; 32 * 1024]).expect("it fits");
             message.signal(peer.channel).with_id(id)
         })
         .collect();

@@ -1,4 +1,5 @@
 //! What goes wrong before anything is sent: exit codes, and what is said.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by it")]
 
 mod common;
 

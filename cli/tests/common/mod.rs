@@ -4,6 +4,7 @@
     unreachable_pub,
     reason = "each test file uses a part of this"
 )]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by it")]
 
 pub mod peer;
 
