@@ -1,4 +1,67 @@
-//! Asynchronous message passing engine over TCP and Unix sockets.
+//! Asynchronous message passing over TCP and Unix sockets: every message accounted for.
+//!
+//! Processes exchange discrete messages as equals. One thread per [`Engine`], the *reactor*, owns
+//! every socket; applications talk to it through queues only: post a message, receive what
+//! happened. There are no callbacks, and no async runtime inside.
+//!
+//! ```
+//! use ampe::{Engine, Event, GroupOptions, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Options::default())?;
+//! let (group, mut inbox) = engine.group(GroupOptions::default())?;
+//! group.listen(&"tcp://127.0.0.1:0".parse()?)?;
+//!
+//! for event in inbox.iter() {
+//!     match event {
+//!         // Here a program would hand its address to others; this one connects to itself.
+//!         Event::Listening(listening) => drop(group.connect(listening.address())?),
+//!         Event::Hello(hello) => drop(group.post(hello.accept(engine.message()))?),
+//!         Event::Connected(connected) => {
+//!             let request = engine.message().body(b"hello")?.request(connected.channel());
+//!             group.post(request)?;
+//!         }
+//!         Event::Request(request) => drop(group.post(request.echo())?),
+//!         Event::Response(response) => {
+//!             assert_eq!(response.body(), b"hello");
+//!             group.post(engine.message().bye(response.channel()))?;
+//!         }
+//!         Event::Closed(closed) => {
+//!             println!("{}: {}", closed.channel(), closed.reason());
+//!             break;
+//!         }
+//!         _ => {} // a dropped Bye answers by itself
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What becomes of a message
+//!
+//! Four words are kept apart everywhere:
+//!
+//! - *Posted*: [`ChannelGroup::post`] accepted it. A post that is refused comes back at once, in
+//!   [`Refused`].
+//! - *Sent*: the operating system accepted the last byte of its frame.
+//! - *Returned*: it came back as [`Event::Returned`], with the reason. The peer does not have it and
+//!   cannot have it, so posting it again never duplicates it.
+//! - *Confirmed*: its response came, or the channel ended by an exchange of goodbyes after it.
+//!
+//! For every channel, however it ends, `posted = sent + returned`; its [`Closed`] event, always its
+//! last, carries the account. A message that was sent and not confirmed may have died in a buffer:
+//! only a confirmation can tell.
+//!
+//! # Memory
+//!
+//! All memory is bounded by [`Options`], in bytes. A receiver that keeps its messages stops the
+//! engine from reading, which in the end stops the peer from sending; a sender that is ahead of its
+//! peer is refused with [`PostError::Full`] and told of room by [`Event::Room`]. The two budgets are
+//! separate, so two peers that flood each other cannot lock each other out.
+//!
+//! # Modules
+//!
+//! [`wire`] is the format that travels, for programs that speak it without an engine; [`Address`]
+//! is how programs and people write where to connect.
 #![forbid(unsafe_code)]
 
 pub mod address;

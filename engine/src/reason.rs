@@ -81,6 +81,7 @@ impl Reason {
             Reason::PeerDisconnected => Status::PeerDisconnected,
             Reason::ReceiveFailed => Status::RecvFailed,
             Reason::SendFailed => Status::SendFailed,
+            Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,
             Reason::ConnectFailed | Reason::ConnectTimedOut => Status::ConnectFailed,
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
@@ -88,5 +89,14 @@ impl Reason {
             Reason::ListenFailed => Status::ListenFailed,
             Reason::EngineStopped => Status::ShutdownStarted,
         }
+    }
+}
+
+fn status_of(error: HeaderError) -> Status {
+    match error {
+        HeaderError::InvalidOpCode { .. } => Status::InvalidOpCode,
+        HeaderError::InvalidMoreUsage { .. } => Status::InvalidMoreUsage,
+        HeaderError::InvalidMessageId { .. } => Status::InvalidMessageId,
+        _ => Status::InvalidMessage,
     }
 }

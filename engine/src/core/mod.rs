@@ -180,6 +180,7 @@ impl Core {
             || !self.ended.is_empty()
             || !self.closed.is_empty()
             || !self.releases.is_empty()
+            || !self.dirty_groups.is_empty()
             || !self.actions.is_empty();
         if has_work {
             Some(now)

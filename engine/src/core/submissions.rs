@@ -161,7 +161,12 @@ impl Core {
         let common = Common::new(group, Some(channel));
         let connection = Connection::new(common, origin, Phase::Resolving);
         let key = self.insert(channel, group, Record::Connection(Box::new(connection)));
-        if !self.end_if_closing(key, group) {
+        if self.end_if_closing(key, group) {
+            return key;
+        }
+        if address.check_connect().is_err() {
+            self.end(key, crate::reason::Reason::InvalidAddress, None);
+        } else {
             self.set_deadline(key, Some(give_up));
             self.start_opening(key);
         }

@@ -1,0 +1,64 @@
+//! In steady state a message costs no allocation, on either side.
+
+mod common;
+
+use std::alloc::System;
+use std::collections::VecDeque;
+
+use ampe::Event;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Sends `rounds` batches of `batch` messages of `len` bytes and receives each batch.
+fn exchange(it: &mut common::Connected, buffers: &mut Buffers, rounds: usize, len: usize) {
+    let batch = 100;
+    for _ in 0..rounds {
+        for _ in 0..batch {
+            let mut message = it.client.0.message();
+            message.resize_body(len).unwrap();
+            buffers.posts.push_back(message.signal(it.to_server));
+        }
+        buffers.posted.clear();
+        it.client
+            .0
+            .post_many(&mut buffers.posts, &mut buffers.posted)
+            .unwrap();
+        let mut received = 0;
+        while received < batch {
+            it.server.1.recv_many(&mut buffers.events, batch).unwrap();
+            received += buffers.events.len();
+            buffers.events.clear();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Buffers {
+    posts: VecDeque<ampe::Post>,
+    posted: Vec<ampe::Posted>,
+    events: Vec<Event>,
+}
+
+#[test]
+fn steady_state_allocates_nothing_for_a_message() {
+    for transport in common::TRANSPORTS {
+        let mut it = common::connected(transport);
+        let mut buffers = Buffers::default();
+        for len in [0, 64, 5000, 60_000] {
+            exchange(&mut it, &mut buffers, 50, len);
+            let region = Region::new(ALLOCATOR);
+            let rounds = 200;
+            exchange(&mut it, &mut buffers, rounds, len);
+            let change = region.change();
+            let (count, messages) = (change.allocations + change.reallocations, rounds * 100);
+            println!("{transport:?}, {len} bytes: {count} allocations for {messages} messages");
+            // A container may still grow when a batch happens to be the largest so far.
+            assert!(
+                count * 100 <= messages,
+                "{count} allocations for {messages} messages"
+            );
+        }
+    }
+}
