@@ -9,7 +9,7 @@ use crate::pool::MESSAGE_COST_MAX;
 /// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
 /// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
 /// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
-/// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 192 bytes for its records.
+/// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
 ///
 /// ```
 /// use std::time::Duration;

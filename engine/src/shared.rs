@@ -271,3 +271,12 @@ impl From<Denied> for PostError {
         }
     }
 }
+
+// A container keeps its capacity and may be half empty, so a record counts twice in each that it
+// passes through: posts in both sides of the swapped batch and in the core's nodes, events in three
+// queues.
+const _: () = {
+    let node = size_of::<Post>();
+    assert!(4 * size_of::<Submission>() + 2 * node <= crate::pool::RECORD_COST);
+    assert!(6 * size_of::<Event>() <= crate::pool::RECORD_COST);
+};

@@ -10,7 +10,7 @@ use ampe::{ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted,
 use common::{PATIENCE, TRANSPORTS, group, listen, next, place};
 
 /// What one message of a large body is charged: 65 KiB of storage and its records.
-const LARGE_COST: usize = 66_560 + 192;
+const LARGE_COST: usize = 66_560 + 768;
 const LARGE_BODY: usize = 60_000;
 
 /// An engine that takes `slots` large messages and then stops reading.
