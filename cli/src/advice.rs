@@ -1,6 +1,8 @@
 //! Ends of channels in words: what happened, and what to do.
 
+use std::fs::FileType;
 use std::io;
+use std::path::Path;
 
 use ampe::{Address, Closed, Reason};
 
@@ -14,11 +16,11 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
         (io::ErrorKind::AddrInUse, Address::Tcp { .. }) => {
             "end the program that uses it, or let the system choose a port by giving port 0"
         }
+        (_, Address::Uds(path)) if is_no_socket(path) => {
+            "what is there is no socket and was left as it is: choose another path"
+        }
         (io::ErrorKind::AddrInUse, Address::Uds(_)) => {
             "end the program that uses it, or choose another path"
-        }
-        (io::ErrorKind::AlreadyExists, Address::Uds(_)) => {
-            "the path holds something that is no socket and was left as it is: choose another path"
         }
         (io::ErrorKind::PermissionDenied, Address::Tcp { .. }) => "choose a port above 1023",
         (io::ErrorKind::PermissionDenied, Address::Uds(_)) => {
@@ -31,6 +33,15 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
         _ => "choose another address",
     };
     format!("{what}: {error}: {advice}")
+}
+
+/// Whether something other than a socket stands at the path.
+fn is_no_socket(path: &Path) -> bool {
+    #[cfg(unix)]
+    let is_socket = |found: FileType| std::os::unix::fs::FileTypeExt::is_socket(&found);
+    #[cfg(not(unix))]
+    let is_socket = |found: FileType| !found.is_file() && !found.is_dir();
+    std::fs::symlink_metadata(path).is_ok_and(|found| !is_socket(found.file_type()))
 }
 
 /// Why a connection that we opened ended before its time. `farewell` is what the peer said.
@@ -53,7 +64,7 @@ pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&s
             "there is no socket at {address}: start what listens there, or correct the path"
         ),
         Reason::InvalidAddress => {
-            format!("the host of {address} cannot be resolved: {because}: check its spelling")
+            format!("the host of {address} cannot be resolved: check its spelling")
         }
         Reason::Protocol(violation) => format!(
             "{address} does not speak this protocol ({violation}): check that the address is \

@@ -16,7 +16,11 @@ use crate::session::Session;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
-    let mut session = Session::start(options(arguments.budget))?;
+    let session = Session::start(options(arguments.budget));
+    let mut session = session.map_err(|failure| match failure {
+        Failure::Usage(why) => Failure::Usage(format!("--budget is too small: {why}")),
+        failure => failure,
+    })?;
     let mut echo = Echoing {
         group: session.group().clone(),
         listeners: HashMap::new(),

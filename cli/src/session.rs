@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ampe::{ChannelGroup, Engine, Event, GroupOptions, Inbox, Options, StartError};
+use ampe::{ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
 
 use crate::error::Failure;
 use crate::interrupt;
@@ -24,7 +24,7 @@ impl Session {
         })?;
         let (group, inbox) = engine
             .group(GroupOptions::default())
-            .map_err(|ended| Failure::new(format!("{ended}: run it again")))?;
+            .map_err(|ended| over(&ended))?;
         interrupt::wake(&group);
         Ok(Session {
             engine,
@@ -45,28 +45,33 @@ impl Session {
             None => self.inbox.recv().map(Some),
         };
         interrupt::check()?;
-        received.map_err(|ended| Failure::new(format!("{ended}: run it again")))
+        received.map_err(|ended| over(&ended))
     }
 
-    /// Appends the events that are there to `events`, waiting for the first until `deadline`.
+    /// Appends the events that are there to `events`, waiting for the first: until `deadline`, or
+    /// as long as it takes.
     pub(crate) fn next_many(
         &mut self,
         events: &mut Vec<Event>,
         deadline: Option<Instant>,
     ) -> Result<(), Failure> {
         const MOST: usize = 1024;
-        let Some(first) = self.next(deadline)? else {
-            return Ok(());
-        };
-        events.push(first);
-        while events.len() < MOST {
-            match self.inbox.try_recv() {
-                Ok(Some(event)) => events.push(event),
-                // An end is met again by the next call.
-                Ok(None) | Err(_) => break,
+        if deadline.is_some() {
+            let first = self.next(deadline)?;
+            let is_quiet = first.is_none();
+            events.extend(first);
+            while !is_quiet && events.len() < MOST {
+                match self.inbox.try_recv() {
+                    Ok(Some(event)) => events.push(event),
+                    // An end is met again by the next call.
+                    Ok(None) | Err(_) => break,
+                }
             }
+            return Ok(());
         }
-        Ok(())
+        let received = self.inbox.recv_many(events, MOST);
+        interrupt::check()?;
+        received.map(drop).map_err(|ended| over(&ended))
     }
 
     /// Closes everything; what was posted may still be sent for as long as `within`.
@@ -74,4 +79,8 @@ impl Session {
         drop(self.inbox.close(within));
         self.engine.stop(within);
     }
+}
+
+fn over(ended: &Ended) -> Failure {
+    Failure::new(format!("{ended}: run it again"))
 }

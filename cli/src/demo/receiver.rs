@@ -36,7 +36,11 @@ pub(crate) fn run(arguments: &DemoReceiver) -> Result<(), Failure> {
     let result = receive(&arguments.directory, arguments.timeout);
     // The first process does this too, unless it was killed.
     let _ = fs::remove_dir_all(&arguments.directory);
-    result
+    match result {
+        // From a terminal both are interrupted, and the first says so.
+        Err(Failure::Interrupted) => Ok(()),
+        result => result,
+    }
 }
 
 fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {

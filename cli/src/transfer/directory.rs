@@ -69,7 +69,8 @@ impl Directory {
         }
         let failure = |error: io::Error| {
             Failure::new(format!(
-                "cannot write into {shown}: {error}: choose a directory that you may write to"
+                "cannot write into {shown}: {}: choose a directory that you may write to",
+                cause(&error)
             ))
         };
         remove_leftovers(path).map_err(failure)?;
@@ -180,13 +181,23 @@ fn exists() -> String {
     "a file of this name exists: rename one of them, or receive with --overwrite".to_owned()
 }
 
+/// What the system said. Errors that carry a temporary name are told without it: nobody can do
+/// anything about that.
+fn cause(error: &io::Error) -> String {
+    if error.get_ref().is_some() {
+        error.kind().to_string()
+    } else {
+        error.to_string()
+    }
+}
+
 fn not_stored(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
         io::ErrorKind::PermissionDenied => "receive into another directory",
         _ => "receive into another directory, or on another disk",
     };
-    format!("it cannot be stored: {error}: {advice}")
+    format!("it cannot be stored: {}: {advice}", cause(error))
 }
 
 /// A new unfinished file, locked.
