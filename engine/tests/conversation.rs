@@ -108,3 +108,26 @@ fn the_last_events_come_when_the_engine_is_dropped() {
         let _ = next;
     }
 }
+
+#[test]
+fn a_goodbye_is_completed_by_a_group_that_closes() {
+    for transport in TRANSPORTS {
+        let mut it = connected(transport);
+        it.client
+            .0
+            .post(it.engine.message().bye(it.to_server))
+            .unwrap();
+        let report = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(expect!(it.server.1, Bye));
+                assert_eq!(expect!(it.server.1, Closed).reason(), Reason::Bye);
+            });
+            it.client.1.close(common::PATIENCE)
+        });
+        let Some(Event::Closed(closed)) = report.unread.last() else {
+            panic!("Closed is last")
+        };
+        assert_eq!(closed.reason(), Reason::Bye, "{transport:?}");
+        assert_eq!(closed.account().confirmed, closed.account().posted);
+    }
+}

@@ -128,12 +128,16 @@ impl Core {
         self.cache.give_back(sent.message.into_storage());
     }
 
-    /// Closes the sending side once a finishing connection has sent everything.
+    /// Closes the sending side once a finishing connection has sent everything, and is not waiting
+    /// for the answer to its goodbye.
     pub(super) fn finish_sending_if_done(&mut self, key: Key) {
         let Some(connection) = self.connection(key) else {
             return;
         };
+        let bye = &connection.bye;
+        let awaits_answer = bye.request_sent && !bye.response_received && !bye.response_sent;
         let is_done = matches!(connection.phase, Phase::Finishing(_))
+            && !awaits_answer
             && connection.outbound.fifo.is_empty()
             && !connection.outbound.is_finished;
         if is_done {
