@@ -74,7 +74,21 @@ fn an_interrupted_sender_is_noticed() {
 }
 
 #[test]
-fn a_sender_in_another_process_that_stops_in_the_middle_and_dies() {
+fn a_receiver_that_hangs_is_given_up() {
+    let place = Place::new();
+    let file = place.endless_file();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let file = file.to_str().unwrap();
+    let sender = start(&["send", "--timeout", "0.5", "--to", &to, file]);
+    until("it is being received", || has_partial(&place.out()));
+    receiver.signal("STOP");
+    sender
+        .finish()
+        .assert_fails(1, &["said nothing for 0.5 s", "--timeout"]);
+}
+
+#[test]
+fn a_sender_that_stops_in_the_middle_and_ends_its_engine() {
     let place = Place::new();
     let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
     let mut sender = Peer::sender(&to);

@@ -252,6 +252,7 @@ fn a_leftover_is_removed_and_what_another_receiver_writes_is_not() {
     until("it is being received", || has_partial(&place.out()));
     let (_second, _) = receiver(&place, &[]);
     assert!(has_partial(&place.out()));
+    assert!(!place.out().join("file").exists(), "not before it is whole");
     sender.content(id, &common::content(3)[2..]);
     let hash = sha256(&place.file("three", 3));
     assert_eq!(sender.store(id, &hash).0, "stored");

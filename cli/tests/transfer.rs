@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use common::peer::Peer;
 use common::{Place, content, run, sha256, start, transports};
@@ -221,6 +222,29 @@ fn no_progress_bar_is_drawn_where_nobody_watches() {
     sent.assert_succeeds();
     assert_eq!(sent.stderr.lines().count(), 1);
     assert!(!sent.stderr.contains(['\r', '\u{1b}']), "{sent:?}");
+}
+
+#[test]
+fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
+    let place = Place::new();
+    let file = place.file("file", 5_000_000);
+    for (quiet, is_drawn) in [("", true), ("--quiet", false)] {
+        let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--overwrite"]);
+        let ampe = env!("CARGO_BIN_EXE_ampe");
+        let command = format!("{ampe} send {quiet} --to {to} {}", file.display());
+        let on_terminal = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output();
+        let Ok(output) = on_terminal else {
+            println!("skipped: there is no program `script` to make a terminal");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains(&sha256(&file)), "{text}");
+        assert_eq!(text.contains("MiB/4.77 MiB"), is_drawn, "{text}");
+    }
 }
 
 trait Among {
