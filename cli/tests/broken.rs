@@ -177,7 +177,7 @@ fn a_full_disk_is_said_by_both_and_nothing_is_left() {
         .arg(&small)
         .output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        println!("skipped: mounting a small tmpfs is not permitted here");
+        common::skip("a full disk: mounting a small tmpfs is not permitted here");
         return;
     }
     let file = place.file("file", 5_000_000);

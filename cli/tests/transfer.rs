@@ -237,7 +237,7 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
             .stdin(Stdio::null())
             .output();
         let Ok(output) = on_terminal else {
-            println!("skipped: there is no program `script` to make a terminal");
+            common::skip("a progress bar: there is no program `script` to make a terminal");
             return;
         };
         let text = String::from_utf8_lossy(&output.stdout);

@@ -202,9 +202,8 @@ impl Conversation {
                 self.answer(request, &Answer::Accepted);
             }
             Err(reason) => {
-                // Not a plain name perhaps: shown as what it is in source code.
-                let name = String::from_utf8_lossy(request.body()).into_owned();
-                self.fail(Some(format!("{name:?}")), &format!("refused: {reason}"));
+                let name = shown(request.body());
+                self.fail(Some(name), &format!("refused: {reason}"));
                 self.answer(request, &Answer::Refused { reason });
             }
         }
@@ -344,6 +343,16 @@ impl Conversation {
         // Refused where events wait already, or the receiver ends: it looks at reports by itself.
         let group = &self.common.group;
         let _ = group.notify(group.message());
+    }
+}
+
+/// A name that is perhaps not plain: written as in source code, and not at any length.
+fn shown(name: &[u8]) -> String {
+    const CHARS_MAX: usize = 80;
+    let name = String::from_utf8_lossy(name);
+    match name.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{:?}...", &name[..end]),
+        None => format!("{name:?}"),
     }
 }
 

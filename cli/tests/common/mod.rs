@@ -161,6 +161,12 @@ impl Finished {
     }
 }
 
+/// Says why a test cannot run here, past the capture of the test runner.
+pub fn skip(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "\nskipped: {reason}");
+}
+
 pub fn signal(id: u32, name: &str) {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &id.to_string()])
