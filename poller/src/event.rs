@@ -1,0 +1,106 @@
+use std::collections::VecDeque;
+
+use crate::Interest;
+
+/// Names one source of one poller, for as long as the source stays there.
+///
+/// The generation differs for every source ever inserted into any poller of this process, so the
+/// key of a source that was removed never names its successor: it names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub(crate) index: u32,
+    pub(crate) generation: u64,
+}
+
+/// A source may be read from, written to, or both.
+///
+/// An error and the peer's hanging up are reported as what the source is wanted for; the next
+/// read or write says which it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    key: Key,
+    readiness: Interest,
+}
+
+impl Event {
+    pub(crate) fn new(key: Key, readiness: Interest) -> Event {
+        Event { key, readiness }
+    }
+
+    /// The source that is ready.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Whether a read should be tried.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.readiness.is_readable()
+    }
+
+    /// Whether a write should be tried.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.readiness.is_writable()
+    }
+}
+
+/// The batch that one [`wait`](crate::Poller::wait) fills and
+/// [`next_event`](crate::Poller::next_event) empties.
+#[derive(Debug)]
+pub struct Events {
+    queue: VecDeque<Event>,
+    limit: usize,
+    woken: bool,
+}
+
+impl Events {
+    /// A batch that asks the system for at most `capacity` events at a time, and at least for one.
+    ///
+    /// What does not fit is reported by the next wait. It is a limit for the question, not for the
+    /// answer: poll(2) answers for all sources at once.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Events {
+        let limit = capacity.max(1);
+        Events {
+            queue: VecDeque::with_capacity(limit),
+            limit,
+            woken: false,
+        }
+    }
+
+    /// Whether the last wait met a [wake](crate::Waker::wake).
+    ///
+    /// One wake may be reported twice, never not at all. It is also reported when a wait was cut
+    /// short because the system has refused a wake before; see [`Waker::wake`](crate::Waker::wake).
+    #[must_use]
+    pub fn woken(&self) -> bool {
+        self.woken
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+        self.woken = false;
+    }
+
+    pub(crate) fn set_woken(&mut self) {
+        self.woken = true;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_front()
+    }
+}

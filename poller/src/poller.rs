@@ -1,0 +1,373 @@
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::event::{Event, Events, Key};
+use crate::interest::Interest;
+use crate::sys::{Backend, DefaultBackend, Fate};
+use crate::timeout::Deadline;
+use crate::waker::{CAPPED_SLEEP, Waker};
+
+/// One for every source ever inserted into any poller of this process.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// What a poller can hold: something with a handle that `H`, a backend's kind of handle, can name.
+///
+/// On Unix, everything that implements [`AsFd`](std::os::fd::AsFd) is a source, and nothing else
+/// can be: that trait promises that the descriptor stays open for as long as the source is only
+/// lent. The poller asks for the handle once, when the source is inserted.
+pub trait Source<H>: crate::sys::SealedSource<H> {
+    /// The handle that is polled.
+    fn handle(&self) -> H;
+}
+
+/// Owns sources, and tells which of them may be read from or written to.
+///
+/// # What is promised
+///
+/// - **Level-triggered**: what is ready and wanted is reported by every wait until it is no longer
+///   ready, or no longer wanted.
+/// - **Declared interest**: [`set_interest`](Self::set_interest) says what a source is wanted for
+///   and makes no system call. The next wait tells the system what has really changed.
+/// - **Silence without interest**: a source that is wanted for nothing reports nothing, not even
+///   an error or its peer's hanging up, and costs nothing.
+/// - **Errors are readiness**: an error and the peer's hanging up are reported as readable or
+///   writable, whichever is wanted. If a source cannot be polled at all, it is reported once as
+///   ready for what it is wanted for, and again when interest is declared again: reading from it
+///   or writing to it brings the error to light. It ends no wait and holds up no other source.
+/// - **No mistaken identity**: an event never reaches a source other than the one that it is
+///   about, even if the source was removed while its event was already in the batch, and whatever
+///   took its place or its descriptor since.
+///
+/// A report is a hint: the read or write may still say that it would block.
+///
+/// # Cost
+///
+/// A wait costs in proportion to the sources that changed or are ready, however many there are.
+/// The exception is the [`Poll`](crate::backend::Poll) backend, which asks for all of them each
+/// time.
+///
+/// # Ownership
+///
+/// The poller owns what it polls and lends it out as `&S` only, so no source can be closed, or
+/// exchanged for another, behind its back. Reading and writing do not need more: sockets implement
+/// both on references.
+pub struct Poller<S, B: Backend = DefaultBackend> {
+    slots: Vec<Slot<S>>,
+    /// The slots that hold no source.
+    vacant: Vec<u32>,
+    waker: Waker,
+    /// Dropped after the sources: closing them ends what the system may have in flight for them.
+    backend: B,
+}
+
+struct Slot<S> {
+    generation: u64,
+    source: Option<S>,
+}
+
+impl<S: Source<DefaultHandle>> Poller<S> {
+    /// A poller over the system's best mechanism.
+    ///
+    /// # Errors
+    ///
+    /// - The process or the system has no descriptor left.
+    /// - The system has no mechanism that this crate knows ([`io::ErrorKind::Unsupported`]).
+    pub fn new() -> io::Result<Self> {
+        Self::with_backend()
+    }
+}
+
+type DefaultHandle = <DefaultBackend as Backend>::Handle;
+
+impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
+    /// A poller over the mechanism that the type names.
+    ///
+    /// # Errors
+    ///
+    /// The process or the system has no descriptor left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use ampe_poller::{Poller, backend::Poll, socket::Stream};
+    ///
+    /// let poller = Poller::<Stream, Poll>::with_backend()?;
+    /// assert!(poller.is_empty());
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn with_backend() -> io::Result<Self> {
+        let backend = B::new()?;
+        Ok(Poller {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            waker: Waker::new(backend.signal()),
+            backend,
+        })
+    }
+
+    /// Takes a source in. It is wanted for nothing until [`set_interest`](Self::set_interest).
+    ///
+    /// # Errors
+    ///
+    /// In each case the source is handed back.
+    ///
+    /// - The backend refuses the source. Epoll and poll(2) refuse none here: what they cannot poll
+    ///   shows as that source's readiness.
+    /// - The poller holds 4,294,967,295 sources.
+    pub fn insert(&mut self, source: S) -> Result<Key, InsertError<S>> {
+        let index = match self.vacant.last() {
+            Some(&index) => index,
+            None => match u32::try_from(self.slots.len()) {
+                // The last number is left to backends, for what is not a source.
+                Ok(index) if index < u32::MAX => index,
+                _ => return Err(InsertError::new(source, io::ErrorKind::OutOfMemory.into())),
+            },
+        };
+        let key = Key {
+            index,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+        };
+        if let Err(error) = self.backend.register(key, source.handle()) {
+            return Err(InsertError::new(source, error));
+        }
+        let slot = Slot {
+            generation: key.generation,
+            source: Some(source),
+        };
+        if self.vacant.pop().is_some() {
+            self.slots[index as usize] = slot;
+        } else {
+            self.slots.push(slot);
+        }
+        Ok(key)
+    }
+
+    /// The source, unless it was removed.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&S> {
+        let slot = self.slots.get(key.index as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        slot.source.as_ref()
+    }
+
+    /// Stops polling a source and gives it back.
+    ///
+    /// Events of the current batch that are about it are dropped.
+    pub fn remove(&mut self, key: Key) -> Option<S> {
+        self.take(key, Fate::Kept)
+    }
+
+    /// Stops polling a source and closes it. `false` if it had been removed before.
+    ///
+    /// Events of the current batch that are about it are dropped.
+    pub fn close(&mut self, key: Key) -> bool {
+        self.take(key, Fate::Closed).is_some()
+    }
+
+    fn take(&mut self, key: Key, fate: Fate) -> Option<S> {
+        self.get(key)?;
+        // Before the handle can be closed, and before the slot can be taken by another.
+        self.backend.deregister(key, fate);
+        self.vacant.push(key.index);
+        self.slots[key.index as usize].source.take()
+    }
+
+    /// Declares what a source is wanted for. `false` if it was removed.
+    ///
+    /// Makes no system call: what has really changed by the next wait is told to the system then.
+    pub fn set_interest(&mut self, key: Key, interest: Interest) -> bool {
+        let is_held = self.get(key).is_some();
+        if is_held {
+            self.backend.declare(key, interest);
+        }
+        is_held
+    }
+
+    /// Waits until a wanted source is ready, a [`Waker`] wakes, or the timeout has passed, and
+    /// fills the batch with what is ready.
+    ///
+    /// `None` waits without end, zero does not wait. The timeout is kept as a lower bound: the
+    /// wait never ends before it with nothing to report.
+    ///
+    /// # Errors
+    ///
+    /// The system's waiting call fails. It is not a matter of any one source, and interruption by
+    /// a signal is none: the wait goes on. The batch is empty, and no wake is lost: one that came
+    /// meanwhile is reported by the next wait.
+    pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let deadline = Deadline::after(timeout);
+        loop {
+            let outcome = self.pass(events, deadline);
+            if outcome.is_err() {
+                events.clear();
+            }
+            let is_interrupted = outcome?;
+            let is_over = !is_interrupted && deadline.remaining() == Some(Duration::ZERO);
+            if is_over || events.woken() || !events.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the system what changed and asks it once. Says whether it was interrupted.
+    fn pass(&mut self, events: &mut Events, deadline: Deadline) -> io::Result<bool> {
+        self.backend.reconcile(events)?;
+        let mut timeout = deadline.remaining();
+        if !events.is_empty() {
+            timeout = Some(Duration::ZERO);
+        }
+        let is_capped = self.waker.state().has_been_refused()
+            && timeout.is_none_or(|timeout| timeout > CAPPED_SLEEP);
+        if is_capped {
+            timeout = Some(CAPPED_SLEEP);
+        }
+        let is_interrupted = self.collect(events, timeout)?;
+        if is_capped && !is_interrupted {
+            events.set_woken();
+        }
+        Ok(is_interrupted)
+    }
+
+    fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        let word = &self.waker.state().word;
+        let would_sleep = timeout != Some(Duration::ZERO);
+        let may_sleep = would_sleep && word.fall_asleep();
+        // Not one early return until the word says again that the thread is up.
+        let outcome = match self.backend.collect(
+            events,
+            if may_sleep {
+                timeout
+            } else {
+                Some(Duration::ZERO)
+            },
+        ) {
+            Ok(was_signalled) => Ok((was_signalled, false)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((false, true)),
+            Err(error) => Err(error),
+        };
+        let was_notified = word.get_up() || (would_sleep && !may_sleep);
+        match outcome {
+            Ok((was_signalled, is_interrupted)) => {
+                if was_notified || was_signalled {
+                    events.set_woken();
+                }
+                Ok(is_interrupted)
+            }
+            Err(error) => {
+                if was_notified {
+                    // Nobody is told of it now: the next wait has to find it again.
+                    word.notify();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the next event out of the batch, passing over those about sources that were removed
+    /// since the wait.
+    pub fn next_event(&self, events: &mut Events) -> Option<Event> {
+        loop {
+            let event = events.pop()?;
+            if self.get(event.key()).is_some() {
+                return Some(event);
+            }
+        }
+    }
+
+    /// What wakes this poller's wait from other threads.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// How many sources there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    /// Whether there is no source.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many system calls this poller has made, without those of its wakers.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.backend.calls()
+    }
+
+    /// How many system calls its wakers have made.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn signals(&self) -> u64 {
+        self.waker.state().signals()
+    }
+}
+
+impl<S, B: Backend> fmt::Debug for Poller<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller")
+            .field("len", &(self.slots.len() - self.vacant.len()))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A source could not be taken in; here it is back.
+pub struct InsertError<S> {
+    source: S,
+    error: io::Error,
+}
+
+impl<S> InsertError<S> {
+    fn new(source: S, error: io::Error) -> Self {
+        InsertError { source, error }
+    }
+
+    /// Why it could not be taken in.
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// The source that was not taken in.
+    #[must_use]
+    pub fn into_source(self) -> S {
+        self.source
+    }
+}
+
+impl<S> From<InsertError<S>> for io::Error {
+    fn from(refused: InsertError<S>) -> io::Error {
+        refused.error
+    }
+}
+
+impl<S> fmt::Debug for InsertError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InsertError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for InsertError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the source cannot be polled: {}", self.error)
+    }
+}
+
+impl<S> std::error::Error for InsertError<S> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}

@@ -1,0 +1,154 @@
+//! A Unix domain listener's claim to its path.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, lstat, open, unlink};
+use rustix::io::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How long the lock on the directory is waited for, in tries a millisecond apart. It is held for
+/// a few system calls, unless it is not one of ours.
+const LOCK_ATTEMPTS: u32 = 1000;
+
+/// The path's file, as long as it is the one that this process created.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Absolute: the working directory may change.
+    path: PathBuf,
+    file: FileIdentity,
+}
+
+/// Not used again while the listener lives, since its socket keeps the file's inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u128,
+    inode: u128,
+}
+
+impl Claim {
+    /// Binds the socket to the path and listens.
+    pub(super) fn bind(
+        socket: &Socket,
+        address: &SockAddr,
+        path: &Path,
+        backlog: i32,
+    ) -> io::Result<Claim> {
+        let path = std::path::absolute(path)?;
+        // From the look at the path until connections are no longer refused there: whoever comes
+        // second has to see a listener, not a leftover.
+        let _lock = lock_directory(&path)?;
+        restrict_before_bind(socket)?;
+        match socket.bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_leftover(&path, address)?;
+                socket.bind(address)?;
+            }
+            outcome => outcome?,
+        }
+        let claim = Claim {
+            file: identity(&lstat(&path)?),
+            path,
+        };
+        claim.restrict_after_bind()?;
+        socket.listen(backlog)?;
+        Ok(claim)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "the other systems need both"
+    )]
+    fn restrict_after_bind(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn restrict_after_bind(&self) -> io::Result<()> {
+        Ok(rustix::fs::chmod(&self.path, Mode::RUSR | Mode::WUSR)?)
+    }
+}
+
+/// Linux creates the file with the socket's own mode, so that there is no moment without it.
+#[cfg(target_os = "linux")]
+fn restrict_before_bind(socket: &Socket) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(socket, Mode::RUSR | Mode::WUSR)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn restrict_before_bind(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // The socket still listens, so nobody takes the file for a leftover and replaces it
+        // between the look and the removal.
+        if lstat(&self.path).is_ok_and(|found| identity(&found) == self.file) {
+            // There is nobody to tell; the next listener replaces what is left.
+            let _ = unlink(&self.path);
+        }
+    }
+}
+
+/// Removes a socket that refuses connections, and nothing else.
+fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let found = match lstat(path) {
+        Err(Errno::NOENT) => return Ok(()),
+        found => found?,
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} exists and is not a socket", path.display()),
+        ));
+    }
+    if !refuses_connections(address)? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match lstat(path) {
+        Err(Errno::NOENT) => Ok(()),
+        Ok(again) if identity(&again) == identity(&found) => Ok(unlink(path)?),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether nobody listens there. In doubt somebody does.
+fn refuses_connections(address: &SockAddr) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    let outcome = probe.connect(address);
+    Ok(outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+/// Keeps other processes of this crate from binding in the directory, until dropped.
+fn lock_directory(path: &Path) -> io::Result<OwnedFd> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(directory, flags, Mode::empty())?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(1)),
+            Err(Errno::INTR) => {}
+            outcome => return Ok(outcome.map(|()| directory)?),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "the directory of the Unix domain socket is locked by another process",
+    ))
+}
+
+fn identity(stat: &Stat) -> FileIdentity {
+    // Widened: their types differ from system to system, also in sign.
+    FileIdentity {
+        device: stat.st_dev as u128,
+        inode: stat.st_ino as u128,
+    }
+}

@@ -1,0 +1,106 @@
+use std::io;
+
+use socket2::{Domain, Socket, Type};
+
+#[cfg(unix)]
+use super::claim::Claim;
+use super::{SocketAddress, Stream, retry};
+
+/// Accepts connections.
+#[derive(Debug)]
+pub struct Listener {
+    /// The path that this listener created. Dropped before the socket: see there.
+    #[cfg(unix)]
+    _claim: Option<Claim>,
+    socket: Socket,
+    domain: Domain,
+}
+
+impl Listener {
+    /// Listens at an address, which nobody else may have; TCP port 0 stands for any that is free.
+    ///
+    /// # Errors
+    ///
+    /// - Another listener has the address ([`io::ErrorKind::AddrInUse`]).
+    /// - The address is not one of this machine ([`io::ErrorKind::AddrNotAvailable`]), or not for
+    ///   this user ([`io::ErrorKind::PermissionDenied`]).
+    /// - A Unix domain path that is missing, too long or has a zero byte
+    ///   ([`io::ErrorKind::InvalidInput`]), that holds something other than a socket
+    ///   ([`io::ErrorKind::AlreadyExists`]; it is left as it is), or in a directory that does not
+    ///   exist ([`io::ErrorKind::NotFound`]).
+    /// - The process or the system has no descriptor left.
+    ///
+    /// # Platform notes
+    ///
+    /// A Unix domain socket is a file that outlives its listener if that ends badly. Such a
+    /// leftover, a socket that refuses connections, is replaced; the file is created for this user
+    /// alone (mode 0600) before anybody can connect, and removed with the listener unless it was
+    /// replaced meanwhile. Two processes that bind at the same moment are kept apart by a lock on
+    /// the directory, for as long as binding takes.
+    pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
+        let (domain, system_address) = address.to_system()?;
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        #[cfg(unix)]
+        if let SocketAddress::Uds(Some(path)) = address {
+            let claim = Claim::bind(&socket, &system_address, path, backlog)?;
+            return Ok(Listener {
+                _claim: Some(claim),
+                socket,
+                domain,
+            });
+        }
+        // On Unix this takes an address whose last connections are still winding down, and never
+        // one that is listened on; on Windows it would share it.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&system_address)?;
+        socket.listen(backlog)?;
+        Ok(Listener {
+            #[cfg(unix)]
+            _claim: None,
+            socket,
+            domain,
+        })
+    }
+
+    /// Takes the next connection, and says where it comes from.
+    ///
+    /// # Errors
+    ///
+    /// - There is none ([`io::ErrorKind::WouldBlock`]).
+    /// - The next one broke before it was taken, as in [`io::ErrorKind::ConnectionAborted`]: it is
+    ///   gone, the others are there.
+    /// - The process or the system has no descriptor left: the connection stays, and keeps the
+    ///   listener readable.
+    pub fn accept(&self) -> io::Result<(Stream, SocketAddress)> {
+        let (socket, peer) = retry(|| self.socket.accept())?;
+        // Some systems refuse options to a connection that is already over.
+        let stream = Stream::with_options(socket, self.domain)
+            .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
+        // Some systems name no family for a peer that was never bound.
+        let peer = if self.domain == Domain::UNIX {
+            SocketAddress::from_system(&peer).unwrap_or(SocketAddress::Uds(None))
+        } else {
+            SocketAddress::from_system(&peer)?
+        };
+        Ok((stream, peer))
+    }
+
+    /// Where it listens, with the port that it was given.
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory left to say.
+    pub fn local_address(&self) -> io::Result<SocketAddress> {
+        SocketAddress::from_system(&self.socket.local_addr()?)
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,113 @@
+//! Non-blocking stream sockets over TCP and Unix domain sockets.
+//!
+//! All of them are close-on-exec, never raise SIGPIPE, and retry what a signal interrupts. Where
+//! they would block they say so with [`io::ErrorKind::WouldBlock`](std::io::ErrorKind::WouldBlock).
+
+#[cfg(unix)]
+mod claim;
+mod listener;
+mod stream;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr};
+
+pub use self::listener::Listener;
+pub use self::stream::Stream;
+
+/// Where a socket is bound, or where it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SocketAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix domain socket: the path that a listener is bound to, or none for a socket that was
+    /// never bound, as those of connecting peers are.
+    Uds(Option<PathBuf>),
+}
+
+impl SocketAddress {
+    fn to_system(&self) -> io::Result<(Domain, SockAddr)> {
+        match self {
+            SocketAddress::Tcp(address) => Ok((Domain::for_address(*address), (*address).into())),
+            SocketAddress::Uds(Some(path)) => Ok((Domain::UNIX, uds_path(path)?)),
+            SocketAddress::Uds(None) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a Unix domain socket without a path cannot be addressed",
+            )),
+        }
+    }
+
+    fn from_system(address: &SockAddr) -> io::Result<Self> {
+        if let Some(address) = address.as_socket() {
+            return Ok(SocketAddress::Tcp(address));
+        }
+        if address.is_unix() {
+            return Ok(SocketAddress::Uds(pathname(address)));
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the socket's address is of an unknown family",
+        ))
+    }
+}
+
+/// The longest path that fits in the system's `sun_path`, of which the closing zero takes a byte.
+pub const UDS_PATH_BYTES: usize = if cfg!(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)) {
+    103
+} else {
+    107
+};
+
+fn uds_path(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let reason = if bytes.is_empty() {
+        "a Unix domain socket's path cannot be empty".to_owned()
+    } else if bytes.contains(&0) {
+        "a Unix domain socket's path cannot contain a zero byte".to_owned()
+    } else if bytes.len() > UDS_PATH_BYTES {
+        let length = bytes.len();
+        format!("a Unix domain socket's path can have at most {UDS_PATH_BYTES} bytes, not {length}")
+    } else {
+        return SockAddr::unix(path);
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+#[cfg(unix)]
+fn pathname(address: &SockAddr) -> Option<PathBuf> {
+    address.as_pathname().map(PathBuf::from)
+}
+
+#[cfg(not(unix))]
+fn pathname(_address: &SockAddr) -> Option<PathBuf> {
+    None
+}
+
+impl fmt::Display for SocketAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketAddress::Tcp(address) => write!(f, "tcp://{address}"),
+            SocketAddress::Uds(Some(path)) => write!(f, "uds://{}", path.display()),
+            SocketAddress::Uds(None) => f.write_str("uds://"),
+        }
+    }
+}
+
+/// Repeats what a signal interrupted.
+fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, TcpKeepalive, Type};
+
+use super::{SocketAddress, retry};
+
+/// One end of a connection, or an attempt at one.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ampe_poller::socket::Stream;
+/// use std::io::IoSlice;
+///
+/// let (ours, theirs) = Stream::pair()?;
+/// ours.send_vectored(&[IoSlice::new(b"a gathering "), IoSlice::new(b"write")])?;
+/// let mut buffer = [0; 64];
+/// let length = theirs.recv(&mut buffer)?;
+/// assert_eq!(&buffer[..length], b"a gathering write");
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+}
+
+impl Stream {
+    /// Starts to connect. The stream is writable once it is decided, which
+    /// [`finish_connect`](Self::finish_connect) then tells.
+    ///
+    /// # Errors
+    ///
+    /// - The address cannot be one of a socket: a Unix domain path that is missing, too long or
+    ///   has a zero byte ([`io::ErrorKind::InvalidInput`]).
+    /// - Nobody listens there, where the system knows that at once.
+    /// - A Unix domain listener whose backlog is full ([`io::ErrorKind::WouldBlock`]). No event
+    ///   tells when it has room again: try again later with a new stream.
+    /// - The process or the system has no descriptor, port or memory left.
+    pub fn connect(address: &SocketAddress) -> io::Result<Stream> {
+        let (domain, system_address) = address.to_system()?;
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        let stream = Stream::with_options(socket, domain)?;
+        match stream.socket.connect(&system_address) {
+            Err(error) if is_in_progress(&error, domain) => {}
+            outcome => outcome?,
+        }
+        Ok(stream)
+    }
+
+    /// Whether the attempt has succeeded: `false` while it goes on.
+    ///
+    /// # Errors
+    ///
+    /// The attempt failed: refused, timed out, unreachable.
+    pub fn finish_connect(&self) -> io::Result<bool> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        match self.socket.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Two streams connected with each other, without an address.
+    ///
+    /// # Errors
+    ///
+    /// The process or the system has no descriptor left.
+    #[cfg(unix)]
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        let (one, other) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+        Ok((
+            Stream::with_options(one, Domain::UNIX)?,
+            Stream::with_options(other, Domain::UNIX)?,
+        ))
+    }
+
+    /// What every stream has: it never blocks, and a TCP stream never holds back small writes.
+    pub(super) fn with_options(socket: Socket, domain: Domain) -> io::Result<Stream> {
+        socket.set_nonblocking(true)?;
+        #[cfg(target_vendor = "apple")]
+        socket.set_nosigpipe(true)?;
+        if domain != Domain::UNIX {
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok(Stream { socket })
+    }
+
+    /// Receives what has arrived, at most as much as fits. Zero, for a buffer that is not empty,
+    /// is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// - Nothing has arrived ([`io::ErrorKind::WouldBlock`]).
+    /// - The connection was reset, or broke otherwise.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry(|| (&self.socket).read(buffer))
+    }
+
+    /// Sends the slices one after the other in one system call, as many bytes as the system takes.
+    ///
+    /// # Errors
+    ///
+    /// - The system takes none ([`io::ErrorKind::WouldBlock`]).
+    /// - More slices than the system takes in one call, 1,024 on most
+    ///   ([`io::ErrorKind::InvalidInput`]).
+    /// - The connection was reset, or shut down on this side ([`io::ErrorKind::BrokenPipe`]).
+    pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| self.socket.send_vectored_with_flags(slices, NO_SIGNAL))
+    }
+
+    /// Ends the outgoing direction: the peer reads to the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// The stream is not connected, or no longer.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// Makes closing abort a TCP connection: what is not yet sent is thrown away and the peer sees
+    /// a reset.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the option.
+    ///
+    /// # Platform notes
+    ///
+    /// Does nothing to a Unix domain socket: there only unread incoming data makes a close abort.
+    pub fn set_abortive(&self) -> io::Result<()> {
+        self.socket.set_linger(Some(Duration::ZERO))
+    }
+
+    /// Has the system probe a TCP connection that is idle for as long, and then every tenth of
+    /// it, so that a peer that vanished is noticed. Does nothing to a Unix domain socket, whose
+    /// peer cannot vanish unnoticed.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the option, as for less than a second.
+    pub fn set_keep_alive(&self, idle: Duration) -> io::Result<()> {
+        if self.socket.local_addr()?.is_unix() {
+            return Ok(());
+        }
+        let interval = (idle / 10).max(Duration::from_secs(1));
+        let keep_alive = TcpKeepalive::new().with_time(idle);
+        #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+        let keep_alive = keep_alive.with_interval(interval);
+        self.socket.set_tcp_keepalive(&keep_alive)
+    }
+
+    /// Where the connection leads.
+    ///
+    /// # Errors
+    ///
+    /// The stream is not connected, or no longer.
+    pub fn peer_address(&self) -> io::Result<SocketAddress> {
+        SocketAddress::from_system(&self.socket.peer_addr()?)
+    }
+
+    /// Where the connection starts.
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory left to say.
+    pub fn local_address(&self) -> io::Result<SocketAddress> {
+        SocketAddress::from_system(&self.socket.local_addr()?)
+    }
+
+    /// Takes the error that is pending on the socket, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to say.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+}
+
+/// Sending to a peer that is gone is an error, not the end of the process.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+const NO_SIGNAL: i32 = 0;
+
+#[cfg(unix)]
+fn is_in_progress(error: &io::Error, domain: Domain) -> bool {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        // Interrupted or not, the attempt goes on.
+        Some(Errno::INPROGRESS | Errno::INTR) => true,
+        Some(errno) => domain != Domain::UNIX && errno == Errno::AGAIN,
+        None => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_in_progress(error: &io::Error, _domain: Domain) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Stream {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

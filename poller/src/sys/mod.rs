@@ -1,0 +1,113 @@
+//! What a backend is, and which ones this system has.
+//!
+//! A backend turns declared interest into whatever its system offers, and is free in how: it is
+//! told what is wanted, decides itself what to arm and when, and reports by key. Its order of
+//! calls is fixed: [`reconcile`](Backend::reconcile) and then [`collect`](Backend::collect) for
+//! every pass of a wait, all else in between.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Events, Key};
+use crate::interest::Interest;
+use crate::waker::Signal;
+
+#[cfg(unix)]
+mod descriptor;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod epoll;
+#[cfg(unix)]
+pub(crate) mod poll;
+mod registrations;
+#[cfg(unix)]
+mod signal;
+#[cfg(not(unix))]
+pub(crate) mod unsupported;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use self::epoll::Epoll as DefaultBackend;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub use self::poll::Poll as DefaultBackend;
+#[cfg(not(unix))]
+pub use self::unsupported::Unsupported as DefaultBackend;
+
+/// What becomes of a source that is no longer polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Fate {
+    /// Its owner takes it back: whatever the system has in flight for it has to be undone.
+    Kept,
+    /// It is closed right after, by which some systems undo it themselves.
+    Closed,
+}
+
+/// A mechanism by which the system tells what is ready.
+///
+/// Only this crate's backends implement it; it is public to be named as a bound.
+pub trait Backend: Sealed + Send + Sized {
+    /// By what the backend knows a source: on Unix, a descriptor's number.
+    type Handle: Clone;
+
+    /// A backend that polls nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// The system has no resources for it, or does not have the mechanism.
+    #[doc(hidden)]
+    fn new() -> io::Result<Self>;
+
+    /// What ends [`collect`](Self::collect)'s sleep. It works while and after the backend lives.
+    #[doc(hidden)]
+    fn signal(&self) -> Arc<dyn Signal>;
+
+    /// A source is there, wanted for nothing. No other source has its index.
+    ///
+    /// # Errors
+    ///
+    /// The source can never be polled.
+    #[doc(hidden)]
+    fn register(&mut self, key: Key, handle: Self::Handle) -> io::Result<()>;
+
+    /// The source is wanted for this now. No system call: [`reconcile`](Self::reconcile) sees
+    /// to it.
+    #[doc(hidden)]
+    fn declare(&mut self, key: Key, interest: Interest);
+
+    /// The source goes. From here on nothing may be reported under its key, and nothing that the
+    /// system still knows of it may be reported under the next key with its index.
+    #[doc(hidden)]
+    fn deregister(&mut self, key: Key, fate: Fate);
+
+    /// Tells the system what has changed, for the sources that were touched since the last pass,
+    /// and adds to the batch what comes of it at once: a source that cannot be armed is reported
+    /// as ready for all it is wanted for, once per declaration.
+    ///
+    /// # Errors
+    ///
+    /// The backend as a whole is out of order. Never the matter of one source.
+    #[doc(hidden)]
+    fn reconcile(&mut self, events: &mut Events) -> io::Result<()>;
+
+    /// Asks the system once what is ready, sleeping at most for the timeout, and adds it to the
+    /// batch: only sources that are registered, and only what they are wanted for. Returns whether
+    /// the signal was received.
+    ///
+    /// # Errors
+    ///
+    /// The system's waiting call fails, or was interrupted.
+    #[doc(hidden)]
+    fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool>;
+
+    /// How many system calls were made.
+    #[doc(hidden)]
+    fn calls(&self) -> u64;
+}
+
+/// Keeps [`Backend`] to this crate.
+#[doc(hidden)]
+pub trait Sealed {}
+
+/// Keeps [`Source`](crate::Source) to what promises that its handle stays open.
+#[doc(hidden)]
+pub trait SealedSource<H> {}

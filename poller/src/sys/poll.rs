@@ -1,0 +1,144 @@
+//! poll(2): asks for everything, every time, and so never has to be told what changed.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::descriptor::{borrow, timespec};
+use super::registrations::Registrations;
+use super::signal::{SystemSignal, WakeSource};
+use super::{Backend, Fate, Sealed};
+use crate::event::{Event, Events, Key};
+use crate::interest::Interest;
+use crate::waker::Signal;
+
+/// poll(2): there on every Unix, at a cost that grows with the number of sources.
+///
+/// # Platform notes
+///
+/// - Every wait builds a list of all sources that are wanted for something, and the system looks
+///   at each: the cost is O(sources), where epoll's is O(ready sources).
+/// - A source without interest is not in the list, since the list reports errors and hang-up
+///   unasked.
+/// - The [limit](crate::Events::with_capacity) of a batch does not apply.
+/// - Timeouts are rounded up to whole milliseconds.
+#[derive(Debug)]
+pub struct Poll<G: WakeSource = SystemSignal> {
+    signal: Arc<G>,
+    /// Here `armed` is what the list asks for: what is wanted, or nothing after a failure.
+    registrations: Registrations<RawFd>,
+    /// Whose each entry of the list is.
+    keys: Vec<Key>,
+    calls: u64,
+}
+
+impl<G: WakeSource> Sealed for Poll<G> {}
+
+impl<G: WakeSource> Backend for Poll<G> {
+    type Handle = RawFd;
+
+    fn new() -> io::Result<Self> {
+        Ok(Poll {
+            signal: Arc::new(G::new()?),
+            registrations: Registrations::new(),
+            keys: Vec::new(),
+            calls: 0,
+        })
+    }
+
+    fn signal(&self) -> Arc<dyn Signal> {
+        Arc::clone(&self.signal) as Arc<dyn Signal>
+    }
+
+    fn register(&mut self, key: Key, handle: RawFd) -> io::Result<()> {
+        self.registrations.insert(key, handle);
+        Ok(())
+    }
+
+    fn declare(&mut self, key: Key, interest: Interest) {
+        self.registrations.declare(key, interest);
+    }
+
+    fn deregister(&mut self, key: Key, _fate: Fate) {
+        self.registrations.remove(key);
+    }
+
+    fn reconcile(&mut self, _events: &mut Events) -> io::Result<()> {
+        while let Some(index) = self.registrations.next_touched() {
+            if let Some(found) = self.registrations.at(index) {
+                found.armed = found.wanted;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(timespec);
+        let mut list = vec![PollFd::from_borrowed_fd(
+            self.signal.receiver(),
+            PollFlags::IN,
+        )];
+        self.keys.clear();
+        for found in self.registrations.iter_mut() {
+            if !found.armed.is_empty() {
+                self.keys.push(found.key);
+                let flags = flags(found.armed);
+                list.push(PollFd::from_borrowed_fd(borrow(found.handle), flags));
+            }
+        }
+        self.calls += 1;
+        poll(&mut list, timeout.as_ref())?;
+        let was_signalled = !list[0].revents().is_empty();
+        if was_signalled {
+            self.calls += 1;
+            self.signal.drain()?;
+        }
+        for (entry, key) in list[1..].iter().zip(&self.keys) {
+            let flags = entry.revents();
+            let Some(found) = self.registrations.at(key.index) else {
+                continue;
+            };
+            if flags.contains(PollFlags::NVAL) {
+                // Reported this once; asking again would have the same answer for ever.
+                found.armed = Interest::NONE;
+            }
+            let readiness = readiness(flags) & found.wanted;
+            if !readiness.is_empty() {
+                events.push(Event::new(*key, readiness));
+            }
+        }
+        Ok(was_signalled)
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+}
+
+fn flags(interest: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    if interest.is_readable() {
+        flags |= PollFlags::IN;
+    }
+    if interest.is_writable() {
+        flags |= PollFlags::OUT;
+    }
+    flags
+}
+
+fn readiness(flags: PollFlags) -> Interest {
+    let mut readiness = Interest::NONE;
+    if flags.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+        readiness = Interest::BOTH;
+    }
+    if flags.contains(PollFlags::IN) {
+        readiness |= Interest::READABLE;
+    }
+    if flags.contains(PollFlags::OUT) {
+        readiness |= Interest::WRITABLE;
+    }
+    readiness
+}

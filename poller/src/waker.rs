@@ -1,0 +1,114 @@
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::wake_word::WakeWord;
+
+/// How often a signal that the system refuses is tried before the caller is told.
+const SIGNAL_ATTEMPTS: u32 = 3;
+
+/// The longest sleep of a poller to which the system has ever refused a wake. Long enough to cost
+/// nothing, short enough that what was posted with a refused wake is found soon.
+pub(crate) const CAPPED_SLEEP: Duration = Duration::from_millis(100);
+
+/// What gets a thread out of its backend's wait.
+#[doc(hidden)]
+pub trait Signal: Send + Sync {
+    /// Makes the current wait return, or the next one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    fn send(&self) -> io::Result<()>;
+}
+
+/// Makes a [`wait`](crate::Poller::wait) return, from any thread.
+///
+/// Wakes are coalesced and carry nothing: put what there is to say where the woken thread looks,
+/// then wake it. Everything written before the wake is visible after the wait that reports it.
+#[derive(Clone)]
+pub struct Waker {
+    shared: Arc<WakeState>,
+}
+
+impl Waker {
+    pub(crate) fn new(signal: Arc<dyn Signal>) -> Waker {
+        Waker {
+            shared: Arc::new(WakeState {
+                word: WakeWord::new(),
+                has_been_refused: AtomicBool::new(false),
+                signals: AtomicU64::new(0),
+                signal,
+            }),
+        }
+    }
+
+    /// Makes the current wait return, or the next one if none is going on.
+    ///
+    /// Costs a system call only if the poller's thread sleeps and no other wake is on its way.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the signal, several times. Then the thread may sleep on until its wait
+    /// ends by itself; the next wake tries again, and from its next wait on the poller never
+    /// sleeps longer than 100 milliseconds at a stretch, reporting the end of each such stretch as
+    /// a wake. What was put down before the wake is thus found late, but found.
+    pub fn wake(&self) -> io::Result<()> {
+        self.shared.wake()
+    }
+
+    pub(crate) fn state(&self) -> &WakeState {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct WakeState {
+    pub(crate) word: WakeWord,
+    has_been_refused: AtomicBool,
+    /// How many signals were sent or tried, for the tests that count system calls.
+    signals: AtomicU64,
+    signal: Arc<dyn Signal>,
+}
+
+impl WakeState {
+    fn wake(&self) -> io::Result<()> {
+        if !self.word.notify() {
+            return Ok(());
+        }
+        let sent = self.send();
+        if sent.is_err() {
+            // Before the word is restored: whoever sleeps again must know.
+            self.has_been_refused.store(true, Ordering::Release);
+            self.word.refused();
+        }
+        sent
+    }
+
+    fn send(&self) -> io::Result<()> {
+        let mut attempt = 1;
+        loop {
+            self.signals.fetch_add(1, Ordering::Relaxed);
+            match self.signal.send() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if attempt < SIGNAL_ATTEMPTS => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    pub(crate) fn has_been_refused(&self) -> bool {
+        self.has_been_refused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn signals(&self) -> u64 {
+        self.signals.load(Ordering::Relaxed)
+    }
+}
