@@ -44,7 +44,10 @@ struct Buffers {
 #[test]
 fn steady_state_allocates_nothing_for_a_message() {
     for transport in common::TRANSPORTS {
-        let mut it = common::connected(transport);
+        // Room for a whole batch, so that no post is refused.
+        let mut options = ampe::Options::default();
+        options.outbound_bytes_per_channel = 16 << 20;
+        let mut it = common::connected_with(transport, options);
         let mut buffers = Buffers::default();
         for len in [0, 64, 5000, 60_000] {
             exchange(&mut it, &mut buffers, 50, len);
