@@ -210,7 +210,7 @@ impl Registry {
         // A Bye ends the need for credit, so it is never refused for want of it.
         let full = slot.used + cost > credit.channel || engine_used + cost > credit.engine;
         if full && role == Role::Data {
-            slot.room_wanted = true;
+            slot.room_wanted = !planted("a refusal is not noted");
             self.line_up_for_room(channel);
             return Err(Denied::Full);
         }

@@ -10,7 +10,9 @@
     dead_code,
     reason = "the models use the part of the production files that threads share"
 )]
+#![allow(clippy::unwrap_used, reason = "a model's threads are part of a test")]
 
+#[allow(unreachable_pub, reason = "public in the library")]
 #[path = "../src/channel.rs"]
 mod channel;
 #[path = "../src/delivery.rs"]
@@ -155,6 +157,7 @@ fn proves(
 /// message that contains `symptom`.
 fn finds(symptom: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let outcome = catch_unwind(AssertUnwindSafe(|| explore(preemptions, model)));
+    sync::plant(""); // the next test may run on the same thread
     let Err(panic) = outcome else {
         panic!("the defect was not found");
     };

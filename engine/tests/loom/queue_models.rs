@@ -32,7 +32,9 @@ fn posts_reach_a_reactor_that_sleeps(
         take(&queue, &sleeper, &mut batch);
         seen.extend(batch.drain(..).map(|(_, tag)| tag));
     }
-    posters.map(|poster| poster.join().unwrap());
+    for poster in posters {
+        poster.join().unwrap();
+    }
     for first in [10, 20] {
         let of_thread = seen.iter().filter(|&&tag| tag / 10 * 10 == first);
         assert!(of_thread.eq(&[first, first + 1]), "out of order: {seen:?}");

@@ -1,1 +1,193 @@
-//! .
+//! Who was refused for want of credit is told of room, once for each time, and never forgotten.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use crate::channel::Channel;
+use crate::pool::{Hold, Ledger, MESSAGE_COST_MAX};
+use crate::registry::{Denied, Registry};
+use crate::{NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
+
+/// Posts until admitted, each time waiting to be told of room. Returns how often it was refused.
+fn post_with_patience(queue: &Posts, room: &Sleeper, channel: Channel, tag: u32) -> usize {
+    let mut refused = 0;
+    while let Err(why) = post(queue, channel, tag, MESSAGE_COST_MAX) {
+        assert_eq!(why, Denied::Full);
+        refused += 1;
+        room.sleep();
+    }
+    refused
+}
+
+type Settle = fn(&mut Registry, &mut Vec<Channel>, &mut Vec<Channel>);
+
+/// The order that the engine keeps: credit is given back, and then room is looked for.
+fn settle_soundly(registry: &mut Registry, sent: &mut Vec<Channel>, told: &mut Vec<Channel>) {
+    for channel in sent.drain(..) {
+        registry.release(channel, MESSAGE_COST_MAX);
+    }
+    registry.take_room(told);
+}
+
+/// Each of the threads posts its messages to a channel of its own, waiting for room when refused.
+/// The engine has credit for two messages. The reactor sends each batch and gives its credit back
+/// with the next exchange; it sleeps when it has nothing to do.
+fn posters_wait_for_room<const THREADS: usize>(posts_each: usize, settle: Settle) {
+    let sleeper = Sleeper::new();
+    let queue = queue_waking(Some(Arc::clone(&sleeper)));
+    let posters: [_; THREADS] = std::array::from_fn(|_| {
+        let (queue, room) = (Arc::clone(&queue), Sleeper::new());
+        let channel = open(&queue);
+        let patient = Arc::clone(&room);
+        let poster = thread::spawn(move || {
+            (0..posts_each)
+                .map(|_| post_with_patience(&queue, &patient, channel, 0))
+                .sum::<usize>()
+        });
+        (channel, room, poster)
+    });
+
+    let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut count, mut told_count) = (0, [0; THREADS]);
+    loop {
+        queue.exchange(&mut batch, |registry| {
+            assert!(registry.used() <= 2 * MESSAGE_COST_MAX, "over the credit");
+            settle(registry, &mut sent, &mut told);
+        });
+        for channel in told.drain(..) {
+            let at = posters.iter().position(|(of, ..)| *of == channel).unwrap();
+            told_count[at] += 1;
+            posters[at].1.wake();
+        }
+        count += batch.len();
+        sent.extend(batch.drain(..).map(|(channel, _)| channel));
+        if !sent.is_empty() {
+            continue; // the reactor does not sleep on credit to be given back
+        }
+        if count == THREADS * posts_each {
+            break;
+        }
+        sleeper.sleep();
+    }
+    for ((_, _, poster), told) in posters.into_iter().zip(told_count) {
+        let refused = poster.join().unwrap();
+        assert_eq!(told, refused, "told once for each refusal");
+    }
+}
+
+#[test]
+fn a_channel_at_its_limit_is_told_of_room() {
+    let name = "a_channel_at_its_limit_is_told_of_room";
+    proves(name, Some(3), 100, || {
+        posters_wait_for_room::<1>(4, settle_soundly);
+    });
+}
+
+#[test]
+fn channels_at_the_engines_limit_are_told_of_room() {
+    let name = "channels_at_the_engines_limit_are_told_of_room";
+    proves(name, Some(3), 1000, || {
+        posters_wait_for_room::<2>(2, settle_soundly);
+    });
+}
+
+/// Changed: room is looked for before credit is given back.
+#[test]
+fn canary_room_before_release() {
+    finds(NOBODY_CAN_GO_ON, Some(2), || {
+        posters_wait_for_room::<1>(4, |registry, sent, told| {
+            registry.take_room(told);
+            for channel in sent.drain(..) {
+                registry.release(channel, MESSAGE_COST_MAX);
+            }
+        });
+    });
+}
+
+/// Changed: the registry does not note whom it refused.
+#[test]
+fn canary_refusals_that_are_not_noted() {
+    crate::sync::plant("a refusal is not noted");
+    finds(NOBODY_CAN_GO_ON, Some(2), || {
+        posters_wait_for_room::<2>(2, settle_soundly);
+    });
+}
+
+/// Gives back as the engine does, and wakes the reactor as it is told to.
+struct Ledgers {
+    queue: Arc<Posts>,
+    wakes: bool,
+}
+
+impl Ledger for Ledgers {
+    fn release(&self, cost: usize) {
+        let wake = self.queue.with_registry(|registry| {
+            registry.release_engine(cost);
+            registry.engine_room_is_wanted()
+        });
+        if wake && self.wakes {
+            self.queue.wake();
+        }
+    }
+}
+
+/// The application holds messages that were returned, and they are all of the engine's credit. One
+/// thread drops them while another posts, waiting for room; the reactor has nothing else to do.
+fn a_poster_waits_for_returned_messages(wakes: bool) {
+    let sleeper = Sleeper::new();
+    let queue = queue_waking(Some(Arc::clone(&sleeper)));
+    let (ended, channel) = (open(&queue), open(&queue));
+    let mut batch = Vec::new();
+    let holds = [0, 1].map(|tag| {
+        post(&queue, ended, tag, MESSAGE_COST_MAX).unwrap();
+        queue.with_registry(|registry| registry.release_channel(ended, MESSAGE_COST_MAX));
+        let queue = Arc::clone(&queue);
+        Hold::new(Arc::new(Ledgers { queue, wakes }), MESSAGE_COST_MAX)
+    });
+    queue.exchange(&mut batch, |_| ());
+    batch.clear();
+    sleeper.sleep(); // the wake that came with the posts to the channel that ended
+
+    let dropper = thread::spawn(move || drop(holds));
+    let room = Sleeper::new();
+    let poster = thread::spawn({
+        let (queue, room) = (Arc::clone(&queue), Arc::clone(&room));
+        move || post_with_patience(&queue, &room, channel, 9)
+    });
+    let (mut told, mut told_count) = (Vec::new(), 0);
+    loop {
+        queue.exchange(&mut batch, |registry| registry.take_room(&mut told));
+        for _ in told.drain(..) {
+            told_count += 1;
+            room.wake();
+        }
+        if !batch.is_empty() {
+            break;
+        }
+        sleeper.sleep();
+    }
+    let refused = poster.join().unwrap();
+    dropper.join().unwrap();
+    assert_eq!(told_count, refused, "told once for each refusal");
+    queue.with_registry(|registry| {
+        registry.release(channel, MESSAGE_COST_MAX);
+        assert_eq!(registry.used(), 0, "credit ends at zero");
+    });
+}
+
+#[test]
+fn dropping_what_was_returned_tells_of_room() {
+    let name = "dropping_what_was_returned_tells_of_room";
+    proves(name, Some(3), 100, || {
+        a_poster_waits_for_returned_messages(true);
+    });
+}
+
+/// Changed: giving back to the engine's credit does not wake the reactor.
+#[test]
+fn canary_returned_messages_that_wake_nobody() {
+    finds(NOBODY_CAN_GO_ON, None, || {
+        a_poster_waits_for_returned_messages(false);
+    });
+}

@@ -115,7 +115,7 @@ pub(crate) fn planted(defect: &str) -> bool {
     PLANTED.get() == defect
 }
 
-/// Plants a defect of the production files for the rest of this test.
+/// Plants a defect of the production files until another is planted.
 pub(crate) fn plant(defect: &'static str) {
     PLANTED.set(defect);
 }
