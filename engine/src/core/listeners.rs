@@ -21,6 +21,9 @@ impl Core {
         let Some(listener) = self.listener(key) else {
             return;
         };
+        if listener.phase != ListenerPhase::Opening {
+            return; // it has ended meanwhile, and the closing of its socket is under way
+        }
         listener.phase = ListenerPhase::Listening;
         if let Endpoint::Tcp(bound) = bound {
             // An address of the system's own making is always valid.

@@ -9,7 +9,7 @@ use crate::error::Ended;
 
 use crate::reason::Reason;
 
-use super::record::{Opening, Origin, Phase, Record};
+use super::record::{ListenerPhase, Opening, Origin, Phase, Record};
 use super::{Action, Core, Key, group_end, socket_address};
 
 /// How soon a connection is tried again that found the peer's backlog full.
@@ -53,8 +53,11 @@ impl Core {
 
     /// The resolver's answer, empty if the name is not known.
     pub(super) fn handle_resolved(&mut self, key: Key, addresses: Vec<SocketAddr>) {
-        if matches!(self.table.get(key), Some(Record::Listener(_))) {
-            return self.handle_resolved_listener(key, &addresses);
+        if let Some(Record::Listener(listener)) = self.table.get(key) {
+            if listener.phase == ListenerPhase::Opening {
+                self.handle_resolved_listener(key, &addresses);
+            }
+            return;
         }
         let Some((phase, opening)) = self.opening(key) else {
             return;

@@ -1,9 +1,9 @@
 //! Listeners that cannot be, and the paths of Unix sockets.
 
-use ampe::{Address, AddressError, Channel, Post, Reason};
+use ampe::{Address, AddressError, Channel, ChannelGroup, Event, Inbox, Post, Reason};
 
 use super::common::{
-    TRANSPORTS, Transport, assert_nothing, engine, group, listen, place, serve_well,
+    TRANSPORTS, Transport, assert_nothing, engine, group, listen, next, place, serve_well,
 };
 use super::expect;
 
@@ -97,6 +97,76 @@ fn a_port_is_free_again_at_once() {
         assert_eq!(again.1, bound);
         listener = again.0;
     }
+}
+
+/// Listens and aborts, and aborts again while that is not refused: what comes must be one `Closed`.
+#[track_caller]
+fn listen_and_abort(group: &ChannelGroup, inbox: &mut Inbox, address: &Address, pause: usize) {
+    let channel = group.listen(address).unwrap();
+    for _ in 0..pause {
+        std::hint::spin_loop();
+    }
+    let mut aborts = 0;
+    while aborts < 20 && group.post(Post::abort(channel)).is_ok() {
+        aborts += 1;
+        std::thread::yield_now();
+    }
+    let mut event = next(inbox, "Listening or Closed");
+    if let Event::Listening(listening) = &event {
+        assert_eq!(listening.address(), address);
+        event = next(inbox, "Closed");
+    }
+    let Event::Closed(closed) = event else {
+        panic!("expected Closed, got {event:?}")
+    };
+    assert_eq!(
+        (closed.channel(), closed.reason()),
+        (channel, Reason::Aborted)
+    );
+}
+
+#[test]
+fn a_listener_that_is_aborted_at_once_leaves_nothing_behind() {
+    for transport in TRANSPORTS {
+        let place = place(transport);
+        let engine = engine();
+        let mut it = group(&engine);
+        let (listener, bound) = listen(&it.0, &mut it.1, &place.address);
+        it.0.post(Post::abort(listener)).unwrap();
+        expect!(it.1, Closed);
+        // The aborts meet every state of the opening, were it by chance.
+        for round in 0..2000 {
+            listen_and_abort(&it.0, &mut it.1, &bound, round % 100);
+        }
+        listen(&it.0, &mut it.1, &bound);
+        serve_well(&mut it, &bound);
+    }
+}
+
+#[test]
+fn a_listener_that_is_aborted_while_its_name_is_looked_up_leaves_nothing_behind() {
+    let engine = engine();
+    let mut it = group(&engine);
+    let (listener, bound) = listen(&it.0, &mut it.1, &"tcp://localhost:0".parse().unwrap());
+    it.0.post(Post::abort(listener)).unwrap();
+    expect!(it.1, Closed);
+    let by_name = Address::tcp("localhost", bound.port().unwrap()).unwrap();
+    for _ in 0..1000 {
+        let channel = it.0.listen(&by_name).unwrap();
+        it.0.post(Post::abort(channel)).unwrap();
+        let event = next(&mut it.1, "Listening or Closed");
+        let closed = match event {
+            Event::Listening(_) => expect!(it.1, Closed),
+            Event::Closed(closed) => closed,
+            other => panic!("unexpected {other:?}"),
+        };
+        assert_eq!(
+            (closed.channel(), closed.reason()),
+            (channel, Reason::Aborted)
+        );
+    }
+    listen(&it.0, &mut it.1, &bound);
+    serve_well(&mut it, &bound);
 }
 
 #[test]
