@@ -126,8 +126,9 @@ impl Inner {
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));
-        let reactor = lock(&self.reactor).take();
-        if let Some(reactor) = reactor {
+        // Locked until the reactor has ended: whoever else stops it returns no sooner.
+        let mut reactor = lock(&self.reactor);
+        if let Some(reactor) = reactor.take() {
             // Its panics were caught, and reported to every group.
             let _ = reactor.join();
         }

@@ -1,5 +1,6 @@
 //! The ends of groups and engines: what was left is handed back, and everything after is refused.
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use ampe::{Address, Ended, Engine, Event, GroupOptions, Post, PostError, Reason};
@@ -148,6 +149,32 @@ fn an_engine_is_stopped_twice_and_its_inboxes_end() {
         assert_eq!(group.unwrap_err(), Ended::EngineStopped);
         let report = it.client.1.close(PATIENCE);
         assert!(report.unread.is_empty() && report.returned.is_empty());
+    }
+}
+
+#[test]
+fn whoever_stops_an_engine_finds_it_stopped() {
+    for _ in 0..200 {
+        let engine = engine();
+        let groups: Vec<_> = (0..4).map(|_| group(&engine)).collect();
+        let together = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    together.wait();
+                    engine.stop(Duration::ZERO);
+                    let group = engine.group(GroupOptions::default());
+                    assert_eq!(
+                        group.unwrap_err(),
+                        Ended::EngineStopped,
+                        "stopped means ended"
+                    );
+                });
+            }
+        });
+        for (_, mut inbox) in groups {
+            assert_eq!(inbox.try_recv().unwrap_err(), Ended::EngineStopped);
+        }
     }
 }
 
