@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::pool::{Pool, Storage};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
+const LINE_END: &[u8] = b"\r\n";
+
 /// The content of a message: text headers and a body, each up to 65,535 bytes.
 ///
 /// Get one from [`Engine::message`](crate::Engine::message), or from an event. What it *does* is
@@ -142,7 +144,13 @@ impl Message {
     }
 
     pub(crate) fn add_any_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
-        let added = wire::encoded_len(name, value)?;
+        // A peer may leave out the end of its last line, which must not run on into ours.
+        let block = self.text_headers().as_bytes();
+        let end_of_last: &[u8] = match block.is_empty() || block.ends_with(LINE_END) {
+            true => b"",
+            false => LINE_END,
+        };
+        let added = end_of_last.len() + wire::encoded_len(name, value)?;
         let needed = usize::from(self.text_headers_len) + added;
         let text_headers_len =
             u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
@@ -150,9 +158,34 @@ impl Message {
         self.reserve(end + added);
         let bytes = self.storage.bytes_mut();
         bytes.copy_within(start..end, start + added);
-        wire::write_into(&mut bytes[start..start + added], name, value)?;
+        let (line_end, line) = bytes[start..start + added].split_at_mut(end_of_last.len());
+        wire::write_into(line, name, value)?;
+        line_end.copy_from_slice(end_of_last);
         self.text_headers_len = text_headers_len;
         Ok(())
+    }
+
+    /// Removes every text header of this name. The other lines stay as they are.
+    pub(crate) fn remove_headers(&mut self, name: &str) {
+        let mut rest = self.text_headers().as_bytes();
+        let mut kept = Vec::new();
+        while !rest.is_empty() {
+            let line_end = rest
+                .windows(LINE_END.len())
+                .position(|pair| pair == LINE_END);
+            let len = line_end.map_or(rest.len(), |at| at + LINE_END.len());
+            let (line, later) = rest.split_at(len);
+            if TextHeaders::new(line).get(name).is_none() {
+                kept.extend_from_slice(line);
+            }
+            rest = later;
+        }
+        let (body_start, end) = (self.body_start(), self.frame_len());
+        let removed = usize::from(self.text_headers_len) - kept.len();
+        let bytes = self.storage.bytes_mut();
+        bytes[Header::LEN..Header::LEN + kept.len()].copy_from_slice(&kept);
+        bytes.copy_within(body_start..end, body_start - removed);
+        self.text_headers_len = u16::try_from(kept.len()).expect("shorter than it was");
     }
 
     /// As [`body`](Message::body), in place.

@@ -190,8 +190,14 @@ fn prepare(post: &mut Post) -> Result<(), PostError> {
         return Ok(());
     };
     let value = address.to_wire();
-    if post.message.text_headers().get(name) == Some(value.as_bytes()) {
-        return Ok(()); // posted before and refused, or returned and posted again
+    let is_named = |(found, _): &(&[u8], &[u8])| *found == name.as_bytes();
+    let mut named = post.message.text_headers().iter().filter(is_named);
+    match (named.next(), named.next()) {
+        (None, _) => {}
+        // Posted before and refused, or returned and posted again.
+        (Some((_, before)), None) if before == value.as_bytes() => return Ok(()),
+        // The content was meant for another address, or came from a peer that dialled it.
+        _ => post.message.remove_headers(name),
     }
     let len = wire::encoded_len(name, &value).map_err(|_| PostError::TextHeadersTooLong)?;
     if usize::from(post.message.text_headers_len()) + len > MAX_TEXT_HEADERS_LEN {

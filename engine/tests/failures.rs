@@ -329,6 +329,14 @@ fn what_came_back_is_posted_again_and_arrives_once() {
         assert_eq!(failed.account().returned, OP_CODES.len() as u64);
 
         let hello = expect!(server.1, Hello);
+        let addresses = hello.text_headers().into_iter();
+        let addresses = addresses.filter(|(name, _)| name == b"~connect_to");
+        let named: Vec<_> = addresses.map(|(_, value)| value.to_vec()).collect();
+        assert_eq!(
+            named,
+            [elsewhere.to_wire().into_bytes()],
+            "the address dialled, and no other"
+        );
         assert_eq!(hello.text_headers().get("Job"), Some(&b"first"[..]));
         assert_eq!(hello.body(), b"content");
         let ids = &attempt.ids;

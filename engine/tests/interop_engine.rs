@@ -506,3 +506,24 @@ fn the_recorded_server_answers_an_engine() {
         }
     }
 }
+
+#[test]
+fn a_header_that_is_added_to_received_content_stands_on_a_line_of_its_own() {
+    for transport in raw_transports() {
+        let mut it = server(transport);
+        let (mut peer, channel) = it.greeted();
+        for (came, goes) in [
+            ("", "c:d\r\n"),
+            ("a:b\r\n", "a:b\r\nc:d\r\n"),
+            ("a:b", "a:b\r\nc:d\r\n"),
+            ("a:b\r", "a:b\r\r\nc:d\r\n"),
+        ] {
+            peer.send_frame(&frame(SIGNAL, 1).headers(came).body(b"body"));
+            let content = expect!(it.inbox, Signal).into_message();
+            let content = content.header("c", "d").unwrap();
+            it.group.post(content.signal(channel).with_id(2)).unwrap();
+            let expected = from(channel, SIGNAL, 2).headers(goes).body(b"body");
+            peer.receive_exactly(&expected.bytes());
+        }
+    }
+}
