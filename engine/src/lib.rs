@@ -85,6 +85,8 @@ mod queue;
 mod reason;
 mod registry;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod status;
 mod sync;
 

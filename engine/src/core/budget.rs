@@ -114,7 +114,18 @@ impl Budget {
         self.starved > 0
     }
 
+    #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Key> {
+        self.waiting.iter().copied()
+    }
+
+    #[cfg(test)]
+    pub(super) fn starving(&self) -> usize {
+        self.starved
     }
 }

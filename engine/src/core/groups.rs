@@ -47,6 +47,12 @@ impl Core {
         self.groups.iter().position(is_it)
     }
 
+    #[cfg(test)]
+    pub(super) fn group_ids(&self) -> Vec<GroupId> {
+        let open = self.groups.iter().flatten();
+        open.map(|group| group.shared.id).collect()
+    }
+
     pub(super) fn group_id(&self, index: usize) -> GroupId {
         self.groups[index]
             .as_ref()

@@ -13,7 +13,10 @@
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
 
+#[cfg(test)]
+pub(crate) mod audit;
 mod budget;
+pub(crate) mod flaws;
 mod groups;
 mod inbound;
 mod lifecycle;

@@ -1,0 +1,142 @@
+//! What holds after every pass of a core, whatever happens: budgets, the line of those who wait, the
+//! end of closing groups.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::core::audit::Audit;
+use crate::key::Key;
+use crate::pool::MESSAGE_COST_MAX;
+use crate::registry::GroupId;
+use crate::shared::Shared;
+
+/// A pass takes no time here, but a close needs one more.
+const PASS: Duration = Duration::from_millis(2);
+
+/// Follows one core from pass to pass.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// Who waited, first come first, with the frames started by then.
+    waiting_before: Vec<(Key, u64)>,
+    pub(super) closing: BTreeMap<GroupId, Instant>,
+    pub(super) stopping: Option<Instant>,
+    pub(super) most_inbound: usize,
+    /// How often a connection was seen to wait for budget.
+    pub(super) starved: u64,
+}
+
+impl Watch {
+    pub(super) fn check_pass(&mut self, audit: &Audit, shared: &Shared, now: Instant) {
+        self.check_inbound(audit, shared);
+        self.check_line(audit);
+        self.check_outbound(shared);
+        self.check_closing(audit, now);
+    }
+
+    fn check_inbound(&mut self, audit: &Audit, shared: &Shared) {
+        let options = &shared.options;
+        let held: usize = audit.connections.iter().map(|seen| seen.held).sum();
+        assert!(
+            audit.inbound_used <= options.inbound_bytes,
+            "P6: {} bytes are charged to an inbound budget of {}",
+            audit.inbound_used,
+            options.inbound_bytes
+        );
+        assert!(
+            held <= audit.inbound_used,
+            "P6: connections hold {held} bytes of {} charged",
+            audit.inbound_used
+        );
+        let share = options.inbound_bytes_per_channel.min(options.inbound_bytes);
+        for seen in &audit.connections {
+            assert!(
+                seen.held <= share.max(MESSAGE_COST_MAX),
+                "P6: {seen:?} holds more than its share"
+            );
+        }
+        let starving = audit
+            .connections
+            .iter()
+            .filter(|seen| seen.starved.is_some());
+        let starving = starving.count();
+        assert_eq!(
+            starving, audit.starving,
+            "P6: the count of the starving is off"
+        );
+        self.starved += starving as u64;
+        self.most_inbound = self.most_inbound.max(audit.inbound_used);
+        if let Some(holder) = audit.holder {
+            let holder = audit.connections.iter().find(|seen| seen.key == holder);
+            assert!(
+                holder.is_some_and(|seen| seen.is_live),
+                "P6: the shared buffer is held by a connection that has ended"
+            );
+        }
+    }
+
+    /// First come, first served: nobody overtakes, and new ones stand behind.
+    fn check_line(&mut self, audit: &Audit) {
+        let live = |key: &Key| {
+            audit
+                .connections
+                .iter()
+                .find(|seen| seen.key == *key && seen.is_live)
+        };
+        let starved_by_engine =
+            |key: &&Key| live(key).is_some_and(|seen| seen.starved == Some(false));
+        let line: Vec<Key> = audit
+            .waiting
+            .iter()
+            .filter(starved_by_engine)
+            .copied()
+            .collect();
+        let mut left = line.iter();
+        let mut overtaken = None;
+        for &(key, started_before) in &self.waiting_before {
+            let Some(seen) = live(&key) else { continue };
+            if seen.frames_started > started_before {
+                assert!(
+                    overtaken.is_none(),
+                    "P6: {key:?} was served before {overtaken:?}, which came first"
+                );
+            } else {
+                overtaken = Some(key);
+                assert!(
+                    left.next() == Some(&key),
+                    "P6: {key:?} lost its place in the line {line:?}"
+                );
+            }
+        }
+        let with_progress = |key| live(key).map(|seen| (*key, seen.frames_started));
+        self.waiting_before = line.iter().filter_map(with_progress).collect();
+    }
+
+    fn check_outbound(&self, shared: &Shared) {
+        let used = shared.queue.with_registry(|registry| registry.used());
+        // Goodbyes are admitted without regard to credit; in simulations they are small.
+        let most = shared.options.outbound_bytes + 64 * 4096;
+        assert!(
+            used <= most,
+            "P6: {used} bytes are charged to an outbound budget of {most}"
+        );
+    }
+
+    fn check_closing(&self, audit: &Audit, now: Instant) {
+        for (group, &deadline) in &self.closing {
+            let late = audit.groups.contains(group) && now > deadline + PASS;
+            assert!(
+                !late,
+                "P3: group {group} is open {:?} past its deadline",
+                now - deadline
+            );
+        }
+        if let Some(deadline) = self.stopping {
+            let late = now > deadline + PASS;
+            assert!(
+                !late,
+                "P3: the engine runs {:?} past its deadline",
+                now - deadline
+            );
+        }
+    }
+}

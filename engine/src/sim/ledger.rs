@@ -1,0 +1,316 @@
+//! The account that the simulation keeps of every message, and compares with what engines say.
+//!
+//! A channel sends in the order in which it was posted to. So what its peer receives is a beginning
+//! of what was posted, what comes back is the rest, and any byte that is lost, doubled, mixed up or
+//! delivered to somebody else shows at the first comparison.
+
+use std::collections::BTreeMap;
+
+use crate::address::{Address, CONNECT_TO};
+use crate::channel::Channel;
+use crate::event::{Closed, Received, Returned};
+use crate::message::Message;
+use crate::post::{Post, Target};
+use crate::reason::Reason;
+use crate::wire::{self, OpCode};
+
+use super::app::HELLO_MAGIC;
+use super::node::LinkRecord;
+
+/// One channel of one engine.
+pub(super) type Line = (usize, Channel);
+
+/// A message as it was posted.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    pub(super) op_code: OpCode,
+    pub(super) id: u64,
+    pub(super) more: bool,
+    text_headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Trace {
+            op_code, id, more, ..
+        } = self;
+        let more = if *more { " more" } else { "" };
+        let (headers, body) = (self.text_headers.len(), self.body.len());
+        write!(formatter, "{op_code} {id}{more} ({headers}+{body} bytes)")
+    }
+}
+
+impl Trace {
+    pub(super) fn of_post(post: &Post) -> Trace {
+        let mut trace = Trace::of(post.op_code, post.message_id, post.more, &post.message);
+        if let (Target::New(address), OpCode::HelloRequest) = (&post.target, post.op_code) {
+            let block = &mut trace.text_headers;
+            wire::append(block, CONNECT_TO, &Address::to_wire(address)).unwrap();
+        }
+        trace
+    }
+
+    fn of(op_code: OpCode, id: u64, more: bool, message: &Message) -> Trace {
+        Trace {
+            op_code,
+            id,
+            more,
+            text_headers: message.text_headers().as_bytes().to_vec(),
+            body: message.body_bytes().to_vec(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Account {
+    pub(super) posted: Vec<Trace>,
+    pub(super) returned: Vec<Trace>,
+    pub(super) received: u64,
+    pub(super) closed: Option<Closed>,
+    pub(super) peer: Option<Line>,
+    /// Whoever is at the other end keeps to no rules.
+    pub(super) is_hostile: bool,
+    pub(super) is_listener: bool,
+    pub(super) room_wanted: bool,
+    pub(super) link: Option<LinkRecord>,
+}
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) accounts: BTreeMap<Line, Account>,
+    /// Who posted a HelloRequest that has not arrived yet, by the token in it.
+    dialled: BTreeMap<u64, Line>,
+    /// Engines that were killed: nothing more is owed to them.
+    pub(super) killed: Vec<usize>,
+    pub(super) totals: Totals,
+}
+
+#[derive(Default, Clone, Copy, Debug)]
+pub(super) struct Totals {
+    pub(super) runs: u64,
+    pub(super) posted: u64,
+    pub(super) received: u64,
+    pub(super) returned: u64,
+    pub(super) channels: u64,
+    pub(super) refused_full: u64,
+    pub(super) rooms: u64,
+    pub(super) starved: u64,
+    pub(super) resets: u64,
+    pub(super) byes: u64,
+    pub(super) reused_numbers: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: &Totals) {
+        self.runs += other.runs;
+        self.posted += other.posted;
+        self.received += other.received;
+        self.returned += other.returned;
+        self.channels += other.channels;
+        self.refused_full += other.refused_full;
+        self.rooms += other.rooms;
+        self.starved += other.starved;
+        self.resets += other.resets;
+        self.byes += other.byes;
+        self.reused_numbers += other.reused_numbers;
+    }
+}
+
+impl Ledger {
+    pub(super) fn open(&mut self, line: Line) -> &mut Account {
+        let generations = self
+            .accounts
+            .keys()
+            .filter(|(node, channel)| *node == line.0 && channel.number() == line.1.number());
+        self.totals.reused_numbers += u64::from(generations.count() > 0);
+        let before = self.accounts.insert(line, Account::default());
+        assert!(before.is_none(), "P5: {line:?} exists already");
+        self.totals.channels += 1;
+        self.accounts.get_mut(&line).expect("inserted above")
+    }
+
+    /// A HelloRequest with this token was posted.
+    pub(super) fn dialled(&mut self, token: u64, line: Line) {
+        self.dialled.insert(token, line);
+    }
+
+    /// A HelloRequest arrived and made a channel.
+    pub(super) fn greeted(&mut self, line: Line, body: &[u8]) {
+        let token = body
+            .strip_prefix(HELLO_MAGIC)
+            .and_then(|token| token.try_into().ok());
+        let peer = token.and_then(|token| self.dialled.remove(&u64::from_le_bytes(token)));
+        let account = self.open(line);
+        account.peer = peer;
+        account.is_hostile = peer.is_none();
+        if let Some(peer) = peer {
+            self.accounts.get_mut(&peer).expect("it dialled").peer = Some(line);
+        }
+    }
+
+    fn account(&mut self, line: Line) -> &mut Account {
+        let account = self.accounts.get_mut(&line);
+        let account =
+            account.unwrap_or_else(|| panic!("P5: an event for {line:?}, which nobody opened"));
+        assert!(
+            account.closed.is_none(),
+            "P4: an event for {line:?} behind its Closed"
+        );
+        account
+    }
+
+    pub(super) fn posted(&mut self, line: Line, mut trace: Trace, id: u64) {
+        trace.id = id;
+        self.totals.posted += 1;
+        let account = self.accounts.get_mut(&line);
+        account
+            .expect("posted to a channel that exists")
+            .posted
+            .push(trace);
+    }
+
+    /// An event that carries no message came.
+    pub(super) fn noticed(&mut self, line: Line) {
+        let account = self.account(line);
+        assert!(
+            account.returned.is_empty(),
+            "P4: {line:?} goes on behind a Returned"
+        );
+    }
+
+    pub(super) fn room(&mut self, line: Line) {
+        self.noticed(line);
+        self.totals.rooms += 1;
+        let account = self.account(line);
+        let wanted = std::mem::replace(&mut account.room_wanted, false);
+        assert!(wanted, "Room: {line:?} was told of room twice, or unasked");
+    }
+
+    pub(super) fn received(&mut self, line: Line, received: &Received) {
+        self.noticed(line);
+        self.totals.received += 1;
+        let account = self.account(line);
+        let index = account.received as usize;
+        account.received += 1;
+        if account.is_hostile {
+            return;
+        }
+        let peer = account.peer;
+        let peer = peer.unwrap_or_else(|| panic!("P5: {line:?} received something from nobody"));
+        assert_eq!(received.status, 0, "P5: no engine sends a status");
+        let trace = Trace::of(
+            received.op_code,
+            received.id,
+            received.more,
+            &received.message,
+        );
+        let expected = self.accounts[&peer].posted.get(index);
+        assert!(
+            expected == Some(&trace),
+            "P5: number {index} of {line:?} is {trace:?}, its peer had posted {expected:?}"
+        );
+    }
+
+    pub(super) fn returned(&mut self, line: Line, returned: &Returned) {
+        self.totals.returned += 1;
+        let Returned {
+            op_code,
+            more,
+            id,
+            ref message,
+            ..
+        } = *returned;
+        let trace = Trace::of(op_code, id, more, message);
+        self.account(line).returned.push(trace);
+    }
+
+    pub(super) fn closed(&mut self, line: Line, closed: &Closed, link: Option<LinkRecord>) {
+        let account = self.account(line);
+        account.closed = Some(closed.clone());
+        account.link = link;
+        let own = closed.account();
+        let posted = account.posted.len() as u64;
+        let returned = account.returned.len() as u64;
+        assert_eq!(
+            (own.posted, own.returned, own.received),
+            (posted, returned, account.received),
+            "P1: {line:?} says {own:?}, it was posted {posted}, got {returned} back and {} from its peer",
+            account.received
+        );
+        assert_eq!(own.posted, own.sent + own.returned, "P1: {line:?}: {own:?}");
+        assert!(own.confirmed <= own.sent, "P1: {line:?}: {own:?}");
+        let rest = &account.posted[own.sent as usize..];
+        assert!(
+            rest == account.returned,
+            "P1: {line:?} got back {:?}, not {rest:?}",
+            account.returned
+        );
+        let written = link.map_or(0, |link| link.own.frames_written);
+        assert_eq!(
+            own.sent, written,
+            "P1: {line:?} counts as sent what the system does not"
+        );
+        self.totals.byes += u64::from(closed.reason() == Reason::Bye);
+        if let Some(link) = link {
+            self.totals.resets += u64::from(link.own.was_reset);
+            self.check_delivered(line, closed, link);
+        }
+    }
+
+    /// P2: all that arrived before an orderly end was delivered, and the reason says how it ended.
+    fn check_delivered(&self, line: Line, closed: &Closed, link: LinkRecord) {
+        let account = &self.accounts[&line];
+        if account.is_hostile || account.peer.is_none() || link.own.was_reset {
+            return;
+        }
+        let peer_said = account.received == link.peer.frames_written;
+        let ends_behind_all = matches!(
+            closed.reason(),
+            Reason::Bye | Reason::Refused | Reason::PeerDisconnected
+        );
+        if link.own.saw_end || ends_behind_all {
+            assert!(
+                peer_said,
+                "P2: {line:?} ended as {:?} with {} of {} messages",
+                closed.reason(),
+                account.received,
+                link.peer.frames_written
+            );
+        }
+    }
+
+    /// After everything has ended.
+    pub(super) fn check_end(&self) {
+        for (line, account) in &self.accounts {
+            if self.killed.contains(&line.0) {
+                continue;
+            }
+            let closed = account.closed.as_ref();
+            let closed = closed.unwrap_or_else(|| panic!("P4: {line:?} has no Closed"));
+            let Some(peer) = account.peer else { continue };
+            let theirs = &self.accounts[&peer];
+            let own = closed.account();
+            assert!(
+                theirs.received <= own.sent,
+                "P1: {peer:?} received {} messages of {} sent by {line:?}",
+                theirs.received,
+                own.sent
+            );
+            // Behind our ByeResponse, an orderly end is taken for a confirmation. A peer that closed
+            // its group meanwhile may have ended so without reading on: it knows, we do not.
+            let peer_said_bye = theirs
+                .closed
+                .as_ref()
+                .is_some_and(|it| it.reason() == Reason::Bye);
+            if peer_said_bye || own.confirmed < own.sent {
+                assert!(
+                    own.confirmed <= theirs.received,
+                    "P1: {line:?} calls {} messages confirmed, {peer:?} received {}",
+                    own.confirmed,
+                    theirs.received
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Engines on a simulated network under a virtual clock: one seed, one run.
+//!
+//! The cores are the real ones, with their real shared state; the driver's loop is repeated over
+//! simulated sockets ([`node`]), because waiting is what a simulation replaces. A core that wants
+//! nothing and is due at no time sleeps, as it would: a wake-up that got lost leaves it asleep, and
+//! the checks at rest find what it still owes.
+//!
+//! A failure names the promise that was broken and its seed; `AMPE_SEED=17 cargo test -p ampe sim`
+//! repeats that run alone, `AMPE_SIM_RUNS=100000` makes as many.
+
+mod app;
+mod checks;
+mod hostile;
+mod ledger;
+mod net;
+mod node;
+mod random;
+mod rng;
+mod world;

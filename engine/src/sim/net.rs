@@ -1,0 +1,591 @@
+//! A network of byte streams under a virtual clock, with the manners of the real ones: latency,
+//! small buffers, reads and writes cut short, orderly ends, resets that swallow data, backlogs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::endpoint::Endpoint;
+use crate::wire::Header;
+
+use super::rng::Rng;
+
+/// One end of a stream, or a listener. Never used again within a run.
+pub(super) type Socket = usize;
+
+/// Nobody answers at this port: attempts hang.
+pub(super) const SILENT_PORT: u16 = 9;
+/// Attempts at this port are refused.
+pub(super) const REFUSING_PORT: u16 = 7;
+
+/// How the network behaves in a run.
+#[derive(Clone, Debug)]
+pub(super) struct Temper {
+    pub(super) latency_most: Duration,
+    pub(super) capacity: usize,
+    /// How many of a hundred reads and writes are cut short.
+    pub(super) cut: usize,
+    /// How many of a hundred reads and writes would block for no visible reason.
+    pub(super) stall: usize,
+    /// How many of a hundred accepts fail.
+    pub(super) accept_failures: usize,
+    /// Whether a reset swallows what arrived before it.
+    pub(super) reset_swallows: bool,
+}
+
+impl Temper {
+    pub(super) fn calm() -> Self {
+        Temper {
+            latency_most: Duration::from_micros(50),
+            capacity: 64 * 1024,
+            cut: 0,
+            stall: 0,
+            accept_failures: 0,
+            reset_swallows: false,
+        }
+    }
+}
+
+pub(super) struct Net {
+    pub(super) rng: Rng,
+    pub(super) temper: Temper,
+    sockets: Vec<State>,
+    places: BTreeMap<Place, Socket>,
+    port_next: u16,
+    /// What the network did, so that an idle pass can be told from a useful one.
+    pub(super) activity: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Place {
+    Port(u16),
+    Path(PathBuf),
+}
+
+enum State {
+    Listener(Listener),
+    Stream(Box<Stream>),
+}
+
+struct Listener {
+    is_open: bool,
+    backlog: usize,
+    waiting: VecDeque<Socket>,
+    endpoint: Endpoint,
+}
+
+struct Stream {
+    is_open: bool,
+    peer: Option<Socket>,
+    dial: Option<Dial>,
+    arriving: Pipe,
+    /// Where the peer is, for the side that connected.
+    remote: Endpoint,
+    has_shut: bool,
+    pub_record: StreamRecord,
+    header: Vec<u8>,
+    content_left: usize,
+}
+
+/// What an observer notes of one end, beside its owner.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct StreamRecord {
+    /// Frames whose last byte the network accepted.
+    pub(super) frames_written: u64,
+    /// The owner read the peer's orderly end.
+    pub(super) saw_end: bool,
+    /// A reset arrived or is under way.
+    pub(super) was_reset: bool,
+}
+
+enum Dial {
+    Pending { at: Instant, place: Option<Place> },
+    Established,
+    Failed(ErrorKind),
+}
+
+struct Pipe {
+    chunks: VecDeque<(Instant, VecDeque<u8>)>,
+    len: usize,
+    last_at: Option<Instant>,
+    end_at: Option<Instant>,
+    reset_at: Option<Instant>,
+}
+
+impl Pipe {
+    fn new() -> Self {
+        Pipe {
+            chunks: VecDeque::new(),
+            len: 0,
+            last_at: None,
+            end_at: None,
+            reset_at: None,
+        }
+    }
+
+    fn has_arrived(&self, now: Instant) -> bool {
+        self.chunks.front().is_some_and(|&(at, _)| at <= now)
+    }
+
+    fn is_reset(&self, now: Instant) -> bool {
+        self.reset_at.is_some_and(|at| at <= now)
+    }
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.len = 0;
+    }
+}
+
+impl Net {
+    pub(super) fn new(rng: Rng, temper: Temper) -> Self {
+        Net {
+            rng,
+            temper,
+            sockets: Vec::new(),
+            places: BTreeMap::new(),
+            port_next: 1000,
+            activity: 0,
+        }
+    }
+
+    fn stream(&mut self, socket: Socket) -> &mut Stream {
+        match &mut self.sockets[socket] {
+            State::Stream(stream) => stream,
+            State::Listener(_) => panic!("socket {socket} is a listener"),
+        }
+    }
+
+    fn listener(&mut self, socket: Socket) -> &mut Listener {
+        match &mut self.sockets[socket] {
+            State::Listener(listener) => listener,
+            State::Stream(_) => panic!("socket {socket} is a stream"),
+        }
+    }
+
+    fn latency(&mut self) -> Duration {
+        let most = self.temper.latency_most.as_micros() as usize;
+        Duration::from_micros(self.rng.between(0, most) as u64)
+    }
+
+    pub(super) fn record(&mut self, socket: Socket) -> StreamRecord {
+        self.stream(socket).pub_record
+    }
+
+    pub(super) fn peer(&mut self, socket: Socket) -> Option<Socket> {
+        self.stream(socket).peer
+    }
+
+    pub(super) fn listen(&mut self, endpoint: &Endpoint, backlog: usize) -> io::Result<Socket> {
+        let (place, bound) = match endpoint {
+            Endpoint::Tcp(address) => {
+                let mut bound = *address;
+                if bound.port() == 0 {
+                    bound.set_port(self.port_next);
+                    self.port_next += 1;
+                }
+                (Place::Port(bound.port()), Endpoint::Tcp(bound))
+            }
+            Endpoint::Uds(path) => {
+                let path = path.clone().unwrap_or_default();
+                (Place::Path(path), endpoint.clone())
+            }
+        };
+        let is_taken = self.places.contains_key(&place);
+        if is_taken || place == Place::Port(REFUSING_PORT) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let socket = self.sockets.len();
+        self.places.insert(place, socket);
+        self.sockets.push(State::Listener(Listener {
+            is_open: true,
+            backlog,
+            waiting: VecDeque::new(),
+            endpoint: bound,
+        }));
+        Ok(socket)
+    }
+
+    pub(super) fn bound(&mut self, socket: Socket) -> Endpoint {
+        self.listener(socket).endpoint.clone()
+    }
+
+    /// Starts to connect. Unix sockets decide at once, as they do on real systems.
+    pub(super) fn connect(&mut self, endpoint: &Endpoint, now: Instant) -> io::Result<Socket> {
+        self.activity += 1;
+        let place = match endpoint {
+            Endpoint::Tcp(address) => Place::Port(address.port()),
+            Endpoint::Uds(path) => Place::Path(path.clone().unwrap_or_default()),
+        };
+        if let Place::Path(_) = place {
+            let listener = self.places.get(&place).copied();
+            let listener = listener.ok_or(io::Error::from(ErrorKind::NotFound))?;
+            let state = self.listener(listener);
+            if state.waiting.len() >= state.backlog {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let socket = self.new_stream(endpoint.clone(), Some(Dial::Established));
+            self.establish(socket, listener);
+            return Ok(socket);
+        }
+        let is_silent = place == Place::Port(SILENT_PORT);
+        let at = now + self.latency();
+        let dial = Dial::Pending {
+            at,
+            place: (!is_silent).then_some(place),
+        };
+        Ok(self.new_stream(endpoint.clone(), Some(dial)))
+    }
+
+    fn new_stream(&mut self, remote: Endpoint, dial: Option<Dial>) -> Socket {
+        let stream = Stream {
+            is_open: true,
+            peer: None,
+            dial,
+            arriving: Pipe::new(),
+            remote,
+            has_shut: false,
+            pub_record: StreamRecord::default(),
+            header: Vec::new(),
+            content_left: 0,
+        };
+        self.sockets.push(State::Stream(Box::new(stream)));
+        self.sockets.len() - 1
+    }
+
+    fn establish(&mut self, client: Socket, listener: Socket) {
+        let remote = Endpoint::Tcp(([10, 0, 0, 1], 40_000).into());
+        let server = self.new_stream(remote, None);
+        self.stream(server).peer = Some(client);
+        self.stream(client).peer = Some(server);
+        self.listener(listener).waiting.push_back(server);
+    }
+
+    /// Decides the attempts to connect whose time has come.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for socket in 0..self.sockets.len() {
+            let State::Stream(stream) = &self.sockets[socket] else {
+                continue;
+            };
+            let Some(Dial::Pending {
+                at,
+                place: Some(place),
+            }) = &stream.dial
+            else {
+                continue;
+            };
+            if *at > now || !stream.is_open {
+                continue;
+            }
+            let listener = self.places.get(place).copied();
+            let dial = match listener {
+                None => Dial::Failed(ErrorKind::ConnectionRefused),
+                Some(listener) => {
+                    let (waiting, backlog) = {
+                        let state = self.listener(listener);
+                        (state.waiting.len(), state.backlog)
+                    };
+                    if waiting >= backlog {
+                        let State::Stream(stream) = &mut self.sockets[socket] else {
+                            continue;
+                        };
+                        if let Some(Dial::Pending { at, .. }) = &mut stream.dial {
+                            *at = now + Duration::from_millis(5); // asks again, as systems do
+                        }
+                        continue;
+                    }
+                    self.establish(socket, listener);
+                    Dial::Established
+                }
+            };
+            self.stream(socket).dial = Some(dial);
+        }
+    }
+
+    /// `Ok(false)` while the attempt is undecided.
+    pub(super) fn finish_connect(&mut self, socket: Socket) -> io::Result<bool> {
+        match self.stream(socket).dial {
+            None | Some(Dial::Established) => Ok(true),
+            Some(Dial::Pending { .. }) => Ok(false),
+            Some(Dial::Failed(kind)) => Err(kind.into()),
+        }
+    }
+
+    pub(super) fn remote(&mut self, socket: Socket) -> Endpoint {
+        self.stream(socket).remote.clone()
+    }
+
+    pub(super) fn accept(&mut self, listener: Socket) -> io::Result<Socket> {
+        let failures = self.temper.accept_failures;
+        if self.listener(listener).waiting.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.rng.chance(failures) {
+            let kinds = [ErrorKind::Other, ErrorKind::ConnectionAborted];
+            let kind = kinds[self.rng.below(2)];
+            return Err(kind.into());
+        }
+        self.activity += 1;
+        let waiting = self.listener(listener).waiting.pop_front();
+        Ok(waiting.expect("checked above"))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        socket: Socket,
+        slices: &[IoSlice<'_>],
+        now: Instant,
+    ) -> io::Result<usize> {
+        if self.stream(socket).arriving.is_reset(now) {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        assert!(
+            !self.stream(socket).has_shut,
+            "nothing is written behind the end of the sending side"
+        );
+        let peer = self
+            .stream(socket)
+            .peer
+            .expect("only what is connected is written to");
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let is_gone = !self.stream(peer).is_open;
+        let capacity = self.temper.capacity;
+        let free = if is_gone {
+            offered
+        } else {
+            capacity.saturating_sub(self.stream(peer).arriving.len)
+        };
+        let mut len = offered.min(free);
+        if len == 0 || self.rng.chance(self.temper.stall) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.rng.chance(self.temper.cut) {
+            len = self.rng.between(1, len);
+        }
+        let mut bytes = VecDeque::with_capacity(len);
+        for slice in slices {
+            let left = len - bytes.len();
+            bytes.extend(&slice[..slice.len().min(left)]);
+        }
+        self.activity += 1;
+        self.count_frames(socket, bytes.make_contiguous());
+        let at = self
+            .stream(peer)
+            .arriving
+            .last_at
+            .unwrap_or(now)
+            .max(now + self.latency());
+        if is_gone {
+            let back = at + self.latency();
+            self.reset(socket, back); // the peer's system knows of no such connection
+            return Ok(len);
+        }
+        let pipe = &mut self.stream(peer).arriving;
+        pipe.last_at = Some(at);
+        pipe.len += len;
+        pipe.chunks.push_back((at, bytes));
+        Ok(len)
+    }
+
+    /// Follows the frames in what was written: the network's own account of what was sent.
+    fn count_frames(&mut self, socket: Socket, mut bytes: &[u8]) {
+        let stream = self.stream(socket);
+        while !bytes.is_empty() {
+            if stream.content_left > 0 {
+                let used = stream.content_left.min(bytes.len());
+                stream.content_left -= used;
+                bytes = &bytes[used..];
+            } else {
+                let used = (Header::LEN - stream.header.len()).min(bytes.len());
+                stream.header.extend_from_slice(&bytes[..used]);
+                bytes = &bytes[used..];
+                if stream.header.len() < Header::LEN {
+                    return;
+                }
+                let length =
+                    |at: usize| u16::from_be_bytes([stream.header[at], stream.header[at + 1]]);
+                stream.content_left = usize::from(length(12)) + usize::from(length(14));
+                stream.header.clear();
+            }
+            if stream.content_left == 0 && stream.header.is_empty() {
+                stream.pub_record.frames_written += 1;
+            }
+        }
+    }
+
+    fn reset(&mut self, socket: Socket, at: Instant) {
+        let stream = self.stream(socket);
+        stream.pub_record.was_reset = true;
+        let before = stream.arriving.reset_at;
+        stream.arriving.reset_at = Some(before.map_or(at, |before| before.min(at)));
+    }
+
+    pub(super) fn read(
+        &mut self,
+        socket: Socket,
+        buffer: &mut [u8],
+        now: Instant,
+    ) -> io::Result<usize> {
+        let swallows = self.temper.reset_swallows;
+        let stalls = self.rng.chance(self.temper.stall);
+        let cuts = self.rng.chance(self.temper.cut);
+        let draw = self.rng.next() as usize;
+        let stream = self.stream(socket);
+        let is_reset = stream.arriving.is_reset(now);
+        let reset_at = stream.arriving.reset_at;
+        if is_reset && swallows {
+            stream.arriving.clear();
+            self.activity += 1;
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let survives =
+            |at: Instant| at <= now && reset_at.is_none_or(|reset| at <= reset || !is_reset);
+        let first = stream.arriving.chunks.front_mut();
+        if let Some((_, bytes)) = first.filter(|(at, _)| survives(*at)) {
+            if stalls {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let mut len = bytes.len().min(buffer.len());
+            if cuts {
+                len = 1 + draw % len;
+            }
+            let (front, back) = bytes.as_slices();
+            let split = front.len().min(len);
+            buffer[..split].copy_from_slice(&front[..split]);
+            buffer[split..len].copy_from_slice(&back[..len - split]);
+            bytes.drain(..len);
+            if bytes.is_empty() {
+                stream.arriving.chunks.pop_front();
+            }
+            stream.arriving.len -= len;
+            self.activity += 1;
+            return Ok(len);
+        }
+        if is_reset {
+            self.activity += 1;
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if stream.arriving.end_at.is_some_and(|at| at <= now) && stream.arriving.chunks.is_empty() {
+            stream.pub_record.saw_end = true;
+            self.activity += 1;
+            return Ok(0);
+        }
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    pub(super) fn shut_write(&mut self, socket: Socket, now: Instant) {
+        self.activity += 1;
+        if std::mem::replace(&mut self.stream(socket).has_shut, true) {
+            return;
+        }
+        let at = now + self.latency();
+        if let Some(peer) = self.stream(socket).peer {
+            let pipe = &mut self.stream(peer).arriving;
+            pipe.end_at = Some(pipe.last_at.map_or(at, |last| last.max(at)));
+        }
+    }
+
+    /// Closes a stream as a system does: with an orderly end, or with a reset if it was asked for
+    /// or something that had arrived was not read.
+    pub(super) fn close(&mut self, socket: Socket, abortive: bool, now: Instant) {
+        if let State::Listener(_) = self.sockets[socket] {
+            return self.close_listener(socket, now);
+        }
+        let latency = self.latency();
+        let stream = self.stream(socket);
+        if !std::mem::replace(&mut stream.is_open, false) {
+            return;
+        }
+        let has_unread = stream.arriving.has_arrived(now);
+        let under_way = stream.arriving.last_at.filter(|_| stream.arriving.len > 0);
+        stream.arriving.clear();
+        let Some(peer) = stream.peer else { return };
+        self.activity += 1;
+        if abortive || has_unread {
+            if self.rng.chance(50) {
+                let pipe = &mut self.stream(peer).arriving;
+                let kept = pipe.chunks.iter().take_while(|&&(at, _)| at <= now).count();
+                pipe.chunks.truncate(kept);
+                pipe.len = pipe.chunks.iter().map(|(_, bytes)| bytes.len()).sum();
+            }
+            return self.reset(peer, now + latency);
+        }
+        self.shut_write(socket, now);
+        if let Some(at) = under_way {
+            self.reset(peer, at + latency);
+        }
+    }
+
+    fn close_listener(&mut self, socket: Socket, now: Instant) {
+        self.places.retain(|_, listener| *listener != socket);
+        let listener = self.listener(socket);
+        listener.is_open = false;
+        let waiting = std::mem::take(&mut listener.waiting);
+        for server in waiting {
+            self.close(server, true, now);
+        }
+    }
+
+    /// Whether a socket can be read from or accepted from, and written to.
+    pub(super) fn readiness(&self, socket: Socket, now: Instant) -> (bool, bool) {
+        let stream = match &self.sockets[socket] {
+            State::Listener(listener) => return (!listener.waiting.is_empty(), false),
+            State::Stream(stream) => stream,
+        };
+        match stream.dial {
+            Some(Dial::Pending { .. }) => return (false, false),
+            Some(Dial::Failed(_)) => return (true, true),
+            Some(Dial::Established) | None => {}
+        }
+        let pipe = &stream.arriving;
+        let is_reset = pipe.is_reset(now);
+        let ended = pipe.chunks.is_empty() && pipe.end_at.is_some_and(|at| at <= now);
+        let is_writable = is_reset
+            || stream.peer.is_none_or(|peer| match &self.sockets[peer] {
+                State::Stream(peer) => !peer.is_open || peer.arriving.len < self.temper.capacity,
+                State::Listener(_) => false,
+            });
+        (pipe.has_arrived(now) || ended || is_reset, is_writable)
+    }
+
+    /// When something arrives next, or an attempt to connect is decided.
+    pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut note = |at: Option<Instant>| {
+            if let Some(at) = at.filter(|&at| at > now) {
+                next = Some(next.map_or(at, |before| before.min(at)));
+            }
+        };
+        for state in &self.sockets {
+            let State::Stream(stream) = state else {
+                continue;
+            };
+            if !stream.is_open {
+                continue;
+            }
+            note(stream.arriving.chunks.front().map(|&(at, _)| at));
+            note(stream.arriving.end_at);
+            note(stream.arriving.reset_at);
+            if let Some(Dial::Pending {
+                at, place: Some(_), ..
+            }) = stream.dial
+            {
+                note(Some(at));
+            }
+        }
+        next
+    }
+
+    pub(super) fn is_open(&self, socket: Socket) -> bool {
+        match &self.sockets[socket] {
+            State::Listener(listener) => listener.is_open,
+            State::Stream(stream) => stream.is_open,
+        }
+    }
+
+    /// Bytes that are under way to a socket or wait to be read there.
+    pub(super) fn unread(&mut self, socket: Socket) -> usize {
+        self.stream(socket).arriving.len
+    }
+}

@@ -1,0 +1,511 @@
+//! One engine of a simulation: a real core with its real shared state, driven as the reactor's loop
+//! drives it, over simulated sockets.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::channel::Channel;
+use crate::core::{Action, Core, ReadPlan, Wanted};
+use crate::error::Ended;
+use crate::group::{self, ChannelGroup, Inbox};
+use crate::key::Key;
+use crate::options::Options;
+use crate::pool::Pool;
+use crate::queue::{Queue, Wake};
+use crate::registry::{Credit, GroupId, Registry};
+use crate::shared::{Counters, GroupShared, Shared, Submission};
+
+use super::checks::Watch;
+use super::net::{Net, Socket, StreamRecord};
+use super::rng::Rng;
+
+/// So many passes without any effect, one after the other, are a reactor that spins.
+const IDLE_PASSES_MAX: u32 = 50;
+
+struct Flag(Arc<AtomicBool>);
+
+impl Wake for Flag {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Listener,
+    Connecting,
+    Connected,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    key: Key,
+    socket: Socket,
+    role: Role,
+}
+
+/// What the network noted of a channel's connection, at its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkRecord {
+    pub(super) own: StreamRecord,
+    pub(super) peer: StreamRecord,
+}
+
+/// The answer that a name is given.
+pub(super) type Names = fn(&str, u16) -> Vec<std::net::SocketAddr>;
+
+pub(super) struct Node {
+    pub(super) shared: Arc<Shared>,
+    pub(super) core: Option<Core>,
+    pub(super) watch: Watch,
+    pub(super) links: BTreeMap<Channel, LinkRecord>,
+    /// Sockets by the index of the core's key, as the driver keeps them.
+    places: Vec<Option<Entry>>,
+    wanted: BTreeMap<Key, Wanted>,
+    woken: Arc<AtomicBool>,
+    due: Option<Instant>,
+    buffer: Vec<u8>,
+    held: std::ops::Range<usize>,
+    scratch: Vec<u8>,
+    questions: Vec<(Instant, Key, String, u16)>,
+    names: Names,
+    pub(super) rng: Rng,
+    idle_passes: u32,
+    group_next: GroupId,
+    /// How many bytes reads may have asked for, for tests that count them.
+    pub(super) reads: Vec<(Key, usize)>,
+}
+
+impl Node {
+    pub(super) fn new(options: Options, names: Names, mut rng: Rng) -> Self {
+        options.check().expect("options that an engine accepts");
+        let woken = Arc::new(AtomicBool::new(true));
+        let wake = || Box::new(Flag(Arc::clone(&woken)));
+        let credit = Credit {
+            channel: options.outbound_bytes_per_channel,
+            engine: options.outbound_bytes,
+        };
+        // Numbers are used again at once, so that whatever relied on their rest would show.
+        let quarantine = if rng.chance(70) { 0 } else { 3 };
+        let registry = Registry::with_quarantine(credit, quarantine);
+        let shared = Arc::new(Shared {
+            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
+            queue: Queue::new(registry, wake()),
+            options,
+            counters: Counters::default(),
+        });
+        let sizes = [48, 1000, 20_000, 256 * 1024];
+        let size = sizes[rng.below(sizes.len())];
+        Node {
+            core: Some(Core::new(Arc::clone(&shared))),
+            watch: Watch::default(),
+            links: BTreeMap::new(),
+            shared,
+            places: Vec::new(),
+            wanted: BTreeMap::new(),
+            woken,
+            due: None,
+            buffer: vec![0; size],
+            held: 0..0,
+            scratch: Vec::new(),
+            questions: Vec::new(),
+            names,
+            rng,
+            idle_passes: 0,
+            group_next: 1,
+            reads: Vec::new(),
+        }
+    }
+
+    pub(super) fn group(&mut self) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
+        let group = Arc::new(GroupShared::new(self.group_next));
+        self.group_next += 1;
+        let open = Submission::OpenGroup {
+            group: Arc::clone(&group),
+        };
+        let submitted = self.shared.queue.submit(|_, items| items.push(open));
+        if let Err(ended) = submitted {
+            group.mailbox.end(ended);
+        }
+        let (posting, inbox) = group::pair(Arc::clone(&self.shared), Arc::clone(&group));
+        (posting, inbox, group)
+    }
+
+    /// As closing an inbox does, without waiting.
+    pub(super) fn close_group(&self, group: &Arc<GroupShared>, deadline: Instant) {
+        let id = group.id;
+        let _ = self.shared.queue.submit(|_, items| {
+            group.is_closed.store(true, Ordering::Relaxed);
+            items.push(Submission::CloseGroup {
+                group: id,
+                deadline,
+            });
+        });
+    }
+
+    pub(super) fn stop(&self, deadline: Instant) {
+        let stop = Submission::Stop { deadline };
+        let _ = self.shared.queue.submit(|_, items| items.push(stop));
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Whether the reactor would return from its wait now.
+    pub(super) fn is_ready(&self, net: &Net, now: Instant) -> bool {
+        self.is_running()
+            && (self.woken.load(Ordering::Relaxed)
+                || self.due.is_some_and(|due| due <= now)
+                || self.questions.iter().any(|&(at, ..)| at <= now)
+                || self
+                    .entries()
+                    .any(|entry| self.readiness(net, entry, now) != (false, false)))
+    }
+
+    /// When the reactor would return from its wait if nothing else happened.
+    pub(super) fn next_time(&self) -> Option<Instant> {
+        if !self.is_running() {
+            return None;
+        }
+        let answers = self.questions.iter().map(|&(at, ..)| at);
+        answers.chain(self.due).min()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.places.iter().flatten().copied()
+    }
+
+    fn readiness(&self, net: &Net, entry: Entry, now: Instant) -> (bool, bool) {
+        let wanted = self.wanted.get(&entry.key).copied().unwrap_or_default();
+        let (readable, writable) = net.readiness(entry.socket, now);
+        (readable && wanted.readable, writable && wanted.writable)
+    }
+
+    fn core(&mut self) -> &mut Core {
+        self.core
+            .as_mut()
+            .expect("a pass is made by a running reactor")
+    }
+
+    /// One turn of the reactor's loop, up to its next wait.
+    pub(super) fn pass(&mut self, net: &mut Net, now: Instant) {
+        let before = (net.activity, self.shared_activity());
+        let was_woken = self.woken.swap(false, Ordering::Relaxed);
+        self.answer_questions(now);
+        self.receive(net, now);
+        let mut batch = Vec::new();
+        self.core().exchange(&mut batch);
+        let submissions = batch.len();
+        for submission in batch {
+            self.core().handle_submission(submission, now);
+        }
+        let mut actions = self.act(net, now);
+        self.transmit(net, now);
+        self.core().handle_time(now);
+        actions += self.act(net, now);
+        self.core().settle();
+        self.core().deliver();
+        if self.core().is_finished() {
+            let late = self.shared.queue.end(Ended::EngineStopped);
+            if late.is_empty() {
+                return self.finish(net);
+            }
+            for submission in late {
+                self.core().handle_submission(submission, now);
+            }
+        }
+        self.prepare_wait(now);
+        let is_idle = !was_woken
+            && submissions == 0
+            && actions == 0
+            && before == (net.activity, self.shared_activity());
+        self.idle_passes = if is_idle { self.idle_passes + 1 } else { 0 };
+        assert!(
+            self.idle_passes < IDLE_PASSES_MAX,
+            "P6: the reactor spins: {IDLE_PASSES_MAX} passes had no effect"
+        );
+        let audit = self.core().audit();
+        self.watch.check_pass(&audit, &self.shared, now);
+    }
+
+    fn shared_activity(&mut self) -> (usize, Option<Instant>) {
+        let used = self.shared.queue.with_registry(|registry| registry.used());
+        (used, self.due)
+    }
+
+    fn prepare_wait(&mut self, now: Instant) {
+        self.core().settle_dropped();
+        while let Some((key, wanted)) = self.core().poll_wanted() {
+            if self.entry(key).is_some() {
+                self.wanted.insert(key, wanted);
+            }
+        }
+        self.due = self.core().poll_timeout(now);
+    }
+
+    fn finish(&mut self, net: &mut Net) {
+        let leaked: Vec<Socket> = self.entries().map(|entry| entry.socket).collect();
+        assert!(
+            leaked.is_empty(),
+            "P6: sockets outlive their engine: {leaked:?}"
+        );
+        self.core = None;
+        self.shared.pool.close();
+        net.activity += 1;
+    }
+
+    /// Ends without a word, as a killed process does: the system closes its sockets.
+    pub(super) fn kill(&mut self, net: &mut Net, now: Instant) {
+        for entry in self.entries().collect::<Vec<_>>() {
+            net.close(entry.socket, false, now);
+        }
+        self.places.clear();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for late in self.shared.queue.end(Ended::EngineFailed) {
+            if let Submission::OpenGroup { group } = late {
+                group.mailbox.end(Ended::EngineFailed);
+            }
+        }
+        if let Some(mut core) = self.core.take() {
+            core.end_groups(Ended::EngineFailed);
+        }
+        self.shared.pool.close();
+    }
+
+    fn answer_questions(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.questions)
+            .into_iter()
+            .partition(|&(at, ..)| at <= now);
+        self.questions = later;
+        for (_, key, host, port) in due {
+            let addresses = (self.names)(&host, port);
+            let _ = self
+                .shared
+                .queue
+                .submit(|_, items| items.push(Submission::Resolved { key, addresses }));
+        }
+    }
+
+    fn entry(&self, key: Key) -> Option<Entry> {
+        let entry = self.places.get(key.index as usize).copied().flatten();
+        entry.filter(|entry| entry.key == key)
+    }
+
+    fn insert(&mut self, net: &Net, key: Key, socket: Socket, role: Role) {
+        let index = key.index as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, None);
+        }
+        if let Some(before) = self.places[index]
+            && before.socket != socket
+        {
+            assert!(
+                !net.is_open(before.socket),
+                "P5: {key:?} took the place of {:?}, whose socket is still open",
+                before.key
+            );
+        }
+        self.places[index] = Some(Entry { key, socket, role });
+    }
+
+    fn receive(&mut self, net: &mut Net, now: Instant) {
+        let mut ready: Vec<(Entry, bool, bool)> = Vec::new();
+        for entry in self.entries() {
+            let (readable, writable) = self.readiness(net, entry, now);
+            if readable || writable {
+                ready.push((entry, readable, writable));
+            }
+        }
+        while let Some(index) = self.rng.index(ready.len()) {
+            let (entry, readable, writable) = ready.swap_remove(index);
+            let Some(entry) = self.entry(entry.key) else {
+                continue;
+            };
+            match entry.role {
+                Role::Listener => self.accept(net, entry, now),
+                Role::Connecting => self.finish_connect(net, entry, now),
+                Role::Connected => {
+                    if readable {
+                        self.read(net, entry, now);
+                    }
+                    if writable {
+                        self.core().handle_writable(entry.key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, net: &mut Net, entry: Entry, now: Instant) {
+        let key = entry.key;
+        let core = self.core.as_mut().expect("running");
+        let (outcome, is_shared) = match core.read_plan(key) {
+            ReadPlan::Park => return,
+            ReadPlan::Shared => {
+                self.reads.push((key, self.buffer.len()));
+                (net.read(entry.socket, &mut self.buffer, now), true)
+            }
+            ReadPlan::Into(buffer) => {
+                self.reads.push((key, buffer.len()));
+                (net.read(entry.socket, buffer, now), false)
+            }
+        };
+        match outcome {
+            Ok(0) => core.handle_end_of_stream(key),
+            Ok(len) if is_shared => {
+                let used = core.handle_shared(key, &self.buffer[..len]);
+                self.held = used..len;
+            }
+            Ok(len) => core.handle_filled(key, len),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => core.handle_read_error(key, &error),
+        }
+    }
+
+    fn accept(&mut self, net: &mut Net, listener: Entry, now: Instant) {
+        for _ in 0..4 {
+            if !self.core().may_accept(listener.key) {
+                return;
+            }
+            match net.accept(listener.socket) {
+                Ok(socket) => {
+                    let peer = net.remote(socket);
+                    let Some(key) = self.core().handle_accepted(listener.key, &peer, now) else {
+                        return net.close(socket, false, now);
+                    };
+                    self.insert(net, key, socket, Role::Connected);
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.core().handle_accept_failed(listener.key, now),
+            }
+        }
+    }
+
+    fn finish_connect(&mut self, net: &mut Net, entry: Entry, now: Instant) {
+        match net.finish_connect(entry.socket) {
+            Ok(false) => {}
+            Ok(true) => {
+                let peer = net.remote(entry.socket);
+                self.insert(net, entry.key, entry.socket, Role::Connected);
+                self.core().handle_connected(entry.key, &peer, now);
+            }
+            Err(error) => {
+                self.close(net, entry.key, false, now);
+                self.core().handle_connect_failed(entry.key, &error);
+            }
+        }
+    }
+
+    fn act(&mut self, net: &mut Net, now: Instant) -> usize {
+        let mut actions = 0;
+        while let Some(action) = self.core().poll_action() {
+            actions += 1;
+            match action {
+                Action::Resolve { key, host, port } => {
+                    let at = now + Duration::from_micros(self.rng.between(1, 20_000) as u64);
+                    self.questions.push((at, key, host, port));
+                }
+                Action::Connect { key, address } => {
+                    self.close(net, key, false, now);
+                    match net.connect(&address, now) {
+                        Ok(socket) => {
+                            self.insert(net, key, socket, Role::Connecting);
+                            let wanted = Wanted {
+                                readable: false,
+                                writable: true,
+                            };
+                            self.wanted.insert(key, wanted);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            self.core().handle_connect_deferred(key, now);
+                        }
+                        Err(error) => self.core().handle_connect_failed(key, &error),
+                    }
+                }
+                Action::Listen { key, address } => {
+                    let backlog = self.shared.options.backlog as usize;
+                    match net.listen(&address, backlog) {
+                        Ok(socket) => {
+                            let bound = net.bound(socket);
+                            self.insert(net, key, socket, Role::Listener);
+                            self.core().handle_listening(key, &bound);
+                        }
+                        Err(error) => self.core().handle_listen_failed(key, &error),
+                    }
+                }
+                Action::FinishSending { key } => {
+                    if let Some(entry) = self.entry(key) {
+                        net.shut_write(entry.socket, now);
+                    }
+                }
+                Action::Close { key, abortive } => self.close(net, key, abortive, now),
+                Action::Resume { key } => {
+                    let held = self.held.clone();
+                    let core = self.core.as_mut().expect("running");
+                    let used = core.handle_shared(key, &self.buffer[held.clone()]);
+                    self.held = held.start + used..held.end;
+                }
+            }
+        }
+        actions
+    }
+
+    fn close(&mut self, net: &mut Net, key: Key, abortive: bool, now: Instant) {
+        let Some(entry) = self.entry(key) else { return };
+        if entry.role == Role::Connected
+            && let Some(channel) = self.core().channel_of(key)
+            && let Some(peer) = net.peer(entry.socket)
+        {
+            let (own, peer) = (net.record(entry.socket), net.record(peer));
+            self.links.insert(channel, LinkRecord { own, peer });
+        }
+        net.close(entry.socket, abortive, now);
+        self.places[key.index as usize] = None;
+        self.wanted.remove(&key);
+    }
+
+    fn transmit(&mut self, net: &mut Net, now: Instant) {
+        let mut list = Vec::new();
+        self.core().take_transmit_list(&mut list);
+        for key in list {
+            let entry = self.entry(key);
+            let core = self.core.as_mut().expect("running");
+            let Some(gather) = core.transmit(key, &mut self.scratch) else {
+                continue;
+            };
+            let Some(entry) = entry.filter(|entry| entry.role == Role::Connected) else {
+                continue;
+            };
+            let outcome = net.write(entry.socket, gather.slices(), now);
+            let offered = gather.bytes();
+            match outcome {
+                Ok(sent) => core.handle_transmitted(key, sent, offered, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => core.handle_blocked(key),
+                Err(error) => core.handle_write_error(key, &error, now),
+            }
+        }
+    }
+
+    /// The sockets of what the core calls connected, with what is unread there.
+    pub(super) fn unread(&self, net: &mut Net) -> Vec<(Key, usize)> {
+        let connected = self.entries().filter(|entry| entry.role == Role::Connected);
+        connected
+            .map(|entry| (entry.key, net.unread(entry.socket)))
+            .collect()
+    }
+}
+
+impl Drop for Node {
+    /// A receiver waits for the end of its group, also while a failed check unwinds.
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,471 @@
+//! Engines, their applications and strangers, on one network and one clock.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::options::Options;
+use crate::pool::MESSAGE_COST_MAX;
+use crate::post::Post;
+
+use super::app::{Context, Member};
+use super::hostile::Stranger;
+use super::ledger::{Ledger, Totals};
+use super::net::{Net, REFUSING_PORT, SILENT_PORT, Temper};
+use super::node::Node;
+use super::rng::Rng;
+
+/// A run that takes more steps than this does not end.
+const STEPS_MAX: u32 = 400_000;
+
+pub(super) struct World {
+    // Nodes go first: their end ends the groups, for whose end inboxes wait when they are dropped.
+    pub(super) nodes: Vec<Node>,
+    pub(super) members: Vec<Member>,
+    pub(super) net: Net,
+    pub(super) ledger: Ledger,
+    pub(super) strangers: Vec<Stranger>,
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
+    steps: u32,
+    start: Instant,
+}
+
+/// A host of several addresses, of which one hangs, one refuses and one may be the right one.
+fn names(host: &str, port: u16) -> Vec<SocketAddr> {
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    match host {
+        "several.example" => vec![at(SILENT_PORT), at(REFUSING_PORT), at(port)],
+        "plain.example" => vec![at(port)],
+        _ => Vec::new(),
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let temper = draw_temper(&mut rng);
+        let nodes = (0..rng.between(1, 3))
+            .map(|_| Node::new(draw_options(&mut rng), names, rng.fork()))
+            .collect();
+        World::with(nodes, Net::new(rng.fork(), temper), rng)
+    }
+
+    pub(super) fn with(nodes: Vec<Node>, net: Net, rng: Rng) -> Self {
+        World {
+            nodes,
+            members: Vec::new(),
+            net,
+            ledger: Ledger::default(),
+            strangers: Vec::new(),
+            rng,
+            now: Instant::now() + Duration::from_secs(1000),
+            steps: 0,
+            start: Instant::now() + Duration::from_secs(1000),
+        }
+    }
+
+    pub(super) fn add_member(&mut self, node: usize) -> usize {
+        self.members.push(Member::new(node, &mut self.nodes[node]));
+        self.members.len() - 1
+    }
+
+    /// Lets the application of a member do something.
+    pub(super) fn with_member<R>(
+        &mut self,
+        member: usize,
+        act: impl FnOnce(&mut Member, &mut Context<'_>) -> R,
+    ) -> R {
+        let member = &mut self.members[member];
+        let mut context = Context {
+            node: &mut self.nodes[member.node],
+            ledger: &mut self.ledger,
+            rng: &mut self.rng,
+        };
+        act(member, &mut context)
+    }
+
+    /// Lets one engine that is ready make a pass, or else lets time go on to the next event.
+    /// Returns whether anything can still happen by itself.
+    pub(super) fn step(&mut self) -> bool {
+        self.steps += 1;
+        assert!(
+            self.steps < STEPS_MAX,
+            "no rest after {:?}: {:?}",
+            self.now - self.start,
+            self.ledger.totals
+        );
+        self.net.tick(self.now);
+        let ready: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| self.nodes[node].is_ready(&self.net, self.now))
+            .collect();
+        if let Some(index) = self.rng.index(ready.len()) {
+            self.nodes[ready[index]].pass(&mut self.net, self.now);
+            self.check_in_hand(ready[index]);
+            return true;
+        }
+        let stranger = (0..self.strangers.len()).find(|&it| self.strangers[it].is_ready(self.now));
+        if let Some(stranger) = stranger {
+            self.strangers[stranger].act(&mut self.net, &mut self.rng, self.now);
+            return true;
+        }
+        let times = self.nodes.iter().filter_map(Node::next_time);
+        let times = times.chain(self.strangers.iter().filter_map(Stranger::next_time));
+        let Some(next) = times.chain(self.net.next_time(self.now)).min() else {
+            return false;
+        };
+        assert!(next > self.now, "whoever is due now was ready");
+        self.now = next;
+        true
+    }
+
+    fn check_in_hand(&self, node: usize) {
+        let members = self.members.iter().filter(|member| member.node == node);
+        let cost: usize = members.map(Member::inbound_cost).sum();
+        let limit = self.nodes[node].shared.options.inbound_bytes;
+        assert!(
+            cost <= limit,
+            "P6: an application holds {cost} bytes received, the limit is {limit}"
+        );
+    }
+
+    /// Lets everything happen that happens by itself, with applications that take what comes.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut is_busy = false;
+            for member in 0..self.members.len() {
+                is_busy |= self.with_member(member, |member, context| {
+                    let has_received = member.receive(context, 1000);
+                    member.is_winding_down && member.let_go(context) || has_received
+                });
+            }
+            if !self.step() && !is_busy {
+                return;
+            }
+        }
+    }
+
+    /// Somewhere to connect to, not always a good idea.
+    fn address(&mut self) -> Option<Address> {
+        let mut known: Vec<Address> = Vec::new();
+        for member in &self.members {
+            known.extend(member.listening.iter().cloned());
+        }
+        let known = self
+            .rng
+            .index(known.len())
+            .map(|index| known.swap_remove(index));
+        let port = known
+            .as_ref()
+            .and_then(Address::port)
+            .unwrap_or(REFUSING_PORT);
+        let odd = match self.rng.below(30) {
+            0 => Address::tcp("127.0.0.1", SILENT_PORT),
+            1 => Address::tcp("127.0.0.1", REFUSING_PORT),
+            2 => Address::tcp("several.example", port),
+            3 => Address::tcp("plain.example", port),
+            4 => Address::tcp("unknown.example", 1),
+            5 => Address::uds("/nowhere/at/all"),
+            _ => return known,
+        };
+        Some(odd.unwrap())
+    }
+
+    /// One thing that an application does by chance.
+    pub(super) fn operate(&mut self) {
+        let Some(index) = self.rng.index(self.members.len()) else {
+            return;
+        };
+        match self.rng.below(100) {
+            0..=5 => {
+                let address = self.address();
+                let open = self.members[index].channels.len();
+                if let Some(address) = address.filter(|_| open < 12) {
+                    self.with_member(index, |member, context| member.connect(context, &address));
+                }
+            }
+            6..=7 => self.listen(index),
+            8..=44 => self.post_one(index),
+            45..=49 => self.post_several(index),
+            50..=69 => {
+                let most = self.rng.between(0, 12);
+                self.with_member(index, |member, context| member.receive(context, most));
+            }
+            70..=89 => self.with_member(index, Member::catch_up),
+            90..=92 => self.end_channel(index),
+            93..=95 => self.send_stranger(index),
+            96 if self.rng.chance(15) => self.close_member(index),
+            97 if self.rng.chance(30) => {
+                let node = self.rng.below(self.nodes.len());
+                if self.nodes[node].is_running() {
+                    self.add_member(node);
+                }
+            }
+            98 if self.rng.chance(4) => self.stop_node(),
+            99 if self.rng.chance(4) => self.kill_node(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn listen(&mut self, index: usize) {
+        if self.members[index].listeners.len() >= 2 {
+            return;
+        }
+        let address = match self.rng.below(6) {
+            0 => Address::uds(format!("/run/{}", self.rng.below(4))),
+            1 => Address::tcp("127.0.0.1", REFUSING_PORT),
+            2 => Address::tcp("plain.example", 2000 + self.rng.below(3) as u16),
+            _ => Address::tcp("127.0.0.1", 0),
+        };
+        let address = address.unwrap();
+        self.with_member(index, |member, context| {
+            let message = member.posting.message();
+            let listener = member.post(context, Post::welcome(&address, message));
+            if let Some(listener) = listener.filter(|_| context.rng.chance(5)) {
+                member.post(context, Post::abort(listener));
+                member.post(context, Post::abort(listener));
+            }
+        });
+    }
+
+    fn draw_len(&mut self) -> usize {
+        let rng = &mut self.rng;
+        let len = match rng.below(20) {
+            0 => 0,
+            1..=11 => rng.between(0, 240),
+            12..=15 => rng.between(200, 5000),
+            16..=18 => rng.between(4000, 20_000),
+            _ => rng.between(16_000, 65_535),
+        };
+        // Through a pipe of a few bytes a large message takes too many steps.
+        len.min(self.net.temper.capacity * 40)
+    }
+
+    fn post_one(&mut self, index: usize) {
+        let len = self.draw_len();
+        self.with_member(index, |member, context| {
+            let Some(channel) = context.rng.index(member.channels.len()) else {
+                return;
+            };
+            let channel = member.channels[channel];
+            let message = member.message(context.rng, len);
+            let post = match context.rng.below(3) {
+                0 => message.signal(channel),
+                1 if context.rng.chance(20) => message.request(channel).more(),
+                _ => message.request(channel),
+            };
+            member.post(context, post);
+        });
+    }
+
+    fn post_several(&mut self, index: usize) {
+        let len = self.draw_len() % 5000;
+        self.with_member(index, |member, context| {
+            let posts = (0..context.rng.between(1, 40))
+                .filter_map(|_| {
+                    let channel = context.rng.index(member.channels.len())?;
+                    let message = member.message(context.rng, len);
+                    Some(message.signal(member.channels[channel]))
+                })
+                .collect();
+            member.post_many(context, posts);
+        });
+    }
+
+    fn end_channel(&mut self, index: usize) {
+        self.with_member(index, |member, context| {
+            if context.rng.chance(5)
+                && let Some(listener) = context.rng.index(member.listeners.len())
+            {
+                member.post(context, Post::abort(member.listeners[listener]));
+            }
+            let Some(channel) = context.rng.index(member.channels.len()) else {
+                return;
+            };
+            let channel = member.channels[channel];
+            if context.rng.chance(30) {
+                member.post(context, Post::abort(channel));
+            } else {
+                let message = member.message(context.rng, 20);
+                member.post(context, message.bye(channel));
+            }
+        });
+    }
+
+    fn send_stranger(&mut self, index: usize) {
+        let ports = self.members[index]
+            .listening
+            .iter()
+            .filter_map(Address::port);
+        let ports: Vec<u16> = ports.collect();
+        if let Some(port) = self.rng.index(ports.len()) {
+            let at = ([127, 0, 0, 1], ports[port]).into();
+            let stranger = Stranger::dial(&mut self.net, &mut self.rng, at, self.now);
+            self.strangers.push(stranger);
+        }
+        if self.rng.chance(20) {
+            let server = Stranger::serve(&mut self.net, &mut self.rng, self.now);
+            let address = server.address().expect("it listens");
+            self.strangers.push(server);
+            self.with_member(index, |member, context| {
+                if let Some(channel) = {
+                    let hello = member.posting.message().hello(&address);
+                    member.post(context, hello)
+                } {
+                    let account = context.ledger.accounts.get_mut(&(member.node, channel));
+                    account.expect("just opened").is_hostile = true;
+                }
+            });
+        }
+    }
+
+    fn close_member(&mut self, index: usize) {
+        let within = Duration::from_micros(self.rng.below(60_000) as u64);
+        let deadline = self.now + within;
+        let member = &mut self.members[index];
+        member.close(&mut self.nodes[member.node], deadline);
+    }
+
+    fn stop_node(&mut self) {
+        let node = self.rng.below(self.nodes.len());
+        let within = Duration::from_micros(self.rng.below(60_000) as u64);
+        self.stop(node, within);
+    }
+
+    pub(super) fn stop(&mut self, node: usize, within: Duration) {
+        let deadline = self.now + within;
+        if self.nodes[node].is_running() {
+            self.nodes[node].stop(deadline);
+            let before = self.nodes[node].watch.stopping;
+            self.nodes[node].watch.stopping = Some(before.map_or(deadline, |it| it.min(deadline)));
+        }
+    }
+
+    fn kill_node(&mut self) {
+        let node = self.rng.below(self.nodes.len());
+        self.nodes[node].kill(&mut self.net, self.now);
+        self.ledger.killed.push(node);
+        self.members.retain(|member| member.node != node);
+    }
+
+    /// At rest: whatever still waits waits for ever. Two engines whose connection is sound owe each
+    /// other nothing then.
+    pub(super) fn check_rest(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(core) = &node.core else { continue };
+            let audit = core.audit();
+            assert_eq!(
+                audit.starving, 0,
+                "P6: engine {index} starves at rest: {audit:#?}"
+            );
+            for seen in &audit.connections {
+                let account = seen
+                    .channel
+                    .and_then(|it| self.ledger.accounts.get(&(index, it)));
+                // Without a peer it waits in a backlog, where its opening may stay for long.
+                let is_hostile = account.is_none_or(|it| it.is_hostile || it.peer.is_none());
+                assert!(
+                    is_hostile || !seen.has_queued,
+                    "P1: engine {index} keeps messages at rest: {seen:#?} of {:?}",
+                    account.map(|it| (it.peer, it.posted.len()))
+                );
+                assert!(
+                    is_hostile || !seen.is_mid_frame,
+                    "P2: engine {index} has half a frame at rest: {seen:#?}"
+                );
+            }
+            for (key, unread) in node.unread(&mut self.net) {
+                assert_eq!(
+                    unread, 0,
+                    "P2: engine {index} leaves bytes unread at rest: {key:?}"
+                );
+            }
+        }
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if !node.is_running() {
+                continue;
+            }
+            node.pass(&mut self.net, self.now); // it need not hear of drops before
+            let audit = node.core.as_ref().map(|core| core.audit());
+            let used = audit.map_or(0, |audit| audit.inbound_used);
+            assert_eq!(used, 0, "P6: engine {index} charges for what was dropped");
+        }
+        for (line, account) in &self.ledger.accounts {
+            let is_open = account.closed.is_none() && !self.ledger.killed.contains(&line.0);
+            assert!(
+                !(is_open && account.room_wanted),
+                "Room: {line:?} waits for room at rest"
+            );
+            let Some(peer) = account.peer.filter(|_| is_open) else {
+                continue;
+            };
+            let theirs = &self.ledger.accounts[&peer];
+            if theirs.closed.is_none() && !self.ledger.killed.contains(&peer.0) {
+                assert_eq!(
+                    theirs.received as usize,
+                    account.posted.len(),
+                    "P2: {peer:?} did not get everything of {line:?}, and never will"
+                );
+            }
+        }
+    }
+
+    /// After every engine has ended: nothing is left of anything.
+    pub(super) fn check_end(mut self) -> Totals {
+        self.ledger.check_end();
+        self.members.clear();
+        let mut totals = self.ledger.totals;
+        totals.runs = 1;
+        for node in &mut self.nodes {
+            assert!(!node.is_running(), "P3: an engine runs on");
+            totals.starved += node.watch.starved;
+            let used = node.shared.queue.with_registry(|registry| registry.used());
+            assert!(
+                used == 0 || !self.ledger.killed.is_empty(),
+                "P6: {used} bytes of outbound credit are charged at the end"
+            );
+            let pools = std::sync::Arc::strong_count(&node.shared.pool);
+            assert_eq!(pools, 1, "P6: messages outlive their engine");
+            assert_eq!(
+                std::sync::Arc::strong_count(&node.shared),
+                1,
+                "P6: handles are left"
+            );
+        }
+        totals
+    }
+}
+
+fn draw_temper(rng: &mut Rng) -> Temper {
+    let capacities = [17, 700, 9000, 200_000];
+    Temper {
+        latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
+        capacity: capacities[rng.below(capacities.len())],
+        cut: [0, 20, 60][rng.below(3)],
+        stall: [0, 5, 30][rng.below(3)],
+        accept_failures: [0, 0, 10][rng.below(3)],
+        reset_swallows: rng.chance(50),
+    }
+}
+
+fn draw_options(rng: &mut Rng) -> Options {
+    let least = 2 * MESSAGE_COST_MAX;
+    let mut budget = || match rng.below(3) {
+        0 => least,
+        1 => 3 * least,
+        _ => 16 << 20,
+    };
+    Options {
+        inbound_bytes: budget(),
+        inbound_bytes_per_channel: budget(),
+        outbound_bytes: budget(),
+        outbound_bytes_per_channel: budget(),
+        pool_bytes: [0, 1 << 16, 1 << 24][rng.below(3)],
+        connect_timeout: Duration::from_millis(300),
+        hello_timeout: Duration::from_millis(200),
+        linger_timeout: Duration::from_millis(400),
+        connections_per_listener: [2, 50][rng.below(2)],
+        backlog: [1, 16][rng.below(2)],
+        ..Options::default()
+    }
+}
