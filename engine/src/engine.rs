@@ -146,3 +146,6 @@ impl std::fmt::Debug for Engine {
         formatter.debug_struct("Engine").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Where numbers, options and descriptors end, and what holds there.
+
+mod common;
+
+#[cfg(unix)]
+#[path = "limits/descriptors.rs"]
+mod descriptors;
+
+use std::time::Duration;
+
+use ampe::{
+    Address, Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Reason,
+    StartError,
+};
+
+use common::{
+    TRANSPORTS, Transport, assert_nothing, engine, group, listen, next, place, serve_well,
+};
+
+/// So many numbers rest before the first of them is used again.
+const QUARANTINE: usize = 1024;
+
+/// The highest channel number.
+const NUMBERS: usize = 65_534;
+
+/// An address to which nothing can connect, and the system says so at once.
+fn nowhere() -> Address {
+    // The directory is gone again when this returns.
+    place(Transport::Uds).address.clone()
+}
+
+/// Takes the end of a channel that could not connect.
+#[track_caller]
+fn take_failure(inbox: &mut Inbox, channel: Channel) {
+    assert_eq!(expect!(*inbox, Returned).channel(), channel);
+    let closed = expect!(*inbox, Closed);
+    assert_eq!(
+        (closed.channel(), closed.reason()),
+        (channel, Reason::UdsPathNotFound)
+    );
+}
+
+#[test]
+fn a_stale_channel_is_refused_after_its_number_was_used_again() {
+    for transport in TRANSPORTS {
+        let (place, nowhere) = (place(transport), nowhere());
+        let (server_engine, client_engine) = (engine(), engine());
+        let (mut server, mut client) = (group(&server_engine), group(&client_engine));
+        let (_, bound) = listen(&server.0, &mut server.1, &place.address);
+        let mut stale = Vec::new();
+        for _ in 0..=QUARANTINE {
+            let channel = client.0.connect(&nowhere).unwrap();
+            take_failure(&mut client.1, channel);
+            stale.push(channel);
+        }
+        let first = stale[0];
+        let live = client.0.connect(&bound).unwrap();
+        assert_eq!(
+            live.number(),
+            first.number(),
+            "the number that rested longest"
+        );
+        assert_ne!(live.generation(), first.generation());
+        assert_ne!(live, first);
+        let hello = expect!(server.1, Hello);
+        server
+            .0
+            .post(hello.accept(server_engine.message()))
+            .unwrap();
+        expect!(client.1, Connected);
+
+        let message = || client_engine.message().body(b"for another").unwrap();
+        let posts = [
+            message().request(first),
+            message().signal(first),
+            message().response(first, 1),
+            message().bye(first),
+            Post::abort(first),
+        ];
+        for post in posts {
+            let refused = client.0.post(post).unwrap_err();
+            assert_eq!(
+                refused.why,
+                PostError::ChannelClosed,
+                "{}",
+                refused.post.op_code()
+            );
+            assert_eq!(refused.post.channel(), Some(first));
+        }
+        // None of it reached the channel that has the number now, nor ended it.
+        client
+            .0
+            .post(client_engine.message().request(live))
+            .unwrap();
+        let request = expect!(server.1, Request);
+        assert_eq!(request.body(), b"");
+        server.0.post(request.echo()).unwrap();
+        assert_eq!(expect!(client.1, Response).channel(), live);
+        assert_nothing(&mut client.1);
+        assert_nothing(&mut server.1);
+    }
+}
+
+#[test]
+fn a_number_is_not_used_again_before_its_end_was_received() {
+    let (nowhere, engine) = (nowhere(), engine());
+    let (mut careless, mut busy) = (group(&engine), group(&engine));
+    let held = careless.0.connect(&nowhere).unwrap();
+    for _ in 0..3 * QUARANTINE {
+        let channel = busy.0.connect(&nowhere).unwrap();
+        assert_ne!(channel.number(), held.number());
+        take_failure(&mut busy.1, channel);
+    }
+    take_failure(&mut careless.1, held);
+    let used_again = (0..=2 * QUARANTINE).any(|_| {
+        let channel = busy.0.connect(&nowhere).unwrap();
+        take_failure(&mut busy.1, channel);
+        channel.number() == held.number()
+    });
+    assert!(used_again, "it rests, and then it is used again");
+}
+
+#[test]
+fn all_numbers_are_used_and_then_given_back() {
+    let (nowhere, engine) = (nowhere(), engine());
+    let (mut server, mut client) = (group(&engine), group(&engine));
+    let (_, bound) = listen(&server.0, &mut server.1, &place(Transport::Tcp).address);
+    let mut numbers = vec![false; NUMBERS + 1];
+    for _ in 1..NUMBERS {
+        let channel = client.0.connect(&nowhere).unwrap();
+        assert_ne!(channel.number(), 0);
+        let before = std::mem::replace(&mut numbers[usize::from(channel.number())], true);
+        assert!(!before, "each number names one channel");
+    }
+    for refused in [client.0.connect(&nowhere), client.0.listen(&nowhere)] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.why, PostError::NoChannelNumber);
+        assert_eq!(refused.post.channel(), None);
+    }
+    // Whoever says hello now gets no number either, and is told by the end of its connection.
+    let other = common::engine();
+    let mut unlucky = group(&other);
+    let channel = unlucky.0.connect(&bound).unwrap();
+    let closed = loop {
+        match next(&mut unlucky.1, "the end") {
+            Event::Closed(closed) => break closed,
+            Event::Returned(returned) => assert_eq!(returned.channel(), channel),
+            other => panic!("unexpected {other:?}"),
+        }
+    };
+    assert_eq!(closed.channel(), channel);
+    assert_eq!(engine.statistics().out_of_numbers, 1);
+    assert_nothing(&mut server.1);
+
+    let mut returned = 0;
+    let mut ended = 0;
+    while ended < NUMBERS - 1 {
+        match next(&mut client.1, "an end") {
+            Event::Returned(_) => returned += 1,
+            Event::Closed(_) => ended += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(returned, NUMBERS - 1);
+    serve_well(&mut server, &bound);
+}
+
+/// Connects and ends, again and again, in one engine at each side.
+fn cycle(transport: Transport, cycles: usize) {
+    let place = place(transport);
+    let (server_engine, client_engine) = (engine(), engine());
+    let (mut server, mut client) = (group(&server_engine), group(&client_engine));
+    let (_, bound) = listen(&server.0, &mut server.1, &place.address);
+    let mut last: Option<Channel> = None;
+    for round in 0..cycles {
+        let to_server = client.0.connect(&bound).unwrap();
+        let hello = expect!(server.1, Hello);
+        let to_client = hello.channel();
+        assert!(last.is_none_or(|last| last.generation() < to_client.generation()));
+        last = Some(to_client);
+        let expected = match round % 2 {
+            0 => {
+                let goodbye = client.0.message().bye(to_server);
+                client.0.post(goodbye).unwrap();
+                drop(expect!(server.1, Bye));
+                expect!(client.1, ByeResponse);
+                Reason::Bye
+            }
+            _ => {
+                client.0.post(Post::abort(to_server)).unwrap();
+                Reason::Aborted
+            }
+        };
+        for (inbox, channel) in [(&mut client.1, to_server), (&mut server.1, to_client)] {
+            let closed = expect!(*inbox, Closed);
+            assert_eq!(closed.channel(), channel, "round {round}");
+            let account = closed.account();
+            assert_eq!(account.posted, account.sent + account.returned);
+            if channel == to_server {
+                assert_eq!(closed.reason(), expected);
+            }
+        }
+    }
+    let statistics = server_engine.statistics();
+    assert_eq!(statistics.accepted, cycles as u64);
+    assert_eq!(
+        (statistics.ended_before_hello, statistics.out_of_numbers),
+        (0, 0)
+    );
+    serve_well(&mut server, &bound);
+}
+
+#[test]
+fn connections_come_and_go() {
+    for transport in TRANSPORTS {
+        cycle(transport, 3000);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes: more connections than there are numbers"]
+fn more_connections_come_and_go_than_there_are_numbers() {
+    cycle(Transport::Uds, 70_000);
+}
+
+#[test]
+fn options_that_are_too_low_are_refused_by_name() {
+    type Change = fn(&mut Options, usize);
+    let changes: [(&str, Change); 7] = [
+        ("inbound_bytes", |options, value| {
+            options.inbound_bytes = value
+        }),
+        ("inbound_bytes_per_channel", |options, value| {
+            options.inbound_bytes_per_channel = value
+        }),
+        ("outbound_bytes", |options, value| {
+            options.outbound_bytes = value
+        }),
+        ("outbound_bytes_per_channel", |options, value| {
+            options.outbound_bytes_per_channel = value
+        }),
+        ("connections_per_listener", |options, value| {
+            options.connections_per_listener = value
+        }),
+        ("backlog", |options, value| options.backlog = value as u32),
+        ("notifications", |options, value| {
+            options.notifications = value
+        }),
+    ];
+    for (name, change) in changes {
+        let start = |value: usize| {
+            let mut options = Options::default();
+            change(&mut options, value);
+            Engine::start(options)
+        };
+        let error = start(0).unwrap_err();
+        assert!(matches!(error, StartError::Options(_)), "{error:?}");
+        let text = error.to_string();
+        let (option, minimum) = text.split_once(" is 0: give it at least ").unwrap();
+        assert_eq!(option, format!("option {name}"));
+        // The minimum that the message names is the minimum.
+        let minimum: usize = minimum.parse().unwrap();
+        let below = minimum - 1;
+        let text = start(below).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!("option {name} is {below}: give it at least {minimum}")
+        );
+        start(minimum).unwrap();
+    }
+}
+
+#[test]
+fn the_least_options_are_enough_for_the_largest_messages() {
+    let mut options = Options::default();
+    options.inbound_bytes = 0;
+    let error = Engine::start(options.clone()).unwrap_err();
+    let least = error
+        .to_string()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    (options.inbound_bytes, options.inbound_bytes_per_channel) = (least, least);
+    (options.outbound_bytes, options.outbound_bytes_per_channel) = (least, least);
+    (options.connections_per_listener, options.backlog) = (1, 1);
+    (options.pool_bytes, options.notifications) = (0, 1);
+    for transport in TRANSPORTS {
+        let mut it = common::connected_with(transport, options.clone());
+        for round in 0..100 {
+            let header = "x".repeat(65_535 - "Long:\r\n".len());
+            let request = it.engine.message().header("Long", &header).unwrap();
+            let mut post = request
+                .body(&[round; 65_535])
+                .unwrap()
+                .request(it.to_server);
+            loop {
+                match it.client.0.post(post) {
+                    Ok(_) => break,
+                    Err(refused) => {
+                        assert_eq!(refused.why, PostError::Full);
+                        assert_eq!(expect!(it.client.1, Room), it.to_server);
+                        post = refused.post;
+                    }
+                }
+            }
+            let request = expect!(it.server.1, Request);
+            assert_eq!(request.body(), [round; 65_535]);
+            post = request.echo();
+            while let Err(refused) = it.server.0.post(post) {
+                assert_eq!(refused.why, PostError::Full);
+                assert_eq!(expect!(it.server.1, Room), it.to_client);
+                post = refused.post;
+            }
+            assert_eq!(expect!(it.client.1, Response).body(), [round; 65_535]);
+        }
+        let within: Duration = common::PATIENCE;
+        let side: (ChannelGroup, Inbox) = it.client;
+        assert!(side.1.close(within).returned.is_empty());
+    }
+}
