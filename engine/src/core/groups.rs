@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::Ended;
@@ -21,24 +22,45 @@ pub(super) struct Group {
     /// Connections and listeners that the group has.
     pub(super) members: usize,
     pub(super) closing: Option<Ended>,
+    /// No post follows: the group was closed to posts, and all that were admitted have arrived.
+    is_sealed: bool,
 }
 
 impl Core {
-    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>) {
-        if self.stopping.is_some() {
-            shared.mailbox.end(Ended::EngineStopped);
-            return;
-        }
+    /// Opens a group, even if the engine stops: posts to it may have been admitted already, and are
+    /// answered before it ends.
+    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, now: Instant) {
         let group = Group {
             shared,
             deliveries: VecDeque::new(),
             is_dirty: false,
             members: 0,
             closing: None,
+            is_sealed: false,
         };
-        match self.groups.iter().position(Option::is_none) {
-            Some(index) => self.groups[index] = Some(group),
-            None => self.groups.push(Some(group)),
+        let index = match self.groups.iter().position(Option::is_none) {
+            Some(index) => {
+                self.groups[index] = Some(group);
+                index
+            }
+            None => {
+                self.groups.push(Some(group));
+                self.groups.len() - 1
+            }
+        };
+        if let Some(deadline) = self.stopping {
+            self.close_group_at(index, Ended::EngineStopped, deadline, now);
+        }
+    }
+
+    /// Closes the closing groups to posts, under the queue's lock: what was admitted to them is in
+    /// the batch that is taken with it.
+    pub(super) fn seal_groups(&mut self) {
+        for index in std::mem::take(&mut self.unsealed) {
+            let group = self.group(index);
+            group.shared.is_closed.store(true, Ordering::Relaxed);
+            group.is_sealed = true;
+            self.touch_group(index);
         }
     }
 
@@ -98,7 +120,7 @@ impl Core {
             if !group.deliveries.is_empty() {
                 group.shared.mailbox.deliver(&mut group.deliveries);
             }
-            if let (Some(reason), 0) = (group.closing, group.members) {
+            if let (Some(reason), 0, true) = (group.closing, group.members, group.is_sealed) {
                 group.shared.mailbox.end(reason);
                 self.groups[index] = None;
             }
@@ -133,9 +155,10 @@ impl Core {
     }
 
     fn close_group_at(&mut self, index: usize, why: Ended, deadline: Instant, now: Instant) {
-        let group = self.group(index);
-        group.closing.get_or_insert(why);
-        self.touch_group(index);
+        if self.group(index).closing.is_none() {
+            self.group(index).closing = Some(why);
+            self.unsealed.push(index);
+        }
         for key in self.table.keys() {
             let is_member = self
                 .table

@@ -115,6 +115,8 @@ pub(crate) struct Core {
     room: Vec<Channel>,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
+    /// Closing groups that posts may still be admitted to, until the next exchange.
+    unsealed: Vec<usize>,
     stopping: Option<Instant>,
 }
 
@@ -141,6 +143,7 @@ impl Core {
             released: Vec::new(),
             room: Vec::new(),
             dirty_groups: Vec::new(),
+            unsealed: Vec::new(),
             stopping: None,
         }
     }
@@ -183,6 +186,7 @@ impl Core {
             || !self.ended.is_empty()
             || !self.closed.is_empty()
             || !self.releases.is_empty()
+            || !self.unsealed.is_empty()
             || !self.dirty_groups.is_empty()
             || !self.actions.is_empty();
         if has_work {

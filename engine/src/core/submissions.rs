@@ -39,6 +39,7 @@ impl Core {
                 self.closed.push(key);
             }
             registry.take_room(&mut self.room);
+            self.seal_groups();
         });
         let mut room = mem::take(&mut self.room);
         for channel in room.drain(..) {
@@ -60,7 +61,7 @@ impl Core {
             } => {
                 self.handle_post(channel, group, post, cost, now);
             }
-            Submission::OpenGroup { group } => self.open_group(group),
+            Submission::OpenGroup { group } => self.open_group(group, now),
             Submission::CloseGroup { group, deadline } => self.close_group(group, deadline, now),
             Submission::Stop { deadline } => self.stop(deadline, now),
             Submission::Resolved { key, addresses } => self.handle_resolved(key, addresses),

@@ -1,1 +1,4 @@
-//! The core by itself.
+//! The core by itself, one situation a test.
+
+mod bench;
+mod stopping;
