@@ -8,31 +8,30 @@ use ampe::{Address, Closed, Reason};
 
 /// Why nothing can be listened for.
 pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
-    let what = format!("could not listen on {address}");
-    let Some(error) = closed.os_error() else {
-        return format!("{what}: {}: choose another address", closed.reason());
-    };
-    let advice = match (error.kind(), address) {
-        (io::ErrorKind::AddrInUse, Address::Tcp { .. }) => {
+    let error = closed.os_error();
+    let kind = error.as_ref().map(io::Error::kind);
+    let because = error.map_or_else(String::new, |error| format!(": {error}"));
+    let advice = match (address, kind) {
+        (Address::Tcp { .. }, Some(io::ErrorKind::AddrInUse)) => {
             "end the program that uses it, or let the system choose a port by giving port 0"
         }
-        (_, Address::Uds(path)) if is_no_socket(path) => {
+        (Address::Tcp { .. }, Some(io::ErrorKind::PermissionDenied)) => "choose a port above 1023",
+        (Address::Tcp { .. }, Some(io::ErrorKind::AddrNotAvailable)) => {
+            "choose an address that this machine has"
+        }
+        (Address::Uds(path), _) if is_no_socket(path) => {
             "what is there is no socket and was left as it is: choose another path"
         }
-        (io::ErrorKind::AddrInUse, Address::Uds(_)) => {
-            "end the program that uses it, or choose another path"
+        (Address::Uds(path), _) if path.exists() => {
+            "end the program that answers there, or choose another path"
         }
-        (io::ErrorKind::PermissionDenied, Address::Tcp { .. }) => "choose a port above 1023",
-        (io::ErrorKind::PermissionDenied, Address::Uds(_)) => {
+        (Address::Uds(_), Some(io::ErrorKind::PermissionDenied)) => {
             "choose a path in a directory that you may write to"
         }
-        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Address::Uds(_)) => {
-            "choose a path in a directory that exists"
-        }
-        (io::ErrorKind::AddrNotAvailable, _) => "choose an address that this machine has",
-        _ => "choose another address",
+        (Address::Uds(_), _) => "choose a path in a directory that exists",
+        (Address::Tcp { .. }, _) => "choose another address",
     };
-    format!("{what}: {error}: {advice}")
+    format!("could not listen on {address}{because}: {advice}")
 }
 
 /// Whether something other than a socket stands at the path.

@@ -269,3 +269,9 @@ fn nobody_at_stdout_is_no_panic() {
     assert_eq!(output.status.code(), Some(0));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }
+
+#[test]
+fn a_socket_in_a_directory_that_is_missing() {
+    let finished = run(&["echo", "--listen", "uds:///nonexistent/directory/socket"]);
+    finished.assert_fails(1, &["could not listen", "a directory that exists"]);
+}
