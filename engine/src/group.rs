@@ -164,8 +164,12 @@ impl Inbox {
     ///
     /// [`Ended`], once all events were received and none will come.
     pub fn recv(&mut self) -> Result<Event, Ended> {
-        self.next(None)
-            .map(|event| event.expect("without a deadline there is an event or an end"))
+        loop {
+            // Without a deadline a wait brings an event or an end.
+            if let Some(event) = self.next(None)? {
+                return Ok(event);
+            }
+        }
     }
 
     /// The next event; `None` if none came until `deadline`.
@@ -199,12 +203,8 @@ impl Inbox {
         events.push(self.recv()?);
         let more = self.taken.len().min(most - 1);
         events.reserve(more);
-        for _ in 0..more {
-            let event = self
-                .taken
-                .pop_front()
-                .expect("as many events as were counted");
-            events.push(self.on_taken(event));
+        for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
+            events.push(on_taken(&self.shared, event));
         }
         Ok(more + 1)
     }
@@ -223,22 +223,7 @@ impl Inbox {
             }
         }
         let event = self.taken.pop_front();
-        Ok(event.map(|event| self.on_taken(event)))
-    }
-
-    /// What the taking of an event sets off: a number may be used again, a Bye answers on drop.
-    fn on_taken(&self, mut event: Event) -> Event {
-        match &mut event {
-            Event::Closed(closed) => {
-                let channel = closed.channel;
-                self.shared
-                    .queue
-                    .with_registry(|registry| registry.forget(channel));
-            }
-            Event::Bye(bye) => bye.answer_on_drop.0 = Some(Arc::clone(&self.shared)),
-            _ => {}
-        }
-        event
+        Ok(event.map(|event| on_taken(&self.shared, event)))
     }
 
     /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
@@ -298,4 +283,17 @@ impl std::fmt::Debug for Inbox {
             .field("id", &self.group.id)
             .finish_non_exhaustive()
     }
+}
+
+/// What the taking of an event sets off: a number may be used again, a Bye answers on drop.
+fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
+    match &mut event {
+        Event::Closed(closed) => {
+            let channel = closed.channel;
+            shared.queue.with_registry(|registry| registry.forget(channel));
+        }
+        Event::Bye(bye) => bye.answer_on_drop.0 = Some(Arc::clone(shared)),
+        _ => {}
+    }
+    event
 }

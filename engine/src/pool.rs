@@ -280,10 +280,6 @@ impl Cache {
         }
     }
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
     /// Storage for `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> Storage {
         let size = size_for(len);
@@ -293,6 +289,12 @@ impl Cache {
         self.fetch(size);
         let free = self.free[size].pop();
         free.unwrap_or_else(|| Storage::allocate(size, Arc::clone(&self.pool)))
+    }
+
+    /// Bytes of free storage kept now, by size.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> [usize; SIZES.len()] {
+        std::array::from_fn(|size| self.free[size].len() * SIZES[size])
     }
 
     fn fetch(&mut self, size: usize) {

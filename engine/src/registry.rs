@@ -330,8 +330,15 @@ impl Registry {
     }
 
     /// Bytes charged to the engine now.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
+    }
+
+    /// How many numbers are lined up to be told of room.
+    #[cfg(test)]
+    pub(crate) fn lined_up(&self) -> usize {
+        self.room.len()
     }
 }
 

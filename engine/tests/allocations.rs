@@ -1,5 +1,7 @@
 //! In steady state a message costs no allocation, on either side.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::alloc::System;

@@ -1,5 +1,7 @@
 //! What two groups say to each other, on every transport.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use common::{TRANSPORTS, connected, next};

@@ -52,7 +52,7 @@ use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
 use self::table::Table;
 use self::timers::Timers;
 
-pub(crate) use self::outgoing::{Gather, SCRATCH_BYTES};
+pub(crate) use self::outgoing::SCRATCH_BYTES;
 
 /// Something that the driver is to do with sockets.
 #[derive(Debug)]

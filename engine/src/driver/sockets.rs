@@ -99,10 +99,10 @@ impl Sockets {
     pub(super) fn declare(&mut self, key: Key, wanted: Wanted) {
         let mut interest = Interest::NONE;
         if wanted.readable {
-            interest = interest | Interest::READABLE;
+            interest |= Interest::READABLE;
         }
         if wanted.writable {
-            interest = interest | Interest::WRITABLE;
+            interest |= Interest::WRITABLE;
         }
         if let Some(place) = self.place(key) {
             self.poller.set_interest(place, interest);
