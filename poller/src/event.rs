@@ -27,6 +27,11 @@ impl Event {
         Event { key, readiness }
     }
 
+    #[cfg(test)]
+    pub(crate) fn readiness(&self) -> Interest {
+        self.readiness
+    }
+
     /// The source that is ready.
     #[must_use]
     pub fn key(&self) -> Key {

@@ -92,6 +92,8 @@
 //! `poller.rs` is the contract; `sys/mod.rs` is what it asks of a backend; `sys/epoll.rs` is one;
 //! `wake_word.rs` is what wakes it.
 
+#[cfg(test)]
+mod conformance;
 mod event;
 mod interest;
 mod poller;

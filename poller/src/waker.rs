@@ -112,3 +112,63 @@ impl WakeState {
         self.signals.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Refuses as often as it is told, then works.
+    #[derive(Default)]
+    struct Stubborn {
+        refusals: AtomicU64,
+        sent: AtomicU64,
+    }
+
+    impl Signal for Stubborn {
+        fn send(&self) -> io::Result<()> {
+            if self.refusals.load(Ordering::Relaxed) > 0 {
+                self.refusals.fetch_sub(1, Ordering::Relaxed);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn asleep(refusals: u32) -> (Arc<Stubborn>, Waker) {
+        let signal = Arc::new(Stubborn {
+            refusals: u64::from(refusals).into(),
+            ..Stubborn::default()
+        });
+        let waker = Waker::new(Arc::clone(&signal) as Arc<dyn Signal>);
+        assert!(waker.state().word.fall_asleep());
+        (signal, waker)
+    }
+
+    #[test]
+    fn a_signal_refused_once_is_tried_again() {
+        let (signal, waker) = asleep(SIGNAL_ATTEMPTS - 1);
+        waker.wake().unwrap();
+        assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
+        assert!(!waker.state().has_been_refused());
+    }
+
+    #[test]
+    fn a_refused_wake_is_told_and_does_not_swallow_the_next() {
+        let (signal, waker) = asleep(SIGNAL_ATTEMPTS);
+        assert!(waker.wake().is_err());
+        assert!(waker.state().has_been_refused());
+        waker.wake().unwrap();
+        assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
+        assert!(waker.state().word.get_up());
+    }
+
+    #[test]
+    fn wakes_while_one_is_on_its_way_cost_nothing() {
+        let (signal, waker) = asleep(0);
+        for _ in 0..10 {
+            waker.wake().unwrap();
+        }
+        assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
+    }
+}

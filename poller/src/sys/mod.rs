@@ -20,10 +20,18 @@ pub(crate) mod epoll;
 #[cfg(unix)]
 pub(crate) mod poll;
 mod registrations;
+#[cfg(test)]
+pub(crate) mod scripted;
 #[cfg(unix)]
 mod signal;
+#[cfg(unix)]
+#[cfg(test)]
+mod tests;
 #[cfg(not(unix))]
 pub(crate) mod unsupported;
+
+#[cfg(all(test, unix))]
+pub(crate) use self::signal::Pipe;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use self::epoll::Epoll as DefaultBackend;

@@ -71,6 +71,7 @@ impl Signal for EventFd {
 /// Bytes that nobody looks at: readable while there are any.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 #[derive(Debug)]
+#[allow(unreachable_pub, reason = "on Linux it is there for the tests alone")]
 pub struct Pipe {
     receiver: OwnedFd,
     sender: OwnedFd,

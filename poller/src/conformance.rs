@@ -1,0 +1,154 @@
+//! What every backend has to do, whatever its system: one suite, run in every world.
+//!
+//! `flawed.rs` plants defects into backends, and shows that the suite fails on each.
+
+mod flawed;
+mod readiness;
+mod scale;
+mod wakes;
+mod worlds;
+
+use std::time::Duration;
+
+use self::worlds::World;
+use crate::{Events, Interest, Key, Poller};
+
+/// A poller in a world.
+struct Bench<W: World> {
+    world: W,
+    poller: Poller<W::Socket, W::Backend>,
+    events: Events,
+}
+
+impl<W: World> Bench<W> {
+    fn new() -> Self {
+        Bench {
+            world: W::new(),
+            poller: Poller::with_backend().unwrap(),
+            events: Events::with_capacity(64),
+        }
+    }
+
+    fn add(&mut self, socket: W::Socket, interest: Interest) -> Key {
+        let key = self.poller.insert(socket).unwrap();
+        assert!(self.poller.set_interest(key, interest));
+        key
+    }
+
+    fn get(&self, key: Key) -> &W::Socket {
+        self.poller.get(key).unwrap()
+    }
+
+    /// Adds one end of a new connection; the other one is returned.
+    fn add_pair(&mut self, interest: Interest) -> (Key, W::Socket) {
+        let (ours, theirs) = self.world.pair();
+        (self.add(ours, interest), theirs)
+    }
+
+    fn declare(&mut self, key: Key, interest: Interest) {
+        assert!(self.poller.set_interest(key, interest));
+    }
+
+    /// What the next wait reports, in the order of insertion.
+    fn wait(&mut self, timeout: Duration) -> Vec<(Key, Interest)> {
+        self.poller.wait(&mut self.events, Some(timeout)).unwrap();
+        let mut reports = Vec::new();
+        while let Some(event) = self.poller.next_event(&mut self.events) {
+            let mut readiness = Interest::NONE;
+            if event.is_readable() {
+                readiness |= Interest::READABLE;
+            }
+            if event.is_writable() {
+                readiness |= Interest::WRITABLE;
+            }
+            reports.push((event.key(), readiness));
+        }
+        reports.sort_by_key(|(key, _)| key.generation);
+        reports
+    }
+
+    #[track_caller]
+    fn assert_reports(&mut self, expected: &[(Key, Interest)]) {
+        assert_eq!(self.wait(W::PATIENCE), expected);
+    }
+
+    #[track_caller]
+    fn assert_quiet(&mut self) {
+        assert_eq!(self.wait(Duration::ZERO), []);
+    }
+
+    /// Nothing is reported, and nothing goes round in circles: the wait is one call.
+    #[track_caller]
+    fn assert_asleep(&mut self) {
+        self.assert_quiet();
+        let before = self.poller.calls();
+        assert_eq!(self.wait(Duration::from_millis(10)), []);
+        let calls = self.poller.calls() - before;
+        assert!(calls <= 2, "{calls} calls for one sleep");
+    }
+}
+
+/// Runs each test in each world. A macro, since the tests shall have the names of both.
+macro_rules! suite {
+    ($($module:ident: { $($test:ident,)* })*) => {
+        suite! { @world in_memory InMemory; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        suite! { @world epoll_uds Sockets<backend::Epoll, UDS>; $($($module $test)*)* }
+        #[cfg(unix)]
+        suite! { @world poll_tcp Sockets<backend::Poll, TCP>; $($($module $test)*)* }
+        #[cfg(unix)]
+        suite! { @world poll_uds Sockets<backend::Poll, UDS>; $($($module $test)*)* }
+        #[cfg(unix)]
+        suite! { @world poll_by_pipe Sockets<backend::Poll<Pipe>, UDS>; $($($module $test)*)* }
+    };
+    (@world $name:ident $world:ty; $($module:ident $test:ident)*) => {
+        mod $name {
+            #[allow(unused_imports, reason = "each world names its own few")]
+            use super::{super::sys::Pipe, super::backend, worlds::*};
+
+            $(#[test]
+            fn $test() {
+                super::$module::$test::<$world>();
+            })*
+        }
+    };
+}
+
+suite! {
+    readiness: {
+        what_is_wanted_and_ready_is_reported,
+        what_is_left_is_reported_again,
+        withdrawn_interest_loses_nothing,
+        a_full_stream_is_not_writable_until_drained,
+        a_source_without_interest_is_silent_when_its_peer_closes,
+        a_source_without_interest_is_silent_when_its_peer_resets,
+        hang_up_is_what_is_wanted,
+        the_end_of_one_direction_is_readable,
+        a_connection_attempt_ends_writable,
+        a_refused_connection_attempt_is_ready,
+        a_listener_is_readable_while_its_backlog_is_not_empty,
+        a_removed_source_has_no_event_left_in_the_batch,
+        a_successor_never_gets_its_predecessors_event,
+        a_removed_source_can_be_polled_again,
+        a_source_that_cannot_be_polled_is_reported_once,
+        keys_of_removed_sources_name_nothing,
+        a_small_batch_gets_to_everybody,
+    }
+    wakes: {
+        a_wake_before_the_wait_ends_it_at_once,
+        a_wake_ends_a_wait_without_end,
+        wakes_of_many_threads_are_never_lost,
+        wakes_cost_no_call_while_awake,
+        a_wake_does_not_hide_readiness,
+        a_wake_outlives_the_poller,
+        a_zero_timeout_does_not_wait,
+        timeouts_are_never_cut_short,
+    }
+    scale: {
+        declaring_makes_no_call,
+        what_was_taken_back_makes_no_call,
+        calls_do_not_grow_with_the_idle,
+    }
+}

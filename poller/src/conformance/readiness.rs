@@ -1,0 +1,280 @@
+//! What is reported, about whom, and for how long.
+
+use super::Bench;
+use super::worlds::{Read, World};
+use crate::{Event, Interest};
+
+const NONE: Interest = Interest::NONE;
+const READABLE: Interest = Interest::READABLE;
+const WRITABLE: Interest = Interest::WRITABLE;
+const BOTH: Interest = Interest::BOTH;
+
+pub(super) fn what_is_wanted_and_ready_is_reported<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(NONE);
+    bench.assert_quiet();
+    bench.declare(key, READABLE);
+    bench.assert_quiet();
+    bench.declare(key, BOTH);
+    bench.assert_reports(&[(key, WRITABLE)]);
+
+    bench.world.write(&theirs, 1);
+    bench.world.await_readable(bench.get(key));
+    for interest in [BOTH, READABLE, WRITABLE, BOTH] {
+        bench.declare(key, interest);
+        bench.assert_reports(&[(key, interest)]);
+    }
+    bench.declare(key, NONE);
+    bench.assert_quiet();
+}
+
+pub(super) fn what_is_left_is_reported_again<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(READABLE);
+    bench.world.write(&theirs, 3);
+    for _ in 0..3 {
+        bench.assert_reports(&[(key, READABLE)]);
+        bench.assert_reports(&[(key, READABLE)]);
+        assert_eq!(bench.world.read(bench.get(key), 1), Read::Data(1));
+    }
+    bench.assert_quiet();
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::WouldBlock);
+    bench.world.write(&theirs, 1);
+    bench.assert_reports(&[(key, READABLE)]);
+}
+
+pub(super) fn withdrawn_interest_loses_nothing<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(READABLE);
+    bench.world.write(&theirs, 1);
+    bench.assert_reports(&[(key, READABLE)]);
+    bench.declare(key, NONE);
+    bench.assert_asleep();
+    bench.declare(key, READABLE);
+    bench.assert_reports(&[(key, READABLE)]);
+
+    // Withdrawn before the data comes, too.
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::Data(1));
+    bench.declare(key, NONE);
+    bench.assert_quiet();
+    bench.world.write(&theirs, 1);
+    bench.world.await_readable(bench.get(key));
+    bench.assert_asleep();
+    bench.declare(key, READABLE);
+    bench.assert_reports(&[(key, READABLE)]);
+}
+
+pub(super) fn a_full_stream_is_not_writable_until_drained<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(NONE);
+    bench.world.fill(bench.get(key));
+    bench.declare(key, WRITABLE);
+    // TCP takes more while it moves what it has: go on until it does not.
+    while !bench.wait(std::time::Duration::from_millis(10)).is_empty() {
+        bench.world.fill(bench.get(key));
+    }
+    bench.assert_asleep();
+    while bench.wait(std::time::Duration::ZERO).is_empty() {
+        bench.world.await_readable(&theirs);
+        assert!(matches!(bench.world.read(&theirs, 1 << 16), Read::Data(_)));
+    }
+    bench.assert_reports(&[(key, WRITABLE)]);
+}
+
+pub(super) fn a_source_without_interest_is_silent_when_its_peer_closes<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(BOTH);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    bench.declare(key, NONE);
+    bench.world.close(theirs);
+    bench.world.await_hang_up(bench.get(key));
+    bench.assert_asleep();
+    bench.declare(key, READABLE);
+    bench.assert_reports(&[(key, READABLE)]);
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::End);
+}
+
+pub(super) fn a_source_without_interest_is_silent_when_its_peer_resets<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(NONE);
+    bench.world.reset(bench.get(key), theirs);
+    bench.world.await_hang_up(bench.get(key));
+    bench.assert_asleep();
+    bench.declare(key, READABLE);
+    bench.assert_reports(&[(key, READABLE)]);
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::Error);
+}
+
+pub(super) fn hang_up_is_what_is_wanted<W: World>() {
+    for interest in [READABLE, WRITABLE, BOTH] {
+        let mut bench = Bench::<W>::new();
+        let (key, theirs) = bench.add_pair(NONE);
+        bench.world.reset(bench.get(key), theirs);
+        bench.world.await_hang_up(bench.get(key));
+        bench.declare(key, interest);
+        bench.assert_reports(&[(key, interest)]);
+        bench.assert_reports(&[(key, interest)]);
+    }
+}
+
+pub(super) fn the_end_of_one_direction_is_readable<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(READABLE);
+    bench.world.write(&theirs, 1);
+    bench.world.shutdown(&theirs);
+    bench.assert_reports(&[(key, READABLE)]);
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::Data(1));
+    bench.assert_reports(&[(key, READABLE)]);
+    assert_eq!(bench.world.read(bench.get(key), 1), Read::End);
+
+    // The other direction goes on.
+    bench.declare(key, WRITABLE);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    assert_eq!(bench.world.write(bench.get(key), 1), 1);
+    bench.world.await_readable(&theirs);
+    assert_eq!(bench.world.read(&theirs, 1), Read::Data(1));
+}
+
+pub(super) fn a_connection_attempt_ends_writable<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let listener = bench.world.listen();
+    let connecting = bench.world.connect(&listener);
+    let key = bench.add(connecting, WRITABLE);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    assert_eq!(bench.world.outcome(bench.get(key)), Some(true));
+}
+
+pub(super) fn a_refused_connection_attempt_is_ready<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let Some(connecting) = bench.world.refuse() else {
+        println!("skipped: the system refuses at once");
+        return;
+    };
+    let key = bench.add(connecting, WRITABLE);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    assert_eq!(bench.world.outcome(bench.get(key)), Some(false));
+}
+
+pub(super) fn a_listener_is_readable_while_its_backlog_is_not_empty<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let listener = bench.world.listen();
+    let clients = [(); 3].map(|()| bench.world.connect(&listener));
+    let key = bench.add(listener, READABLE);
+    for _ in &clients {
+        bench.assert_reports(&[(key, READABLE)]);
+        assert!(bench.world.accept(bench.get(key)).is_some());
+    }
+    bench.assert_quiet();
+    assert!(bench.world.accept(bench.get(key)).is_none());
+}
+
+pub(super) fn a_removed_source_has_no_event_left_in_the_batch<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let mut peers = Vec::new();
+    let keys = [(); 3].map(|()| {
+        let (key, theirs) = bench.add_pair(WRITABLE);
+        peers.push(theirs);
+        key
+    });
+    bench
+        .poller
+        .wait(&mut bench.events, Some(W::PATIENCE))
+        .unwrap();
+    let first = bench.poller.next_event(&mut bench.events).unwrap().key();
+    let others = keys.map(|key| (key != first).then_some(key));
+    for key in others.into_iter().flatten().take(1) {
+        assert!(bench.poller.remove(key).is_some());
+    }
+    for key in others.into_iter().flatten().skip(1) {
+        assert!(bench.poller.close(key));
+    }
+    assert_eq!(bench.poller.next_event(&mut bench.events), None);
+    bench.assert_reports(&[(first, WRITABLE)]);
+}
+
+/// The successor takes the slot, and the lowest free descriptor: the predecessor's.
+pub(super) fn a_successor_never_gets_its_predecessors_event<W: World>() {
+    let mut bench = Bench::<W>::new();
+    for round in 0..100 {
+        let (old, theirs) = bench.add_pair(READABLE);
+        bench.world.write(&theirs, 1);
+        bench.world.await_readable(bench.get(old));
+        bench
+            .poller
+            .wait(&mut bench.events, Some(W::PATIENCE))
+            .unwrap();
+        if round % 2 == 0 {
+            bench.poller.close(old);
+        } else {
+            drop(bench.poller.remove(old));
+        }
+        let (new, _their_new) = bench.add_pair(READABLE);
+        assert_eq!(new.index, old.index);
+        let stale: Option<Event> = bench.poller.next_event(&mut bench.events);
+        assert_eq!(stale, None);
+        bench.assert_quiet();
+        bench.poller.close(new);
+    }
+}
+
+pub(super) fn a_removed_source_can_be_polled_again<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (old, theirs) = bench.add_pair(READABLE);
+    bench.assert_quiet();
+    let ours = bench.poller.remove(old).unwrap();
+    bench.world.write(&theirs, 1);
+    bench.assert_quiet();
+    let new = bench.add(ours, READABLE);
+    bench.assert_reports(&[(new, READABLE)]);
+}
+
+pub(super) fn a_source_that_cannot_be_polled_is_reported_once<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let unpollable = match bench.world.unpollable() {
+        Ok(unpollable) => unpollable,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let bad = bench.add(unpollable, BOTH);
+    let (good, _theirs) = bench.add_pair(WRITABLE);
+    bench.assert_reports(&[(bad, BOTH), (good, WRITABLE)]);
+    bench.assert_reports(&[(good, WRITABLE)]);
+    bench.declare(bad, READABLE);
+    bench.assert_reports(&[(bad, READABLE), (good, WRITABLE)]);
+    bench.declare(good, NONE);
+    bench.assert_asleep();
+    assert!(bench.poller.close(bad));
+}
+
+pub(super) fn keys_of_removed_sources_name_nothing<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (old, _theirs) = bench.add_pair(READABLE);
+    assert!(bench.poller.close(old));
+    for _ in 0..2 {
+        assert!(bench.poller.get(old).is_none());
+        assert!(bench.poller.remove(old).is_none());
+        assert!(!bench.poller.close(old));
+        assert!(!bench.poller.set_interest(old, BOTH));
+        // Once more with a successor in its place.
+        let idle = bench.world.idle();
+        bench.add(idle, READABLE);
+    }
+    assert_eq!(bench.poller.len(), 2);
+    bench.assert_quiet();
+}
+
+pub(super) fn a_small_batch_gets_to_everybody<W: World>() {
+    let mut bench = Bench::<W>::new();
+    bench.events = crate::Events::with_capacity(2);
+    let mut missing = Vec::new();
+    let mut peers = Vec::new();
+    for _ in 0..10 {
+        let (key, theirs) = bench.add_pair(WRITABLE);
+        missing.push(key);
+        peers.push(theirs);
+    }
+    for _ in 0..10 {
+        let reports = bench.wait(W::PATIENCE);
+        missing.retain(|key| !reports.iter().any(|(reported, _)| reported == key));
+    }
+    assert_eq!(missing, []);
+}

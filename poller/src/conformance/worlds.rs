@@ -1,0 +1,341 @@
+//! The worlds that the suite runs in.
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::poller::Source;
+use crate::sys::Backend;
+use crate::sys::scripted::{self, Network, Scripted};
+
+/// What one read gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Data(usize),
+    End,
+    WouldBlock,
+    Error,
+}
+
+/// Sockets, and what one can do to them. Nothing here uses the poller, which is under test.
+pub(super) trait World {
+    type Backend: Backend;
+    type Socket: Source<<Self::Backend as Backend>::Handle>;
+    /// How long to wait for what is due. Only a failing test ever waits so long.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn new() -> Self;
+    /// Two connected streams.
+    fn pair(&self) -> (Self::Socket, Self::Socket);
+    fn listen(&self) -> Self::Socket;
+    /// Starts to connect.
+    fn connect(&self, listener: &Self::Socket) -> Self::Socket;
+    fn accept(&self, listener: &Self::Socket) -> Option<Self::Socket>;
+    /// Starts to connect to where nobody listens; nothing if the system says so at once.
+    fn refuse(&self) -> Option<Self::Socket>;
+    /// Whether a connection attempt succeeded; nothing while it goes on.
+    fn outcome(&self, socket: &Self::Socket) -> Option<bool>;
+    fn read(&self, socket: &Self::Socket, length: usize) -> Read;
+    /// Writes as much as it can, at most the length, and says how much.
+    fn write(&self, socket: &Self::Socket, length: usize) -> usize;
+    fn shutdown(&self, socket: &Self::Socket);
+    /// Closes `theirs` so that `ours` fails.
+    fn reset(&self, ours: &Self::Socket, theirs: Self::Socket);
+    /// Blocks until there is something to read, or the end.
+    fn await_readable(&self, socket: &Self::Socket);
+    /// Blocks until the peer has closed or reset the connection.
+    fn await_hang_up(&self, socket: &Self::Socket);
+    /// Something that costs one descriptor and is never readable.
+    fn idle(&self) -> Self::Socket;
+    /// How many of those there may be.
+    fn idle_limit(&self) -> usize;
+    /// Something that the backend cannot poll, or why there is nothing.
+    fn unpollable(&self) -> Result<Self::Socket, &'static str>;
+
+    fn close(&self, socket: Self::Socket) {
+        drop(socket);
+    }
+
+    /// Writes until there is no more room.
+    fn fill(&self, socket: &Self::Socket) {
+        while self.write(socket, 1 << 16) > 0 {}
+    }
+}
+
+pub(super) struct InMemory {
+    network: Arc<Network>,
+}
+
+impl World for InMemory {
+    type Backend = Scripted;
+    type Socket = scripted::Socket;
+
+    fn new() -> Self {
+        InMemory {
+            network: Arc::default(),
+        }
+    }
+
+    fn pair(&self) -> (scripted::Socket, scripted::Socket) {
+        scripted::Socket::pair(&self.network)
+    }
+
+    fn listen(&self) -> scripted::Socket {
+        scripted::Socket::listen(&self.network)
+    }
+
+    fn connect(&self, listener: &scripted::Socket) -> scripted::Socket {
+        listener.connect()
+    }
+
+    fn accept(&self, listener: &scripted::Socket) -> Option<scripted::Socket> {
+        listener.accept()
+    }
+
+    fn refuse(&self) -> Option<scripted::Socket> {
+        Some(scripted::Socket::refused(&self.network))
+    }
+
+    fn outcome(&self, socket: &scripted::Socket) -> Option<bool> {
+        Some(!socket.is_broken())
+    }
+
+    fn read(&self, socket: &scripted::Socket, length: usize) -> Read {
+        match socket.read(length) {
+            Ok(None) => Read::WouldBlock,
+            Ok(Some(0)) => Read::End,
+            Ok(Some(length)) => Read::Data(length),
+            Err(_) => Read::Error,
+        }
+    }
+
+    fn write(&self, socket: &scripted::Socket, length: usize) -> usize {
+        socket.write(length)
+    }
+
+    fn shutdown(&self, socket: &scripted::Socket) {
+        socket.shutdown();
+    }
+
+    fn reset(&self, _ours: &scripted::Socket, theirs: scripted::Socket) {
+        theirs.reset();
+    }
+
+    fn await_readable(&self, _socket: &scripted::Socket) {}
+
+    fn await_hang_up(&self, _socket: &scripted::Socket) {}
+
+    fn idle(&self) -> scripted::Socket {
+        self.listen()
+    }
+
+    fn idle_limit(&self) -> usize {
+        usize::MAX
+    }
+
+    fn unpollable(&self) -> Result<scripted::Socket, &'static str> {
+        Ok(scripted::Socket::unpollable(&self.network))
+    }
+}
+
+#[cfg(unix)]
+pub(super) use sockets::{Sockets, TCP, UDS};
+
+#[cfg(unix)]
+mod sockets {
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    use socket2::{Domain, Type};
+
+    use super::*;
+    use crate::socket::{Listener, SocketAddress, Stream};
+
+    pub(in super::super) const TCP: bool = false;
+    pub(in super::super) const UDS: bool = true;
+
+    /// The system's own sockets, of either family.
+    pub(in super::super) struct Sockets<B, const IS_UDS: bool> {
+        directory: tempfile::TempDir,
+        backend: PhantomData<B>,
+    }
+
+    pub(in super::super) enum Socket {
+        Stream(Stream),
+        Listener(Listener),
+        Other(OwnedFd),
+    }
+
+    impl AsFd for Socket {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            match self {
+                Socket::Stream(stream) => stream.as_fd(),
+                Socket::Listener(listener) => listener.as_fd(),
+                Socket::Other(descriptor) => descriptor.as_fd(),
+            }
+        }
+    }
+
+    impl Socket {
+        fn stream(&self) -> &Stream {
+            match self {
+                Socket::Stream(stream) => stream,
+                _ => panic!("not a stream"),
+            }
+        }
+
+        fn listener(&self) -> &Listener {
+            match self {
+                Socket::Listener(listener) => listener,
+                _ => panic!("not a listener"),
+            }
+        }
+
+        fn wait_for(&self, flags: PollFlags) {
+            while poll(&mut [PollFd::new(self, flags)], None).is_err() {}
+        }
+    }
+
+    /// The system's hang-up of a TCP connection needs both directions to be over; the end of the
+    /// incoming one is what it tells of a peer that has closed.
+    #[cfg(target_os = "linux")]
+    const HANG_UP: PollFlags = PollFlags::RDHUP;
+    #[cfg(not(target_os = "linux"))]
+    const HANG_UP: PollFlags = PollFlags::IN;
+
+    impl<B: Backend<Handle = RawFd>, const IS_UDS: bool> World for Sockets<B, IS_UDS> {
+        type Backend = B;
+        type Socket = Socket;
+
+        fn new() -> Self {
+            Sockets {
+                directory: tempfile::tempdir().unwrap(),
+                backend: PhantomData,
+            }
+        }
+
+        fn pair(&self) -> (Socket, Socket) {
+            if IS_UDS {
+                let (ours, theirs) = Stream::pair().unwrap();
+                return (Socket::Stream(ours), Socket::Stream(theirs));
+            }
+            let listener = self.listen();
+            let ours = self.connect(&listener);
+            ours.wait_for(PollFlags::OUT);
+            listener.wait_for(PollFlags::IN);
+            let theirs = self.accept(&listener).unwrap();
+            (ours, theirs)
+        }
+
+        fn listen(&self) -> Socket {
+            let address = if IS_UDS {
+                SocketAddress::Uds(Some(self.directory.path().join("listener")))
+            } else {
+                SocketAddress::Tcp(([127, 0, 0, 1], 0).into())
+            };
+            Socket::Listener(Listener::bind(&address, 16).unwrap())
+        }
+
+        fn connect(&self, listener: &Socket) -> Socket {
+            let address = listener.listener().local_address().unwrap();
+            Socket::Stream(Stream::connect(&address).unwrap())
+        }
+
+        fn accept(&self, listener: &Socket) -> Option<Socket> {
+            match listener.listener().accept() {
+                Ok((stream, _)) => Some(Socket::Stream(stream)),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    None
+                }
+            }
+        }
+
+        fn refuse(&self) -> Option<Socket> {
+            // Bound, so that nobody else gets the port, but not listened on.
+            let nobody = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+            nobody.bind(&any.into()).unwrap();
+            let address = nobody.local_addr().unwrap().as_socket().unwrap();
+            match Stream::connect(&SocketAddress::Tcp(address)) {
+                Ok(stream) => Some(Socket::Stream(stream)),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                    None
+                }
+            }
+        }
+
+        fn outcome(&self, socket: &Socket) -> Option<bool> {
+            match socket.stream().finish_connect() {
+                Ok(false) => None,
+                outcome => Some(outcome.is_ok()),
+            }
+        }
+
+        fn read(&self, socket: &Socket, length: usize) -> Read {
+            match socket.stream().recv(&mut vec![0; length]) {
+                Ok(0) => Read::End,
+                Ok(length) => Read::Data(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::WouldBlock,
+                Err(_) => Read::Error,
+            }
+        }
+
+        fn write(&self, socket: &Socket, length: usize) -> usize {
+            let bytes = vec![0; length];
+            let outcome = socket.stream().send_vectored(&[io::IoSlice::new(&bytes)]);
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                outcome => outcome.unwrap(),
+            }
+        }
+
+        fn shutdown(&self, socket: &Socket) {
+            socket.stream().shutdown_write().unwrap();
+        }
+
+        fn reset(&self, ours: &Socket, theirs: Socket) {
+            if IS_UDS {
+                // Closed with data unread, a Unix domain socket aborts.
+                assert_eq!(self.write(ours, 1), 1);
+            } else {
+                theirs.stream().set_abortive().unwrap();
+            }
+            drop(theirs);
+        }
+
+        fn await_readable(&self, socket: &Socket) {
+            socket.wait_for(PollFlags::IN);
+        }
+
+        fn await_hang_up(&self, socket: &Socket) {
+            socket.wait_for(HANG_UP);
+        }
+
+        fn idle(&self) -> Socket {
+            let socket = socket2::Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+            Socket::Other(socket.into())
+        }
+
+        fn idle_limit(&self) -> usize {
+            let mut limit = getrlimit(Resource::Nofile);
+            limit.current = limit.maximum;
+            setrlimit(Resource::Nofile, limit).unwrap();
+            // The rest is for the other tests of this process, which run at the same time.
+            limit
+                .current
+                .map_or(usize::MAX, |limit| limit as usize / 10 * 8)
+        }
+
+        fn unpollable(&self) -> Result<Socket, &'static str> {
+            if !std::any::type_name::<B>().contains("Epoll") {
+                return Err("poll(2) polls whatever is open");
+            }
+            let file = tempfile::tempfile_in(self.directory.path()).unwrap();
+            Ok(Socket::Other(file.into()))
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What only backends over descriptors can get wrong.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use super::SealedSource;
+use crate::backend::{Backend, Poll};
+use crate::poller::Source;
+use crate::socket::Stream;
+use crate::{Events, Interest, Key, Poller};
+
+/// A source whose descriptor can be closed while it is polled, which no source of other crates is.
+struct Careless(RefCell<Option<Stream>>);
+
+impl SealedSource<RawFd> for Careless {}
+
+impl Source<RawFd> for Careless {
+    fn handle(&self) -> RawFd {
+        self.0.borrow().as_ref().unwrap().as_fd().as_raw_fd()
+    }
+}
+
+impl Careless {
+    fn pair() -> (Careless, Stream) {
+        let (ours, theirs) = Stream::pair().unwrap();
+        (Careless(RefCell::new(Some(ours))), theirs)
+    }
+
+    fn duplicate(&self) -> OwnedFd {
+        let stream = self.0.borrow();
+        stream
+            .as_ref()
+            .unwrap()
+            .as_fd()
+            .try_clone_to_owned()
+            .unwrap()
+    }
+}
+
+fn add<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>, source: Careless) -> Key {
+    let key = poller.insert(source).unwrap();
+    poller.set_interest(key, Interest::READABLE);
+    key
+}
+
+fn wait<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>) -> Vec<Key> {
+    let mut events = Events::with_capacity(8);
+    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    std::iter::from_fn(|| poller.next_event(&mut events))
+        .map(|event| event.key())
+        .collect()
+}
+
+fn send(stream: &Stream) {
+    stream.send_vectored(&[io::IoSlice::new(b"x")]).unwrap();
+}
+
+/// With its descriptor closed behind the poller's back and a duplicate open, epoll keeps what it
+/// knew of a source, and nothing can take it out of the set.
+#[test]
+fn what_epoll_cannot_forget_never_reaches_a_successor() {
+    let mut poller = Poller::<Careless>::with_backend().unwrap();
+    let (bystander, to_bystander) = Careless::pair();
+    let bystander = add(&mut poller, bystander);
+    let (old, to_old) = Careless::pair();
+    let duplicate = old.duplicate();
+    let old = add(&mut poller, old);
+    assert_eq!(wait(&mut poller), []);
+
+    drop(poller.get(old).unwrap().0.take());
+    assert!(poller.close(old));
+    let (new, to_new) = Careless::pair();
+    let new = add(&mut poller, new);
+    assert_eq!(new.index, old.index);
+    send(&to_old);
+    assert_eq!(wait(&mut poller), []);
+
+    send(&to_bystander);
+    assert_eq!(wait(&mut poller), [bystander]);
+    send(&to_new);
+    let mut reported = wait(&mut poller);
+    reported.sort_by_key(|key| key.index);
+    assert_eq!(reported, [bystander, new]);
+    drop(duplicate);
+}
+
+#[test]
+fn the_signal_survives_the_set_that_could_not_forget() {
+    let mut poller = Poller::<Careless>::with_backend().unwrap();
+    let (source, _peer) = Careless::pair();
+    let duplicate = source.duplicate();
+    let key = add(&mut poller, source);
+    assert_eq!(wait(&mut poller), []);
+    drop(poller.get(key).unwrap().0.take());
+    poller.close(key);
+
+    let waker = poller.waker();
+    let mut events = Events::with_capacity(1);
+    let wakes = std::thread::spawn(move || {
+        while waker.state().signals() == 0 {
+            waker.wake().unwrap();
+            std::thread::yield_now();
+        }
+    });
+    while !wakes.is_finished() {
+        poller
+            .wait(&mut events, Some(Duration::from_millis(1)))
+            .unwrap();
+    }
+    wakes.join().unwrap();
+    drop(duplicate);
+}
+
+/// A number that no descriptor has.
+struct NotOpen;
+
+impl SealedSource<RawFd> for NotOpen {}
+
+impl Source<RawFd> for NotOpen {
+    fn handle(&self) -> RawFd {
+        RawFd::MAX - 1
+    }
+}
+
+fn a_descriptor_that_is_not_open_is_reported_once<B: Backend<Handle = RawFd>>() {
+    let mut poller = Poller::<NotOpen, B>::with_backend().unwrap();
+    let key = poller.insert(NotOpen).unwrap();
+    let mut events = Events::with_capacity(8);
+    for _ in 0..2 {
+        poller.set_interest(key, Interest::WRITABLE);
+        for is_reported in [true, false] {
+            poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            let event = poller.next_event(&mut events);
+            assert_eq!(event.is_some(), is_reported);
+            assert!(event.is_none_or(|event| event.is_writable() && !event.is_readable()));
+        }
+    }
+}
+
+#[test]
+fn poll_reports_a_descriptor_that_is_not_open_once() {
+    a_descriptor_that_is_not_open_is_reported_once::<Poll>();
+}
+
+#[test]
+fn the_default_reports_a_descriptor_that_is_not_open_once() {
+    a_descriptor_that_is_not_open_is_reported_once::<crate::backend::DefaultBackend>();
+}

@@ -1,0 +1,177 @@
+//! Every interleaving of sleeping and waking, over the production's own wake word.
+//!
+//! What the model calls a signal is what an eventfd is in earnest: set by a waker, taken by the
+//! sleeper. A lost wake shows as a deadlock, since the sleeper then waits for a signal for ever.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+}
+
+#[path = "../src/wake_word.rs"]
+mod wake_word;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+// Not loom's, which cannot be dropped when a model ends in a deadlock.
+use std::sync::Arc;
+
+use loom::sync::Notify;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use wake_word::{Defects, Sound, WakeWord};
+
+struct Reactor<D> {
+    word: WakeWord<D>,
+    signal: Notify,
+    /// What wakers put down before they wake. Relaxed: only the word publishes it.
+    posted: AtomicUsize,
+}
+
+impl<D: Defects + 'static> Reactor<D> {
+    fn new() -> Arc<Self> {
+        Arc::new(Reactor {
+            word: WakeWord::new(),
+            signal: Notify::new(),
+            posted: AtomicUsize::new(0),
+        })
+    }
+
+    fn post(&self) {
+        self.posted.fetch_add(1, Ordering::Relaxed);
+        if self.word.notify() {
+            self.signal.notify();
+        }
+    }
+
+    fn post_refused(&self) {
+        self.posted.fetch_add(1, Ordering::Relaxed);
+        if self.word.notify() {
+            self.word.refused();
+        }
+    }
+
+    /// What the poller does around its backend, until everything posted is seen.
+    fn run(&self, expected: usize) {
+        while self.posted.load(Ordering::Relaxed) < expected {
+            if self.word.fall_asleep() {
+                self.signal.wait();
+            }
+            self.word.get_up();
+        }
+    }
+}
+
+/// Without a bound every interleaving is tried; with one, those with at most as many preemptions.
+fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(model);
+}
+
+fn one_waker<D: Defects + 'static>() {
+    explore(None, || {
+        let reactor = Reactor::<D>::new();
+        let waker = Arc::clone(&reactor);
+        let waker = thread::spawn(move || waker.post());
+        reactor.run(1);
+        waker.join().unwrap();
+    });
+}
+
+fn two_wakers<D: Defects + 'static>() {
+    explore(Some(3), || {
+        let reactor = Reactor::<D>::new();
+        let wakers = [(); 2].map(|()| {
+            let waker = Arc::clone(&reactor);
+            thread::spawn(move || waker.post())
+        });
+        reactor.run(2);
+        for waker in wakers {
+            waker.join().unwrap();
+        }
+    });
+}
+
+fn one_waker_twice<D: Defects + 'static>() {
+    explore(None, || {
+        let reactor = Reactor::<D>::new();
+        let waker = Arc::clone(&reactor);
+        let waker = thread::spawn(move || {
+            waker.post();
+            waker.post();
+        });
+        reactor.run(2);
+        waker.join().unwrap();
+    });
+}
+
+fn a_wake_after_a_refused_one<D: Defects + 'static>() {
+    explore(None, || {
+        let reactor = Reactor::<D>::new();
+        let waker = Arc::clone(&reactor);
+        let waker = thread::spawn(move || {
+            waker.post_refused();
+            waker.post();
+        });
+        reactor.run(2);
+        waker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_wake_is_never_lost() {
+    one_waker::<Sound>();
+}
+
+#[test]
+fn wakes_of_two_threads_are_never_lost() {
+    two_wakers::<Sound>();
+}
+
+#[test]
+fn two_wakes_of_one_thread_are_never_lost() {
+    one_waker_twice::<Sound>();
+}
+
+#[test]
+fn the_wake_after_a_refused_one_is_never_lost() {
+    a_wake_after_a_refused_one::<Sound>();
+}
+
+struct SleepUnseen;
+impl Defects for SleepUnseen {
+    const SLEEP_UNSEEN: bool = true;
+}
+
+struct KeepRefused;
+impl Defects for KeepRefused {
+    const KEEP_REFUSED: bool = true;
+}
+
+struct WakeRelaxed;
+impl Defects for WakeRelaxed {
+    const WAKE_RELAXED: bool = true;
+}
+
+#[track_caller]
+fn assert_fails(model: fn()) {
+    let panic = catch_unwind(AssertUnwindSafe(model)).expect_err("the defect goes unnoticed");
+    let message = panic.downcast_ref::<String>().map_or("", String::as_str);
+    assert!(message.contains("deadlock"), "found {message:?}");
+}
+
+#[test]
+fn the_models_notice_a_sleeper_that_does_not_look() {
+    assert_fails(one_waker::<SleepUnseen>);
+}
+
+#[test]
+fn the_models_notice_a_refused_signal_that_is_not_taken_back() {
+    assert_fails(a_wake_after_a_refused_one::<KeepRefused>);
+}
+
+#[test]
+fn the_models_notice_a_wake_that_publishes_nothing() {
+    assert_fails(one_waker::<WakeRelaxed>);
+}
