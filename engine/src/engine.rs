@@ -18,6 +18,8 @@ use crate::sync::lock;
 /// Clones share the engine. When the last is dropped it stops as [`stop`](Engine::stop) does with
 /// no time at all: groups and inboxes do not keep it alive. Several engines may run in one process;
 /// they share nothing.
+#[doc(alias = "Ampe")]
+#[doc(alias = "Reactor")]
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -54,6 +56,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Ended`] if the engine was stopped or has failed.
+    #[doc(alias = "create")]
     pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
         let group = Arc::new(GroupShared::new(id));
@@ -68,6 +71,7 @@ impl Engine {
     }
 
     /// An empty message, with storage from the engine's pool.
+    #[doc(alias = "get")]
     pub fn message(&self) -> Message {
         Message::new(&self.inner.shared.pool)
     }
@@ -75,6 +79,7 @@ impl Engine {
     /// Stops the engine: closes every group as [`Inbox::close`] does, all within the same time, and
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it.
+    #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);
     }

@@ -23,6 +23,7 @@ pub enum Event {
     /// A peer connected and introduced itself: a new channel.
     Hello(Hello),
     /// A peer that we connected to accepted: its HelloResponse. Not every peer sends one.
+    #[doc(alias = "HelloResponse")]
     Connected(Received),
     /// A Request.
     Request(Request),
@@ -69,6 +70,7 @@ impl Event {
 }
 
 /// A listener listens: the answer to [`ChannelGroup::listen`](crate::ChannelGroup::listen).
+#[doc(alias = "WelcomeResponse")]
 #[derive(Debug, Clone)]
 pub struct Listening {
     pub(crate) channel: Channel,
@@ -151,6 +153,7 @@ impl Received {
 }
 
 /// A peer connected and introduced itself by a HelloRequest.
+#[doc(alias = "HelloRequest")]
 #[derive(Debug)]
 pub struct Hello {
     pub(crate) received: Received,
@@ -242,6 +245,7 @@ impl Signal {
 /// The ByeResponse is sent behind all that was posted before it. Dropping this event posts one, so
 /// that a peer is never left waiting by omission; [`answer`](Bye::answer) and [`echo`](Bye::echo)
 /// give it content.
+#[doc(alias = "ByeRequest")]
 #[derive(Debug)]
 pub struct Bye {
     pub(crate) received: Received,
@@ -357,6 +361,7 @@ impl Returned {
 }
 
 /// A channel has ended: its last event, with its accounts.
+#[doc(alias = "channel_closed")]
 #[derive(Debug, Clone)]
 pub struct Closed {
     pub(crate) channel: Channel,

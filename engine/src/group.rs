@@ -15,6 +15,7 @@ use crate::post::{Post, Posted};
 use crate::shared::{GroupShared, Shared, Submission};
 
 /// The posting side of a group. Clones share the group; any thread may post.
+#[doc(alias = "MchnGroup")]
 #[derive(Clone)]
 pub struct ChannelGroup {
     shared: Arc<Shared>,
@@ -72,6 +73,7 @@ impl ChannelGroup {
     ///
     /// [`PostError::NoChannelNumber`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`], as
     /// for [`post`](ChannelGroup::post).
+    #[doc(alias = "WelcomeRequest")]
     pub fn listen(&self, address: &Address) -> Result<Channel, Refused> {
         let post = Post::welcome(address, self.message());
         self.post(post).map(|posted| posted.channel)
@@ -84,6 +86,7 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// As for [`post`](ChannelGroup::post).
+    #[doc(alias = "HelloRequest")]
     pub fn connect(&self, address: &Address) -> Result<Channel, Refused> {
         self.post(self.message().hello(address))
             .map(|posted| posted.channel)
@@ -135,6 +138,7 @@ impl ChannelGroup {
     /// The message comes back in [`NotNotified`]: [`PostError::Full`] while
     /// [`Options::notifications`](crate::Options::notifications) events wait,
     /// [`PostError::GroupClosed`] or [`PostError::EngineEnded`] once no event will be received.
+    #[doc(alias = "updateReceiver")]
     pub fn notify(&self, message: Message) -> Result<(), NotNotified> {
         let limit = self.shared.options.notifications;
         self.group
@@ -163,6 +167,7 @@ impl Inbox {
     /// # Errors
     ///
     /// [`Ended`], once all events were received and none will come.
+    #[doc(alias = "waitReceive")]
     pub fn recv(&mut self) -> Result<Event, Ended> {
         loop {
             // Without a deadline a wait brings an event or an end.
@@ -290,7 +295,9 @@ fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
     match &mut event {
         Event::Closed(closed) => {
             let channel = closed.channel;
-            shared.queue.with_registry(|registry| registry.forget(channel));
+            shared
+                .queue
+                .with_registry(|registry| registry.forget(channel));
         }
         Event::Bye(bye) => bye.answer_on_drop.0 = Some(Arc::clone(shared)),
         _ => {}

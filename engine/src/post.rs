@@ -55,12 +55,14 @@ impl Message {
 
     /// Makes this a ByeRequest: the last message to the peer of `channel`, sent behind all that was
     /// posted before. The peer's ByeResponse confirms all of it, and ends the channel.
+    #[doc(alias = "ByeRequest")]
     pub fn bye(self, channel: Channel) -> Post {
         Post::to(channel, OpCode::ByeRequest, 0, self)
     }
 
     /// Makes this a HelloRequest: posting it opens a connection to `address`, on a new channel, and
     /// sends this message as its first.
+    #[doc(alias = "HelloRequest")]
     pub fn hello(self, address: &Address) -> Post {
         Post::opening(address, OpCode::HelloRequest, self)
     }
@@ -94,6 +96,7 @@ impl Post {
 
     /// A ByeSignal: ends a channel here and now. What was posted and not yet sent comes back, the
     /// peer sees a reset; a listener stops listening.
+    #[doc(alias = "ByeSignal")]
     pub fn abort(channel: Channel) -> Self {
         Post::to(channel, OpCode::ByeSignal, 0, Message::empty())
     }
