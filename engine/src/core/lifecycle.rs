@@ -77,6 +77,7 @@ impl Core {
     /// Settles the channels that the last exchange closed: returns what was not sent, then says
     /// `Closed`. Every post that was admitted to them has been handled by now.
     pub(crate) fn settle(&mut self) {
+        self.tell_room();
         let mut closed = mem::take(&mut self.closed);
         for key in closed.drain(..) {
             let record = self
@@ -95,6 +96,19 @@ impl Core {
             }
         }
         self.closed = closed;
+    }
+
+    /// Tells channels of room that the last exchange found. Not before the batch was handled that
+    /// came with it: a channel may be refused, and have room again, before the core knows of it.
+    fn tell_room(&mut self) {
+        let mut room = mem::take(&mut self.room);
+        for channel in room.drain(..) {
+            if let Some(key) = self.key_of(channel) {
+                let group = self.table.get(key).map(|record| record.common().group);
+                self.emit(group.expect("just found"), Event::Room(channel));
+            }
+        }
+        self.room = room;
     }
 
     fn settle_connection(&mut self, channel: Channel, mut connection: Connection) {

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use crate::channel::Channel;
 use crate::error::Ended;
-use crate::event::Event;
 use crate::pool::Charge;
 use crate::post::{Post, Target};
 use crate::registry::GroupId;
@@ -41,14 +40,6 @@ impl Core {
             registry.take_room(&mut self.room);
             self.seal_groups();
         });
-        let mut room = mem::take(&mut self.room);
-        for channel in room.drain(..) {
-            if let Some(key) = self.key_of(channel) {
-                let group = self.table.get(key).map(|record| record.common().group);
-                self.emit(group.expect("just found"), Event::Room(channel));
-            }
-        }
-        self.room = room;
     }
 
     pub(crate) fn handle_submission(&mut self, submission: Submission, now: Instant) {

@@ -139,6 +139,10 @@ impl Bench {
         self.woken.swap(false, Ordering::Relaxed) || is_due
     }
 
+    pub(super) fn is_starving(&self) -> bool {
+        self.core.audit().starving > 0
+    }
+
     fn act(&mut self) {
         while let Some(action) = self.core.poll_action() {
             if let Action::Resume { key } = action {
