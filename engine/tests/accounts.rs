@@ -1,7 +1,10 @@
 //! Every message accounted for, however a channel ends: posted = sent + returned, never both, never
 //! neither; exactly one `Closed`, last.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod common;
 

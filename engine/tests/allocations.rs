@@ -1,6 +1,9 @@
 //! In steady state a message costs no allocation, on either side.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod common;
 

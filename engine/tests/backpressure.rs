@@ -1,6 +1,9 @@
 //! Bounded memory in both directions, and rest while nothing may move.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod common;
 

@@ -1,6 +1,9 @@
 //! Helpers of the tests on real sockets.
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 use std::time::{Duration, Instant};
 
