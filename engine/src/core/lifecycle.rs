@@ -46,16 +46,21 @@ impl Core {
         if is_channel {
             self.ended.push(key);
         } else {
-            self.forget_unnamed(key);
+            Counters::count(&self.shared.counters.ended_before_hello);
+            self.unheard.push(key);
         }
     }
 
-    /// Removes a connection that ended before it said hello: no channel knows of it.
-    fn forget_unnamed(&mut self, key: Key) {
-        Counters::count(&self.shared.counters.ended_before_hello);
-        if let Some(Record::Connection(connection)) = self.table.remove(key) {
-            self.leave(&connection);
+    /// Removes connections that ended before they said hello: no channel knows of them. Not at once,
+    /// so that nobody takes the place of one whose socket the driver has still to close.
+    fn forget_unheard(&mut self) {
+        let mut unheard = mem::take(&mut self.unheard);
+        for key in unheard.drain(..) {
+            if let Some(Record::Connection(connection)) = self.table.remove(key) {
+                self.leave(&connection);
+            }
         }
+        self.unheard = unheard;
     }
 
     /// Takes a connection out of its group's and its listener's counts.
@@ -78,6 +83,7 @@ impl Core {
     /// `Closed`. Every post that was admitted to them has been handled by now.
     pub(crate) fn settle(&mut self) {
         self.tell_room();
+        self.forget_unheard();
         let mut closed = mem::take(&mut self.closed);
         for key in closed.drain(..) {
             let record = self

@@ -107,6 +107,8 @@ pub(crate) struct Core {
     transmit: Vec<Key>,
     /// Ended, and to be closed to posts with the next exchange.
     ended: Vec<Key>,
+    /// Ended before they said hello, and to be removed once their sockets are closed.
+    unheard: Vec<Key>,
     /// Closed to posts: everything admitted has arrived, and is returned.
     closed: Vec<Key>,
     /// Credit of messages sent since the last exchange.
@@ -138,6 +140,7 @@ impl Core {
             touched: Vec::new(),
             transmit: Vec::new(),
             ended: Vec::new(),
+            unheard: Vec::new(),
             closed: Vec::new(),
             releases: Vec::new(),
             released: Vec::new(),
@@ -184,6 +187,7 @@ impl Core {
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let has_work = !self.transmit.is_empty()
             || !self.ended.is_empty()
+            || !self.unheard.is_empty()
             || !self.closed.is_empty()
             || !self.releases.is_empty()
             || !self.unsealed.is_empty()

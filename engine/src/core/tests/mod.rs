@@ -4,3 +4,4 @@ mod bench;
 mod room;
 mod starving;
 mod stopping;
+mod strangers;
