@@ -61,6 +61,7 @@ fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Resu
                 return if is_good { Ok(()) } else { Err(Failure::Told) };
             }
             Happening::Report(report) => tell(&report, arguments, progress)?,
+            Happening::Woken => {} // a report waits
             Happening::NobodyCame => {
                 return Err(Failure::new(format!(
                     "no sender came to {}: start one, or wait longer with --timeout",

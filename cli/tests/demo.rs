@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use common::{Place, Running, entries, has_partial, start_with, until};
 use serde_json::Value;
@@ -62,12 +63,15 @@ fn without_a_file_its_own_executable_is_sent_and_a_table_printed() {
 }
 
 #[test]
-fn an_empty_file_is_a_file() {
+fn an_empty_file_is_a_file_and_the_second_process_ends_at_once() {
     let place = Place::new();
     let file = place.file("empty", 0);
+    let started = Instant::now();
     demo(&place.out(), &[file.to_str().unwrap()])
         .finish()
         .assert_succeeds();
+    // It is killed, and the demo ends all the same, after five seconds.
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

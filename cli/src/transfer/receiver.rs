@@ -23,6 +23,8 @@ pub(crate) enum Happening {
     Report(Report),
     /// No connection exists, and none came in time.
     NobodyCame,
+    /// Somebody notified the group.
+    Woken,
 }
 
 /// A receiver with its connections. Dropped, it removes what it was receiving.
@@ -104,6 +106,7 @@ impl Receiver {
             }
             let look = self.end_silent();
             match self.session.next(look.or(given_up))? {
+                Some(Event::Notified(_)) => return Ok(Happening::Woken),
                 Some(event) => {
                     if let Some(address) = self.on_event(event)? {
                         return Ok(Happening::Listening(address));
@@ -134,8 +137,7 @@ impl Receiver {
             Event::Signal(signal) => self.give(signal.channel(), Work::Content(signal)),
             Event::Bye(bye) => self.give(bye.channel(), Work::Bye(bye)),
             Event::Closed(closed) => self.on_closed(closed)?,
-            // Notified: a report waits. Returned, ByeResponse, ByeSignal: the `Closed` that
-            // follows says enough.
+            // Returned, ByeResponse, ByeSignal: the `Closed` that follows says enough.
             _ => {}
         }
         Ok(None)

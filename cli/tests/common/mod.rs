@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// No test needs nearly as long; one that hangs fails by it.
@@ -23,7 +23,7 @@ pub const WATCHDOG: Duration = Duration::from_secs(60);
 pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: mpsc::Receiver<String>,
     seen: Vec<String>,
 }
 
@@ -62,15 +62,16 @@ pub fn start_with<S: AsRef<std::ffi::OsStr>>(
         }
     });
     let mut stderr = child.stderr.take().unwrap();
-    let stderr = thread::spawn(move || {
+    let (sender, stderr_text) = mpsc::channel();
+    thread::spawn(move || {
         let mut text = String::new();
         let _ = stderr.read_to_string(&mut text);
-        text
+        let _ = sender.send(text);
     });
     Running {
         child,
         lines,
-        stderr: Some(stderr),
+        stderr: stderr_text,
         seen: Vec::new(),
     }
 }
@@ -90,7 +91,7 @@ impl Running {
             }
             Err(_) => {
                 let _ = self.child.kill();
-                let stderr = self.stderr.take().unwrap().join().unwrap();
+                let stderr = self.stderr();
                 panic!("no line on stdout; stderr: {stderr}");
             }
         }
@@ -107,7 +108,7 @@ impl Running {
     /// Waits for the end.
     pub fn finish(mut self) -> Finished {
         let code = self.wait();
-        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let stderr = self.stderr();
         let mut stdout = std::mem::take(&mut self.seen);
         stdout.extend(self.lines.iter());
         Finished {
@@ -115,6 +116,12 @@ impl Running {
             stdout,
             stderr,
         }
+    }
+
+    /// All of stderr, once it has ended: in processes started by this one, too.
+    fn stderr(&self) -> String {
+        let text = self.stderr.recv_timeout(WATCHDOG);
+        text.expect("nobody holds stderr open after the end")
     }
 
     fn wait(&mut self) -> Option<i32> {
@@ -125,7 +132,7 @@ impl Running {
             }
             if Instant::now() >= deadline {
                 let _ = self.child.kill();
-                let stderr = self.stderr.take().unwrap().join().unwrap();
+                let stderr = self.stderr();
                 panic!("it did not end; stderr: {stderr}");
             }
             thread::sleep(Duration::from_millis(2));
