@@ -22,6 +22,8 @@ pub(super) struct Group {
     /// Connections and listeners that the group has.
     pub(super) members: usize,
     pub(super) closing: Option<Ended>,
+    /// Until when the closing group's connections may send what is queued.
+    pub(super) deadline: Option<Instant>,
     /// No post follows: the group was closed to posts, and all that were admitted have arrived.
     is_sealed: bool,
 }
@@ -36,6 +38,7 @@ impl Core {
             is_dirty: false,
             members: 0,
             closing: None,
+            deadline: None,
             is_sealed: false,
         };
         let index = match self.groups.iter().position(Option::is_none) {
@@ -155,8 +158,14 @@ impl Core {
     }
 
     fn close_group_at(&mut self, index: usize, why: Ended, deadline: Instant, now: Instant) {
-        if self.group(index).closing.is_none() {
-            self.group(index).closing = Some(why);
+        let group = self.group(index);
+        group.deadline = Some(
+            group
+                .deadline
+                .map_or(deadline, |before| before.min(deadline)),
+        );
+        if group.closing.is_none() {
+            group.closing = Some(why);
             self.unsealed.push(index);
         }
         for key in self.table.keys() {

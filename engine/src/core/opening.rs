@@ -107,16 +107,14 @@ impl Core {
         }
         connection.phase = Phase::Open;
         connection.peer = Some(Box::new(peer.clone()));
-        let (group, deadline) = (connection.common.group, connection.common.deadline);
+        let group = connection.common.group;
+        self.set_deadline(key, None);
         self.list_for_transmit(key);
         self.touch(key);
-        match self.group(group).closing {
-            // The group is being closed: what is queued is sent until its deadline.
-            Some(why) => {
-                let reason = group_end(why == Ended::EngineStopped);
-                self.close_member(key, reason, deadline.unwrap_or(now), now);
-            }
-            None => self.set_deadline(key, None),
+        let group = self.group(group);
+        if let (Some(why), Some(deadline)) = (group.closing, group.deadline) {
+            // What is queued is sent as far as the group's time goes.
+            self.close_member(key, group_end(why == Ended::EngineStopped), deadline, now);
         }
     }
 
