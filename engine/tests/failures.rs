@@ -1,5 +1,10 @@
 //! What cannot be opened, and what is refused: each has one shape, and everything comes back.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 mod common;
 
 #[path = "failures/arrangements.rs"]

@@ -1,6 +1,11 @@
 //! The engine and a peer that shares no code with it, byte for byte; and the recorded conversation
 //! of another implementation, with the engine in either role.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 mod common;
 
 use ampe::wire::OpCode;

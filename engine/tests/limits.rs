@@ -1,5 +1,10 @@
 //! Where numbers, options and descriptors end, and what holds there.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 mod common;
 
 #[cfg(unix)]
@@ -218,7 +223,7 @@ fn connections_come_and_go() {
 }
 
 #[test]
-#[ignore = "takes minutes: more connections than there are numbers"]
+#[ignore = "takes long: more connections than there are numbers"]
 fn more_connections_come_and_go_than_there_are_numbers() {
     cycle(Transport::Uds, 70_000);
 }
