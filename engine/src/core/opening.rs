@@ -52,7 +52,7 @@ impl Core {
     }
 
     /// The resolver's answer, empty if the name is not known.
-    pub(super) fn handle_resolved(&mut self, key: Key, addresses: Vec<SocketAddr>) {
+    pub(super) fn handle_resolved(&mut self, key: Key, addresses: Vec<SocketAddr>, now: Instant) {
         if let Some(Record::Listener(listener)) = self.table.get(key) {
             if listener.phase == ListenerPhase::Opening {
                 self.handle_resolved_listener(key, &addresses);
@@ -69,7 +69,7 @@ impl Core {
         if opening.untried.is_empty() {
             return self.end(key, Reason::InvalidAddress, None);
         }
-        self.try_next_address(key);
+        self.try_next_address(key, now);
     }
 
     fn handle_resolved_listener(&mut self, key: Key, addresses: &[SocketAddr]) {
@@ -82,16 +82,20 @@ impl Core {
         }
     }
 
-    /// Tries the next of the host's addresses. Returns whether there was one.
-    fn try_next_address(&mut self, key: Key) -> bool {
+    /// Tries the next of the host's addresses, whose time starts at `from`: an equal share of what is
+    /// left, so that one that hangs leaves the others theirs. Returns whether there was one.
+    fn try_next_address(&mut self, key: Key, from: Instant) -> bool {
         let Some((phase, opening)) = self.opening(key) else {
             return false;
         };
+        let shares = u32::try_from(opening.untried.len()).unwrap_or(u32::MAX);
         let Some(address) = opening.untried.pop_front() else {
             return false;
         };
         *phase = Phase::Connecting;
+        let until = from + opening.give_up.saturating_duration_since(from) / shares;
         let address = Endpoint::Tcp(address);
+        self.set_deadline(key, Some(until));
         self.actions.push_back(Action::Connect { key, address });
         self.touch(key);
         true
@@ -121,12 +125,18 @@ impl Core {
     /// An attempt failed: the next address is tried, or the channel ends.
     pub(crate) fn handle_connect_failed(&mut self, key: Key, error: &io::Error) {
         let os_error = error.raw_os_error();
+        // What is left of this attempt's share goes to the next.
+        let until = self
+            .table
+            .get(key)
+            .and_then(|record| record.common().deadline);
         let Some((_, opening)) = self.opening(key) else {
             return;
         };
         opening.os_error = os_error;
         let is_uds = opening.address.path().is_some();
-        if self.try_next_address(key) {
+        let from = until.unwrap_or(opening.give_up);
+        if self.try_next_address(key, from) {
             return;
         }
         let reason = match error.kind() {
@@ -158,7 +168,10 @@ impl Core {
             return self.start_opening(key);
         }
         if now < give_up {
-            return self.set_deadline(key, Some(give_up));
+            if !self.try_next_address(key, now) {
+                self.set_deadline(key, Some(give_up));
+            }
+            return;
         }
         let group = self.table.get(key).map(|record| record.common().group);
         let closing = group.and_then(|group| self.group(group).closing);

@@ -90,7 +90,8 @@ pub(super) struct Opening {
     pub(super) address: Address,
     /// Addresses of the host that have not been tried yet.
     pub(super) untried: VecDeque<SocketAddr>,
-    /// When opening is given up; the record's deadline may be an earlier retry.
+    /// When opening is given up; the record's deadline may be an earlier retry, or the end of this
+    /// attempt's share of the time.
     pub(super) give_up: Instant,
     pub(super) hello_answered: bool,
     /// The last attempt's failure.

@@ -55,7 +55,7 @@ impl Core {
             Submission::OpenGroup { group } => self.open_group(group, now),
             Submission::CloseGroup { group, deadline } => self.close_group(group, deadline, now),
             Submission::Stop { deadline } => self.stop(deadline, now),
-            Submission::Resolved { key, addresses } => self.handle_resolved(key, addresses),
+            Submission::Resolved { key, addresses } => self.handle_resolved(key, addresses, now),
             #[cfg(test)]
             Submission::Panic => panic!("planted"),
         }

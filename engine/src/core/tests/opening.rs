@@ -134,6 +134,45 @@ fn all_addresses_are_tried_and_the_last_failure_is_told() {
 }
 
 #[test]
+fn an_address_that_hangs_leaves_the_others_their_share_of_the_time() {
+    let mut bench = Bench::new();
+    let timeout = bench.shared.options.connect_timeout;
+    let key = dial_name(&mut bench);
+    resolve(&mut bench, key, &[1, 2]);
+    assert_eq!(bench.connect_action(), (key, tcp(1)));
+    assert_eq!(
+        bench.core.poll_timeout(bench.now),
+        Some(bench.now + timeout / 2)
+    );
+    bench.later(timeout / 2);
+    bench.rest();
+    assert_eq!(bench.connect_action(), (key, tcp(2)));
+    bench.later(timeout / 2 - Duration::from_millis(1));
+    bench.rest();
+    assert!(bench.events().is_empty());
+    bench.later(Duration::from_millis(1));
+    bench.rest();
+    assert_eq!(ends(&mut bench).1, Reason::ConnectTimedOut);
+}
+
+#[test]
+fn an_attempt_that_fails_early_leaves_its_time_to_the_next() {
+    let mut bench = Bench::new();
+    let start = bench.now;
+    let timeout = bench.shared.options.connect_timeout;
+    let key = dial_name(&mut bench);
+    resolve(&mut bench, key, &[1, 2, 3, 4]);
+    bench.connect_action();
+    bench.core.handle_connect_failed(key, &refused());
+    bench.rest();
+    assert_eq!(bench.connect_action(), (key, tcp(2)));
+    assert_eq!(
+        bench.core.poll_timeout(bench.now),
+        Some(start + timeout / 2)
+    );
+}
+
+#[test]
 fn one_address_has_all_the_time() {
     let mut bench = Bench::new();
     let timeout = bench.shared.options.connect_timeout;
