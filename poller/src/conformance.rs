@@ -3,12 +3,14 @@
 //! `flawed.rs` plants defects into backends, and shows that the suite fails on each.
 
 mod flawed;
+mod model;
 mod readiness;
 mod scale;
+mod troubled;
 mod wakes;
 mod worlds;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::worlds::World;
 use crate::{Events, Interest, Key, Poller};
@@ -69,7 +71,12 @@ impl<W: World> Bench<W> {
 
     #[track_caller]
     fn assert_reports(&mut self, expected: &[(Key, Interest)]) {
+        let start = Instant::now();
         assert_eq!(self.wait(W::PATIENCE), expected);
+        assert!(
+            start.elapsed() < W::PATIENCE,
+            "only the timeout ended the wait"
+        );
     }
 
     #[track_caller]
@@ -145,6 +152,9 @@ suite! {
         a_wake_outlives_the_poller,
         a_zero_timeout_does_not_wait,
         timeouts_are_never_cut_short,
+    }
+    model: {
+        any_sequence_agrees_with_the_model,
     }
     scale: {
         declaring_makes_no_call,

@@ -234,7 +234,10 @@ pub(super) fn a_source_that_cannot_be_polled_is_reported_once<W: World>() {
         Ok(unpollable) => unpollable,
         Err(reason) => return println!("skipped: {reason}"),
     };
-    let bad = bench.add(unpollable, BOTH);
+    let bad = bench.add(unpollable, WRITABLE);
+    bench.assert_reports(&[(bad, WRITABLE)]);
+    bench.assert_asleep();
+    bench.declare(bad, BOTH);
     let (good, _theirs) = bench.add_pair(WRITABLE);
     bench.assert_reports(&[(bad, BOTH), (good, WRITABLE)]);
     bench.assert_reports(&[(good, WRITABLE)]);

@@ -1,7 +1,7 @@
 //! Non-blocking stream sockets over TCP and Unix domain sockets.
 //!
 //! All of them are close-on-exec, never raise SIGPIPE, and retry what a signal interrupts. Where
-//! they would block they say so with [`io::ErrorKind::WouldBlock`](std::io::ErrorKind::WouldBlock).
+//! they would block they say so with [`io::ErrorKind::WouldBlock`].
 
 #[cfg(unix)]
 mod claim;

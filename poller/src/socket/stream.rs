@@ -145,14 +145,17 @@ impl Stream {
     /// # Errors
     ///
     /// The system refuses the option, as for less than a second.
+    ///
+    /// # Platform notes
+    ///
+    /// On OpenBSD, Haiku and Solaris the system's own interval between probes applies.
     pub fn set_keep_alive(&self, idle: Duration) -> io::Result<()> {
         if self.socket.local_addr()?.is_unix() {
             return Ok(());
         }
-        let interval = (idle / 10).max(Duration::from_secs(1));
         let keep_alive = TcpKeepalive::new().with_time(idle);
-        #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
-        let keep_alive = keep_alive.with_interval(interval);
+        #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris")))]
+        let keep_alive = keep_alive.with_interval((idle / 10).max(Duration::from_secs(1)));
         self.socket.set_tcp_keepalive(&keep_alive)
     }
 

@@ -92,7 +92,8 @@ impl State {
                 if stream.received > 0 || stream.is_ended {
                     readiness |= Interest::READABLE;
                 }
-                if room > 0 {
+                // Without a peer a write fails, and does not block.
+                if room > 0 || stream.peer.is_none() {
                     readiness |= Interest::WRITABLE;
                 }
                 if stream.is_broken {
