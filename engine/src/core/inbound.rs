@@ -293,14 +293,14 @@ impl Core {
             return;
         };
         connection.bye.response_received = true;
-        let bye = &connection.bye;
+        let bye = &mut connection.bye;
         if !bye.request_sent {
             return self.end(key, Reason::Refused, None);
         }
+        bye.confirmed = bye.asked;
         if bye.request_received && !bye.response_sent {
             return; // both said goodbye at once: our answer goes out first
         }
-        connection.bye.is_confirmed = true;
         self.end(key, Reason::Bye, None);
     }
 
@@ -313,7 +313,12 @@ impl Core {
         let is_mid_frame = inbound.partial.is_some() || inbound.header_len > 0;
         let (reason, os_error) = match connection.phase {
             Phase::Finishing(reason) => {
-                connection.bye.is_confirmed = connection.bye.response_sent;
+                let bye = &mut connection.bye;
+                // Where goodbyes crossed, the peer may have closed its side without a look at our
+                // answer.
+                if bye.request_received && bye.response_sent && !bye.response_received {
+                    bye.confirmed = connection.account.sent;
+                }
                 (reason, None)
             }
             _ if connection.outbound.has_failed => {

@@ -139,10 +139,8 @@ impl Core {
             account.sent + account.returned,
             "every message is accounted for"
         );
-        account.confirmed = match reason {
-            Reason::Bye if connection.bye.is_confirmed => account.sent,
-            _ => connection.questions_sent.min(connection.answers_received),
-        };
+        let answered = connection.questions_sent.min(connection.answers_received);
+        account.confirmed = answered.max(connection.bye.confirmed);
         let mut closed = closed_event(channel, connection.common.end, Some(&connection));
         closed.account = connection.account;
         self.emit(group, Event::Closed(closed));

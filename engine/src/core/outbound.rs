@@ -109,19 +109,17 @@ impl Core {
         }
         match sent.op_code {
             OpCode::Request | OpCode::HelloRequest => connection.questions_sent += 1,
-            OpCode::ByeRequest => connection.bye.request_sent = true,
+            OpCode::ByeRequest => {
+                connection.bye.request_sent = true;
+                connection.bye.asked = connection.account.sent;
+            }
             OpCode::ByeResponse => {
                 connection.bye.response_sent = true;
                 let bye = &connection.bye;
                 let is_bye = bye.request_received || bye.request_sent;
                 let reason = if is_bye { Reason::Bye } else { Reason::Refused };
-                if bye.response_received && bye.request_sent {
-                    connection.bye.is_confirmed = true;
-                    self.end(key, Reason::Bye, None);
-                } else {
-                    connection.phase = Phase::Finishing(reason);
-                    self.set_deadline_no_later(key, linger);
-                }
+                connection.phase = Phase::Finishing(reason);
+                self.set_deadline_no_later(key, linger);
             }
             _ => {}
         }

@@ -153,9 +153,10 @@ pub(super) struct Bye {
     pub(super) response_sent: bool,
     pub(super) request_received: bool,
     pub(super) response_received: bool,
-    /// The peer has everything that was sent: it answered our ByeRequest, or closed in an orderly
-    /// way behind our ByeResponse.
-    pub(super) is_confirmed: bool,
+    /// How many messages had been sent with our ByeRequest: what its answer confirms.
+    pub(super) asked: u64,
+    /// How many messages the goodbyes confirm.
+    pub(super) confirmed: u64,
 }
 
 impl Connection {

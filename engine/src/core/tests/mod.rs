@@ -1,6 +1,7 @@
 //! The core by itself, one situation a test.
 
 mod bench;
+mod goodbyes;
 mod opening;
 mod room;
 mod starving;
