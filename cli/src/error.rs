@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     #[error("failed")]
     Told,
     /// SIGINT, SIGTERM or SIGHUP came.
-    #[error("interrupted: what was not finished was removed")]
+    #[error("interrupted")]
     Interrupted,
 }
 
