@@ -39,7 +39,8 @@ pub enum Ended {
 #[non_exhaustive]
 pub enum PostError {
     /// The channel's or the engine's outbound budget is used up. An
-    /// [`Event::Room`](crate::Event::Room) says when to try again.
+    /// [`Event::Room`](crate::Event::Room) says when to try again. A post that opens a channel has
+    /// none yet that could be told: try it again when another channel has room or has closed.
     #[error("no outbound budget is left: post again after the channel's Room event")]
     Full,
     /// The channel has ended; its number may belong to another by now.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::pool::{Pool, Storage};
+use crate::pool::{Charge, Pool, Storage};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -227,14 +227,37 @@ impl Message {
         if len <= self.storage.bytes().len() {
             return;
         }
-        let Some(home) = self.storage.home() else {
-            panic!("messages without storage are never handed to the application");
+        let mut larger = match self.storage.home() {
+            Some(home) => home.take(len),
+            None => Storage::unpooled(len),
         };
-        let mut larger = home.take(len);
-        let used = self.frame_len();
-        larger.bytes_mut()[..used].copy_from_slice(&self.storage.bytes()[..used]);
-        std::mem::swap(&mut larger.charge, &mut self.storage.charge);
-        self.storage = larger;
+        // A hold knows what it is for and moves along. What was received was charged for the
+        // storage that goes back now: the larger one is the application's own.
+        if matches!(self.storage.charge, Charge::Returned(_)) {
+            std::mem::swap(&mut larger.charge, &mut self.storage.charge);
+        }
+        self.move_to(larger);
+    }
+
+    fn move_to(&mut self, mut storage: Storage) {
+        if let Some(used) = self.storage.bytes().get(..self.frame_len()) {
+            storage.bytes_mut()[..used.len()].copy_from_slice(used);
+        }
+        self.storage = storage;
+    }
+
+    /// Makes this a message of the engine that `pool` belongs to. What another engine lent goes
+    /// back there, with what it was charged.
+    ///
+    /// Call it without holding a lock of either engine.
+    pub(crate) fn adopt(&mut self, pool: &Arc<Pool>) {
+        let is_ours = self
+            .storage
+            .home()
+            .is_some_and(|home| Arc::ptr_eq(home, pool));
+        if !is_ours && !self.storage.bytes().is_empty() {
+            self.move_to(pool.take(self.frame_len()));
+        }
     }
 
     fn body_start(&self) -> usize {

@@ -107,6 +107,16 @@ impl Storage {
         }
     }
 
+    /// Storage that no pool knows, for content that is put into a message without storage.
+    pub(crate) fn unpooled(len: usize) -> Self {
+        let bytes = vec![0; SIZES[size_for(len)]].into_boxed_slice();
+        Storage {
+            bytes,
+            home: None,
+            charge: Charge::None,
+        }
+    }
+
     fn allocate(size: usize, home: Arc<Pool>) -> Self {
         let bytes = vec![0; SIZES[size]].into_boxed_slice();
         Storage {

@@ -65,6 +65,8 @@ struct Slot {
     kind: Kind,
     bye_request: bool,
     bye_response: bool,
+    /// A ByeSignal is queued: the channel ends as soon as the reactor hears of it.
+    is_aborted: bool,
     /// A post was refused for want of credit, and nobody was told of room since.
     room_wanted: bool,
     /// Whether the number is in [`Registry::room`]. It stays there when its channel ends, for the
@@ -221,6 +223,13 @@ impl Registry {
         Ok(())
     }
 
+    /// Notes that an admitted ByeSignal is about to be queued. Returns false if one is already: a
+    /// second changes nothing, and costs nothing that a budget could bound.
+    pub(crate) fn is_first_abort(&mut self, channel: Channel) -> bool {
+        let slot = self.slot(channel).expect("it was admitted under the same lock");
+        !std::mem::replace(&mut slot.is_aborted, true)
+    }
+
     /// Gives back what a channel's message was charged, because it was sent.
     pub(crate) fn release(&mut self, channel: Channel, cost: usize) {
         self.release_channel(channel, cost);
@@ -352,6 +361,7 @@ impl Slot {
             kind: Kind::Connection,
             bye_request: false,
             bye_response: false,
+            is_aborted: false,
             room_wanted: false,
             is_in_room: false,
         }

@@ -79,7 +79,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
     pub(crate) fn post(&self, group: &GroupShared, mut post: Post) -> Result<Posted, Refused> {
-        if let Err(why) = prepare(&mut post) {
+        if let Err(why) = self.prepare(&mut post) {
             return Err(Refused { post, why });
         }
         let mut slot = Some(post);
@@ -109,14 +109,21 @@ impl Shared {
         posts: &mut std::collections::VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
+        let (mut prepared, mut refused) = (0, None);
+        for post in posts.iter_mut() {
+            match self.prepare(post) {
+                Ok(()) => prepared += 1,
+                Err(why) => {
+                    refused = Some(why);
+                    break;
+                }
+            }
+        }
         let admit_all = |registry: &mut Registry, items: &mut Vec<Submission>| {
             group.check_open()?;
-            while let Some(mut post) = posts.pop_front() {
-                let prepared = prepare(&mut post);
-                let mut slot = Some(post);
-                let admitted =
-                    prepared.and_then(|()| admit_one(registry, items, group.id, &mut slot));
-                match admitted {
+            for _ in 0..prepared {
+                let mut slot = posts.pop_front();
+                match admit_one(registry, items, group.id, &mut slot) {
                     Ok(one) => posted.push(one),
                     Err(why) => {
                         posts.push_front(slot.take().expect("a refused post is still here"));
@@ -124,12 +131,25 @@ impl Shared {
                     }
                 }
             }
-            Ok(())
+            refused.map_or(Ok(()), Err)
         };
         self.queue
             .submit(admit_all)
             .map_err(PostError::from)
             .and_then(|all| all)
+    }
+
+    /// Checks what needs no lock, makes the message one of this engine, and writes the address
+    /// header of a post that opens a channel.
+    fn prepare(&self, post: &mut Post) -> Result<(), PostError> {
+        if post.op_code.is_response() && post.message_id == 0 {
+            return Err(PostError::ResponseWithoutId);
+        }
+        if post.more && !post.op_code.is_regular() {
+            return Err(PostError::InvalidMore);
+        }
+        post.message.adopt(&self.pool);
+        write_address_header(post)
     }
 
     /// Answers a ByeRequest by a ByeResponse without content.
@@ -178,14 +198,8 @@ impl Ledger for Shared {
     }
 }
 
-/// Checks what needs no lock, and writes the address header of a post that opens a channel.
-fn prepare(post: &mut Post) -> Result<(), PostError> {
-    if post.op_code.is_response() && post.message_id == 0 {
-        return Err(PostError::ResponseWithoutId);
-    }
-    if post.more && !post.op_code.is_regular() {
-        return Err(PostError::InvalidMore);
-    }
+/// Writes the header by which a post that opens a channel carries its address.
+fn write_address_header(post: &mut Post) -> Result<(), PostError> {
     let Some((name, address)) = post.address_header() else {
         return Ok(());
     };
@@ -257,6 +271,9 @@ fn admit_one(
     }
     let id = post.message_id;
     let cost = if travels { cost } else { 0 };
+    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
+        return Ok(Posted { channel, id });
+    }
     items.push(Submission::Post {
         channel,
         group,

@@ -136,3 +136,69 @@ fn a_goodbye_is_completed_by_a_group_that_closes() {
         assert_eq!(closed.account().confirmed, closed.account().posted);
     }
 }
+
+/// A server that passes on what it gets, in a message that it makes longer, and over an engine that
+/// the message does not belong to.
+#[test]
+fn what_was_received_may_be_enlarged_and_passed_on_by_another_engine() {
+    for transport in TRANSPORTS {
+        let mut first = connected(transport);
+        let mut second = connected(transport);
+        for len in [0usize, 10, 5000, 60_000] {
+            let signal = first
+                .engine
+                .message()
+                .body(b"short")
+                .unwrap()
+                .signal(first.to_server);
+            first.client.0.post(signal).unwrap();
+            let mut message = expect!(first.server.1, Signal).into_message();
+            message.resize_body(len).unwrap().fill(9);
+            second
+                .client
+                .0
+                .post(message.signal(second.to_server))
+                .unwrap();
+            let passed_on = expect!(second.server.1, Signal);
+            assert_eq!(passed_on.body(), vec![9; len]);
+        }
+        // Both engines still count as they should: they serve, and end in order.
+        for it in [first, second] {
+            it.engine.stop(common::PATIENCE);
+            let mut inbox = it.server.1;
+            let ended = loop {
+                match inbox.recv() {
+                    Ok(_) => {}
+                    Err(ended) => break ended,
+                }
+            };
+            assert_eq!(ended, ampe::Ended::EngineStopped, "{transport:?}");
+        }
+    }
+}
+
+#[test]
+fn the_content_of_an_abort_can_be_used() {
+    let it = connected(common::Transport::Tcp);
+    let message = ampe::Post::abort(it.to_server).into_message();
+    let message = message
+        .header("Name", "value")
+        .unwrap()
+        .body(&[1; 3000])
+        .unwrap();
+    assert_eq!(message.text_headers().get("Name"), Some(&b"value"[..]));
+    let mut it = it;
+    it.client.0.post(message.signal(it.to_server)).unwrap();
+    assert_eq!(expect!(it.server.1, Signal).body(), [1; 3000]);
+}
+
+#[test]
+fn an_abort_that_is_repeated_changes_nothing() {
+    let mut it = connected(common::Transport::Tcp);
+    for _ in 0..3 {
+        let refused = it.client.0.post(ampe::Post::abort(it.to_server)).err();
+        assert!(refused.is_none_or(|refused| refused.why == ampe::PostError::ChannelClosed));
+    }
+    assert_eq!(expect!(it.client.1, Closed).reason(), Reason::Aborted);
+    assert!(it.client.1.close(common::PATIENCE).unread.is_empty());
+}

@@ -109,12 +109,12 @@ fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
         ));
     }
     if !refuses_connections(address)? {
-        return Err(io::ErrorKind::AddrInUse.into());
+        return Err(Errno::ADDRINUSE.into());
     }
     match lstat(path) {
         Err(Errno::NOENT) => Ok(()),
         Ok(again) if identity(&again) == identity(&found) => Ok(unlink(path)?),
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => Err(Errno::ADDRINUSE.into()),
         Err(error) => Err(error.into()),
     }
 }
