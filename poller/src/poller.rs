@@ -240,18 +240,17 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
         let would_sleep = timeout != Some(Duration::ZERO);
         let may_sleep = would_sleep && word.fall_asleep();
         // Not one early return until the word says again that the thread is up.
-        let outcome = match self.backend.collect(
-            events,
-            if may_sleep {
-                timeout
-            } else {
-                Some(Duration::ZERO)
-            },
-        ) {
+        let timeout = if may_sleep {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        let outcome = match self.backend.collect(events, timeout) {
             Ok(was_signalled) => Ok((was_signalled, false)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((false, true)),
             Err(error) => Err(error),
         };
+        // Kept from sleeping is notified too: a refused signal may have hidden the wake itself.
         let was_notified = word.get_up() || (would_sleep && !may_sleep);
         match outcome {
             Ok((was_signalled, is_interrupted)) => {

@@ -72,19 +72,16 @@ impl<D: Defects> WakeWord<D> {
             .compare_exchange(NOTIFIED, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The reactor wants to sleep. `false` if there was a wake, which is thereby taken.
+    /// The reactor wants to sleep. `false` if there was a wake: then it must not sleep, and
+    /// [`get_up`](Self::get_up) takes the wake.
     pub(crate) fn fall_asleep(&self) -> bool {
         if D::SLEEP_UNSEEN {
             self.state.store(ASLEEP, Ordering::Release);
             return true;
         }
-        let seen = self
-            .state
-            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
-        if seen.is_err() {
-            self.state.swap(AWAKE, Ordering::AcqRel);
-        }
-        seen.is_ok()
+        self.state
+            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// The reactor is up. `true` if there was a wake, which is thereby taken.

@@ -289,6 +289,19 @@ fn of_many_that_find_a_leftover_one_gets_it() {
 }
 
 #[test]
+fn binding_waits_for_whoever_binds_in_the_same_directory() {
+    use rustix::fs::{FlockOperation, flock};
+    let directory = tempfile::tempdir().unwrap();
+    let address = uds(directory.path().join("socket"));
+    let lock = fs::File::open(directory.path()).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    // Not for ever.
+    assert_eq!(bind_error(&address).kind(), ErrorKind::ResourceBusy);
+    drop(lock);
+    Listener::bind(&address, 1).unwrap();
+}
+
+#[test]
 fn a_listeners_file_is_for_its_user_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");

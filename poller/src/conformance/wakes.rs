@@ -42,6 +42,12 @@ pub(super) fn a_wake_ends_a_wait_without_end<W: World>() {
         }
     });
     assert!(Instant::now() < patience, "only the timeout ended the wait");
+    // A last wake, and a last signal that came late; then no more.
+    for _ in 0..2 {
+        bench.assert_quiet();
+    }
+    bench.assert_quiet();
+    assert!(!bench.events.woken());
 }
 
 pub(super) fn wakes_of_many_threads_are_never_lost<W: World>() {

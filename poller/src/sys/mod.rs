@@ -19,6 +19,7 @@ mod descriptor;
 pub(crate) mod epoll;
 #[cfg(unix)]
 pub(crate) mod poll;
+#[cfg(any(unix, test))]
 mod registrations;
 #[cfg(test)]
 pub(crate) mod scripted;

@@ -148,3 +148,43 @@ fn poll_reports_a_descriptor_that_is_not_open_once() {
 fn the_default_reports_a_descriptor_that_is_not_open_once() {
     a_descriptor_that_is_not_open_is_reported_once::<crate::backend::DefaultBackend>();
 }
+
+/// What sockets report together with readiness, pipes report alone: the end of a pipe without data
+/// is a hang-up only, that of a full one an error only.
+fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
+    let (receiver, sender) = rustix::pipe::pipe().unwrap();
+    drop(sender);
+    let (other_receiver, full) = rustix::pipe::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&full, true).unwrap();
+    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
+    drop(other_receiver);
+
+    let mut poller = Poller::<OwnedFd, B>::with_backend().unwrap();
+    let receiver = poller.insert(receiver).unwrap();
+    poller.set_interest(receiver, Interest::READABLE);
+    let full = poller.insert(full).unwrap();
+    poller.set_interest(full, Interest::WRITABLE);
+    let mut events = Events::with_capacity(8);
+    for _ in 0..2 {
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        let mut reported = Vec::new();
+        while let Some(event) = poller.next_event(&mut events) {
+            reported.push((event.key(), event.readiness()));
+        }
+        reported.sort_by_key(|(key, _)| key.index);
+        assert_eq!(
+            reported,
+            [(receiver, Interest::READABLE), (full, Interest::WRITABLE)]
+        );
+    }
+}
+
+#[test]
+fn errors_and_hang_up_alone_are_readiness_with_poll() {
+    errors_and_hang_up_alone_are_readiness::<Poll>();
+}
+
+#[test]
+fn errors_and_hang_up_alone_are_readiness_with_the_default() {
+    errors_and_hang_up_alone_are_readiness::<crate::backend::DefaultBackend>();
+}
