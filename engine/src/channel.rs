@@ -24,7 +24,7 @@ impl Channel {
         self.number
     }
 
-    /// The channel's generation, unique within its engine.
+    /// The channel's generation, unique within its process.
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -2,7 +2,7 @@
 
 use crate::address::{Address, CONNECT_TO, LISTEN_ON};
 use crate::channel::Channel;
-use crate::message::Message;
+use crate::message::{Message, MessageError};
 use crate::registry::Role;
 use crate::wire::OpCode;
 
@@ -140,6 +140,16 @@ impl Post {
     /// The content.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Appends a text header to the content, as [`Message::add_header`] does: so that an echo can
+    /// say who echoes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::header`]. The post is unchanged then.
+    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+        self.message.add_header(name, value)
     }
 
     /// Takes the content back.

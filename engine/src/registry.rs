@@ -124,6 +124,12 @@ impl Registry {
         }
     }
 
+    /// Makes the generations start behind `generation`.
+    pub(crate) fn with_generations_behind(mut self, generation: u64) -> Self {
+        self.generation_next = generation + 1;
+        self
+    }
+
     /// Opens a channel, or says that all 65,534 numbers are taken.
     pub(crate) fn open(&mut self, group: GroupId, kind: Kind) -> Option<Channel> {
         let number = self.free_number()?;

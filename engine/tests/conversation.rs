@@ -202,3 +202,37 @@ fn an_abort_that_is_repeated_changes_nothing() {
     assert_eq!(expect!(it.client.1, Closed).reason(), Reason::Aborted);
     assert!(it.client.1.close(common::PATIENCE).unread.is_empty());
 }
+
+#[test]
+fn a_channel_of_one_engine_is_none_of_another() {
+    let one = connected(common::Transport::Tcp);
+    let other = connected(common::Transport::Tcp);
+    assert_eq!(one.to_server.number(), other.to_server.number());
+    let refused = other
+        .client
+        .0
+        .post(other.engine.message().signal(one.to_server))
+        .unwrap_err();
+    assert_eq!(refused.why, ampe::PostError::ChannelClosed);
+}
+
+#[test]
+fn an_echo_may_say_who_echoes() {
+    let mut it = connected(common::Transport::Tcp);
+    let signal = it
+        .engine
+        .message()
+        .header("Name", "first")
+        .unwrap()
+        .body(b"body")
+        .unwrap();
+    it.client.0.post(signal.signal(it.to_server)).unwrap();
+    let mut echo = expect!(it.server.1, Signal).echo();
+    echo.add_header("Server", "second").unwrap();
+    assert!(echo.add_header("", "nothing").is_err());
+    it.server.0.post(echo).unwrap();
+    let back = expect!(it.client.1, Signal);
+    assert_eq!(back.text_headers().get("Name"), Some(&b"first"[..]));
+    assert_eq!(back.text_headers().get("Server"), Some(&b"second"[..]));
+    assert_eq!(back.body(), b"body");
+}

@@ -6,6 +6,7 @@ mod sockets;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -30,6 +31,13 @@ const READ_BYTES: usize = 256 * 1024;
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
 
+/// Engines started by this process. Each numbers the generations of its channels from here, so that
+/// a channel of one engine is none of another's.
+static ENGINES: AtomicU64 = AtomicU64::new(0);
+
+/// Generations for a trillion channels of one engine.
+const CHANNEL_BITS: u32 = 40;
+
 struct ReactorWaker(Waker);
 
 impl Wake for ReactorWaker {
@@ -47,9 +55,11 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
         channel: options.outbound_bytes_per_channel,
         engine: options.outbound_bytes,
     };
+    let engine = ENGINES.fetch_add(1, Ordering::Relaxed);
+    let registry = Registry::new(credit).with_generations_behind(engine << CHANNEL_BITS);
     let shared = Arc::new(Shared {
         pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-        queue: Queue::new(Registry::new(credit), wake()),
+        queue: Queue::new(registry, wake()),
         options,
         counters: Counters::default(),
     });
