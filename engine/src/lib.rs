@@ -15,13 +15,13 @@
 //! for event in inbox.iter() {
 //!     match event {
 //!         // Here a program would hand its address to others; this one connects to itself.
-//!         Event::Listening(listening) => drop(group.connect(listening.address())?),
-//!         Event::Hello(hello) => drop(group.post(hello.accept(engine.message()))?),
+//!         Event::Listening(listening) => _ = group.connect(listening.address())?,
+//!         Event::Hello(hello) => _ = group.post(hello.accept(engine.message()))?,
 //!         Event::Connected(connected) => {
 //!             let request = engine.message().body(b"hello")?.request(connected.channel());
 //!             group.post(request)?;
 //!         }
-//!         Event::Request(request) => drop(group.post(request.echo())?),
+//!         Event::Request(request) => _ = group.post(request.echo())?,
 //!         Event::Response(response) => {
 //!             assert_eq!(response.body(), b"hello");
 //!             group.post(engine.message().bye(response.channel()))?;
@@ -104,3 +104,8 @@ pub use options::{GroupOptions, Options, OptionsError};
 pub use post::{Post, Posted};
 pub use reason::{ProtocolViolation, Reason};
 pub use status::Status;
+
+/// The program in the README is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

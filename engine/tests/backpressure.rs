@@ -118,7 +118,7 @@ fn a_starved_engine_rests_whatever_its_peer_does() {
             take_signals(&mut server.1, SLOTS, &mut held);
             match end {
                 "closes" => drop(client.1),
-                "resets" => drop(client.0.post(Post::abort(channel)).unwrap()),
+                "resets" => _ = client.0.post(Post::abort(channel)).unwrap(),
                 _ => {}
             }
             expect_rest(&server_engine, &format!("{transport:?} peer {end}"));
@@ -226,7 +226,10 @@ fn beside_a_peer_that_never_reads_a_bystander_is_served() {
             client.0.post(large(&client.0).request(to_echo)).unwrap();
             loop {
                 match next(&mut echo.1, "Request") {
-                    Event::Request(request) => break drop(echo.0.post(request.echo()).unwrap()),
+                    Event::Request(request) => {
+                        echo.0.post(request.echo()).unwrap();
+                        break;
+                    }
                     Event::Hello(_) => {}
                     other => panic!("unexpected {other:?}"),
                 }
