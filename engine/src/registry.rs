@@ -232,7 +232,9 @@ impl Registry {
     /// Notes that an admitted ByeSignal is about to be queued. Returns false if one is already: a
     /// second changes nothing, and costs nothing that a budget could bound.
     pub(crate) fn is_first_abort(&mut self, channel: Channel) -> bool {
-        let slot = self.slot(channel).expect("it was admitted under the same lock");
+        let slot = self
+            .slot(channel)
+            .expect("it was admitted under the same lock");
         !std::mem::replace(&mut slot.is_aborted, true)
     }
 
