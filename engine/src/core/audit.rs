@@ -20,6 +20,8 @@ pub(crate) struct Audit {
     pub(crate) starving: usize,
     pub(crate) holder: Option<Key>,
     pub(crate) groups: Vec<GroupId>,
+    /// Events that no inbox has got yet.
+    pub(crate) undelivered: usize,
 }
 
 /// One connection.
@@ -49,6 +51,7 @@ impl Core {
             starving: self.budget.starving(),
             holder: self.holder,
             groups: self.group_ids(),
+            undelivered: self.undelivered(),
         };
         for key in self.table.keys() {
             match self.table.get(key) {

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use crate::key::Key;
 
+use super::flaws::planted;
+
 /// Bytes of received messages, charged when a frame's header has arrived and released when the
 /// message is dropped.
 pub(super) struct Budget {
@@ -73,6 +75,9 @@ impl Budget {
         self.starved += 1;
         if why == Starved::ByEngine {
             self.waiting.push_back(key);
+            if planted("the last to wait is the first to be served") {
+                self.waiting.rotate_right(1);
+            }
         }
     }
 

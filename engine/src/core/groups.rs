@@ -11,6 +11,7 @@ use crate::reason::Reason;
 use crate::registry::GroupId;
 use crate::shared::GroupShared;
 
+use super::flaws::planted;
 use super::record::{ListenerPhase, Phase, Record};
 use super::{Core, Key, group_end};
 
@@ -73,6 +74,12 @@ impl Core {
     }
 
     #[cfg(test)]
+    pub(super) fn undelivered(&self) -> usize {
+        let open = self.groups.iter().flatten();
+        open.map(|group| group.deliveries.len()).sum()
+    }
+
+    #[cfg(test)]
     pub(super) fn group_ids(&self) -> Vec<GroupId> {
         let open = self.groups.iter().flatten();
         open.map(|group| group.shared.id).collect()
@@ -97,7 +104,11 @@ impl Core {
         let group = self.groups[index]
             .as_mut()
             .expect("a group outlives its members");
-        group.deliveries.push_back(event);
+        if planted("Closed overtakes") && matches!(event, Event::Closed(_)) {
+            group.deliveries.push_front(event);
+        } else {
+            group.deliveries.push_back(event);
+        }
         if !std::mem::replace(&mut group.is_dirty, true) {
             self.dirty_groups.push(index);
         }
@@ -213,7 +224,9 @@ impl Core {
             Phase::Finishing(_) => self.set_deadline(key, Some(earliest)),
             Phase::Open => {
                 connection.phase = Phase::Finishing(reason);
-                self.set_deadline(key, Some(earliest));
+                if !planted("a closing connection has no deadline") {
+                    self.set_deadline(key, Some(earliest));
+                }
                 self.list_for_transmit(key);
                 self.finish_sending_if_done(key);
             }

@@ -12,6 +12,7 @@ use crate::shared::Counters;
 use crate::wire::{Header, OpCode};
 
 use super::budget::Starved;
+use super::flaws::planted;
 use super::record::{Inbound, Origin, Partial, Phase, Record};
 use super::{Action, Core, Key, ReadPlan};
 
@@ -324,7 +325,9 @@ impl Core {
             _ if connection.outbound.has_failed => {
                 (Reason::SendFailed, connection.outbound.failure)
             }
-            _ if is_mid_frame => (Reason::ReceiveFailed, None),
+            _ if is_mid_frame || planted("an orderly end counts as a failure") => {
+                (Reason::ReceiveFailed, None)
+            }
             _ => (Reason::PeerDisconnected, None),
         };
         self.end(key, reason, os_error);
@@ -365,10 +368,15 @@ impl Core {
 
     pub(super) fn release_inbound(&mut self, key: Key, cost: usize) {
         self.budget.release(cost);
+        let key = self.table.owner(key);
         let Some(Record::Connection(connection)) = self.table.get_mut(key) else {
             return;
         };
         let inbound = &mut connection.inbound;
+        assert!(
+            inbound.held >= cost,
+            "no more is released than a connection holds"
+        );
         inbound.held -= cost;
         if let Some((Starved::ByShare, wanted)) = inbound.starved
             && self.budget.share_allows(inbound.held, wanted)
@@ -396,7 +404,9 @@ impl Core {
             inbound.starved = None;
             let header = Header::decode(&inbound.header).expect("decoded before it starved");
             self.start_frame(key, header);
-            self.touch(key);
+            if !planted("who is served is not read from again") {
+                self.touch(key);
+            }
             if self.holder == Some(key) {
                 self.actions.push_back(Action::Resume { key });
             }

@@ -10,6 +10,7 @@ use crate::pool::{Charge, Hold, Ledger};
 use crate::reason::Reason;
 use crate::shared::{Counters, Shared};
 
+use super::flaws::planted;
 use super::outgoing::Outgoing;
 use super::record::{Connection, ListenerPhase, Origin, Phase, Record};
 use super::{Action, Core, Key};
@@ -37,7 +38,7 @@ impl Core {
         let common = record.common_mut();
         common.end = Some((reason, os_error));
         let is_channel = common.channel.is_some();
-        if self.holder == Some(key) {
+        if self.holder == Some(key) && !planted("an ended connection keeps the shared buffer") {
             self.holder = None;
         }
         self.set_deadline(key, None);
@@ -48,6 +49,9 @@ impl Core {
         } else {
             Counters::count(&self.shared.counters.ended_before_hello);
             self.unheard.push(key);
+            if planted("a place is free before its socket is closed") {
+                self.forget_unheard();
+            }
         }
     }
 
@@ -109,7 +113,10 @@ impl Core {
     fn tell_room(&mut self) {
         let mut room = mem::take(&mut self.room);
         for channel in room.drain(..) {
-            if let Some(key) = self.key_of(channel) {
+            let key = self
+                .key_of(channel)
+                .filter(|_| !planted("room is not told"));
+            if let Some(key) = key {
                 let group = self.table.get(key).map(|record| record.common().group);
                 self.emit(group.expect("just found"), Event::Room(channel));
             }
@@ -125,7 +132,9 @@ impl Core {
             cost_returned += outgoing.cost;
             connection.account.returned += 1;
             let returned = returned_event(&self.shared, channel, reason, outgoing);
-            self.emit(group, Event::Returned(returned));
+            if !planted("what was not sent is dropped") {
+                self.emit(group, Event::Returned(returned));
+            }
         }
         if cost_returned > 0 {
             let shared = Arc::clone(&self.shared);

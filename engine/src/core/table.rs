@@ -2,6 +2,8 @@
 
 use crate::key::Key;
 
+use super::flaws::planted;
+
 /// A slab whose places are reused and whose keys are not: a key from before finds nothing.
 pub(super) struct Table<T> {
     entries: Vec<Entry<T>>,
@@ -63,6 +65,15 @@ impl<T> Table<T> {
         self.free.push(key.index);
         self.len -= 1;
         self.entries[key.index as usize].value.take()
+    }
+
+    /// The key itself; or, planted, the key of whoever is in its place now.
+    pub(super) fn owner(&self, key: Key) -> Key {
+        let generation = match self.entries.get(key.index as usize) {
+            Some(entry) if planted("a late drop meets the next in its place") => entry.generation,
+            _ => key.generation,
+        };
+        Key { generation, ..key }
     }
 
     /// Every key in use, whatever the cost: for what happens once in a group's life.

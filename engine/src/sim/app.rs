@@ -37,6 +37,8 @@ pub(super) struct Member {
     returned: Vec<Returned>,
     kept: Vec<Message>,
     bye_responses: Vec<Channel>,
+    /// How many of a hundred messages it keeps for a while.
+    greed: usize,
     pub(super) ended: Option<Ended>,
     /// Takes what comes and starts nothing new.
     pub(super) is_winding_down: bool,
@@ -65,6 +67,7 @@ impl Member {
             returned: Vec::new(),
             kept: Vec::new(),
             bye_responses: Vec::new(),
+            greed: [20, 60, 95][node.rng.below(3)],
             ended: None,
             is_winding_down: false,
         }
@@ -246,7 +249,7 @@ impl Member {
     }
 
     fn keep(&mut self, rng: &mut Rng, message: Message) {
-        if !self.is_winding_down && rng.chance(40) {
+        if !self.is_winding_down && rng.chance(self.greed) {
             self.kept.push(message);
         }
     }

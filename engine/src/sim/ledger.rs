@@ -73,7 +73,8 @@ pub(super) struct Account {
     pub(super) is_hostile: bool,
     pub(super) is_listener: bool,
     pub(super) room_wanted: bool,
-    pub(super) link: Option<LinkRecord>,
+    /// A ByeResponse came, behind which an engine sends nothing.
+    pub(super) has_answer: bool,
 }
 
 #[derive(Default)]
@@ -193,6 +194,7 @@ impl Ledger {
         let account = self.account(line);
         let index = account.received as usize;
         account.received += 1;
+        account.has_answer |= received.op_code == OpCode::ByeResponse;
         if account.is_hostile {
             return;
         }
@@ -228,7 +230,6 @@ impl Ledger {
     pub(super) fn closed(&mut self, line: Line, closed: &Closed, link: Option<LinkRecord>) {
         let account = self.account(line);
         account.closed = Some(closed.clone());
-        account.link = link;
         let own = closed.account();
         let posted = account.posted.len() as u64;
         let returned = account.returned.len() as u64;
@@ -264,12 +265,13 @@ impl Ledger {
         if account.is_hostile || account.peer.is_none() || link.own.was_reset {
             return;
         }
-        let peer_said = account.received == link.peer.frames_written;
-        let ends_behind_all = matches!(
-            closed.reason(),
-            Reason::Bye | Reason::Refused | Reason::PeerDisconnected
+        let is_whole = link.own.saw_end && !link.peer.is_mid_frame;
+        assert!(
+            !(is_whole && closed.reason() == Reason::ReceiveFailed),
+            "P2: {line:?} calls the orderly end of its peer a failure"
         );
-        if link.own.saw_end || ends_behind_all {
+        let peer_said = account.received == link.peer.frames_written;
+        if link.own.saw_end || account.has_answer {
             assert!(
                 peer_said,
                 "P2: {line:?} ended as {:?} with {} of {} messages",

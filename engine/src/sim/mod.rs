@@ -9,6 +9,7 @@
 //! repeats that run alone, `AMPE_SIM_RUNS=100000` makes as many.
 
 mod app;
+mod canaries;
 mod checks;
 mod hostile;
 mod ledger;

@@ -35,15 +35,10 @@ pub(super) struct Temper {
 }
 
 impl Temper {
-    pub(super) fn calm() -> Self {
-        Temper {
-            latency_most: Duration::from_micros(50),
-            capacity: 64 * 1024,
-            cut: 0,
-            stall: 0,
-            accept_failures: 0,
-            reset_swallows: false,
-        }
+    /// Larger buffers, and no reads and writes cut short.
+    pub(super) fn speed_up(&mut self) {
+        self.capacity = self.capacity.max(60_000);
+        (self.cut, self.stall) = (0, 0);
     }
 }
 
@@ -52,6 +47,8 @@ pub(super) struct Net {
     pub(super) temper: Temper,
     sockets: Vec<State>,
     places: BTreeMap<Place, Socket>,
+    /// Streams whose attempt to connect is undecided.
+    dialling: Vec<Socket>,
     port_next: u16,
     /// What the network did, so that an idle pass can be told from a useful one.
     pub(super) activity: u64,
@@ -83,7 +80,7 @@ struct Stream {
     /// Where the peer is, for the side that connected.
     remote: Endpoint,
     has_shut: bool,
-    pub_record: StreamRecord,
+    record: StreamRecord,
     header: Vec<u8>,
     content_left: usize,
 }
@@ -93,6 +90,8 @@ struct Stream {
 pub(super) struct StreamRecord {
     /// Frames whose last byte the network accepted.
     pub(super) frames_written: u64,
+    /// The last frame that the network accepted is not whole.
+    pub(super) is_mid_frame: bool,
     /// The owner read the peer's orderly end.
     pub(super) saw_end: bool,
     /// A reset arrived or is under way.
@@ -111,6 +110,31 @@ struct Pipe {
     last_at: Option<Instant>,
     end_at: Option<Instant>,
     reset_at: Option<Instant>,
+}
+
+impl Stream {
+    /// Follows the frames in what was written: the network's own account of what was sent.
+    fn count_frames(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.content_left > 0 {
+                let used = self.content_left.min(bytes.len());
+                self.content_left -= used;
+                bytes = &bytes[used..];
+            } else {
+                let used = (Header::LEN - self.header.len()).min(bytes.len());
+                self.header.extend_from_slice(&bytes[..used]);
+                bytes = &bytes[used..];
+                if self.header.len() < Header::LEN {
+                    break;
+                }
+                let length = |at: usize| u16::from_be_bytes([self.header[at], self.header[at + 1]]);
+                self.content_left = usize::from(length(12)) + usize::from(length(14));
+                self.header.clear();
+            }
+            self.record.frames_written += u64::from(self.content_left == 0);
+        }
+        self.record.is_mid_frame = self.content_left > 0 || !self.header.is_empty();
+    }
 }
 
 impl Pipe {
@@ -145,6 +169,7 @@ impl Net {
             temper,
             sockets: Vec::new(),
             places: BTreeMap::new(),
+            dialling: Vec::new(),
             port_next: 1000,
             activity: 0,
         }
@@ -170,7 +195,7 @@ impl Net {
     }
 
     pub(super) fn record(&mut self, socket: Socket) -> StreamRecord {
-        self.stream(socket).pub_record
+        self.stream(socket).record
     }
 
     pub(super) fn peer(&mut self, socket: Socket) -> Option<Socket> {
@@ -235,7 +260,9 @@ impl Net {
             at,
             place: (!is_silent).then_some(place),
         };
-        Ok(self.new_stream(endpoint.clone(), Some(dial)))
+        let socket = self.new_stream(endpoint.clone(), Some(dial));
+        self.dialling.push(socket);
+        Ok(socket)
     }
 
     fn new_stream(&mut self, remote: Endpoint, dial: Option<Dial>) -> Socket {
@@ -246,7 +273,7 @@ impl Net {
             arriving: Pipe::new(),
             remote,
             has_shut: false,
-            pub_record: StreamRecord::default(),
+            record: StreamRecord::default(),
             header: Vec::new(),
             content_left: 0,
         };
@@ -264,43 +291,39 @@ impl Net {
 
     /// Decides the attempts to connect whose time has come.
     pub(super) fn tick(&mut self, now: Instant) {
-        for socket in 0..self.sockets.len() {
-            let State::Stream(stream) = &self.sockets[socket] else {
-                continue;
-            };
-            let Some(Dial::Pending {
+        let mut dialling = std::mem::take(&mut self.dialling);
+        dialling.retain(|&socket| !self.decide(socket, now));
+        self.dialling = dialling;
+    }
+
+    /// Decides one attempt. Returns whether there is nothing more to decide about it.
+    fn decide(&mut self, socket: Socket, now: Instant) -> bool {
+        let stream = self.stream(socket);
+        if !stream.is_open {
+            return true;
+        }
+        let place = match &stream.dial {
+            Some(Dial::Pending {
                 at,
                 place: Some(place),
-            }) = &stream.dial
-            else {
-                continue;
-            };
-            if *at > now || !stream.is_open {
-                continue;
-            }
-            let listener = self.places.get(place).copied();
-            let dial = match listener {
-                None => Dial::Failed(ErrorKind::ConnectionRefused),
-                Some(listener) => {
-                    let (waiting, backlog) = {
-                        let state = self.listener(listener);
-                        (state.waiting.len(), state.backlog)
-                    };
-                    if waiting >= backlog {
-                        let State::Stream(stream) = &mut self.sockets[socket] else {
-                            continue;
-                        };
-                        if let Some(Dial::Pending { at, .. }) = &mut stream.dial {
-                            *at = now + Duration::from_millis(5); // asks again, as systems do
-                        }
-                        continue;
-                    }
-                    self.establish(socket, listener);
-                    Dial::Established
-                }
-            };
-            self.stream(socket).dial = Some(dial);
+            }) if *at <= now => place.clone(),
+            _ => return false,
+        };
+        let Some(&listener) = self.places.get(&place) else {
+            self.stream(socket).dial = Some(Dial::Failed(ErrorKind::ConnectionRefused));
+            return true;
+        };
+        let state = self.listener(listener);
+        if state.waiting.len() >= state.backlog {
+            // Asks again, as systems do.
+            let at = now + Duration::from_millis(5);
+            let place = Some(place);
+            self.stream(socket).dial = Some(Dial::Pending { at, place });
+            return false;
         }
+        self.establish(socket, listener);
+        self.stream(socket).dial = Some(Dial::Established);
+        true
     }
 
     /// `Ok(false)` while the attempt is undecided.
@@ -363,13 +386,13 @@ impl Net {
         if self.rng.chance(self.temper.cut) {
             len = self.rng.between(1, len);
         }
-        let mut bytes = VecDeque::with_capacity(len);
+        let mut bytes = Vec::with_capacity(len);
         for slice in slices {
             let left = len - bytes.len();
-            bytes.extend(&slice[..slice.len().min(left)]);
+            bytes.extend_from_slice(&slice[..slice.len().min(left)]);
         }
         self.activity += 1;
-        self.count_frames(socket, bytes.make_contiguous());
+        self.stream(socket).count_frames(&bytes);
         let at = self
             .stream(peer)
             .arriving
@@ -384,39 +407,13 @@ impl Net {
         let pipe = &mut self.stream(peer).arriving;
         pipe.last_at = Some(at);
         pipe.len += len;
-        pipe.chunks.push_back((at, bytes));
+        pipe.chunks.push_back((at, bytes.into()));
         Ok(len)
-    }
-
-    /// Follows the frames in what was written: the network's own account of what was sent.
-    fn count_frames(&mut self, socket: Socket, mut bytes: &[u8]) {
-        let stream = self.stream(socket);
-        while !bytes.is_empty() {
-            if stream.content_left > 0 {
-                let used = stream.content_left.min(bytes.len());
-                stream.content_left -= used;
-                bytes = &bytes[used..];
-            } else {
-                let used = (Header::LEN - stream.header.len()).min(bytes.len());
-                stream.header.extend_from_slice(&bytes[..used]);
-                bytes = &bytes[used..];
-                if stream.header.len() < Header::LEN {
-                    return;
-                }
-                let length =
-                    |at: usize| u16::from_be_bytes([stream.header[at], stream.header[at + 1]]);
-                stream.content_left = usize::from(length(12)) + usize::from(length(14));
-                stream.header.clear();
-            }
-            if stream.content_left == 0 && stream.header.is_empty() {
-                stream.pub_record.frames_written += 1;
-            }
-        }
     }
 
     fn reset(&mut self, socket: Socket, at: Instant) {
         let stream = self.stream(socket);
-        stream.pub_record.was_reset = true;
+        stream.record.was_reset = true;
         let before = stream.arriving.reset_at;
         stream.arriving.reset_at = Some(before.map_or(at, |before| before.min(at)));
     }
@@ -467,7 +464,7 @@ impl Net {
             return Err(ErrorKind::ConnectionReset.into());
         }
         if stream.arriving.end_at.is_some_and(|at| at <= now) && stream.arriving.chunks.is_empty() {
-            stream.pub_record.saw_end = true;
+            stream.record.saw_end = true;
             self.activity += 1;
             return Ok(0);
         }

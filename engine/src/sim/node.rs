@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::channel::Channel;
+use crate::core::audit::Seen;
 use crate::core::{Action, Core, ReadPlan, Wanted};
 use crate::error::Ended;
 use crate::group::{self, ChannelGroup, Inbox};
 use crate::key::Key;
 use crate::options::Options;
-use crate::pool::Pool;
+use crate::pool::{MESSAGE_COST_MAX, Pool};
 use crate::queue::{Queue, Wake};
 use crate::registry::{Credit, GroupId, Registry};
 use crate::shared::{Counters, GroupShared, Shared, Submission};
@@ -45,6 +46,7 @@ struct Entry {
     key: Key,
     socket: Socket,
     role: Role,
+    wanted: Wanted,
 }
 
 /// What the network noted of a channel's connection, at its end.
@@ -64,7 +66,6 @@ pub(super) struct Node {
     pub(super) links: BTreeMap<Channel, LinkRecord>,
     /// Sockets by the index of the core's key, as the driver keeps them.
     places: Vec<Option<Entry>>,
-    wanted: BTreeMap<Key, Wanted>,
     woken: Arc<AtomicBool>,
     due: Option<Instant>,
     buffer: Vec<u8>,
@@ -75,8 +76,6 @@ pub(super) struct Node {
     pub(super) rng: Rng,
     idle_passes: u32,
     group_next: GroupId,
-    /// How many bytes reads may have asked for, for tests that count them.
-    pub(super) reads: Vec<(Key, usize)>,
 }
 
 impl Node {
@@ -105,7 +104,6 @@ impl Node {
             links: BTreeMap::new(),
             shared,
             places: Vec::new(),
-            wanted: BTreeMap::new(),
             woken,
             due: None,
             buffer: vec![0; size],
@@ -116,7 +114,6 @@ impl Node {
             rng,
             idle_passes: 0,
             group_next: 1,
-            reads: Vec::new(),
         }
     }
 
@@ -180,7 +177,7 @@ impl Node {
     }
 
     fn readiness(&self, net: &Net, entry: Entry, now: Instant) -> (bool, bool) {
-        let wanted = self.wanted.get(&entry.key).copied().unwrap_or_default();
+        let wanted = entry.wanted;
         let (readable, writable) = net.readiness(entry.socket, now);
         (readable && wanted.readable, writable && wanted.writable)
     }
@@ -229,6 +226,12 @@ impl Node {
             "P6: the reactor spins: {IDLE_PASSES_MAX} passes had no effect"
         );
         let audit = self.core().audit();
+        let sleeps = self.due.is_none_or(|due| due > now);
+        assert!(
+            !sleeps || audit.undelivered == 0,
+            "P2: the engine sleeps on {} events that no inbox has got",
+            audit.undelivered
+        );
         self.watch.check_pass(&audit, &self.shared, now);
     }
 
@@ -240,9 +243,7 @@ impl Node {
     fn prepare_wait(&mut self, now: Instant) {
         self.core().settle_dropped();
         while let Some((key, wanted)) = self.core().poll_wanted() {
-            if self.entry(key).is_some() {
-                self.wanted.insert(key, wanted);
-            }
+            self.declare(key, wanted);
         }
         self.due = self.core().poll_timeout(now);
     }
@@ -256,6 +257,15 @@ impl Node {
         self.core = None;
         self.shared.pool.close();
         net.activity += 1;
+    }
+
+    /// Whether nothing of a channel is queued and the engine has credit for any message.
+    pub(super) fn has_room(&self, channel: Channel) -> bool {
+        let used = self.shared.queue.with_registry(|registry| registry.used());
+        let audit = self.core.as_ref().map(Core::audit);
+        let mut connections = audit.iter().flat_map(|audit| &audit.connections);
+        let is_idle = |seen: &Seen| seen.channel == Some(channel) && !seen.has_queued;
+        connections.any(is_idle) && used + MESSAGE_COST_MAX <= self.shared.options.outbound_bytes
     }
 
     /// Ends without a word, as a killed process does: the system closes its sockets.
@@ -298,6 +308,13 @@ impl Node {
         entry.filter(|entry| entry.key == key)
     }
 
+    fn declare(&mut self, key: Key, wanted: Wanted) {
+        let entry = self.places.get_mut(key.index as usize);
+        if let Some(Some(entry)) = entry.filter(|it| it.is_some_and(|it| it.key == key)) {
+            entry.wanted = wanted;
+        }
+    }
+
     fn insert(&mut self, net: &Net, key: Key, socket: Socket, role: Role) {
         let index = key.index as usize;
         if self.places.len() <= index {
@@ -312,7 +329,13 @@ impl Node {
                 before.key
             );
         }
-        self.places[index] = Some(Entry { key, socket, role });
+        let wanted = Wanted::default();
+        self.places[index] = Some(Entry {
+            key,
+            socket,
+            role,
+            wanted,
+        });
     }
 
     fn receive(&mut self, net: &mut Net, now: Instant) {
@@ -348,14 +371,8 @@ impl Node {
         let core = self.core.as_mut().expect("running");
         let (outcome, is_shared) = match core.read_plan(key) {
             ReadPlan::Park => return,
-            ReadPlan::Shared => {
-                self.reads.push((key, self.buffer.len()));
-                (net.read(entry.socket, &mut self.buffer, now), true)
-            }
-            ReadPlan::Into(buffer) => {
-                self.reads.push((key, buffer.len()));
-                (net.read(entry.socket, buffer, now), false)
-            }
+            ReadPlan::Shared => (net.read(entry.socket, &mut self.buffer, now), true),
+            ReadPlan::Into(buffer) => (net.read(entry.socket, buffer, now), false),
         };
         match outcome {
             Ok(0) => core.handle_end_of_stream(key),
@@ -422,7 +439,7 @@ impl Node {
                                 readable: false,
                                 writable: true,
                             };
-                            self.wanted.insert(key, wanted);
+                            self.declare(key, wanted);
                         }
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {
                             self.core().handle_connect_deferred(key, now);
@@ -469,7 +486,6 @@ impl Node {
         }
         net.close(entry.socket, abortive, now);
         self.places[key.index as usize] = None;
-        self.wanted.remove(&key);
     }
 
     fn transmit(&mut self, net: &mut Net, now: Instant) {

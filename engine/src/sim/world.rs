@@ -132,6 +132,7 @@ impl World {
     /// Lets everything happen that happens by itself, with applications that take what comes.
     pub(super) fn settle(&mut self) {
         loop {
+            let is_going = (0..8).all(|_| self.step());
             let mut is_busy = false;
             for member in 0..self.members.len() {
                 is_busy |= self.with_member(member, |member, context| {
@@ -139,7 +140,7 @@ impl World {
                     member.is_winding_down && member.let_go(context) || has_received
                 });
             }
-            if !self.step() && !is_busy {
+            if !is_going && !is_busy {
                 return;
             }
         }
@@ -202,9 +203,16 @@ impl World {
                 }
             }
             98 if self.rng.chance(4) => self.stop_node(),
+            98 if self.rng.chance(30) => self.pass_time(),
             99 if self.rng.chance(4) => self.kill_node(),
             _ => {}
         }
+    }
+
+    /// Nobody does anything for a while, long enough for timers.
+    fn pass_time(&mut self) {
+        let until = self.now + Duration::from_millis(500);
+        while self.now < until && self.step() {}
     }
 
     pub(super) fn listen(&mut self, index: usize) {
@@ -259,7 +267,10 @@ impl World {
     }
 
     fn post_several(&mut self, index: usize) {
-        let len = self.draw_len() % 5000;
+        let len = match self.rng.chance(30) {
+            true => 0,
+            false => self.draw_len() % 5000,
+        };
         self.with_member(index, |member, context| {
             let posts = (0..context.rng.between(1, 40))
                 .filter_map(|_| {
@@ -273,23 +284,34 @@ impl World {
     }
 
     fn end_channel(&mut self, index: usize) {
-        self.with_member(index, |member, context| {
+        let ended = self.with_member(index, |member, context| {
             if context.rng.chance(5)
                 && let Some(listener) = context.rng.index(member.listeners.len())
             {
                 member.post(context, Post::abort(member.listeners[listener]));
             }
-            let Some(channel) = context.rng.index(member.channels.len()) else {
-                return;
-            };
+            let channel = context.rng.index(member.channels.len())?;
             let channel = member.channels[channel];
             if context.rng.chance(30) {
                 member.post(context, Post::abort(channel));
-            } else {
+                return None;
+            }
+            let message = member.message(context.rng, 20);
+            member.post(context, message.bye(channel))?;
+            context.ledger.accounts[&(member.node, channel)].peer
+        });
+        // Often both sides mean to go at once.
+        let peer = ended.filter(|_| self.rng.chance(50));
+        let owner = peer.and_then(|(node, channel)| {
+            let owns = |it: &Member| it.node == node && it.channels.contains(&channel);
+            Some((self.members.iter().position(owns)?, channel))
+        });
+        if let Some((member, channel)) = owner {
+            self.with_member(member, |member, context| {
                 let message = member.message(context.rng, 20);
                 member.post(context, message.bye(channel));
-            }
-        });
+            });
+        }
     }
 
     fn send_stranger(&mut self, index: usize) {
@@ -392,9 +414,10 @@ impl World {
         }
         for (line, account) in &self.ledger.accounts {
             let is_open = account.closed.is_none() && !self.ledger.killed.contains(&line.0);
+            let is_waiting = is_open && account.room_wanted && self.nodes[line.0].has_room(line.1);
             assert!(
-                !(is_open && account.room_wanted),
-                "Room: {line:?} waits for room at rest"
+                !is_waiting,
+                "Room: {line:?} waits for room at rest, and there is some"
             );
             let Some(peer) = account.peer.filter(|_| is_open) else {
                 continue;
@@ -450,9 +473,9 @@ fn draw_temper(rng: &mut Rng) -> Temper {
 
 fn draw_options(rng: &mut Rng) -> Options {
     let least = 2 * MESSAGE_COST_MAX;
-    let mut budget = || match rng.below(3) {
-        0 => least,
-        1 => 3 * least,
+    let mut budget = || match rng.below(5) {
+        0..=2 => least,
+        3 => 3 * least,
         _ => 16 << 20,
     };
     Options {
