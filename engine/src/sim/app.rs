@@ -123,7 +123,9 @@ impl Member {
                 context.ledger.totals.refused_full += 1;
                 if let Some(channel) = post.channel() {
                     let account = context.ledger.accounts.get_mut(&(self.node, channel));
-                    account.expect("posted to before").room_wanted = true;
+                    let account = account.expect("posted to before");
+                    account.room_wanted = true;
+                    account.refusals += 1;
                 }
             }
             PostError::ChannelClosed
@@ -257,7 +259,7 @@ impl Member {
     fn on_hello(&mut self, context: &mut Context<'_>, hello: Hello) {
         let message = self.message(context.rng, 5);
         match context.rng.below(10) {
-            0 => drop(self.post(context, hello.refuse("not today"))),
+            0 => drop(self.post(context, hello.refuse(&"not today ".repeat(40)))),
             1 => drop(self.post(context, hello.echo())),
             2 if !self.is_winding_down => self.hellos.push(hello),
             3 => {}
@@ -266,13 +268,23 @@ impl Member {
     }
 
     fn on_request(&mut self, context: &mut Context<'_>, request: Request) {
-        match context.rng.below(4) {
+        match context.rng.below(5) {
             0 if !self.is_winding_down => self.requests.push(request),
             1 => drop(self.post(context, request.echo())),
             2 => {
                 let len = context.rng.between(0, 300);
                 let message = self.message(context.rng, len);
                 self.post(context, request.reply(message));
+            }
+            3 => {
+                // The content that came, grown out of the storage that it came in.
+                let (channel, id) = (request.channel(), request.id());
+                let mut message = request.into_message();
+                let len = context.rng.between(0, 5000);
+                message.resize_body(len).unwrap().fill(0x5A);
+                if context.rng.chance(50) {
+                    self.post(context, message.response(channel, id));
+                }
             }
             _ => {}
         }

@@ -72,7 +72,11 @@ pub(super) struct Account {
     /// Whoever is at the other end keeps to no rules.
     pub(super) is_hostile: bool,
     pub(super) is_listener: bool,
+    pub(super) is_accepted: bool,
+    /// Refused, and not told of room since.
     pub(super) room_wanted: bool,
+    pub(super) refusals: u64,
+    rooms: u64,
     /// A ByeResponse came, behind which an engine sends nothing.
     pub(super) has_answer: bool,
 }
@@ -145,6 +149,7 @@ impl Ledger {
         let account = self.open(line);
         account.peer = peer;
         account.is_hostile = peer.is_none();
+        account.is_accepted = true;
         if let Some(peer) = peer {
             self.accounts.get_mut(&peer).expect("it dialled").peer = Some(line);
         }
@@ -184,8 +189,16 @@ impl Ledger {
         self.noticed(line);
         self.totals.rooms += 1;
         let account = self.account(line);
-        let wanted = std::mem::replace(&mut account.room_wanted, false);
-        assert!(wanted, "Room: {line:?} was told of room twice, or unasked");
+        account.room_wanted = false;
+        account.rooms += 1;
+        // A refusal may come between a Room and its taking, so that a second Room follows at once:
+        // but never are there more of them than refusals.
+        assert!(
+            account.rooms <= account.refusals,
+            "Room: {line:?} was told {} times of room, and refused {} times",
+            account.rooms,
+            account.refusals
+        );
     }
 
     pub(super) fn received(&mut self, line: Line, received: &Received) {
@@ -280,6 +293,12 @@ impl Ledger {
                 link.peer.frames_written
             );
         }
+    }
+
+    /// How many connections an engine accepted that said hello.
+    pub(super) fn accepted_by(&self, node: usize) -> u64 {
+        let accounts = self.accounts.iter().filter(|(line, _)| line.0 == node);
+        accounts.filter(|(_, account)| account.is_accepted).count() as u64
     }
 
     /// After everything has ended.

@@ -1,6 +1,7 @@
 //! Engines, their applications and strangers, on one network and one clock.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -439,13 +440,21 @@ impl World {
         self.members.clear();
         let mut totals = self.ledger.totals;
         totals.runs = 1;
-        for node in &mut self.nodes {
+        for (index, node) in self.nodes.iter().enumerate() {
             assert!(!node.is_running(), "P3: an engine runs on");
             totals.starved += node.watch.starved;
             let used = node.shared.queue.with_registry(|registry| registry.used());
             assert!(
                 used == 0 || !self.ledger.killed.is_empty(),
                 "P6: {used} bytes of outbound credit are charged at the end"
+            );
+            let heard = self.ledger.accepted_by(index);
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let counters = &node.shared.counters;
+            let unheard = count(&counters.ended_before_hello);
+            assert!(
+                count(&counters.accepted) == heard + unheard || self.ledger.killed.contains(&index),
+                "P6: {heard} said hello and {unheard} did not, which is not what was accepted"
             );
             let pools = std::sync::Arc::strong_count(&node.shared.pool);
             assert_eq!(pools, 1, "P6: messages outlive their engine");
