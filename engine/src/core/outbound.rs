@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::reason::Reason;
 use crate::wire::OpCode;
 
-use super::flaws::planted;
 use super::outgoing::{Gather, Outgoing};
 use super::record::{Phase, Record};
 use super::{Action, Core, Key};
@@ -113,9 +112,6 @@ impl Core {
             OpCode::ByeRequest => {
                 connection.bye.request_sent = true;
                 connection.bye.asked = connection.account.sent;
-                if planted("a goodbye confirms without an answer") {
-                    connection.bye.confirmed = connection.bye.asked;
-                }
             }
             OpCode::ByeResponse => {
                 connection.bye.response_sent = true;

@@ -33,8 +33,8 @@ fn a_closed_that_overtakes() {
 }
 
 #[test]
-fn a_goodbye_that_nobody_answered() {
-    is_caught("a goodbye confirms without an answer", &["P1:"]);
+fn a_confirmation_that_nobody_gave() {
+    is_caught("what was sent counts as confirmed", &["P1:"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::ledger::Totals;
 use super::world::World;
 
 /// How many runs an ordinary test makes.
-const RUNS: u64 = 250;
+const RUNS: u64 = 200;
 
 /// One whole run: everything by chance, then rest, then the end.
 pub(super) fn run(seed: u64) -> Totals {

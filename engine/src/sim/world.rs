@@ -301,8 +301,8 @@ impl World {
             member.post(context, message.bye(channel))?;
             context.ledger.accounts[&(member.node, channel)].peer
         });
-        // Often both sides mean to go at once.
-        let peer = ended.filter(|_| self.rng.chance(50));
+        // Often both sides mean to go at once, or the other does not wait for the end.
+        let peer = ended.filter(|_| self.rng.chance(70));
         let owner = peer.and_then(|(node, channel)| {
             let owns = |it: &Member| it.node == node && it.channels.contains(&channel);
             Some((self.members.iter().position(owns)?, channel))
@@ -310,7 +310,12 @@ impl World {
         if let Some((member, channel)) = owner {
             self.with_member(member, |member, context| {
                 let message = member.message(context.rng, 20);
-                member.post(context, message.bye(channel));
+                let goes_hard = context.rng.chance(30);
+                let post = match goes_hard {
+                    true => Post::abort(channel),
+                    false => message.bye(channel),
+                };
+                member.post(context, post);
             });
         }
     }
@@ -323,8 +328,10 @@ impl World {
         let ports: Vec<u16> = ports.collect();
         if let Some(port) = self.rng.index(ports.len()) {
             let at = ([127, 0, 0, 1], ports[port]).into();
-            let stranger = Stranger::dial(&mut self.net, &mut self.rng, at, self.now);
-            self.strangers.push(stranger);
+            for _ in 0..self.rng.between(1, 3) {
+                let stranger = Stranger::dial(&mut self.net, &mut self.rng, at, self.now);
+                self.strangers.push(stranger);
+            }
         }
         if self.rng.chance(20) {
             let server = Stranger::serve(&mut self.net, &mut self.rng, self.now);
