@@ -7,3 +7,4 @@ mod room;
 mod starving;
 mod stopping;
 mod strangers;
+mod violations;
