@@ -352,11 +352,21 @@ impl Returned {
         self.message
     }
 
-    /// The same post, to another channel: same verb, id, `more` and content. A HelloRequest needs
-    /// an address instead: give its content to [`Message::hello`].
-    pub fn repost(self, channel: Channel) -> Post {
-        let post = Post::to(channel, self.op_code, self.id, self.message);
-        if self.more { post.more() } else { post }
+    /// The same post, to another channel: same verb, id, `more` and content.
+    ///
+    /// # Errors
+    ///
+    /// The message stays returned if it belongs to the one channel that it was posted to: a
+    /// HelloRequest (give its content to [`Message::hello`], with an address), a HelloResponse or a
+    /// ByeResponse.
+    pub fn repost(self, channel: Channel) -> Result<Post, Returned> {
+        match self.op_code {
+            OpCode::HelloRequest | OpCode::HelloResponse | OpCode::ByeResponse => Err(self),
+            _ => {
+                let post = Post::to(channel, self.op_code, self.id, self.message);
+                Ok(if self.more { post.more() } else { post })
+            }
+        }
     }
 }
 
@@ -409,9 +419,9 @@ pub struct Account {
     pub sent: u64,
     /// Of those posted, the messages that came back as [`Event::Returned`].
     pub returned: u64,
-    /// Of those sent, the messages that the peer is known to have received: all, if the channel
-    /// ended by ByeRequest and ByeResponse, else as many as it answered. The others of those sent
-    /// may or may not have reached it.
+    /// Of those sent, the messages that the peer is known to have received: all, if our goodbye was
+    /// answered or the peer closed in order behind our answer to its own; else as many as it
+    /// answered. The others of those sent may or may not have reached it.
     pub confirmed: u64,
     /// Messages from the peer that were delivered.
     pub received: u64,

@@ -315,6 +315,8 @@ fn what_came_back_is_posted_again_and_arrives_once() {
 
         let hello = expect!(waiting.1, Returned);
         assert_eq!(hello.op_code(), OpCode::HelloRequest);
+        let of_old = hello.channel();
+        let hello = hello.repost(of_old).unwrap_err(); // it needs an address
         let channel = waiting
             .0
             .post(hello.into_message().hello(&elsewhere))
@@ -323,7 +325,7 @@ fn what_came_back_is_posted_again_and_arrives_once() {
         for _ in 1..OP_CODES.len() {
             let returned = expect!(waiting.1, Returned);
             let (id, op_code) = (returned.id(), returned.op_code());
-            let post = returned.repost(channel);
+            let post = returned.repost(channel).unwrap();
             assert_eq!(
                 (post.id(), post.op_code(), post.channel()),
                 (id, op_code, Some(channel))

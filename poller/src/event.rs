@@ -97,6 +97,10 @@ impl Events {
         self.queue.is_empty()
     }
 
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code, reason = "only epoll is asked for a bounded number")
+    )]
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

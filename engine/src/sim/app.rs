@@ -352,7 +352,10 @@ impl Member {
         let is_plain = matches!(returned.op_code(), OpCode::Request | OpCode::Signal);
         if let Some(other) = other.filter(|_| is_plain) {
             let channel = self.channels[other];
-            self.post(context, returned.repost(channel));
+            let post = returned
+                .repost(channel)
+                .expect("it belongs to no one channel");
+            self.post(context, post);
         }
     }
 
