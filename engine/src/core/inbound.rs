@@ -315,9 +315,10 @@ impl Core {
         let (reason, os_error) = match connection.phase {
             Phase::Finishing(reason) => {
                 let bye = &mut connection.bye;
-                // Where goodbyes crossed, the peer may have closed its side without a look at our
-                // answer.
-                if bye.request_received && bye.response_sent && !bye.response_received {
+                // Where goodbyes crossed, or the peer's crossed our refusal, it may have closed its
+                // side without a look at our answer.
+                let is_answer = reason == Reason::Bye && bye.request_received && bye.response_sent;
+                if is_answer && !bye.response_received {
                     bye.confirmed = connection.account.sent;
                 }
                 (reason, None)

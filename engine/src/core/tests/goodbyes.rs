@@ -245,6 +245,22 @@ fn refusing_a_hello_ends_the_channel_once_the_peer_has_gone() {
 }
 
 #[test]
+fn a_refusal_that_crosses_a_goodbye_is_not_its_answer() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    bench.post(hello.refuse("no"));
+    bench.rest();
+    feed(&mut bench, key, OpCode::ByeRequest, 2);
+    bench.core.handle_end_of_stream(key);
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Bye(_)));
+    let closed = bench.closed();
+    assert_eq!(closed.reason(), Reason::Refused);
+    assert_eq!(closed.account().confirmed, 0);
+}
+
+#[test]
 fn a_byesignal_from_the_wire_is_delivered_and_ends_the_channel() {
     let mut bench = Bench::new();
     let (_, key) = bench.connect();
