@@ -9,7 +9,7 @@ use crate::driver;
 use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup, Inbox};
 use crate::message::Message;
-use crate::options::{GroupOptions, Options};
+use crate::options::{GroupOptions, Options, after};
 use crate::shared::{GroupShared, Shared, Submission};
 use crate::sync::lock;
 
@@ -60,6 +60,7 @@ impl Engine {
     pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
         let group = Arc::new(GroupShared::new(id));
+        self.inner.shared.remember(&group);
         let open = Submission::OpenGroup {
             group: Arc::clone(&group),
         };
@@ -127,7 +128,7 @@ pub struct Statistics {
 impl Inner {
     fn stop(&self, within: Duration) {
         let stop = Submission::Stop {
-            deadline: Instant::now() + within,
+            deadline: after(Instant::now(), within),
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));

@@ -29,7 +29,8 @@ pub enum Ended {
     #[error("the engine was stopped")]
     EngineStopped,
     /// The reactor failed, by a defect of its own or because the system failed it. All groups of
-    /// the engine have ended; other engines and the process are unharmed.
+    /// the engine have ended; other engines and the process are unharmed. Channels that had not
+    /// closed get no `Closed` event, and no account, then.
     #[error("the engine's reactor failed")]
     EngineFailed,
 }

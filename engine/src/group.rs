@@ -11,6 +11,7 @@ use crate::delivery::Taken;
 use crate::error::{Ended, NotNotified, PostError, Refused};
 use crate::event::{Event, Returned};
 use crate::message::Message;
+use crate::options::after;
 use crate::post::{Post, Posted};
 use crate::shared::{GroupShared, Shared, Submission};
 
@@ -246,7 +247,7 @@ impl Inbox {
         if std::mem::replace(&mut self.is_closed, true) {
             return report;
         }
-        let deadline = Instant::now() + within;
+        let deadline = after(Instant::now(), within);
         let close = Submission::CloseGroup {
             group: self.group.id,
             deadline,

@@ -255,7 +255,7 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if !is_ours && !self.storage.bytes().is_empty() {
+        if !is_ours {
             self.move_to(pool.take(self.frame_len()));
         }
     }

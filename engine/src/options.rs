@@ -1,6 +1,6 @@
 //! Every limit of an engine, with its default.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::pool::MESSAGE_COST_MAX;
 
@@ -12,7 +12,7 @@ use crate::pool::MESSAGE_COST_MAX;
 /// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// let mut options = ampe::Options::default();
 /// options.connect_timeout = Duration::from_secs(3);
 /// options.inbound_bytes = 1 << 20;
@@ -116,6 +116,13 @@ impl Options {
             })
         })
     }
+}
+
+/// When `duration` has passed, or in thirty years where that is further than clocks go: a program
+/// that says "never" by a very long time means it.
+pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now.checked_add(duration).unwrap_or(now + NEVER)
 }
 
 /// The limits of one group. There are none yet beyond the engine's.

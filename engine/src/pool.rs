@@ -20,6 +20,9 @@ pub(crate) const SIZES: [usize; 5] = [256, 4096, 16_384, 66_560, 131_088];
 /// against the records' sizes where those are known, in `shared.rs`.
 pub(crate) const RECORD_COST: usize = 768;
 
+/// The cost in bytes of a message with little content.
+pub(crate) const SMALLEST_COST: usize = SIZES[0] + RECORD_COST;
+
 /// The largest cost of one message in bytes.
 pub(crate) const MESSAGE_COST_MAX: usize = SIZES[SIZES.len() - 1] + RECORD_COST;
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::channel::Channel;
-use crate::pool::MESSAGE_COST_MAX;
+use crate::pool::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::sync::planted;
 
 /// A number rests here after its channel ended, so that a reader of logs meets it only once for a
@@ -215,9 +215,9 @@ impl Registry {
         if slot.bye_response || (slot.bye_request && role != Role::ByeResponse) {
             return Err(Denied::ByePosted);
         }
-        // A Bye ends the need for credit, so it is never refused for want of it.
+        // A Bye ends the need for credit, so a small one is never refused for want of it.
         let full = slot.used + cost > credit.channel || engine_used + cost > credit.engine;
-        if full && role == Role::Data {
+        if full && (role == Role::Data || cost > SMALLEST_COST) {
             slot.room_wanted = !planted("a refusal is not noted");
             self.line_up_for_room(channel);
             return Err(Denied::Full);

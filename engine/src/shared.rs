@@ -1,7 +1,7 @@
 //! What the handles of an engine share with its reactor.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::channel::Channel;
 use crate::delivery::Delivery;
@@ -13,6 +13,7 @@ use crate::pool::{Charge, Ledger, MESSAGE_COST_MAX, Pool};
 use crate::post::{Post, Posted, Target};
 use crate::queue::Queue;
 use crate::registry::{Denied, GroupId, Kind, Registry};
+use crate::sync::{Mutex, lock};
 use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
 
 /// A group's way from the reactor.
@@ -74,9 +75,31 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
+    /// Every group that was ever asked for and is still held by someone: a reactor that fails ends
+    /// them all, whether it had heard of them or not.
+    pub(crate) groups: Mutex<Vec<Weak<GroupShared>>>,
 }
 
 impl Shared {
+    /// Remembers a group. To be called before the reactor is told of it.
+    pub(crate) fn remember(&self, group: &Arc<GroupShared>) {
+        let mut groups = lock(&self.groups);
+        if groups.len() == groups.capacity() {
+            groups.retain(|group| group.strong_count() > 0);
+        }
+        groups.push(Arc::downgrade(group));
+    }
+
+    /// Ends every group that has not ended.
+    pub(crate) fn end_groups(&self, reason: Ended) {
+        for group in lock(&self.groups)
+            .drain(..)
+            .filter_map(|group| group.upgrade())
+        {
+            group.mailbox.end(reason);
+        }
+    }
+
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
     pub(crate) fn post(&self, group: &GroupShared, mut post: Post) -> Result<Posted, Refused> {
         if let Err(why) = self.prepare(&mut post) {
@@ -142,11 +165,14 @@ impl Shared {
     /// Checks what needs no lock, makes the message one of this engine, and writes the address
     /// header of a post that opens a channel.
     fn prepare(&self, post: &mut Post) -> Result<(), PostError> {
-        if post.op_code.is_response() && post.message_id == 0 {
+        if post.op_code == OpCode::Response && post.message_id == 0 {
             return Err(PostError::ResponseWithoutId);
         }
         if post.more && !post.op_code.is_regular() {
             return Err(PostError::InvalidMore);
+        }
+        if post.op_code == OpCode::ByeSignal {
+            return Ok(()); // it never travels, and needs no storage
         }
         post.message.adopt(&self.pool);
         write_address_header(post)

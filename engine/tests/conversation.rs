@@ -236,3 +236,52 @@ fn an_echo_may_say_who_echoes() {
     assert_eq!(back.text_headers().get("Server"), Some(&b"second"[..]));
     assert_eq!(back.body(), b"body");
 }
+
+#[test]
+fn a_message_without_storage_gets_some_when_it_is_posted() {
+    let mut it = connected(common::Transport::Tcp);
+    let empty = ampe::Post::abort(it.to_server).into_message();
+    it.client.0.post(empty.signal(it.to_server)).unwrap();
+    assert_eq!(expect!(it.server.1, Signal).body(), b"");
+}
+
+#[test]
+fn for_ever_is_a_time_like_any_other() {
+    let for_ever = std::time::Duration::MAX;
+    let mut options = ampe::Options::default();
+    options.connect_timeout = for_ever;
+    options.hello_timeout = for_ever;
+    options.linger_timeout = for_ever;
+    let mut it = common::connected_with(common::Transport::Tcp, options);
+    it.client
+        .0
+        .post(it.engine.message().bye(it.to_server))
+        .unwrap();
+    drop(expect!(it.server.1, Bye));
+    assert_eq!(expect!(it.server.1, Closed).reason(), Reason::Bye);
+    assert_eq!(it.client.1.close(for_ever).returned.len(), 0);
+    it.engine.stop(for_ever);
+}
+
+#[test]
+fn a_large_goodbye_waits_for_room_and_a_small_one_does_not() {
+    let mut it = connected(common::Transport::Tcp);
+    let large = |message: ampe::Message| message.body(&[1; 60_000]).unwrap();
+    // More than the credit in one batch, so that the reactor cannot make room meanwhile.
+    let mut posts: std::collections::VecDeque<_> = (0..100)
+        .map(|_| large(it.engine.message()).signal(it.to_server))
+        .collect();
+    let mut posted = Vec::new();
+    let why = it.client.0.post_many(&mut posts, &mut posted).unwrap_err();
+    assert_eq!(why, ampe::PostError::Full);
+    it.client
+        .0
+        .post(it.engine.message().bye(it.to_server))
+        .unwrap();
+    let received = std::iter::from_fn(|| match next(&mut it.server.1, "the rest") {
+        Event::Signal(_) => Some(()),
+        Event::Bye(_) => None,
+        other => panic!("unexpected {other:?}"),
+    });
+    assert_eq!(received.count(), posted.len());
+}

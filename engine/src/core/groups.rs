@@ -144,7 +144,8 @@ impl Core {
 
     /// Tells every group that nothing more comes. Valid after a panic in any other method.
     pub(crate) fn end_groups(&mut self, reason: Ended) {
-        for group in self.groups.iter_mut().filter_map(Option::take) {
+        for mut group in self.groups.iter_mut().filter_map(Option::take) {
+            group.shared.mailbox.deliver(&mut group.deliveries);
             group.shared.mailbox.end(reason);
         }
     }

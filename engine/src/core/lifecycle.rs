@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::Channel;
 use crate::event::{Account, Closed, Event, Returned};
@@ -14,6 +14,9 @@ use super::flaws::planted;
 use super::outgoing::Outgoing;
 use super::record::{Connection, ListenerPhase, Origin, Phase, Record};
 use super::{Action, Core, Key};
+
+/// When a connection is looked at again whose time has come while it waits for budget.
+const STARVED_AGAIN: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Ends a connection or listener: its socket goes now, its accounts are settled once everything
@@ -173,7 +176,12 @@ impl Core {
                 }
                 Record::Connection(connection) => connection,
             };
+            let is_ours_to_read = connection.inbound.starved.is_some() || self.holder == Some(key);
             match connection.phase {
+                // It is not the peer that is late: its bytes are here and wait for budget.
+                Phase::Open if is_ours_to_read => {
+                    self.set_deadline(key, Some(now + STARVED_AGAIN));
+                }
                 Phase::Resolving | Phase::Connecting | Phase::Deferred => {
                     self.handle_opening_time(key, now);
                 }

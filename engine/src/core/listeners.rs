@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Listening};
+use crate::options::after;
 use crate::reason::Reason;
 use crate::shared::Counters;
 
@@ -65,7 +66,7 @@ impl Core {
         peer: &Endpoint,
         now: Instant,
     ) -> Option<Key> {
-        let deadline = now + self.shared.options.hello_timeout;
+        let deadline = after(now, self.shared.options.hello_timeout);
         let listener = self.listener(listener_key)?;
         listener.connections += 1;
         let group = listener.common.group;

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use crate::options::after;
 use crate::reason::Reason;
 use crate::wire::OpCode;
 
@@ -94,7 +95,7 @@ impl Core {
 
     /// A whole frame was accepted by the system.
     fn on_sent(&mut self, key: Key, sent: Outgoing, now: Instant) {
-        let linger = now + self.shared.options.linger_timeout;
+        let linger = after(now, self.shared.options.linger_timeout);
         let Some(Record::Connection(connection)) = self.table.get_mut(key) else {
             return;
         };
@@ -155,7 +156,7 @@ impl Core {
 
     /// Writing failed. What the peer sent before is received first; then the channel ends.
     pub(crate) fn handle_write_error(&mut self, key: Key, error: &io::Error, now: Instant) {
-        let linger = now + self.shared.options.linger_timeout;
+        let linger = after(now, self.shared.options.linger_timeout);
         let Some(connection) = self.connection(key) else {
             return;
         };

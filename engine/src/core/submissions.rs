@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::channel::Channel;
 use crate::error::Ended;
+use crate::options::after;
 use crate::pool::Charge;
 use crate::post::{Post, Target};
 use crate::registry::GroupId;
@@ -116,7 +117,7 @@ impl Core {
         let action = match socket_address(address) {
             Some(address) => Action::Listen { key, address },
             None => {
-                self.set_deadline(key, Some(now + self.shared.options.connect_timeout));
+                self.set_deadline(key, Some(after(now, self.shared.options.connect_timeout)));
                 let host = address.host().map(ToString::to_string).unwrap_or_default();
                 Action::Resolve {
                     key,
@@ -141,7 +142,7 @@ impl Core {
         let group = self
             .group_index(group)
             .expect("a group that posts has not ended");
-        let give_up = now + self.shared.options.connect_timeout;
+        let give_up = after(now, self.shared.options.connect_timeout);
         let opening = Opening {
             address: (**address).clone(),
             untried: std::collections::VecDeque::new(),

@@ -62,6 +62,7 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
         queue: Queue::new(registry, wake()),
         options,
         counters: Counters::default(),
+        groups: Default::default(),
     });
     let mut driver = Driver::new(poller, Arc::clone(&shared));
     let reactor = thread::Builder::new()
@@ -333,6 +334,7 @@ impl Driver {
             }
         }
         self.core.end_groups(reason);
+        self.shared.end_groups(reason);
         self.shared.pool.close();
     }
 }

@@ -95,6 +95,7 @@ impl Node {
             queue: Queue::new(registry, wake()),
             options,
             counters: Counters::default(),
+            groups: Default::default(),
         });
         let sizes = [48, 1000, 20_000, 256 * 1024];
         let size = sizes[rng.below(sizes.len())];

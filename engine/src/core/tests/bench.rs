@@ -75,6 +75,7 @@ impl Bench {
             queue: Queue::new(Registry::new(credit), wake()),
             options,
             counters: Counters::default(),
+            groups: Default::default(),
         });
         let core = Core::new(Arc::clone(&shared));
         let (posting, inbox, group) = open_group(&shared, 1);

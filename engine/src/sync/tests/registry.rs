@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use crate::channel::Channel;
-use crate::pool::MESSAGE_COST_MAX;
+use crate::pool::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 
 const GROUP: GroupId = 1;
@@ -176,19 +176,30 @@ fn after_a_bye_only_the_answer_to_the_peers_bye_may_follow() {
 }
 
 #[test]
-fn a_bye_needs_no_credit_but_is_charged() {
+fn a_small_bye_needs_no_credit_but_is_charged() {
     let mut registry = registry();
     let channel = connection(&mut registry);
     for _ in 0..4 {
         post(&mut registry, channel, Role::Data).unwrap();
     }
     assert_eq!(post(&mut registry, channel, Role::Data), Err(Denied::Full));
-    post(&mut registry, channel, Role::ByeRequest).unwrap();
-    post(&mut registry, channel, Role::ByeResponse).unwrap();
+    for role in [Role::ByeRequest, Role::ByeResponse] {
+        assert_eq!(
+            post(&mut registry, channel, role),
+            Err(Denied::Full),
+            "it is large"
+        );
+        registry
+            .admit(channel, GROUP, role, SMALLEST_COST, 0)
+            .unwrap();
+    }
     post(&mut registry, channel, Role::ByeSignal).unwrap();
-    assert_eq!(registry.used(), 6 * LARGEST);
-    for _ in 0..6 {
+    assert_eq!(registry.used(), 4 * LARGEST + 2 * SMALLEST_COST);
+    for _ in 0..4 {
         registry.release(channel, LARGEST);
+    }
+    for _ in 0..2 {
+        registry.release(channel, SMALLEST_COST);
     }
     assert_eq!(registry.used(), 0);
     end(&mut registry, channel);

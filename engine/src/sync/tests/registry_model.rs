@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use crate::channel::Channel;
-use crate::pool::{MESSAGE_COST_MAX, cost_of};
+use crate::pool::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
 use crate::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 
 const CREDIT: Credit = Credit {
@@ -140,7 +140,7 @@ impl Model {
             Role::ByeSignal => Ok(()),
             _ if life.kind == Kind::Listener => Err(Denied::IsListener),
             _ if is_done => Err(Denied::ByePosted),
-            Role::Data if !fits => Err(Denied::Full),
+            _ if !fits && (role == Role::Data || cost > SMALLEST_COST) => Err(Denied::Full),
             _ => Ok(()),
         }
     }
