@@ -11,8 +11,10 @@ use crate::pool::MESSAGE_COST_MAX;
 /// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
 /// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
 ///
+/// Of a time, zero means "at once", and [`Duration::MAX`] means "never".
+///
 /// ```
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
 /// let mut options = ampe::Options::default();
 /// options.connect_timeout = Duration::from_secs(3);
 /// options.inbound_bytes = 1 << 20;
