@@ -25,17 +25,7 @@ pub const MAX_HOST_LEN: usize = 255;
 
 /// The longest path of a Unix socket, in bytes: what the system's socket address has room for, less
 /// the terminating NUL. 107, or 103 on Apple's systems and the BSDs.
-pub const MAX_UDS_PATH_LEN: usize = if cfg!(any(
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "dragonfly"
-)) {
-    103
-} else {
-    107
-};
+pub const MAX_UDS_PATH_LEN: usize = ampe_poller::socket::UDS_PATH_BYTES;
 
 /// Where to connect or to listen.
 ///
