@@ -20,6 +20,8 @@ struct Bench<W: World> {
     world: W,
     poller: Poller<W::Socket, W::Backend>,
     events: Events,
+    /// Those that the last wait reported as refused, in the order of insertion.
+    refused: Vec<Key>,
 }
 
 impl<W: World> Bench<W> {
@@ -28,6 +30,7 @@ impl<W: World> Bench<W> {
             world: W::new(),
             poller: Poller::with_backend().unwrap(),
             events: Events::with_capacity(64),
+            refused: Vec::new(),
         }
     }
 
@@ -55,6 +58,7 @@ impl<W: World> Bench<W> {
     fn wait(&mut self, timeout: Duration) -> Vec<(Key, Interest)> {
         self.poller.wait(&mut self.events, Some(timeout)).unwrap();
         let mut reports = Vec::new();
+        self.refused.clear();
         while let Some(event) = self.poller.next_event(&mut self.events) {
             let mut readiness = Interest::NONE;
             if event.is_readable() {
@@ -64,15 +68,27 @@ impl<W: World> Bench<W> {
                 readiness |= Interest::WRITABLE;
             }
             reports.push((event.key(), readiness));
+            if let Some(error) = event.error() {
+                assert!(error.raw_os_error().is_some(), "{error}");
+                self.refused.push(event.key());
+            }
         }
         reports.sort_by_key(|(key, _)| key.generation);
+        self.refused.sort_by_key(|key| key.generation);
         reports
     }
 
+    /// All of that, and nobody is refused.
     #[track_caller]
     fn assert_reports(&mut self, expected: &[(Key, Interest)]) {
+        self.assert_reports_with_refused(expected, &[]);
+    }
+
+    #[track_caller]
+    fn assert_reports_with_refused(&mut self, expected: &[(Key, Interest)], refused: &[Key]) {
         let start = Instant::now();
         assert_eq!(self.wait(W::PATIENCE), expected);
+        assert_eq!(self.refused, refused);
         assert!(
             start.elapsed() < W::PATIENCE,
             "only the timeout ended the wait"
@@ -139,7 +155,7 @@ suite! {
         a_removed_source_has_no_event_left_in_the_batch,
         a_successor_never_gets_its_predecessors_event,
         a_removed_source_can_be_polled_again,
-        a_source_that_cannot_be_polled_is_reported_once,
+        a_source_that_cannot_be_polled_is_reported_once_with_the_error,
         keys_of_removed_sources_name_nothing,
         a_small_batch_gets_to_everybody,
     }

@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::io;
+use std::num::NonZeroI32;
 
 use crate::Interest;
 
@@ -12,19 +14,37 @@ pub struct Key {
     pub(crate) generation: u64,
 }
 
-/// A source may be read from, written to, or both.
+/// A source may be read from, written to, or both; or the system refuses to poll it.
 ///
 /// An error and the peer's hanging up are reported as what the source is wanted for; the next
-/// read or write says which it was.
+/// read or write says which it was. What the system refuses to poll may have nothing wrong with
+/// it, so that no read or write would say anything: then [`error`](Self::error) does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     key: Key,
     readiness: Interest,
+    /// The number of the system's error. Never zero, so that it costs an event no more room.
+    refusal: Option<NonZeroI32>,
 }
 
 impl Event {
     pub(crate) fn new(key: Key, readiness: Interest) -> Event {
-        Event { key, readiness }
+        Event {
+            key,
+            readiness,
+            refusal: None,
+        }
+    }
+
+    /// The system refuses to poll a source that is wanted for this, with an error of this number.
+    pub(crate) fn refused(key: Key, wanted: Interest, os_error: i32) -> Event {
+        let os_error = NonZeroI32::new(os_error);
+        assert!(os_error.is_some(), "a refusal has an error's number");
+        Event {
+            key,
+            readiness: wanted,
+            refusal: os_error,
+        }
     }
 
     #[cfg(test)]
@@ -49,7 +69,24 @@ impl Event {
     pub fn is_writable(&self) -> bool {
         self.readiness.is_writable()
     }
+
+    /// Why the system refuses to poll the source, if it does. Nothing more is reported of the
+    /// source until its [interest is declared](crate::Poller::set_interest) again, which asks the
+    /// system again; meanwhile it can be read from and written to as before.
+    ///
+    /// A refusal may be a matter of the source (a file that knows no readiness) or of the moment
+    /// (no memory, too many sources of this user); the system's error says which.
+    #[must_use]
+    pub fn error(&self) -> Option<io::Error> {
+        let os_error = self.refusal?;
+        Some(io::Error::from_raw_os_error(os_error.get()))
+    }
 }
+
+const _: () = assert!(
+    size_of::<Event>() <= 24,
+    "events are copied by the thousand"
+);
 
 /// The batch that one [`wait`](crate::Poller::wait) fills and
 /// [`next_event`](crate::Poller::next_event) empties.

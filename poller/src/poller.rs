@@ -33,9 +33,11 @@ pub trait Source<H>: crate::sys::SealedSource<H> {
 /// - **Silence without interest**: a source that is wanted for nothing reports nothing, not even
 ///   an error or its peer's hanging up, and costs nothing.
 /// - **Errors are readiness**: an error and the peer's hanging up are reported as readable or
-///   writable, whichever is wanted. If a source cannot be polled at all, it is reported once as
-///   ready for what it is wanted for, and again when interest is declared again: reading from it
-///   or writing to it brings the error to light. It ends no wait and holds up no other source.
+///   writable, whichever is wanted.
+/// - **A refusal is an event**: if the system refuses to poll a source, because of what it is or
+///   because there is no memory for it, that is reported once, as readiness for what it is wanted
+///   for [with the system's error](Event::error). The source then rests, whatever happens to it,
+///   until interest is declared again. It ends no wait and holds up no other source.
 /// - **No mistaken identity**: an event never reaches a source other than the one that it is
 ///   about, even if the source was removed while its event was already in the batch, and whatever
 ///   took its place or its descriptor since.
@@ -116,7 +118,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     /// In each case the source is handed back.
     ///
     /// - The backend refuses the source. Epoll and poll(2) refuse none here: what they cannot poll
-    ///   shows as that source's readiness.
+    ///   shows as that source's [event](Event::error).
     /// - The poller holds 4,294,967,295 sources.
     pub fn insert(&mut self, source: S) -> Result<Key, InsertError<S>> {
         let index = match self.vacant.last() {

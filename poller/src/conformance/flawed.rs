@@ -38,11 +38,14 @@ const LOSES_EVENTS: u8 = 9;
 const TELLS_AT_ONCE: u8 = 10;
 /// A source that cannot be polled is reported for ever.
 const REPEATS_FAILURES: u8 = 11;
+/// A source that cannot be polled is reported as if it were ready.
+const HIDES_REFUSALS: u8 = 12;
 
 struct Flawed<B, const DEFECT: u8> {
     inner: B,
     keys: HashMap<Key, Interest>,
     reported: HashMap<Key, Interest>,
+    refused: Vec<Event>,
     extra_calls: u64,
 }
 
@@ -64,6 +67,7 @@ impl<B: Backend, const DEFECT: u8> Backend for Flawed<B, DEFECT> {
             inner: B::new()?,
             keys: HashMap::new(),
             reported: HashMap::new(),
+            refused: Vec::new(),
             extra_calls: 0,
         })
     }
@@ -105,10 +109,19 @@ impl<B: Backend, const DEFECT: u8> Backend for Flawed<B, DEFECT> {
             return Err(io::ErrorKind::Other.into());
         }
         if DEFECT == REPEATS_FAILURES {
-            self.reported.extend(drain(events));
-            self.reported.retain(|key, _| self.keys.contains_key(key));
-            for (key, readiness) in &self.reported {
-                events.push(Event::new(*key, *readiness));
+            let batch = drain(events);
+            self.refused.retain(|event| {
+                let is_refused_anew = batch.iter().any(|new| new.key() == event.key());
+                self.keys.contains_key(&event.key()) && !is_refused_anew
+            });
+            self.refused.extend(batch);
+            for event in &self.refused {
+                events.push(*event);
+            }
+        }
+        if DEFECT == HIDES_REFUSALS {
+            for event in drain(events) {
+                events.push(Event::new(event.key(), event.readiness()));
             }
         }
         Ok(())
@@ -123,15 +136,14 @@ impl<B: Backend, const DEFECT: u8> Backend for Flawed<B, DEFECT> {
         }
         let was_signalled = self.inner.collect(events, timeout)?;
         let batch = drain(events);
-        for (key, readiness) in &batch {
-            let is_known = self.reported.insert(*key, *readiness) == Some(*readiness);
-            let readiness = match DEFECT {
-                REPORTS_EDGES if is_known => continue,
-                FORGETS_WITHDRAWN if is_known => continue,
-                REPORTS_UNWANTED => Interest::BOTH,
-                _ => *readiness,
-            };
-            events.push(Event::new(*key, readiness));
+        for event in batch {
+            let (key, readiness) = (event.key(), event.readiness());
+            let is_known = self.reported.insert(key, readiness) == Some(readiness);
+            match DEFECT {
+                REPORTS_EDGES | FORGETS_WITHDRAWN if is_known => {}
+                REPORTS_UNWANTED => events.push(Event::new(key, Interest::BOTH)),
+                _ => events.push(event),
+            }
             if DEFECT == LOSES_EVENTS {
                 break;
             }
@@ -152,12 +164,8 @@ impl<B: Backend, const DEFECT: u8> Backend for Flawed<B, DEFECT> {
     }
 }
 
-fn drain(events: &mut Events) -> Vec<(Key, Interest)> {
-    let mut batch = Vec::new();
-    while let Some(event) = events.pop() {
-        batch.push((event.key(), event.readiness()));
-    }
-    batch
+fn drain(events: &mut Events) -> Vec<Event> {
+    std::iter::from_fn(|| events.pop()).collect()
 }
 
 struct FlawedWorld<W, const DEFECT: u8>(W);
@@ -254,15 +262,17 @@ noticed! {
         readiness::what_is_wanted_and_ready_is_reported on REPORTS_UNWANTED,
     asking_for_all_is_noticed: scale::calls_do_not_grow_with_the_idle on ASKS_FOR_ALL,
     a_failure_that_spreads_is_noticed:
-        readiness::a_source_that_cannot_be_polled_is_reported_once on FAILS_FOR_ONE,
+        readiness::a_source_that_cannot_be_polled_is_reported_once_with_the_error on FAILS_FOR_ONE,
     a_failure_that_repeats_is_noticed:
-        readiness::a_source_that_cannot_be_polled_is_reported_once on REPEATS_FAILURES,
+        readiness::a_source_that_cannot_be_polled_is_reported_once_with_the_error on REPEATS_FAILURES,
+    a_hidden_refusal_is_noticed:
+        readiness::a_source_that_cannot_be_polled_is_reported_once_with_the_error on HIDES_REFUSALS,
     waking_by_itself_is_noticed: wakes::timeouts_are_never_cut_short on WAKES_BY_ITSELF,
     waking_by_itself_is_noticed_without_a_timeout:
         wakes::a_zero_timeout_does_not_wait on WAKES_BY_ITSELF,
     forgotten_data_is_noticed: readiness::withdrawn_interest_loses_nothing on FORGETS_WITHDRAWN,
     lost_events_are_noticed:
-        readiness::a_source_that_cannot_be_polled_is_reported_once on LOSES_EVENTS,
+        readiness::a_source_that_cannot_be_polled_is_reported_once_with_the_error on LOSES_EVENTS,
     lost_events_of_a_crowd_are_noticed:
         scale::calls_do_not_grow_with_the_idle on LOSES_EVENTS,
     telling_at_once_is_noticed: scale::declaring_makes_no_call on TELLS_AT_ONCE,
@@ -278,7 +288,7 @@ fn without_a_defect_the_same_tests_pass() {
     readiness::hang_up_is_what_is_wanted::<Lab<NO_DEFECT>>();
     readiness::a_successor_never_gets_its_predecessors_event::<Lab<NO_DEFECT>>();
     readiness::what_is_wanted_and_ready_is_reported::<Lab<NO_DEFECT>>();
-    readiness::a_source_that_cannot_be_polled_is_reported_once::<Lab<NO_DEFECT>>();
+    readiness::a_source_that_cannot_be_polled_is_reported_once_with_the_error::<Lab<NO_DEFECT>>();
     wakes::timeouts_are_never_cut_short::<Lab<NO_DEFECT>>();
     wakes::a_zero_timeout_does_not_wait::<Lab<NO_DEFECT>>();
     scale::calls_do_not_grow_with_the_idle::<Lab<NO_DEFECT>>();

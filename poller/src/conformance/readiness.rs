@@ -228,21 +228,24 @@ pub(super) fn a_removed_source_can_be_polled_again<W: World>() {
     bench.assert_reports(&[(new, READABLE)]);
 }
 
-pub(super) fn a_source_that_cannot_be_polled_is_reported_once<W: World>() {
+pub(super) fn a_source_that_cannot_be_polled_is_reported_once_with_the_error<W: World>() {
     let mut bench = Bench::<W>::new();
     let unpollable = match bench.world.unpollable() {
         Ok(unpollable) => unpollable,
         Err(reason) => return println!("skipped: {reason}"),
     };
     let bad = bench.add(unpollable, WRITABLE);
-    bench.assert_reports(&[(bad, WRITABLE)]);
+    bench.assert_reports_with_refused(&[(bad, WRITABLE)], &[bad]);
     bench.assert_asleep();
     bench.declare(bad, BOTH);
     let (good, _theirs) = bench.add_pair(WRITABLE);
-    bench.assert_reports(&[(bad, BOTH), (good, WRITABLE)]);
+    bench.assert_reports_with_refused(&[(bad, BOTH), (good, WRITABLE)], &[bad]);
     bench.assert_reports(&[(good, WRITABLE)]);
     bench.declare(bad, READABLE);
-    bench.assert_reports(&[(bad, READABLE), (good, WRITABLE)]);
+    bench.assert_reports_with_refused(&[(bad, READABLE), (good, WRITABLE)], &[bad]);
+    // The same once more is declared again, too.
+    bench.declare(bad, READABLE);
+    bench.assert_reports_with_refused(&[(bad, READABLE), (good, WRITABLE)], &[bad]);
     bench.declare(good, NONE);
     bench.assert_asleep();
     assert!(bench.poller.close(bad));

@@ -6,25 +6,29 @@
 //! never holds anything for an index but the registration that has the index now, because
 //! deregistering takes a source out of the set before its index can be given to another, and a
 //! source that cannot be taken out (its descriptor was closed behind the poller's back while a
-//! duplicate keeps it open) has the whole set replaced before it is asked again. What
-//! `epoll_wait` returned is translated into full keys at once, while nothing can be deregistered;
+//! duplicate keeps it open) has the whole set replaced before it is asked again. While the system
+//! has no descriptor for another set, poll(2) is asked instead, which needs none. What `epoll_wait`
+//! returned is translated into full keys at once, while nothing can be deregistered;
 //! from there on the generation, which is never used twice, tells a source from its successor.
 
 use std::io;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 
 use super::descriptor::{borrow, timespec};
+use super::poll::List;
 use super::registrations::Registrations;
 use super::signal::{SystemSignal, WakeSource};
 use super::{Backend, Fate, Sealed};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
-use crate::waker::Signal;
+use crate::waker::{CAPPED_SLEEP, Signal};
 
 /// The index of the signal; sources never have it.
 const SIGNAL: u64 = u32::MAX as u64;
@@ -41,29 +45,70 @@ const BATCH: usize = 1024;
 ///   unasked. Declaring the first interest adds it, withdrawing the last removes it.
 /// - At most 1,024 events are asked for at a time.
 /// - Timeouts are rounded up to whole milliseconds.
+/// - The system refuses to poll what knows no readiness (files and directories: EPERM), and
+///   anything at all beyond the user's share of `/proc/sys/fs/epoll/max_user_watches` (ENOSPC) or
+///   without memory (ENOMEM).
 #[derive(Debug)]
-pub struct Epoll {
+pub struct Epoll<C: Control = System> {
     set: OwnedFd,
     signal: Arc<SystemSignal>,
+    /// Here `armed` is what the set holds, or, while that is tainted, what poll(2) is asked for.
     registrations: Registrations<RawFd>,
-    /// The set may hold something that was deregistered: replace it before it is asked again.
+    /// The set may hold something that was deregistered: it is never asked again, only replaced.
     is_tainted: bool,
+    /// What is asked until it is.
+    list: List,
     calls: u64,
+    control: PhantomData<C>,
 }
 
-impl Sealed for Epoll {}
+/// What makes and changes sets. A parameter, so that tests can refuse as the system may.
+pub trait Control: Send + 'static {
+    /// Makes a set.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor or memory left.
+    fn create() -> Result<OwnedFd, Errno> {
+        epoll::create(CreateFlags::CLOEXEC)
+    }
 
-impl Backend for Epoll {
+    /// Has the set hold a source.
+    ///
+    /// # Errors
+    ///
+    /// The source cannot be polled, or there is no room or memory left.
+    fn add(
+        set: &OwnedFd,
+        source: BorrowedFd<'_>,
+        data: EventData,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        epoll::add(set, source, data, flags)
+    }
+}
+
+/// The system itself.
+#[derive(Debug)]
+pub struct System;
+
+impl Control for System {}
+
+impl<C: Control> Sealed for Epoll<C> {}
+
+impl<C: Control> Backend for Epoll<C> {
     type Handle = RawFd;
 
     fn new() -> io::Result<Self> {
         let signal = Arc::new(SystemSignal::new()?);
         Ok(Epoll {
-            set: new_set(&signal)?,
+            set: new_set::<C>(&signal)?,
             signal,
             registrations: Registrations::new(),
             is_tainted: false,
+            list: List::default(),
             calls: 0,
+            control: PhantomData,
         })
     }
 
@@ -85,7 +130,7 @@ impl Backend for Epoll {
             return;
         };
         // Closing is not enough: while a duplicate of the descriptor is open, the set keeps it.
-        if !found.armed.is_empty() {
+        if !self.is_tainted && !found.armed.is_empty() {
             self.calls += 1;
             self.is_tainted |= epoll::delete(&self.set, borrow(found.handle)).is_err();
         }
@@ -93,15 +138,22 @@ impl Backend for Epoll {
 
     fn reconcile(&mut self, events: &mut Events) -> io::Result<()> {
         if self.is_tainted {
-            self.replace_set()?;
+            self.replace_set();
         }
         while let Some(index) = self.registrations.next_touched() {
-            self.arm(index, events);
+            if self.is_tainted {
+                self.registrations.arm_as_wanted(index);
+            } else {
+                self.arm(index, events);
+            }
         }
         Ok(())
     }
 
     fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        if self.is_tainted {
+            return self.collect_without_set(events, timeout);
+        }
         let timeout = timeout.map(timespec);
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let limit = events.limit().min(BATCH);
@@ -130,7 +182,7 @@ impl Backend for Epoll {
     }
 }
 
-impl Epoll {
+impl<C: Control> Epoll<C> {
     /// Makes the set hold what is wanted of one source.
     fn arm(&mut self, index: u32, events: &mut Events) {
         let Some(found) = self.registrations.at(index) else {
@@ -141,16 +193,16 @@ impl Epoll {
         let flags = flags(found.wanted);
         self.calls += 1;
         let outcome = if found.armed.is_empty() {
-            epoll::add(&self.set, source, data, flags)
+            C::add(&self.set, source, data, flags)
         } else if found.wanted.is_empty() {
             epoll::delete(&self.set, source)
         } else {
             epoll::modify(&self.set, source, data, flags)
         };
-        if outcome.is_ok() {
+        let Err(refusal) = outcome else {
             found.armed = found.wanted;
             return;
-        }
+        };
         if !found.armed.is_empty() {
             // What it was armed for it may report for ever, and nobody wants that any more.
             self.calls += 1;
@@ -158,40 +210,58 @@ impl Epoll {
             found.armed = Interest::NONE;
         }
         if !found.wanted.is_empty() {
-            events.push(Event::new(found.key, found.wanted));
+            let refusal = refusal.raw_os_error();
+            events.push(Event::refused(found.key, found.wanted, refusal));
         }
     }
 
-    /// Gets rid of what cannot be taken out of the set, at the price of all the others.
-    fn replace_set(&mut self) -> io::Result<()> {
+    /// Gets rid of what cannot be taken out of the set, at the price of all the others: they are
+    /// armed anew. Without a descriptor for another set it is tried again in the next pass.
+    fn replace_set(&mut self) {
         self.calls += 2;
-        self.set = new_set(&self.signal)?;
+        let Ok(set) = new_set::<C>(&self.signal) else {
+            return;
+        };
+        self.set = set;
         self.is_tainted = false;
         let mut armed = Vec::new();
+        // Not those that were refused: they wait to be declared again.
         for found in self.registrations.iter_mut() {
-            found.armed = Interest::NONE;
-            if !found.wanted.is_empty() {
+            if !found.armed.is_empty() {
+                found.armed = Interest::NONE;
                 armed.push(found.key.index);
             }
         }
         for index in armed {
             self.registrations.touch(index);
         }
-        Ok(())
+    }
+
+    /// Asks as poll(2) does. The sleep is capped: what made the system run out of descriptors may
+    /// be over soon, and asking for everything is dear.
+    fn collect_without_set(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let timeout = timeout.map_or(CAPPED_SLEEP, |timeout| timeout.min(CAPPED_SLEEP));
+        self.calls += 1;
+        let registrations = &mut self.registrations;
+        let was_signalled = self
+            .list
+            .ask(&*self.signal, registrations, events, Some(timeout))?;
+        self.calls += u64::from(was_signalled);
+        Ok(was_signalled)
     }
 }
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
 /// saves reading the counter back.
-fn new_set(signal: &SystemSignal) -> io::Result<OwnedFd> {
-    let set = epoll::create(CreateFlags::CLOEXEC)?;
+fn new_set<C: Control>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
+    let set = C::create()?;
     let data = EventData::new_u64(SIGNAL);
-    epoll::add(
-        &set,
-        signal.receiver(),
-        data,
-        EventFlags::IN | EventFlags::ET,
-    )?;
+    let flags = EventFlags::IN | EventFlags::ET;
+    C::add(&set, signal.receiver(), data, flags)?;
     Ok(set)
 }
 

@@ -89,8 +89,8 @@ pub trait Backend: Sealed + Send + Sized {
     fn deregister(&mut self, key: Key, fate: Fate);
 
     /// Tells the system what has changed, for the sources that were touched since the last pass,
-    /// and adds to the batch what comes of it at once: a source that cannot be armed is reported
-    /// as ready for all it is wanted for, once per declaration.
+    /// and adds to the batch what comes of it at once: a source that the system refuses to arm is
+    /// reported [as refused](crate::Event::error), once per declaration, and rests until the next.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::descriptor::{borrow, timespec};
 use super::registrations::Registrations;
@@ -30,8 +31,7 @@ pub struct Poll<G: WakeSource = SystemSignal> {
     signal: Arc<G>,
     /// Here `armed` is what the list asks for: what is wanted, or nothing after a failure.
     registrations: Registrations<RawFd>,
-    /// Whose each entry of the list is.
-    keys: Vec<Key>,
+    list: List,
     calls: u64,
 }
 
@@ -44,7 +44,7 @@ impl<G: WakeSource> Backend for Poll<G> {
         Ok(Poll {
             signal: Arc::new(G::new()?),
             registrations: Registrations::new(),
-            keys: Vec::new(),
+            list: List::default(),
             calls: 0,
         })
     }
@@ -68,42 +68,69 @@ impl<G: WakeSource> Backend for Poll<G> {
 
     fn reconcile(&mut self, _events: &mut Events) -> io::Result<()> {
         while let Some(index) = self.registrations.next_touched() {
-            if let Some(found) = self.registrations.at(index) {
-                found.armed = found.wanted;
-            }
+            self.registrations.arm_as_wanted(index);
         }
         Ok(())
     }
 
     fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        self.calls += 1;
+        let registrations = &mut self.registrations;
+        let was_signalled = self
+            .list
+            .ask(&*self.signal, registrations, events, timeout)?;
+        // Drained by another call.
+        self.calls += u64::from(was_signalled);
+        Ok(was_signalled)
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+}
+
+/// What poll(2) is asked for.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    /// Whose each entry is.
+    keys: Vec<Key>,
+}
+
+impl List {
+    /// Asks once for all that is armed, and for the signal, which is drained if it was sent.
+    pub(super) fn ask<G: WakeSource>(
+        &mut self,
+        signal: &G,
+        registrations: &mut Registrations<RawFd>,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
         let timeout = timeout.map(timespec);
-        let mut list = vec![PollFd::from_borrowed_fd(
-            self.signal.receiver(),
-            PollFlags::IN,
-        )];
+        let mut list = vec![PollFd::from_borrowed_fd(signal.receiver(), PollFlags::IN)];
         self.keys.clear();
-        for found in self.registrations.iter_mut() {
+        for found in registrations.iter_mut() {
             if !found.armed.is_empty() {
                 self.keys.push(found.key);
                 let flags = flags(found.armed);
                 list.push(PollFd::from_borrowed_fd(borrow(found.handle), flags));
             }
         }
-        self.calls += 1;
         poll(&mut list, timeout.as_ref())?;
         let was_signalled = !list[0].revents().is_empty();
         if was_signalled {
-            self.calls += 1;
-            self.signal.drain()?;
+            signal.drain()?;
         }
         for (entry, key) in list[1..].iter().zip(&self.keys) {
             let flags = entry.revents();
-            let Some(found) = self.registrations.at(key.index) else {
+            let Some(found) = registrations.at(key.index) else {
                 continue;
             };
             if flags.contains(PollFlags::NVAL) {
                 // Reported this once; asking again would have the same answer for ever.
                 found.armed = Interest::NONE;
+                let refusal = Errno::BADF.raw_os_error();
+                events.push(Event::refused(*key, found.wanted, refusal));
+                continue;
             }
             let readiness = readiness(flags) & found.wanted;
             if !readiness.is_empty() {
@@ -111,10 +138,6 @@ impl<G: WakeSource> Backend for Poll<G> {
             }
         }
         Ok(was_signalled)
-    }
-
-    fn calls(&self) -> u64 {
-        self.calls
     }
 }
 
@@ -131,7 +154,7 @@ fn flags(interest: Interest) -> PollFlags {
 
 fn readiness(flags: PollFlags) -> Interest {
     let mut readiness = Interest::NONE;
-    if flags.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+    if flags.intersects(PollFlags::ERR | PollFlags::HUP) {
         readiness = Interest::BOTH;
     }
     if flags.contains(PollFlags::IN) {

@@ -76,6 +76,15 @@ impl<H> Registrations<H> {
         }
     }
 
+    /// Notes that the system is told all that is wanted of this index, where it is told that with
+    /// every question.
+    #[cfg(unix)]
+    pub(super) fn arm_as_wanted(&mut self, index: u32) {
+        if let Some(found) = self.at(index) {
+            found.armed = found.wanted;
+        }
+    }
+
     /// Has the next reconciliation look at this index.
     pub(super) fn touch(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];

@@ -17,6 +17,9 @@ use crate::waker::Signal;
 
 const CAPACITY: usize = 64;
 
+/// The system's error at what cannot be polled: any number will do.
+pub(crate) const REFUSAL: i32 = 1;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -329,7 +332,7 @@ impl Backend for Scripted {
             let number = found.handle.number as usize;
             if matches!(state.ends[number], Some(End::Unpollable)) {
                 if !found.wanted.is_empty() {
-                    events.push(Event::new(found.key, found.wanted));
+                    events.push(Event::refused(found.key, found.wanted, REFUSAL));
                 }
             } else {
                 found.armed = found.wanted;
