@@ -11,6 +11,9 @@ use crate::poller::Source;
 use crate::socket::Stream;
 use crate::{Events, Interest, Key, Poller};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod refusals;
+
 /// A source whose descriptor can be closed while it is polled, which no source of other crates is.
 struct Careless(RefCell<Option<Stream>>);
 
@@ -134,7 +137,10 @@ fn a_descriptor_that_is_not_open_is_reported_once<B: Backend<Handle = RawFd>>() 
             poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
             let event = poller.next_event(&mut events);
             assert_eq!(event.is_some(), is_reported);
-            assert!(event.is_none_or(|event| event.is_writable() && !event.is_readable()));
+            let Some(event) = event else { continue };
+            assert!(event.is_writable() && !event.is_readable());
+            let error = event.error().and_then(|error| error.raw_os_error());
+            assert_eq!(error, Some(rustix::io::Errno::BADF.raw_os_error()));
         }
     }
 }
