@@ -21,6 +21,16 @@ fn uds(path: impl Into<PathBuf>) -> SocketAddress {
     SocketAddress::Uds(Some(path.into()))
 }
 
+/// Binds, as often as another test, or another thread of this one, binds in the same directory.
+fn bind(address: &SocketAddress) -> io::Result<Listener> {
+    loop {
+        match Listener::bind(address, 64) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            outcome => return outcome,
+        }
+    }
+}
+
 fn bind_error(address: &SocketAddress) -> io::Error {
     Listener::bind(address, 1).expect_err("the address is taken")
 }
@@ -274,7 +284,7 @@ fn of_many_that_find_a_leftover_one_gets_it() {
     for _ in 0..20 {
         leave_socket(&path);
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let starters = [(); 4].map(|()| scope.spawn(|| Listener::bind(&uds(&path), 64)));
+            let starters = [(); 4].map(|()| scope.spawn(|| bind(&uds(&path))));
             starters.map(|starter| starter.join().unwrap()).into()
         });
         let (winners, losers): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
@@ -289,16 +299,51 @@ fn of_many_that_find_a_leftover_one_gets_it() {
 }
 
 #[test]
-fn binding_waits_for_whoever_binds_in_the_same_directory() {
+fn binding_beside_whoever_binds_in_the_same_directory_would_block() {
     use rustix::fs::{FlockOperation, flock};
     let directory = tempfile::tempdir().unwrap();
     let address = uds(directory.path().join("socket"));
     let lock = fs::File::open(directory.path()).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    // Not for ever.
-    assert_eq!(bind_error(&address).kind(), ErrorKind::ResourceBusy);
+    assert_eq!(bind_error(&address).kind(), ErrorKind::WouldBlock);
     drop(lock);
     Listener::bind(&address, 1).unwrap();
+}
+
+/// Gives up what lets the superuser read everything, for this thread.
+#[cfg(target_os = "linux")]
+fn drop_privileges() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None).unwrap();
+    sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, sets).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_cannot_be_read_can_be_bound_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("socket");
+    let leftover = folder.join("leftover");
+    leave_socket(&leftover);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o300)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            drop_privileges();
+            fs::read_dir(&folder).expect_err("the directory can be read");
+            let listener = Listener::bind(&uds(&path), 1).unwrap();
+            Stream::connect(&uds(&path)).unwrap();
+            assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
+            drop(listener);
+            assert!(!path.exists());
+            // Unlocked, it might be about to listen.
+            assert_eq!(bind_error(&uds(&leftover)).kind(), ErrorKind::AddrInUse);
+            assert!(leftover.exists());
+        });
+    });
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]

@@ -3,16 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, lstat, open, unlink};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
-
-/// How long the lock on the directory is waited for, in tries a millisecond apart. It is held for
-/// a few system calls, unless it is not one of ours.
-const LOCK_ATTEMPTS: u32 = 1000;
 
 /// The path's file, as long as it is the one that this process created.
 #[derive(Debug)]
@@ -30,7 +24,8 @@ struct FileIdentity {
 }
 
 impl Claim {
-    /// Binds the socket to the path and listens.
+    /// Binds the socket to the path and listens. Would block while another process binds in the
+    /// directory.
     pub(super) fn bind(
         socket: &Socket,
         address: &SockAddr,
@@ -40,10 +35,11 @@ impl Claim {
         let path = std::path::absolute(path)?;
         // From the look at the path until connections are no longer refused there: whoever comes
         // second has to see a listener, not a leftover.
-        let _lock = lock_directory(&path)?;
+        let lock = lock_directory(&path)?;
         restrict_before_bind(socket)?;
         match socket.bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // Without the lock what refuses connections may be about to listen.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
                 remove_leftover(&path, address)?;
                 socket.bind(address)?;
             }
@@ -127,22 +123,25 @@ fn refuses_connections(address: &SockAddr) -> io::Result<bool> {
     Ok(outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// Keeps other processes of this crate from binding in the directory, until dropped.
-fn lock_directory(path: &Path) -> io::Result<OwnedFd> {
+/// Keeps other processes of this crate from binding in the directory, until dropped. Nothing if
+/// the directory cannot be locked: locking asks for it to be readable, as binding does not, and
+/// for a file system that knows locks.
+fn lock_directory(path: &Path) -> io::Result<Option<OwnedFd>> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = open(directory, flags, Mode::empty())?;
-    for _ in 0..LOCK_ATTEMPTS {
+    let directory = match open(directory, flags, Mode::empty()) {
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
+        directory => directory?,
+    };
+    loop {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(1)),
+            Ok(()) => return Ok(Some(directory)),
+            // It is held for a few system calls, unless it is not one of ours.
+            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK.into()),
             Err(Errno::INTR) => {}
-            outcome => return Ok(outcome.map(|()| directory)?),
+            Err(_) => return Ok(None),
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "the directory of the Unix domain socket is locked by another process",
-    ))
 }
 
 fn identity(stat: &Stat) -> FileIdentity {

@@ -22,6 +22,9 @@ impl Listener {
     /// # Errors
     ///
     /// - Another listener has the address ([`io::ErrorKind::AddrInUse`]).
+    /// - Somebody else binds a Unix domain socket in the same directory at this moment
+    ///   ([`io::ErrorKind::WouldBlock`]). No event tells when that is over, mostly within
+    ///   microseconds: try again a little later.
     /// - The address is not one of this machine ([`io::ErrorKind::AddrNotAvailable`]), or not for
     ///   this user ([`io::ErrorKind::PermissionDenied`]).
     /// - A Unix domain path that is missing, too long or has a zero byte
@@ -35,8 +38,10 @@ impl Listener {
     /// A Unix domain socket is a file that outlives its listener if that ends badly. Such a
     /// leftover, a socket that refuses connections, is replaced; the file is created for this user
     /// alone (mode 0600) before anybody can connect, and removed with the listener unless it was
-    /// replaced meanwhile. Two processes that bind at the same moment are kept apart by a lock on
-    /// the directory, for as long as binding takes.
+    /// replaced meanwhile. Two that bind at the same moment are kept apart by a lock (`flock`) on
+    /// the directory, for as long as binding takes. In a directory that this user may not read, or
+    /// on a file system without locks, no leftover is replaced: there it counts as in use, until it
+    /// is removed by hand.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
