@@ -419,9 +419,10 @@ pub struct Account {
     pub sent: u64,
     /// Of those posted, the messages that came back as [`Event::Returned`].
     pub returned: u64,
-    /// Of those sent, the messages that the peer is known to have received: all, if our goodbye was
-    /// answered or the peer closed in order behind our answer to its own; else as many as it
-    /// answered. The others of those sent may or may not have reached it.
+    /// Of those sent, the messages that the peer is known to have received: all up to our
+    /// ByeRequest, if that was answered; else as many as were answered. The others of those sent
+    /// may or may not have reached it: an orderly end does not say, not even behind our answer to
+    /// the peer's goodbye.
     pub confirmed: u64,
     /// Messages from the peer that were delivered.
     pub received: u64,

@@ -49,7 +49,12 @@ fn requests_are_answered_and_accounts_agree() {
         assert_eq!((account.confirmed, account.received), (3, 3));
         let closed = expect!(it.server.1, Closed);
         assert_eq!(closed.reason(), Reason::Bye);
-        assert_eq!(closed.account().confirmed, 3);
+        let account = closed.account();
+        assert_eq!(
+            (account.sent, account.confirmed),
+            (3, 0),
+            "an end says nothing of what it ended"
+        );
     }
 }
 

@@ -260,7 +260,7 @@ impl Core {
         };
         self.emit(group, event);
         match header.op_code {
-            OpCode::ByeResponse => self.handle_bye_response(key),
+            OpCode::ByeResponse => self.handle_bye_response(key, header.message_id),
             OpCode::ByeSignal => self.end(key, Reason::PeerAborted, None),
             _ => {}
         }
@@ -288,18 +288,27 @@ impl Core {
         true
     }
 
-    /// The peer answered our goodbye, or refuses to go on.
-    fn handle_bye_response(&mut self, key: Key) {
+    /// A ByeResponse came: the answer to our goodbye, or a refusal to go on that may have crossed
+    /// it.
+    fn handle_bye_response(&mut self, key: Key, id: u64) {
         let Some(connection) = self.connection(key) else {
             return;
         };
-        connection.bye.response_received = true;
+        let refuses_hello = match &connection.origin {
+            Origin::Opened(opening) => !opening.hello_answered && opening.hello_id == id,
+            Origin::Accepted { .. } => false,
+        };
         let bye = &mut connection.bye;
-        if !bye.request_sent {
+        bye.response_received = true;
+        let is_answer = bye.request_sent && bye.asked_id == id && !refuses_hello;
+        if is_answer || planted("any ByeResponse confirms") {
+            bye.confirmed = bye.asked;
+        }
+        let have_crossed = bye.request_sent && bye.request_received;
+        if !is_answer && !have_crossed {
             return self.end(key, Reason::Refused, None);
         }
-        bye.confirmed = bye.asked;
-        if bye.request_received && !bye.response_sent {
+        if have_crossed && !bye.response_sent {
             return; // both said goodbye at once: our answer goes out first
         }
         self.end(key, Reason::Bye, None);
@@ -313,16 +322,9 @@ impl Core {
         let inbound = &connection.inbound;
         let is_mid_frame = inbound.partial.is_some() || inbound.header_len > 0;
         let (reason, os_error) = match connection.phase {
-            Phase::Finishing(reason) => {
-                let bye = &mut connection.bye;
-                // Where goodbyes crossed, or the peer's crossed our refusal, it may have closed its
-                // side without a look at our answer.
-                let is_answer = reason == Reason::Bye && bye.request_received && bye.response_sent;
-                if is_answer && !bye.response_received {
-                    bye.confirmed = connection.account.sent;
-                }
-                (reason, None)
-            }
+            // Behind our ByeResponse this is how the peer ends the conversation. It confirms nothing:
+            // a peer that waits no longer may have closed its side before our last words arrived.
+            Phase::Finishing(reason) => (reason, None),
             _ if connection.outbound.has_failed => {
                 (Reason::SendFailed, connection.outbound.failure)
             }

@@ -112,6 +112,7 @@ impl Core {
             OpCode::Request | OpCode::HelloRequest => connection.questions_sent += 1,
             OpCode::ByeRequest => {
                 connection.bye.request_sent = true;
+                connection.bye.asked_id = sent.id;
                 connection.bye.asked = connection.account.sent;
             }
             OpCode::ByeResponse => {

@@ -93,6 +93,8 @@ pub(super) struct Opening {
     /// When opening is given up; the record's deadline may be an earlier retry, or the end of this
     /// attempt's share of the time.
     pub(super) give_up: Instant,
+    /// The id of our HelloRequest: a ByeResponse with it may refuse the hello.
+    pub(super) hello_id: u64,
     pub(super) hello_answered: bool,
     /// The last attempt's failure.
     pub(super) os_error: Option<i32>,
@@ -153,6 +155,8 @@ pub(super) struct Bye {
     pub(super) response_sent: bool,
     pub(super) request_received: bool,
     pub(super) response_received: bool,
+    /// The id of our ByeRequest, once it was sent: its answer bears the same.
+    pub(super) asked_id: u64,
     /// How many messages had been sent with our ByeRequest: what its answer confirms.
     pub(super) asked: u64,
     /// How many messages the goodbyes confirm.

@@ -147,6 +147,7 @@ impl Core {
             address: (**address).clone(),
             untried: std::collections::VecDeque::new(),
             give_up,
+            hello_id: post.message_id,
             hello_answered: false,
             os_error: None,
         };

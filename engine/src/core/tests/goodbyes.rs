@@ -107,7 +107,32 @@ fn the_answering_side_sends_what_it_has_then_waits_for_the_peer_s_end() {
     let closed = bench.closed();
     assert_eq!(
         (closed.reason(), closed.account()),
-        (Reason::Bye, account(2, 2, 2, 2))
+        (Reason::Bye, account(2, 2, 0, 2))
+    );
+}
+
+/// The peer waited no longer and closed its side while our answer, and what we owed it, were under
+/// way: its end comes to us behind them all the same.
+#[test]
+fn a_peer_that_ends_behind_our_answer_may_not_have_read_it() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    let id = bench.post(bench.posting.message().request(channel));
+    bench.rest();
+    feed(&mut bench, key, OpCode::Response, id);
+    feed(&mut bench, key, OpCode::ByeRequest, 7);
+    post(&mut bench, channel, &[b"owed"]);
+    assert!(matches!(bench.event(), Event::Response(_)));
+    drop(bench.event());
+    bench.rest();
+    assert_eq!(bench.frames(key).len(), 3, "all of it is sent");
+    bench.core.handle_end_of_stream(key);
+    bench.rest();
+    let closed = bench.closed();
+    assert_eq!(
+        (closed.reason(), closed.account()),
+        (Reason::Bye, account(4, 4, 1, 2)),
+        "what was answered, and no more"
     );
 }
 
@@ -258,6 +283,65 @@ fn a_refusal_that_crosses_a_goodbye_is_not_its_answer() {
     let closed = bench.closed();
     assert_eq!(closed.reason(), Reason::Refused);
     assert_eq!(closed.account().confirmed, 0);
+}
+
+/// The peer refused our hello before it knew of our goodbye.
+fn refused_across_a_goodbye(bench: &mut Bench, bye_id: Option<u64>) -> Closed {
+    let (channel, key) = bench.connect();
+    post(bench, channel, &[b"unread"]);
+    let hello_id = 1;
+    let bye = bench.posting.message().bye(channel);
+    bench.post(bye.with_id(bye_id.unwrap_or_default()));
+    bench.rest();
+    assert_eq!(bench.frames(key).len(), 2);
+    feed(bench, key, OpCode::ByeResponse, hello_id);
+    assert_eq!(bench.closing(key), Some(false));
+    let (returned, closed) = returned_and_closed(bench);
+    assert!(returned.is_empty());
+    closed
+}
+
+#[test]
+fn a_refusal_that_crosses_our_goodbye_confirms_nothing() {
+    // With ids that the engine chose, and with one that the application gave to both.
+    for bye_id in [None, Some(1)] {
+        let closed = refused_across_a_goodbye(&mut Bench::new(), bye_id);
+        assert_eq!(closed.reason(), Reason::Refused);
+        assert_eq!(closed.account(), account(3, 3, 0, 1), "{bye_id:?}");
+    }
+}
+
+#[test]
+fn behind_an_accepted_hello_its_id_is_as_good_as_any_for_a_goodbye() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    feed(&mut bench, key, OpCode::HelloResponse, 1);
+    bench.post(bench.posting.message().bye(channel).with_id(1));
+    bench.rest();
+    feed(&mut bench, key, OpCode::ByeResponse, 1);
+    assert!(matches!(bench.event(), Event::Connected(_)));
+    let (_, closed) = returned_and_closed(&mut bench);
+    assert_eq!(
+        (closed.reason(), closed.account()),
+        (Reason::Bye, account(2, 2, 2, 2))
+    );
+}
+
+#[test]
+fn an_answer_to_a_crossing_goodbye_with_a_wrong_id_ends_it_and_confirms_nothing() {
+    let mut bench = Bench::new();
+    let (_, key, id, event) = crossed(&mut bench);
+    feed(&mut bench, key, OpCode::ByeResponse, id + 1);
+    drop(event);
+    bench.rest();
+    assert_eq!(bench.frames(key)[0].op_code, OpCode::ByeResponse);
+    bench.core.handle_end_of_stream(key);
+    bench.rest();
+    let (_, closed) = returned_and_closed(&mut bench);
+    assert_eq!(
+        (closed.reason(), closed.account()),
+        (Reason::Bye, account(3, 3, 0, 2))
+    );
 }
 
 #[test]
