@@ -19,6 +19,9 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
         (Address::Tcp { .. }, Some(io::ErrorKind::AddrNotAvailable)) => {
             "choose an address that this machine has"
         }
+        (Address::Uds(_), Some(io::ErrorKind::WouldBlock)) => {
+            "its directory is locked by another program: end that, or choose another directory"
+        }
         (Address::Uds(path), _) if is_no_socket(path) => {
             "what is there is no socket and was left as it is: choose another path"
         }

@@ -37,7 +37,9 @@ pub struct Options {
     pub outbound_bytes_per_channel: usize,
     /// Bytes of free message storage kept for reuse. Default 16 MiB.
     pub pool_bytes: usize,
-    /// How long a connection may take to be established, name resolution included. Default 10 s.
+    /// How long a connection may take to be established, name resolution included, and how long a
+    /// listener waits for a name, or for a directory in which somebody else binds a Unix socket.
+    /// Default 10 s.
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.
     pub hello_timeout: Duration,

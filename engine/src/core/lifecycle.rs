@@ -10,7 +10,7 @@ use crate::pool::{Charge, Hold, Ledger};
 use crate::reason::Reason;
 use crate::shared::{Counters, Shared};
 
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 use super::outgoing::Outgoing;
 use super::record::{Connection, ListenerPhase, Origin, Phase, Record};
 use super::{Action, Core, Key};
@@ -41,7 +41,7 @@ impl Core {
         let common = record.common_mut();
         common.end = Some((reason, os_error));
         let is_channel = common.channel.is_some();
-        if self.holder == Some(key) && !planted("an ended connection keeps the shared buffer") {
+        if self.holder == Some(key) && !planted(Flaw::EndedKeepsBuffer) {
             self.holder = None;
         }
         self.set_deadline(key, None);
@@ -52,7 +52,7 @@ impl Core {
         } else {
             Counters::count(&self.shared.counters.ended_before_hello);
             self.unheard.push(key);
-            if planted("a place is free before its socket is closed") {
+            if planted(Flaw::PlaceIsFreeEarly) {
                 self.forget_unheard();
             }
         }
@@ -118,7 +118,7 @@ impl Core {
         for channel in room.drain(..) {
             let key = self
                 .key_of(channel)
-                .filter(|_| !planted("room is not told"));
+                .filter(|_| !planted(Flaw::RoomIsNotTold));
             if let Some(key) = key {
                 let group = self.table.get(key).map(|record| record.common().group);
                 self.emit(group.expect("just found"), Event::Room(channel));
@@ -135,7 +135,7 @@ impl Core {
             cost_returned += outgoing.cost;
             connection.account.returned += 1;
             let returned = returned_event(&self.shared, channel, reason, outgoing);
-            if !planted("what was not sent is dropped") {
+            if !planted(Flaw::UnsentIsDropped) {
                 self.emit(group, Event::Returned(returned));
             }
         }
@@ -153,7 +153,7 @@ impl Core {
         );
         let answered = connection.questions_sent.min(connection.answers_received);
         account.confirmed = answered.max(connection.bye.confirmed);
-        if planted("what was sent counts as confirmed") {
+        if planted(Flaw::SentCountsAsConfirmed) {
             account.confirmed = account.sent;
         }
         let mut closed = closed_event(channel, connection.common.end, Some(&connection));
@@ -171,7 +171,7 @@ impl Core {
             record.common_mut().deadline = None;
             let connection = match record {
                 Record::Listener(_) => {
-                    self.handle_listener_time(key);
+                    self.handle_listener_time(key, now);
                     continue;
                 }
                 Record::Connection(connection) => connection,

@@ -11,7 +11,10 @@ use crate::reason::Reason;
 use crate::shared::Counters;
 
 use super::record::{Common, Connection, ListenerPhase, Origin, Phase, Record};
-use super::{Core, Key};
+use super::{Action, Core, Key, socket_address};
+
+/// How soon it is tried again to listen beside somebody who binds in the same directory.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How long accepting pauses after the system refused a connection its resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -22,7 +25,7 @@ impl Core {
         let Some(listener) = self.listener(key) else {
             return;
         };
-        if listener.phase != ListenerPhase::Opening {
+        if !listener.is_opening() {
             return; // it has ended meanwhile, and the closing of its socket is under way
         }
         listener.phase = ListenerPhase::Listening;
@@ -46,6 +49,23 @@ impl Core {
             _ => Reason::ListenFailed,
         };
         self.end(key, reason, error.raw_os_error());
+    }
+
+    /// Listening could not even be tried, since somebody else binds in the socket's directory: it is
+    /// repeated until the connect timeout.
+    pub(crate) fn handle_listen_deferred(&mut self, key: Key, error: &io::Error, now: Instant) {
+        let give_up = after(now, self.shared.options.connect_timeout);
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        let give_up = match listener.phase {
+            ListenerPhase::Opening => give_up,
+            ListenerPhase::Deferred { give_up, .. } => give_up,
+            _ => return,
+        };
+        let os_error = error.raw_os_error();
+        listener.phase = ListenerPhase::Deferred { give_up, os_error };
+        self.set_deadline(key, Some(give_up.min(now + RETRY)));
     }
 
     /// Whether the listener may accept one more connection.
@@ -101,7 +121,7 @@ impl Core {
         Counters::count(&self.shared.counters.accept_failures);
     }
 
-    pub(super) fn handle_listener_time(&mut self, key: Key) {
+    pub(super) fn handle_listener_time(&mut self, key: Key, now: Instant) {
         let Some(listener) = self.listener(key) else {
             return;
         };
@@ -109,6 +129,13 @@ impl Core {
             ListenerPhase::Pausing => {
                 listener.phase = ListenerPhase::Listening;
                 self.touch(key);
+            }
+            ListenerPhase::Deferred { give_up, os_error } => {
+                // Only Unix sockets are deferred, and their address is never a name.
+                match socket_address(&listener.address).filter(|_| now < give_up) {
+                    Some(address) => self.actions.push_back(Action::Listen { key, address }),
+                    None => self.end(key, Reason::ListenFailed, os_error),
+                }
             }
             // Only the resolving of a name takes time here.
             ListenerPhase::Opening => self.end(key, Reason::InvalidAddress, None),

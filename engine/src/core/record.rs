@@ -32,10 +32,25 @@ pub(super) struct Listener {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ListenerPhase {
     Opening,
+    /// Waits to try again: somebody else binds in the socket's directory.
+    Deferred {
+        give_up: Instant,
+        /// The last try's failure.
+        os_error: Option<i32>,
+    },
     Listening,
     /// The system refused a connection its resources: accepting pauses until the deadline.
     Pausing,
     Ended,
+}
+
+impl Listener {
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(
+            self.phase,
+            ListenerPhase::Opening | ListenerPhase::Deferred { .. }
+        )
+    }
 }
 
 /// What both kinds of record have.

@@ -229,7 +229,7 @@ impl Driver {
             match action {
                 Action::Resolve { key, host, port } => self.resolver.resolve(key, host, port),
                 Action::Connect { key, address } => self.connect(key, address, now),
-                Action::Listen { key, address } => self.listen(key, address),
+                Action::Listen { key, address } => self.listen(key, address, now),
                 Action::FinishSending { key } => {
                     if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
                         // If it fails the connection is gone already, and reading says so.
@@ -288,7 +288,7 @@ impl Driver {
         }
     }
 
-    fn listen(&mut self, key: Key, address: Endpoint) {
+    fn listen(&mut self, key: Key, address: Endpoint, now: Instant) {
         let backlog = self.shared.options.backlog;
         let listening =
             ampe_poller::socket::Listener::bind(&address.into(), backlog).and_then(|listener| {
@@ -298,6 +298,9 @@ impl Driver {
             });
         match listening {
             Ok(bound) => self.core.handle_listening(key, &bound),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.core.handle_listen_deferred(key, &error, now);
+            }
             Err(error) => self.core.handle_listen_failed(key, &error),
         }
     }

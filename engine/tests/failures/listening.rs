@@ -61,6 +61,53 @@ fn an_address_that_another_listener_has() {
     }
 }
 
+/// Keeps others from binding Unix sockets beside the address, until dropped.
+#[cfg(unix)]
+fn lock_directory_of(address: &Address) -> std::fs::File {
+    let directory = address.path().unwrap().parent().unwrap();
+    let directory = std::fs::File::open(directory).unwrap();
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    directory
+}
+
+#[test]
+#[cfg(unix)]
+fn a_directory_that_somebody_else_binds_in_is_waited_for() {
+    let (place, elsewhere) = (place(Transport::Uds), place(Transport::Tcp));
+    let engine = engine();
+    let mut server = group(&engine);
+    let lock = lock_directory_of(&place.address);
+    let (waiting, mut inbox) = group(&engine);
+    let channel = waiting.listen(&place.address).unwrap();
+    // The reactor has other things to do meanwhile.
+    let (_, bound) = listen(&server.0, &mut server.1, &elsewhere.address);
+    serve_well(&mut server, &bound);
+    assert_nothing(&mut inbox);
+    drop(lock);
+    assert_eq!(expect!(inbox, Listening).channel(), channel);
+    serve_well(&mut (waiting, inbox), &place.address);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_directory_that_stays_locked_is_not_waited_for_for_ever() {
+    let place = place(Transport::Uds);
+    let _lock = lock_directory_of(&place.address);
+    let mut options = ampe::Options::default();
+    options.connect_timeout = std::time::Duration::from_millis(50);
+    let engine = ampe::Engine::start(options).unwrap();
+    let (group, mut inbox) = group(&engine);
+    let channel = group.listen(&place.address).unwrap();
+    let closed = expect!(inbox, Closed);
+    assert_eq!(
+        (closed.channel(), closed.reason()),
+        (channel, Reason::ListenFailed)
+    );
+    let error = closed.os_error().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(!place.address.path().unwrap().exists());
+}
+
 #[test]
 fn a_name_is_listened_on_and_connected_to() {
     let engine = engine();

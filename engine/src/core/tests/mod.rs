@@ -2,6 +2,7 @@
 
 mod bench;
 mod goodbyes;
+mod listening;
 mod opening;
 mod room;
 mod starving;
