@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::key::Key;
 
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 
 /// Bytes of received messages, charged when a frame's header has arrived and released when the
 /// message is dropped.
@@ -75,7 +75,7 @@ impl Budget {
         self.starved += 1;
         if why == Starved::ByEngine {
             self.waiting.push_back(key);
-            if planted("the last to wait is the first to be served") {
+            if planted(Flaw::LastIsServedFirst) {
                 self.waiting.rotate_right(1);
             }
         }

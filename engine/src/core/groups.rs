@@ -11,7 +11,7 @@ use crate::reason::Reason;
 use crate::registry::GroupId;
 use crate::shared::GroupShared;
 
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 use super::record::{ListenerPhase, Phase, Record};
 use super::{Core, Key, group_end};
 
@@ -104,7 +104,7 @@ impl Core {
         let group = self.groups[index]
             .as_mut()
             .expect("a group outlives its members");
-        if planted("Closed overtakes") && matches!(event, Event::Closed(_)) {
+        if planted(Flaw::ClosedOvertakes) && matches!(event, Event::Closed(_)) {
             group.deliveries.push_front(event);
         } else {
             group.deliveries.push_back(event);
@@ -225,7 +225,7 @@ impl Core {
             Phase::Finishing(_) => self.set_deadline(key, Some(earliest)),
             Phase::Open => {
                 connection.phase = Phase::Finishing(reason);
-                if !planted("a closing connection has no deadline") {
+                if !planted(Flaw::ClosingHasNoDeadline) {
                     self.set_deadline(key, Some(earliest));
                 }
                 self.list_for_transmit(key);

@@ -12,7 +12,7 @@ use crate::shared::Counters;
 use crate::wire::{Header, OpCode};
 
 use super::budget::Starved;
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 use super::record::{Inbound, Origin, Partial, Phase, Record};
 use super::{Action, Core, Key, ReadPlan};
 
@@ -301,7 +301,7 @@ impl Core {
         let bye = &mut connection.bye;
         bye.response_received = true;
         let is_answer = bye.request_sent && bye.asked_id == id && !refuses_hello;
-        if is_answer || planted("any ByeResponse confirms") {
+        if is_answer {
             bye.confirmed = bye.asked;
         }
         let have_crossed = bye.request_sent && bye.request_received;
@@ -324,13 +324,16 @@ impl Core {
         let (reason, os_error) = match connection.phase {
             // Behind our ByeResponse this is how the peer ends the conversation. It confirms nothing:
             // a peer that waits no longer may have closed its side before our last words arrived.
-            Phase::Finishing(reason) => (reason, None),
+            Phase::Finishing(reason) => {
+                if planted(Flaw::EndConfirms) {
+                    connection.bye.confirmed = connection.account.sent;
+                }
+                (reason, None)
+            }
             _ if connection.outbound.has_failed => {
                 (Reason::SendFailed, connection.outbound.failure)
             }
-            _ if is_mid_frame || planted("an orderly end counts as a failure") => {
-                (Reason::ReceiveFailed, None)
-            }
+            _ if is_mid_frame || planted(Flaw::OrderlyEndFails) => (Reason::ReceiveFailed, None),
             _ => (Reason::PeerDisconnected, None),
         };
         self.end(key, reason, os_error);
@@ -407,7 +410,7 @@ impl Core {
             inbound.starved = None;
             let header = Header::decode(&inbound.header).expect("decoded before it starved");
             self.start_frame(key, header);
-            if !planted("who is served is not read from again") {
+            if !planted(Flaw::ServedIsNotRead) {
                 self.touch(key);
             }
             if self.holder == Some(key) {

@@ -46,7 +46,7 @@ use crate::reason::Reason;
 use crate::shared::Shared;
 
 use self::budget::Budget;
-use self::flaws::planted;
+use self::flaws::{Flaw, planted};
 use self::groups::Group;
 use self::outgoing::Nodes;
 use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
@@ -192,7 +192,7 @@ impl Core {
             || !self.closed.is_empty()
             || !self.releases.is_empty()
             || !self.unsealed.is_empty()
-            || (!self.dirty_groups.is_empty() && !planted("what was received may wait"))
+            || (!self.dirty_groups.is_empty() && !planted(Flaw::ReceivedMayWait))
             || !self.actions.is_empty();
         if has_work {
             Some(now)
@@ -268,7 +268,7 @@ fn wanted_by_connection(connection: &Connection, is_holder: bool) -> Wanted {
             readable: connection.inbound.starved.is_none() && !is_holder,
             writable: connection.outbound.is_blocked
                 && connection.may_send()
-                && !planted("a blocked connection stays so"),
+                && !planted(Flaw::BlockedStaysSo),
         },
         Phase::Resolving | Phase::Deferred | Phase::Ended => Wanted::default(),
     }

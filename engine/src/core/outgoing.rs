@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::message::Message;
 use crate::wire::OpCode;
 
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 
 /// A frame up to this size is copied into the scratch buffer; a larger one goes from where it lies.
 const PACKED_MAX: usize = 4096;
@@ -146,7 +146,7 @@ impl Nodes {
             .front(fifo)
             .expect("bytes were sent, so there was something to send");
         let mut rest = first.message.frame_len() - fifo.sent;
-        if planted("a message counts as sent with its first byte") {
+        if planted(Flaw::FirstByteCountsAsSent) {
             rest = rest.min(bytes);
         }
         if bytes < rest {

@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 
-use super::flaws::planted;
+use super::flaws::{Flaw, planted};
 
 /// A slab whose places are reused and whose keys are not: a key from before finds nothing.
 pub(super) struct Table<T> {
@@ -70,7 +70,7 @@ impl<T> Table<T> {
     /// The key itself; or, planted, the key of whoever is in its place now.
     pub(super) fn owner(&self, key: Key) -> Key {
         let generation = match self.entries.get(key.index as usize) {
-            Some(entry) if planted("a late drop meets the next in its place") => entry.generation,
+            Some(entry) if planted(Flaw::LateDropMeetsNext) => entry.generation,
             _ => key.generation,
         };
         Key { generation, ..key }
