@@ -13,9 +13,11 @@ pub(super) struct Budget {
     /// What one connection may hold of it.
     share: usize,
     used: usize,
-    /// Connections that wait for the engine's budget, first come first served. An entry may be
-    /// stale; whoever takes it checks.
+    /// Connections that wait for the engine's budget, first come first served, and some that have
+    /// ended meanwhile: whoever takes an entry checks.
     waiting: VecDeque<Key>,
+    /// How many of them have ended: at most half, after each [`compact`](Budget::compact).
+    ended: usize,
     /// Connections that wait, for the engine's budget or their own share.
     starved: usize,
 }
@@ -36,6 +38,7 @@ impl Budget {
             share,
             used: 0,
             waiting: VecDeque::new(),
+            ended: 0,
             starved: 0,
         }
     }
@@ -45,7 +48,7 @@ impl Budget {
         if *held + cost > self.share && *held > 0 {
             return Err(Starved::ByShare);
         }
-        if !self.waiting.is_empty() || !self.fits(cost) {
+        if self.waiting.len() > self.ended || !self.fits(cost) {
             return Err(Starved::ByEngine);
         }
         self.charge_unasked(held, cost);
@@ -91,17 +94,29 @@ impl Budget {
         held == 0 || held + cost <= self.share
     }
 
-    /// Notes that a connection starves no more: it was served, or it ended.
-    pub(super) fn unpark(&mut self) {
+    /// Notes that a connection ended that starved. If it stood in line, its entry stays there.
+    pub(super) fn leave(&mut self, why: Starved) {
         self.starved -= 1;
+        self.ended += usize::from(why == Starved::ByEngine);
+    }
+
+    /// Removes the entries of those that have ended, once they are the greater part of the line: a
+    /// line that does not move grows by no more than waits in it, and each costs little.
+    pub(super) fn compact(&mut self, waits: impl Fn(Key) -> bool) {
+        if 2 * self.ended > self.waiting.len() {
+            self.waiting.retain(|&key| waits(key));
+            self.ended = 0;
+        }
     }
 
     pub(super) fn first_waiting(&self) -> Option<Key> {
         self.waiting.front().copied()
     }
 
+    /// Drops the first in line, which has ended.
     pub(super) fn drop_first_waiting(&mut self) {
         self.waiting.pop_front();
+        self.ended -= 1;
     }
 
     /// Serves the first in line, if the budget allows its `cost`.
@@ -111,7 +126,7 @@ impl Budget {
         }
         self.waiting.pop_front();
         self.charge_unasked(held, cost);
-        self.unpark();
+        self.starved -= 1;
         true
     }
 

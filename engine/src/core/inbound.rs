@@ -405,7 +405,7 @@ impl Core {
                 continue;
             };
             if !self.budget.serve_first(&mut inbound.held, cost) {
-                return;
+                break;
             }
             inbound.starved = None;
             let header = Header::decode(&inbound.header).expect("decoded before it starved");
@@ -417,5 +417,17 @@ impl Core {
                 self.actions.push_back(Action::Resume { key });
             }
         }
+        self.compact_line();
+    }
+
+    /// Keeps the line of those who wait from growing by those who have ended.
+    pub(super) fn compact_line(&mut self) {
+        let table = &self.table;
+        self.budget.compact(|key| match table.get(key) {
+            Some(Record::Connection(connection)) => {
+                matches!(connection.inbound.starved, Some((Starved::ByEngine, _)))
+            }
+            _ => false,
+        });
     }
 }

@@ -32,8 +32,8 @@ impl Core {
             Record::Connection(connection) if connection.phase != Phase::Ended => {
                 connection.phase = Phase::Ended;
                 connection.inbound.partial = None;
-                if connection.inbound.starved.take().is_some() {
-                    self.budget.unpark();
+                if let Some((why, _)) = connection.inbound.starved.take() {
+                    self.budget.leave(why);
                 }
             }
             _ => return,
@@ -41,6 +41,7 @@ impl Core {
         let common = record.common_mut();
         common.end = Some((reason, os_error));
         let is_channel = common.channel.is_some();
+        self.compact_line();
         if self.holder == Some(key) && !planted(Flaw::EndedKeepsBuffer) {
             self.holder = None;
         }

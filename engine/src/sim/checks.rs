@@ -90,6 +90,12 @@ impl Watch {
             .filter(starved_by_engine)
             .copied()
             .collect();
+        assert!(
+            audit.waiting.len() <= 2 * line.len(),
+            "P6: {} stand in line where {} wait",
+            audit.waiting.len(),
+            line.len()
+        );
         let mut left = line.iter();
         let mut overtaken = None;
         for &(key, started_before) in &self.waiting_before {

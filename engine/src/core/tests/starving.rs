@@ -221,6 +221,42 @@ fn a_starved_connection_that_is_aborted_leaves_the_line_to_others() {
 }
 
 #[test]
+fn a_line_that_does_not_move_does_not_grow_by_those_who_come_and_go() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, hello) = bench.greet(listener);
+    let mut held = fill(&mut bench, glutton);
+    let wait_in_line = |bench: &mut Bench| {
+        let (channel, key) = bench.connect();
+        bench.feed(key, &signal(b""));
+        channel
+    };
+    let first = wait_in_line(&mut bench);
+    let second = wait_in_line(&mut bench);
+    for _ in 0..1000 {
+        let channel = wait_in_line(&mut bench);
+        bench.post(crate::Post::abort(channel));
+        bench.rest();
+        assert_eq!(bench.closed().channel(), channel);
+        let audit = bench.core.audit();
+        assert_eq!(audit.starving, 3);
+        assert!(audit.waiting.len() <= 2 * audit.starving);
+    }
+    let third = wait_in_line(&mut bench);
+    let mut served = Vec::new();
+    while served.len() < 4 {
+        held.pop();
+        bench.rest();
+        let mut events = bench.events();
+        served.extend(events.iter().filter_map(Event::channel));
+        held.splice(0..0, events.drain(..));
+    }
+    // The glutton waited for its own share, and has lined up behind the others.
+    assert_eq!(served, [first, second, third, hello.channel()]);
+    assert!(bench.core.audit().waiting.is_empty());
+}
+
+#[test]
 fn the_holder_of_the_shared_buffer_that_ends_gives_it_back() {
     let mut bench = Bench::with(least());
     let (_, listener) = bench.listen();
