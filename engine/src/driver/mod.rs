@@ -2,17 +2,20 @@
 
 mod resolver;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe_poller::{Events, Poller, Waker};
 
-use crate::core::{Action, Core, ReadPlan, SCRATCH_BYTES};
+use crate::core::{Action, Core, ReadPlan, SCRATCH_BYTES, Wanted};
 use crate::endpoint::Endpoint;
 use crate::error::{Ended, StartError};
 use crate::key::Key;
@@ -47,24 +50,17 @@ impl Wake for ReactorWaker {
     }
 }
 
+/// An attempt to connect that was reported as decided, and is not, is left alone for so long. What
+/// the system goes on to report as ready must not keep the reactor awake.
+const UNDECIDED_REST: Duration = Duration::from_millis(10);
+
+/// What was received before a socket failed is read in at most so many reads.
+const LAST_READS: usize = 16;
+
 /// Starts the reactor's thread.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
-    let poller = Poller::new()?;
-    let wake = || Box::new(ReactorWaker(poller.waker()));
-    let credit = Credit {
-        channel: options.outbound_bytes_per_channel,
-        engine: options.outbound_bytes,
-    };
-    let engine = ENGINES.fetch_add(1, Ordering::Relaxed);
-    let registry = Registry::new(credit).with_generations_behind(engine << CHANNEL_BITS);
-    let shared = Arc::new(Shared {
-        pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-        queue: Queue::new(registry, wake()),
-        options,
-        counters: Counters::default(),
-        groups: Default::default(),
-    });
-    let mut driver = Driver::new(poller, Arc::clone(&shared));
+    let mut driver = Driver::start(options)?;
+    let shared = Arc::clone(&driver.shared);
     let reactor = thread::Builder::new()
         .name("ampe-reactor".into())
         .spawn(move || {
@@ -77,6 +73,24 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
             driver.end(reason);
         })?;
     Ok((shared, reactor))
+}
+
+/// What the reactor's thread and the engine's handles share.
+fn share(options: Options, poller: &Poller<sockets::Entry>) -> Arc<Shared> {
+    let wake = || Box::new(ReactorWaker(poller.waker()));
+    let credit = Credit {
+        channel: options.outbound_bytes_per_channel,
+        engine: options.outbound_bytes,
+    };
+    let engine = ENGINES.fetch_add(1, Ordering::Relaxed);
+    let registry = Registry::new(credit).with_generations_behind(engine << CHANNEL_BITS);
+    Arc::new(Shared {
+        pool: Arc::new(Pool::new(options.pool_bytes, wake())),
+        queue: Queue::new(registry, wake()),
+        options,
+        counters: Counters::default(),
+        groups: Default::default(),
+    })
 }
 
 struct Driver {
@@ -92,11 +106,16 @@ struct Driver {
     /// Where small frames are packed for one write.
     scratch: Vec<u8>,
     transmit_list: Vec<Key>,
+    batch: Vec<Submission>,
+    /// Attempts to connect that rest, and until when; the earliest first.
+    undecided: VecDeque<(Instant, Key)>,
 }
 
 impl Driver {
-    fn new(poller: Poller<sockets::Entry>, shared: Arc<Shared>) -> Self {
-        Driver {
+    fn start(options: Options) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let shared = share(options, &poller);
+        Ok(Driver {
             core: Core::new(Arc::clone(&shared)),
             sockets: Sockets::new(poller),
             events: Events::with_capacity(1024),
@@ -106,37 +125,49 @@ impl Driver {
             held: 0..0,
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             transmit_list: Vec::new(),
-        }
+            batch: Vec::new(),
+            undecided: VecDeque::new(),
+        })
     }
 
     /// The loop. Each pass costs what it touches, however many connections there are.
     fn run(&mut self) -> io::Result<()> {
-        let mut batch = Vec::new();
-        loop {
-            self.wait()?;
-            Counters::count(&self.shared.counters.passes);
-            let now = Instant::now();
-            self.receive(now);
-            self.core.exchange(&mut batch);
-            for submission in batch.drain(..) {
-                self.core.handle_submission(submission, now);
-            }
-            self.act(now);
-            self.transmit(now);
-            self.core.handle_time(now);
-            self.act(now);
-            self.core.settle();
-            self.core.deliver();
-            if self.core.is_finished() {
-                let late = self.shared.queue.end(Ended::EngineStopped);
-                if late.is_empty() {
-                    return Ok(());
-                }
-                for submission in late {
-                    self.core.handle_submission(submission, now);
-                }
-            }
+        while !self.pass()? {}
+        Ok(())
+    }
+
+    /// Once round, from one wait to the next. Returns whether that was the last time.
+    fn pass(&mut self) -> io::Result<bool> {
+        self.wait()?;
+        Counters::count(&self.shared.counters.passes);
+        let now = Instant::now();
+        self.receive(now);
+        self.submit(now);
+        self.act(now);
+        self.transmit(now);
+        self.core.handle_time(now);
+        self.act(now);
+        self.core.settle();
+        self.core.deliver();
+        if !self.core.is_finished() {
+            return Ok(false);
         }
+        let late = self.shared.queue.end(Ended::EngineStopped);
+        let is_over = late.is_empty();
+        for submission in late {
+            self.core.handle_submission(submission, now);
+        }
+        Ok(is_over)
+    }
+
+    /// Takes in what was posted.
+    fn submit(&mut self, now: Instant) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.core.exchange(&mut batch);
+        for submission in batch.drain(..) {
+            self.core.handle_submission(submission, now);
+        }
+        self.batch = batch;
     }
 
     /// Waits until something happens, at most until the core wants to be asked again.
@@ -147,13 +178,20 @@ impl Driver {
         }
         let now = Instant::now();
         let until = self.core.poll_timeout(now);
+        let undecided = self.undecided.front().map(|&(until, _)| until);
+        let until = until.into_iter().chain(undecided).min();
         let timeout = until.map(|until| until.saturating_duration_since(now));
         self.sockets.wait(&mut self.events, timeout)
     }
 
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
     fn receive(&mut self, now: Instant) {
+        self.look_again(now);
         while let Some((event, key)) = self.sockets.next_event(&mut self.events) {
+            if let Some(error) = event.error() {
+                self.handle_refused(key, &error, now);
+                continue;
+            }
             match self.sockets.get(key) {
                 Some(Socket::Listener(_)) => self.accept(key, now),
                 Some(Socket::Connecting(_)) => self.finish_connect(key, now),
@@ -170,12 +208,34 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, key: Key) {
+    /// The system refuses to poll a socket, which fails by that as by any other error of its own.
+    fn handle_refused(&mut self, key: Key, error: &io::Error, now: Instant) {
+        match self.sockets.get(key) {
+            // It asks again after a pause.
+            Some(Socket::Listener(_)) => self.core.handle_accept_failed(key, now),
+            Some(Socket::Connecting(_)) => {
+                self.sockets.close(key, false);
+                self.core.handle_connect_failed(key, error);
+            }
+            Some(Socket::Connected(_)) => {
+                // Nothing is wrong with what has arrived.
+                let mut reads = 0;
+                while reads < LAST_READS && self.read(key) {
+                    reads += 1;
+                }
+                self.core.handle_read_error(key, error);
+            }
+            None => {}
+        }
+    }
+
+    /// Reads once. Returns whether there may be more.
+    fn read(&mut self, key: Key) -> bool {
         let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
-            return;
+            return false;
         };
         let (outcome, is_shared) = match self.core.read_plan(key) {
-            ReadPlan::Park => return,
+            ReadPlan::Park => return false,
             ReadPlan::Shared => (stream.recv(&mut self.buffer), true),
             ReadPlan::Into(buffer) => (stream.recv(buffer), false),
         };
@@ -184,11 +244,16 @@ impl Driver {
             Ok(len) if is_shared => {
                 let used = self.core.handle_shared(key, &self.buffer[..len]);
                 self.held = used..len;
+                return true;
             }
-            Ok(len) => self.core.handle_filled(key, len),
+            Ok(len) => {
+                self.core.handle_filled(key, len);
+                return true;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.core.handle_read_error(key, &error),
         }
+        false
     }
 
     fn accept(&mut self, listener_key: Key, now: Instant) {
@@ -264,12 +329,28 @@ impl Driver {
         }
     }
 
+    /// Asks again for what was undecided, where it has rested.
+    fn look_again(&mut self, now: Instant) {
+        while let Some(&(until, key)) = self.undecided.front()
+            && until <= now
+        {
+            self.undecided.pop_front();
+            if let Some(Socket::Connecting(_)) = self.sockets.get(key) {
+                self.sockets.declare_writable(key);
+            }
+        }
+    }
+
     fn finish_connect(&mut self, key: Key, now: Instant) {
         let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
             return;
         };
         let outcome = match stream.finish_connect() {
-            Ok(false) => return,
+            Ok(false) => {
+                self.sockets.declare(key, Wanted::default());
+                self.undecided.push_back((now + UNDECIDED_REST, key));
+                return;
+            }
             Ok(true) => stream.peer_address(),
             Err(error) => Err(error),
         };

@@ -21,11 +21,18 @@ pub(super) enum Socket {
 pub(super) struct Entry {
     key: Key,
     socket: Socket,
+    /// What is polled instead: something that the system refuses to poll.
+    #[cfg(all(test, target_os = "linux"))]
+    decoy: Option<std::fs::File>,
 }
 
 #[cfg(unix)]
 impl std::os::fd::AsFd for Entry {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        #[cfg(all(test, target_os = "linux"))]
+        if let Some(decoy) = &self.decoy {
+            return decoy.as_fd();
+        }
         match &self.socket {
             Socket::Listener(listener) => listener.as_fd(),
             Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_fd(),
@@ -61,10 +68,17 @@ impl Sockets {
     }
 
     pub(super) fn insert(&mut self, key: Key, socket: Socket) -> io::Result<()> {
-        let place = self
-            .poller
-            .insert(Entry { key, socket })
-            .map_err(io::Error::from)?;
+        self.insert_entry(Entry {
+            key,
+            socket,
+            #[cfg(all(test, target_os = "linux"))]
+            decoy: None,
+        })
+    }
+
+    fn insert_entry(&mut self, entry: Entry) -> io::Result<()> {
+        let key = entry.key;
+        let place = self.poller.insert(entry).map_err(io::Error::from)?;
         let index = key.index as usize;
         if self.places.len() <= index {
             self.places.resize(index + 1, None);
@@ -131,6 +145,29 @@ impl Sockets {
         let event = self.poller.next_event(events)?;
         let entry = self.poller.get(event.key())?;
         Some((event, entry.key))
+    }
+}
+
+#[cfg(test)]
+impl Sockets {
+    pub(super) fn waker(&self) -> ampe_poller::Waker {
+        self.poller.waker()
+    }
+
+    /// Those that there are.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let places = self.places.iter().flatten();
+        let entries = places.filter_map(|&(_, place)| self.poller.get(place));
+        entries.map(|entry| entry.key).collect()
+    }
+
+    #[cfg(all(test, target_os = "linux"))]
+    /// Has something else polled in place of a socket, or the socket again.
+    pub(super) fn set_decoy(&mut self, key: Key, decoy: Option<std::fs::File>) {
+        let place = self.place(key).unwrap();
+        let mut entry = self.poller.remove(place).unwrap();
+        entry.decoy = decoy;
+        self.insert_entry(entry).unwrap();
     }
 }
 

@@ -1,0 +1,304 @@
+//! The reactor's loop, one pass after the other, where sockets misbehave as only a test can have
+//! them do.
+
+use std::io::{ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ampe_poller::{Events, Waker};
+
+use crate::address::Address;
+use crate::core::Wanted;
+use crate::error::Ended;
+use crate::event::Event;
+use crate::group::{self, ChannelGroup, Inbox};
+use crate::key::Key;
+use crate::options::Options;
+use crate::reason::Reason;
+use crate::shared::{GroupShared, Submission};
+use crate::wire::{Header, OpCode};
+
+use super::Driver;
+use super::sockets::Socket;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An engine with one group, whose reactor is the test's own thread.
+struct Bench {
+    driver: Driver,
+    posting: ChannelGroup,
+    inbox: Inbox,
+    /// Wakes a reactor that sleeps for too long, so that the test fails rather than hangs.
+    _watchdog: mpsc::Sender<()>,
+}
+
+fn watchdog(waker: Waker) -> mpsc::Sender<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        while receiver.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            waker.wake().unwrap();
+        }
+    });
+    sender
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        let driver = Driver::start(options).unwrap();
+        let group = Arc::new(GroupShared::new(1));
+        driver.shared.remember(&group);
+        let open = Submission::OpenGroup {
+            group: Arc::clone(&group),
+        };
+        let submitted = driver.shared.queue.submit(|_, items| items.push(open));
+        submitted.unwrap();
+        let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
+        Bench {
+            _watchdog: watchdog(driver.sockets.waker()),
+            driver,
+            posting,
+            inbox,
+        }
+    }
+
+    /// Goes round until there is an event.
+    #[track_caller]
+    fn event(&mut self) -> Event {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(event) = self.inbox.try_recv().unwrap() {
+                return event;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for an event");
+            assert!(!self.pass().unwrap());
+        }
+    }
+
+    /// Goes round until that is so.
+    #[track_caller]
+    fn pass_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "waited in vain for {what}");
+            assert!(!self.pass().unwrap());
+        }
+    }
+
+    fn connect(&mut self, port: u16) {
+        let address = Address::tcp("127.0.0.1", port).unwrap();
+        self.posting.connect(&address).unwrap();
+    }
+
+    /// The key of the one socket that there is.
+    #[track_caller]
+    fn only_socket(&self) -> Key {
+        let keys = self.driver.sockets.keys();
+        assert_eq!(keys.len(), 1);
+        keys[0]
+    }
+
+    #[track_caller]
+    fn assert_closed(&mut self, reason: Reason, kind: ErrorKind) {
+        let Event::Closed(closed) = self.event() else {
+            panic!("not closed")
+        };
+        let error = closed.os_error().map(|error| error.kind());
+        assert_eq!((closed.reason(), error), (reason, Some(kind)));
+        assert!(self.driver.sockets.keys().is_empty());
+    }
+}
+
+impl Deref for Bench {
+    type Target = Driver;
+
+    fn deref(&self) -> &Driver {
+        &self.driver
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+}
+
+impl Drop for Bench {
+    /// The inbox waits for the end of its group.
+    fn drop(&mut self) {
+        self.driver.end(Ended::EngineFailed);
+    }
+}
+
+fn is_connecting(bench: &Bench, key: Key) -> bool {
+    matches!(bench.sockets.get(key), Some(Socket::Connecting(_)))
+}
+
+/// A connection whose HelloRequest is out.
+fn connected(bench: &mut Bench) -> (Key, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    bench.connect(listener.local_addr().unwrap().port());
+    bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
+    let peer = listener.accept().unwrap().0;
+    let mut hello = [0; Header::LEN];
+    peer.set_nonblocking(true).unwrap();
+    bench.pass_until("a hello", |_| {
+        peer.peek(&mut hello).is_ok_and(|len| len == hello.len())
+    });
+    peer.set_nonblocking(false).unwrap();
+    (bench.only_socket(), peer)
+}
+
+/// What epoll refuses: a file knows no readiness.
+#[cfg(target_os = "linux")]
+mod refused {
+    use super::*;
+
+    fn refuse(bench: &mut Bench, key: Key) {
+        let file = tempfile::tempfile().unwrap();
+        bench.sockets.set_decoy(key, Some(file));
+    }
+
+    const READABLE: Wanted = Wanted {
+        readable: true,
+        writable: false,
+    };
+
+    #[test]
+    fn a_connection_that_cannot_be_polled_ends_with_the_error_behind_what_it_received() {
+        let mut bench = Bench::new();
+        let (key, mut peer) = connected(&mut bench);
+        for op_code in [OpCode::HelloResponse, OpCode::Signal] {
+            let header = Header {
+                channel_number: 7,
+                op_code,
+                more: false,
+                status: 0,
+                message_id: 1,
+                text_headers_len: 0,
+                body_len: 0,
+            };
+            peer.write_all(&header.encode()).unwrap();
+        }
+        peer.set_nonblocking(true).unwrap();
+        refuse(&mut bench, key);
+        bench.sockets.declare(key, READABLE);
+        assert!(matches!(bench.event(), Event::Connected(_)));
+        assert!(matches!(bench.event(), Event::Signal(_)));
+        bench.assert_closed(Reason::ReceiveFailed, ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn an_attempt_that_cannot_be_polled_fails_with_the_error() {
+        let mut bench = Bench::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        bench.connect(listener.local_addr().unwrap().port());
+        bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
+        let key = bench.only_socket();
+        assert!(is_connecting(&bench, key));
+        refuse(&mut bench, key);
+        bench.sockets.declare_writable(key);
+        assert!(matches!(bench.event(), Event::Returned(_)));
+        bench.assert_closed(Reason::ConnectFailed, ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_listener_that_cannot_be_polled_for_a_while_accepts_after_it() {
+        let mut bench = Bench::new();
+        let any = "tcp://127.0.0.1:0".parse().unwrap();
+        bench.posting.listen(&any).unwrap();
+        let Event::Listening(listening) = bench.event() else {
+            panic!("not listening")
+        };
+        let key = bench.only_socket();
+        refuse(&mut bench, key);
+        bench.sockets.declare(key, READABLE);
+        let _client = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+        // It is asked for again, and not all the time.
+        bench.pass_until("refusals", |bench| {
+            bench
+                .shared
+                .counters
+                .accept_failures
+                .load(Ordering::Relaxed)
+                == 3
+        });
+        let passes = bench.shared.counters.passes.load(Ordering::Relaxed);
+        assert!(passes < 30, "{passes} passes");
+        assert_eq!(bench.shared.counters.accepted.load(Ordering::Relaxed), 0);
+        bench.sockets.set_decoy(key, None);
+        bench.pass_until("a connection", |bench| {
+            bench.shared.counters.accepted.load(Ordering::Relaxed) == 1
+        });
+    }
+}
+
+/// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
+/// it is reported as ready for ever, and nothing says how it ended.
+fn undecided(options: Options) -> (Bench, Key) {
+    let mut bench = Bench::with(options);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    bench.connect(port);
+    bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
+    let key = bench.only_socket();
+    let Some(Socket::Connecting(stream)) = bench.sockets.get(key) else {
+        panic!("not connecting")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while stream.take_error().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the attempt does not fail");
+    }
+    (bench, key)
+}
+
+#[test]
+fn an_attempt_that_is_reported_and_undecided_rests() {
+    let (mut bench, key) = undecided(Options::default());
+    bench.pass_until("a report", |bench| !bench.undecided.is_empty());
+    let mut events = Events::with_capacity(1);
+    bench
+        .sockets
+        .wait(&mut events, Some(Duration::ZERO))
+        .unwrap();
+    assert!(
+        bench.sockets.next_event(&mut events).is_none(),
+        "the reactor is kept awake"
+    );
+    // It is looked at again, as often as it takes.
+    for _ in 0..3 {
+        let (until, resting) = bench.undecided[0];
+        assert_eq!(resting, key);
+        bench.pass_until("another look", |bench| {
+            bench
+                .undecided
+                .front()
+                .is_some_and(|&(again, _)| again > until)
+        });
+        assert_eq!(bench.undecided.len(), 1);
+        assert!(is_connecting(&bench, key));
+    }
+}
+
+#[test]
+fn an_attempt_that_stays_undecided_ends_in_time() {
+    let (mut bench, _) = undecided(Options {
+        connect_timeout: Duration::from_millis(100),
+        ..Options::default()
+    });
+    assert!(matches!(bench.event(), Event::Returned(_)));
+    let Event::Closed(closed) = bench.event() else {
+        panic!("not closed")
+    };
+    assert_eq!(closed.reason(), Reason::ConnectTimedOut);
+    let passes = bench.shared.counters.passes.load(Ordering::Relaxed);
+    assert!(passes < 100, "{passes} passes");
+}
