@@ -8,6 +8,11 @@ use ampe::{Address, Closed, Reason};
 
 /// Why nothing can be listened for.
 pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
+    if closed.reason() == Reason::NameNotResolved {
+        return format!(
+            "could not listen on {address}: its host cannot be resolved: check its spelling"
+        );
+    }
     let error = closed.os_error();
     let kind = error.as_ref().map(io::Error::kind);
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
@@ -65,8 +70,12 @@ pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&s
         Reason::UdsPathNotFound => format!(
             "there is no socket at {address}: start what listens there, or correct the path"
         ),
+        Reason::NameNotResolved => format!(
+            "the host of {address} cannot be resolved: check its spelling, and that this machine \
+             reaches its name server"
+        ),
         Reason::InvalidAddress => {
-            format!("the host of {address} cannot be resolved: check its spelling")
+            format!("{address} cannot be connected to ({because}): choose another address")
         }
         Reason::Protocol(violation) => format!(
             "{address} does not speak this protocol ({violation}): check that the address is \

@@ -40,8 +40,13 @@ pub enum Reason {
     /// There is no Unix socket at the path.
     #[error("there is no socket at the path")]
     UdsPathNotFound,
-    /// The host name is not known, or the address cannot be used on this system.
-    #[error("the address cannot be resolved or used")]
+    /// The host's name has no address that anybody told us of: it is misspelt, or whoever knows
+    /// names does not answer, which may pass. Not every system says which it was. A connection
+    /// or listener whose name would be one too many, beyond 1,024 that wait, fails like this too.
+    #[error("the host name could not be resolved")]
+    NameNotResolved,
+    /// The address cannot be used on this system.
+    #[error("the address cannot be used")]
     InvalidAddress,
     /// The address could not be listened on: mostly it is in use.
     #[error("could not listen")]
@@ -83,7 +88,10 @@ impl Reason {
             Reason::SendFailed => Status::SendFailed,
             Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,
-            Reason::ConnectFailed | Reason::ConnectTimedOut => Status::ConnectFailed,
+            // Not "invalid address": who is told that will not try again.
+            Reason::ConnectFailed | Reason::ConnectTimedOut | Reason::NameNotResolved => {
+                Status::ConnectFailed
+            }
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
             Reason::InvalidAddress => Status::InvalidAddress,
             Reason::ListenFailed => Status::ListenFailed,

@@ -34,7 +34,7 @@ pub enum Status {
     InvalidChannelGroup = 11,
     /// A response without the id of its request.
     InvalidMessageId = 12,
-    /// The address cannot be resolved or used.
+    /// The address cannot be used.
     InvalidAddress = 13,
     /// No Unix socket at the path.
     UdsPathNotFound = 14,
@@ -56,7 +56,7 @@ pub enum Status {
     ChannelClosed = 22,
     /// The engine stops or has stopped.
     ShutdownStarted = 23,
-    /// Nobody answers at the address.
+    /// Nobody answers at the address, or its host's name has no address that we were told of.
     ConnectFailed = 24,
     /// The address cannot be listened on.
     ListenFailed = 25,

@@ -182,7 +182,7 @@ fn a_path_that_is_a_file() {
 
 #[test]
 fn a_name_that_nobody_knows() {
-    check_connect_fails("tcp://nosuchhost.invalid:7099", Reason::InvalidAddress);
+    check_connect_fails("tcp://nosuchhost.invalid:7099", Reason::NameNotResolved);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Core {
                 }
             }
             // Only the resolving of a name takes time here.
-            ListenerPhase::Opening => self.end(key, Reason::InvalidAddress, None),
+            ListenerPhase::Opening => self.end(key, Reason::NameNotResolved, None),
             ListenerPhase::Listening | ListenerPhase::Ended => {}
         }
     }

@@ -51,7 +51,7 @@ impl Core {
         }
     }
 
-    /// The resolver's answer, empty if the name is not known.
+    /// The resolver's answer, empty if it found none.
     pub(super) fn handle_resolved(&mut self, key: Key, addresses: Vec<SocketAddr>, now: Instant) {
         if let Some(Record::Listener(listener)) = self.table.get(key) {
             if listener.phase == ListenerPhase::Opening {
@@ -67,7 +67,7 @@ impl Core {
         }
         opening.untried = addresses.into();
         if opening.untried.is_empty() {
-            return self.end(key, Reason::InvalidAddress, None);
+            return self.end(key, Reason::NameNotResolved, None);
         }
         self.try_next_address(key, now);
     }
@@ -78,7 +78,7 @@ impl Core {
                 let address = Endpoint::Tcp(first);
                 self.actions.push_back(Action::Listen { key, address });
             }
-            None => self.end(key, Reason::InvalidAddress, None),
+            None => self.end(key, Reason::NameNotResolved, None),
         }
     }
 

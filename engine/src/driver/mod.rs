@@ -301,7 +301,10 @@ impl Driver {
                         let _ = stream.shutdown_write();
                     }
                 }
-                Action::Close { key, abortive } => self.sockets.close(key, abortive),
+                Action::Close { key, abortive } => {
+                    self.resolver.forget(key);
+                    self.sockets.close(key, abortive);
+                }
                 Action::Resume { key } => self.resume(key),
             }
         }

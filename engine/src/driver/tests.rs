@@ -240,6 +240,8 @@ mod refused {
     }
 }
 
+mod names;
+
 /// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
 /// it is reported as ready for ever, and nothing says how it ended.
 fn undecided(options: Options) -> (Bench, Key) {

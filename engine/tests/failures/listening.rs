@@ -37,7 +37,7 @@ fn an_address_of_another_machine() {
 
 #[test]
 fn a_name_that_nobody_knows() {
-    check_listen_fails("tcp://nosuchhost.invalid:0", Reason::InvalidAddress);
+    check_listen_fails("tcp://nosuchhost.invalid:0", Reason::NameNotResolved);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn an_unknown_name_ends_the_channel() {
     let mut bench = Bench::new();
     let key = dial_name(&mut bench);
     resolve(&mut bench, key, &[]);
-    assert_eq!(ends(&mut bench).1, Reason::InvalidAddress);
+    assert_eq!(ends(&mut bench).1, Reason::NameNotResolved);
 }
 
 #[test]
