@@ -39,8 +39,10 @@ pub enum Event {
     ByeSignal(Received),
     /// A message of ours that was not sent, and will not be.
     Returned(Returned),
-    /// A channel on which `post` was refused for want of budget has room again. Comes once for any
-    /// number of refusals.
+    /// A channel on which `post` was refused for want of budget has room again: half of its own
+    /// budget, and the engine's takes the largest message. Comes once for any number of refusals,
+    /// and not again before it was received. A task may await
+    /// [`ChannelGroup::room`](crate::ChannelGroup::room) instead.
     Room(Channel),
     /// A message from [`ChannelGroup::notify`](crate::ChannelGroup::notify).
     Notified(Message),

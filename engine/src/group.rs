@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -13,6 +12,7 @@ use crate::event::{Event, Returned};
 use crate::message::Message;
 use crate::options::after;
 use crate::post::{Post, Posted};
+use crate::room::WaitForRoom;
 use crate::shared::{GroupShared, Shared, Submission};
 
 /// The posting side of a group. Clones share the group; any thread may post.
@@ -102,7 +102,8 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// A refused post comes back in [`Refused`], with the reason:
-    /// - [`PostError::Full`]: no outbound budget is left; [`Event::Room`] says when there is some.
+    /// - [`PostError::Full`]: no outbound budget is left; [`Event::Room`] says when there is some,
+    ///   and so does [`room`](ChannelGroup::room).
     /// - [`PostError::ChannelClosed`]: the channel has ended, even if its number lives on.
     /// - [`PostError::OtherGroup`], [`PostError::IsListener`], [`PostError::ByePosted`],
     ///   [`PostError::ResponseWithoutId`], [`PostError::InvalidMore`]: nothing like this can be
@@ -129,6 +130,42 @@ impl ChannelGroup {
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
         self.shared.post_many(&self.group, posts, posted)
+    }
+
+    /// Waits until `channel` has room for any message, in a task of whatever runtime there is, or
+    /// none: what [`Event::Room`] is to a thread that receives.
+    ///
+    /// Between a wait's end and the next post others may use the room up. So a task posts, and as
+    /// long as that is refused with [`PostError::Full`], waits and posts again:
+    ///
+    /// ```
+    /// use ampe::{Channel, ChannelGroup, Post, PostError, Posted, Refused};
+    ///
+    /// async fn post(group: &ChannelGroup, channel: Channel, mut post: Post) -> Result<Posted, Refused> {
+    ///     loop {
+    ///         match group.post(post) {
+    ///             Err(refused) if refused.why == PostError::Full => post = refused.post,
+    ///             outcome => return outcome,
+    ///         }
+    ///         // An error of this wait is one that the next post brings as well.
+    ///         let _ = group.room(channel).await;
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Room is the same as for the event: the channel has used half of its own budget at most, and
+    /// the engine's takes the largest message. If there is some, nothing is waited for. If several
+    /// tasks wait for one channel, all are woken, and those that find the room gone wait on; the
+    /// event of a thread comes all the same.
+    ///
+    /// # Errors
+    ///
+    /// The future ends with the reason for which no post to this channel would be accepted any
+    /// more, as for [`post`](ChannelGroup::post), at once or as soon as it comes about:
+    /// [`PostError::ChannelClosed`], [`PostError::OtherGroup`], [`PostError::IsListener`],
+    /// [`PostError::ByePosted`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`].
+    pub fn room(&self, channel: Channel) -> WaitForRoom {
+        WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
     }
 
     /// Puts a message into this group's own inbox, as [`Event::Notified`]: a way to interrupt the
@@ -253,8 +290,8 @@ impl Inbox {
             deadline,
         };
         // An engine that has ended has closed this group.
-        let _ = self.shared.queue.submit(|_, items| {
-            self.group.is_closed.store(true, Ordering::Relaxed);
+        let _ = self.shared.queue.submit(|registry, items| {
+            self.group.close(registry);
             items.push(close);
         });
         while let Ok(event) = self.recv() {
@@ -291,7 +328,8 @@ impl std::fmt::Debug for Inbox {
     }
 }
 
-/// What the taking of an event sets off: a number may be used again, a Bye answers on drop.
+/// What the taking of an event sets off: a number may be used again, a channel may be told of room
+/// again, a Bye answers on drop.
 fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
     match &mut event {
         Event::Closed(closed) => {
@@ -299,6 +337,15 @@ fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
             shared
                 .queue
                 .with_registry(|registry| registry.forget(channel));
+        }
+        Event::Room(channel) => {
+            let channel = *channel;
+            let is_due = shared
+                .queue
+                .with_registry(|registry| registry.room_taken(channel));
+            if is_due {
+                shared.queue.wake();
+            }
         }
         Event::Bye(bye) => bye.answer_on_drop.0 = Some(Arc::clone(shared)),
         _ => {}

@@ -55,8 +55,9 @@
 //!
 //! All memory is bounded by [`Options`], in bytes. A receiver that keeps its messages stops the
 //! engine from reading, which in the end stops the peer from sending; a sender that is ahead of its
-//! peer is refused with [`PostError::Full`] and told of room by [`Event::Room`]. The two budgets are
-//! separate, so two peers that flood each other cannot lock each other out.
+//! peer is refused with [`PostError::Full`] and told of room by [`Event::Room`]; a task of an
+//! asynchronous program awaits [`ChannelGroup::room`], under any runtime or none. The two budgets
+//! are separate, so two peers that flood each other cannot lock each other out.
 //!
 //! # Modules
 //!
@@ -84,11 +85,13 @@ mod post;
 mod queue;
 mod reason;
 mod registry;
+mod room;
 mod shared;
 #[cfg(test)]
 mod sim;
 mod status;
 mod sync;
+mod waiting;
 
 pub use address::{Address, AddressError};
 pub use channel::Channel;
@@ -103,6 +106,7 @@ pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
 pub use post::{Post, Posted};
 pub use reason::{ProtocolViolation, Reason};
+pub use room::WaitForRoom;
 pub use status::Status;
 
 /// The program in the README is compiled and run with the other examples.

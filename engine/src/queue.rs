@@ -1,7 +1,8 @@
 //! What applications hand to the reactor: one batch behind one lock, and the wake that goes with it.
 
 use crate::registry::Registry;
-use crate::sync::{Mutex, lock, planted};
+use crate::sync::{Mutex, MutexGuard, lock, planted};
+use crate::waiting::wake_all;
 
 /// Wakes the reactor. Called after the lock is released; cheap while the reactor is awake.
 pub(crate) trait Wake: Send + Sync {
@@ -57,7 +58,7 @@ impl<T, E: Copy> Queue<T, E> {
         } = &mut *state;
         let result = submit(registry, items);
         let wake = was_empty && !state.items.is_empty();
-        drop(state);
+        unlock(state);
         if wake {
             self.waker.wake();
         }
@@ -74,23 +75,41 @@ impl<T, E: Copy> Queue<T, E> {
         assert!(batch.is_empty(), "the batch before was handled");
         let mut state = lock(&self.state);
         std::mem::swap(&mut state.items, batch);
-        settle(&mut state.registry)
+        let result = settle(&mut state.registry);
+        unlock(state);
+        result
     }
 
     /// Uses the registry from outside the reactor, with no item to submit: valid after the end too.
     pub(crate) fn with_registry<R>(&self, settle: impl FnOnce(&mut Registry) -> R) -> R {
-        settle(&mut lock(&self.state).registry)
+        let mut state = lock(&self.state);
+        let result = settle(&mut state.registry);
+        unlock(state);
+        result
     }
 
-    /// Refuses all that follows, and hands back what was accepted before.
+    /// Refuses all that follows, wakes every task that waits, and hands back what was accepted
+    /// before.
     pub(crate) fn end(&self, reason: E) -> Vec<T> {
         let mut state = lock(&self.state);
         state.ended.get_or_insert(reason);
-        std::mem::take(&mut state.items)
+        if !planted("the end leaves tasks asleep") {
+            state.registry.tell_everybody();
+        }
+        let left = std::mem::take(&mut state.items);
+        unlock(state);
+        left
     }
 
     /// Wakes the reactor though nothing was queued.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
+}
+
+/// Lets the lock go, and wakes the tasks that were told meanwhile.
+fn unlock<T, E>(mut state: MutexGuard<'_, State<T, E>>) {
+    let told = state.registry.take_told();
+    drop(state);
+    wake_all(told);
 }

@@ -5,16 +5,24 @@
 //! "queued" are one step, and so are "closed" and "everything admitted has been taken".
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 
 use crate::channel::Channel;
 use crate::pool::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::sync::planted;
+use crate::waiting::{TaskId, Waiting};
 
 /// A number rests here after its channel ended, so that a reader of logs meets it only once for a
 /// while. Nothing relies on this distance: generations tell incarnations apart.
 const QUARANTINE: usize = 1024;
 
 const NUMBER_MAX: u16 = 65534;
+
+/// The generation of the next channel that anybody opens: one sequence for all engines of the
+/// process, so that a channel of one is none of another's, whatever their numbers. Were a billion
+/// opened in every second, it would last for five centuries.
+static GENERATION_NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Identifies a channel group within its engine; never used again.
 pub(crate) type GroupId = u64;
@@ -69,6 +77,9 @@ struct Slot {
     is_aborted: bool,
     /// A post was refused for want of credit, and nobody was told of room since.
     room_wanted: bool,
+    /// A Room was told and lies in the inbox. There is no second before it was taken, so that an
+    /// inbox that nobody empties holds one for each channel at most.
+    room_is_unread: bool,
     /// Whether the number is in [`Registry::room`]. It stays there when its channel ends, for the
     /// next to find, so that no sequence of refusals makes that list longer than the numbers are.
     is_in_room: bool,
@@ -91,13 +102,14 @@ pub(crate) struct Registry {
     resting: VecDeque<u16>,
     /// How many numbers rest before the first of them is used again.
     quarantine: usize,
-    generation_next: u64,
     credit: Credit,
     /// Bytes charged to the engine: every channel's, and messages returned but not yet dropped.
     used: usize,
-    /// Numbers of channels that were refused and have room themselves, each once; they are told
-    /// when the engine has room as well.
+    /// Numbers of channels that were refused or are waited for, and have room themselves, each
+    /// once; they are told when the engine has room as well.
     room: Vec<u16>,
+    /// Tasks that wait for room.
+    waiting: Waiting,
     message_id_next: u64,
 }
 
@@ -116,25 +128,18 @@ impl Registry {
             slots: Vec::new(),
             resting: VecDeque::new(),
             quarantine,
-            generation_next: 1,
             credit,
             used: 0,
             room: Vec::new(),
+            waiting: Waiting::default(),
             message_id_next: 1,
         }
-    }
-
-    /// Makes the generations start behind `generation`.
-    pub(crate) fn with_generations_behind(mut self, generation: u64) -> Self {
-        self.generation_next = generation + 1;
-        self
     }
 
     /// Opens a channel, or says that all 65,534 numbers are taken.
     pub(crate) fn open(&mut self, group: GroupId, kind: Kind) -> Option<Channel> {
         let number = self.free_number()?;
-        let generation = self.generation_next;
-        self.generation_next += 1;
+        let generation = GENERATION_NEXT.fetch_add(1, Ordering::Relaxed);
         let slot = &mut self.slots[usize::from(number)];
         assert_eq!(
             slot.state,
@@ -177,6 +182,18 @@ impl Registry {
             })
     }
 
+    /// The slot of a channel to which this group may post.
+    fn open_slot(&mut self, channel: Channel, group: GroupId) -> Result<&mut Slot, Denied> {
+        let slot = self.slot(channel).ok_or(Denied::Closed)?;
+        if slot.state == State::Closed {
+            return Err(Denied::Closed);
+        }
+        if slot.group != group {
+            return Err(Denied::OtherGroup);
+        }
+        Ok(slot)
+    }
+
     /// The group of a channel, while posts are admitted.
     pub(crate) fn group_of(&mut self, channel: Channel) -> Option<GroupId> {
         self.slot(channel)
@@ -199,13 +216,7 @@ impl Registry {
             "what is charged to the engine is part of its sum"
         );
         let (credit, engine_used) = (self.credit, self.used - held);
-        let slot = self.slot(channel).ok_or(Denied::Closed)?;
-        if slot.state == State::Closed {
-            return Err(Denied::Closed);
-        }
-        if slot.group != group {
-            return Err(Denied::OtherGroup);
-        }
+        let slot = self.open_slot(channel, group)?;
         if role == Role::ByeSignal {
             return Ok(());
         }
@@ -262,9 +273,11 @@ impl Registry {
     /// a channel at its limit is not told once per message.
     fn line_up_for_room(&mut self, channel: Channel) {
         let limit = self.credit.channel / 2;
+        let is_awaited = self.waiting.is_awaited(channel) && !planted("a task is not lined up");
         let slot = self.slot(channel).expect("the caller found it");
         let has_room = slot.state == State::Open && slot.used <= limit;
-        if has_room && slot.room_wanted && !std::mem::replace(&mut slot.is_in_room, true) {
+        let is_wanted = slot.may_be_told() || is_awaited;
+        if has_room && is_wanted && !std::mem::replace(&mut slot.is_in_room, true) {
             self.room.push(channel.number());
         }
     }
@@ -292,7 +305,8 @@ impl Registry {
 
     /// Moves to `told` the channels that were refused and may post any message again: those that
     /// have used half of their credit at most, once the engine has room as well. Each is told once,
-    /// however often it was refused since it was told last.
+    /// however often it was refused since it was told last, and not again before its Room
+    /// [was taken](Registry::room_taken). Has the tasks woken that wait for these channels.
     ///
     /// Call it after what was released, under the same lock.
     pub(crate) fn take_room(&mut self, told: &mut Vec<Channel>) {
@@ -305,11 +319,83 @@ impl Registry {
             assert!(slot.is_in_room, "a number is lined up once");
             slot.is_in_room = false;
             // One that has posted meanwhile and has no room any more is lined up again when it has.
-            let has_room = slot.state == State::Open && slot.used <= limit;
-            if has_room && std::mem::replace(&mut slot.room_wanted, false) {
-                told.push(Channel::new(number, slot.generation));
+            if slot.state != State::Open || slot.used > limit {
+                continue;
+            }
+            let channel = Channel::new(number, slot.generation);
+            if self.waiting.is_awaited(channel) {
+                self.waiting.tell(channel);
+                slot.room_wanted &= !planted("a task is told in a thread's place");
+            }
+            if slot.may_be_told() {
+                slot.room_wanted = false;
+                slot.room_is_unread = true;
+                told.push(channel);
             }
         }
+    }
+
+    /// The application has taken a channel's Room, and may be told again if it was refused since.
+    /// Returns whether the reactor is to be woken for it.
+    pub(crate) fn room_taken(&mut self, channel: Channel) -> bool {
+        let Some(slot) = self.slot(channel) else {
+            return false; // the channel has ended: nobody is told any more
+        };
+        slot.room_is_unread = false;
+        self.line_up_for_room(channel);
+        self.engine_room_is_wanted()
+    }
+
+    /// Whether a channel has room for any message. If not, the task that asks is woken when it has,
+    /// or when it ends; the task's waker is replaced, and the one before left in its place.
+    pub(crate) fn poll_room(
+        &mut self,
+        channel: Channel,
+        group: GroupId,
+        task: &mut Option<TaskId>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<(), Denied>> {
+        let limit = self.credit.channel / 2;
+        let slot = self.open_slot(channel, group)?;
+        if slot.kind == Kind::Listener {
+            return Poll::Ready(Err(Denied::IsListener));
+        }
+        if slot.bye_response {
+            return Poll::Ready(Err(Denied::ByePosted));
+        }
+        let has_room = slot.used <= limit && self.engine_has_room();
+        if has_room && !planted("a task does not look before it waits") {
+            return Poll::Ready(Ok(()));
+        }
+        self.waiting.wait(channel, task, waker);
+        self.line_up_for_room(channel);
+        Poll::Pending
+    }
+
+    /// Has a task wait for room no more, and hands back its waker if it did.
+    #[must_use = "a waker is dropped when the lock is free"]
+    pub(crate) fn leave(&mut self, channel: Channel, task: TaskId) -> Option<Waker> {
+        self.waiting.leave(channel, task)
+    }
+
+    /// Has every task woken that waits for a channel of this group: nothing more can be posted.
+    pub(crate) fn tell_group(&mut self, group: GroupId) {
+        let is_of_group =
+            |channel: &Channel| self.slots[usize::from(channel.number())].group == group;
+        let channels: Vec<Channel> = self.waiting.channels().filter(is_of_group).collect();
+        channels
+            .into_iter()
+            .for_each(|channel| self.waiting.tell(channel));
+    }
+
+    /// Has every task woken: nothing is posted any more, to anybody.
+    pub(crate) fn tell_everybody(&mut self) {
+        self.waiting.tell_all();
+    }
+
+    /// Takes the wakers to be called once the lock is free.
+    pub(crate) fn take_told(&mut self) -> Vec<Waker> {
+        self.waiting.take_told()
     }
 
     /// The next message id of the engine, for posts that bring none: 1, 2, 3 and so on.
@@ -326,6 +412,9 @@ impl Registry {
             .expect("a channel is closed once, while it is open");
         assert_eq!(slot.state, State::Open, "a channel is closed once");
         slot.state = State::Closed;
+        if !planted("a closed channel leaves its tasks asleep") {
+            self.waiting.tell(channel);
+        }
     }
 
     /// Lets a number rest: the application has taken its channel's `Closed`, or never will.
@@ -352,6 +441,12 @@ impl Registry {
         self.used
     }
 
+    /// How many tasks wait for room.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many numbers are lined up to be told of room.
     #[cfg(test)]
     pub(crate) fn lined_up(&self) -> usize {
@@ -371,7 +466,13 @@ impl Slot {
             bye_response: false,
             is_aborted: false,
             room_wanted: false,
+            room_is_unread: false,
             is_in_room: false,
         }
+    }
+
+    /// Whether a Room is due as soon as there is room.
+    fn may_be_told(&self) -> bool {
+        self.room_wanted && !self.room_is_unread
     }
 }

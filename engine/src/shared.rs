@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
 
 use crate::channel::Channel;
 use crate::delivery::Delivery;
@@ -11,9 +12,10 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::pool::{Charge, Ledger, MESSAGE_COST_MAX, Pool};
 use crate::post::{Post, Posted, Target};
-use crate::queue::Queue;
-use crate::registry::{Denied, GroupId, Kind, Registry};
+use crate::queue::{Queue, Wake};
+use crate::registry::{Credit, Denied, GroupId, Kind, Registry};
 use crate::sync::{Mutex, lock};
+use crate::waiting::TaskId;
 use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
 
 /// A group's way from the reactor.
@@ -24,7 +26,7 @@ pub(crate) struct GroupShared {
     pub(crate) id: GroupId,
     pub(crate) mailbox: Mailbox,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
-    pub(crate) is_closed: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 /// Counts of what never reaches an inbox.
@@ -81,6 +83,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What an engine's handles share with a reactor that each waker made by `wake` wakes.
+    pub(crate) fn new(options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+        Shared::over(Registry::new(Credit::of(&options)), options, wake)
+    }
+
+    /// The same with numbers that rest for another while than an engine's.
+    #[cfg(test)]
+    pub(crate) fn with_quarantine(
+        options: Options,
+        quarantine: usize,
+        wake: impl Fn() -> Box<dyn Wake>,
+    ) -> Arc<Shared> {
+        let registry = Registry::with_quarantine(Credit::of(&options), quarantine);
+        Shared::over(registry, options, wake)
+    }
+
+    fn over(registry: Registry, options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+        Arc::new(Shared {
+            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
+            queue: Queue::new(registry, wake()),
+            options,
+            counters: Counters::default(),
+            groups: Mutex::default(),
+        })
+    }
+
     /// Remembers a group. To be called before the reactor is told of it.
     pub(crate) fn remember(&self, group: &Arc<GroupShared>) {
         let mut groups = lock(&self.groups);
@@ -178,6 +206,23 @@ impl Shared {
         write_address_header(post)
     }
 
+    /// Whether a channel of the group has room for any message. If not, the task that asks is woken
+    /// when there may be some, or when nothing can be posted there any more.
+    pub(crate) fn poll_room(
+        &self,
+        group: &GroupShared,
+        channel: Channel,
+        task: &mut Option<TaskId>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<(), PostError>> {
+        let polled = self.queue.submit(|registry, _| {
+            group.check_open()?;
+            let polled = registry.poll_room(channel, group.id, task, waker);
+            polled.map_err(PostError::from)
+        });
+        polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
+    }
+
     /// Answers a ByeRequest by a ByeResponse without content.
     pub(crate) fn answer_bye(&self, channel: Channel, id: u64) -> Result<(), PostError> {
         let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
@@ -193,6 +238,15 @@ impl Shared {
     }
 }
 
+impl Credit {
+    fn of(options: &Options) -> Credit {
+        Credit {
+            channel: options.outbound_bytes_per_channel,
+            engine: options.outbound_bytes,
+        }
+    }
+}
+
 impl GroupShared {
     pub(crate) fn new(id: GroupId) -> Self {
         GroupShared {
@@ -200,6 +254,12 @@ impl GroupShared {
             mailbox: Mailbox::new(),
             is_closed: AtomicBool::new(false),
         }
+    }
+
+    /// Closes the group to posts, under the queue's lock, and tells the tasks that wait to post.
+    pub(crate) fn close(&self, registry: &mut Registry) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        registry.tell_group(self.id);
     }
 
     fn check_open(&self) -> Result<(), PostError> {

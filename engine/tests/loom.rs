@@ -27,6 +27,8 @@ mod queue;
 mod registry;
 #[path = "loom/sync.rs"]
 mod sync;
+#[path = "../src/waiting.rs"]
+mod waiting;
 
 #[path = "loom/credit_models.rs"]
 mod credit_models;
@@ -38,6 +40,8 @@ mod pool_models;
 mod queue_models;
 #[path = "loom/room_models.rs"]
 mod room_models;
+#[path = "loom/task_models.rs"]
+mod task_models;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

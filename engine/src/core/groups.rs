@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::Ended;
 use crate::event::Event;
 use crate::reason::Reason;
-use crate::registry::GroupId;
+use crate::registry::{GroupId, Registry};
 use crate::shared::GroupShared;
 
 use super::flaws::{Flaw, planted};
@@ -59,10 +58,10 @@ impl Core {
 
     /// Closes the closing groups to posts, under the queue's lock: what was admitted to them is in
     /// the batch that is taken with it.
-    pub(super) fn seal_groups(&mut self) {
+    pub(super) fn seal_groups(&mut self, registry: &mut Registry) {
         for index in std::mem::take(&mut self.unsealed) {
             let group = self.group(index);
-            group.shared.is_closed.store(true, Ordering::Relaxed);
+            group.shared.close(registry);
             group.is_sealed = true;
             self.touch_group(index);
         }

@@ -39,7 +39,7 @@ impl Core {
                 self.closed.push(key);
             }
             registry.take_room(&mut self.room);
-            self.seal_groups();
+            self.seal_groups(registry);
         });
     }
 

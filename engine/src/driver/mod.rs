@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,9 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Ended, StartError};
 use crate::key::Key;
 use crate::options::Options;
-use crate::pool::Pool;
-use crate::queue::{Queue, Wake};
-use crate::registry::{Credit, Registry};
+use crate::queue::Wake;
 use crate::shared::{Counters, Shared, Submission};
 
 use self::resolver::Resolver;
@@ -33,13 +30,6 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
-
-/// Engines started by this process. Each numbers the generations of its channels from here, so that
-/// a channel of one engine is none of another's.
-static ENGINES: AtomicU64 = AtomicU64::new(0);
-
-/// Generations for a trillion channels of one engine.
-const CHANNEL_BITS: u32 = 40;
 
 struct ReactorWaker(Waker);
 
@@ -75,24 +65,6 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
     Ok((shared, reactor))
 }
 
-/// What the reactor's thread and the engine's handles share.
-fn share(options: Options, poller: &Poller<sockets::Entry>) -> Arc<Shared> {
-    let wake = || Box::new(ReactorWaker(poller.waker()));
-    let credit = Credit {
-        channel: options.outbound_bytes_per_channel,
-        engine: options.outbound_bytes,
-    };
-    let engine = ENGINES.fetch_add(1, Ordering::Relaxed);
-    let registry = Registry::new(credit).with_generations_behind(engine << CHANNEL_BITS);
-    Arc::new(Shared {
-        pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-        queue: Queue::new(registry, wake()),
-        options,
-        counters: Counters::default(),
-        groups: Default::default(),
-    })
-}
-
 struct Driver {
     shared: Arc<Shared>,
     core: Core,
@@ -114,7 +86,7 @@ struct Driver {
 impl Driver {
     fn start(options: Options) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let shared = share(options, &poller);
+        let shared = Shared::new(options, || Box::new(ReactorWaker(poller.waker())));
         Ok(Driver {
             core: Core::new(Arc::clone(&shared)),
             sockets: Sockets::new(poller),

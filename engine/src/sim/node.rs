@@ -14,10 +14,10 @@ use crate::error::Ended;
 use crate::group::{self, ChannelGroup, Inbox};
 use crate::key::Key;
 use crate::options::Options;
-use crate::pool::{MESSAGE_COST_MAX, Pool};
-use crate::queue::{Queue, Wake};
-use crate::registry::{Credit, GroupId, Registry};
-use crate::shared::{Counters, GroupShared, Shared, Submission};
+use crate::pool::MESSAGE_COST_MAX;
+use crate::queue::Wake;
+use crate::registry::GroupId;
+use crate::shared::{GroupShared, Shared, Submission};
 
 use super::checks::Watch;
 use super::net::{Net, Socket, StreamRecord};
@@ -82,21 +82,10 @@ impl Node {
     pub(super) fn new(options: Options, names: Names, mut rng: Rng) -> Self {
         options.check().expect("options that an engine accepts");
         let woken = Arc::new(AtomicBool::new(true));
-        let wake = || Box::new(Flag(Arc::clone(&woken)));
-        let credit = Credit {
-            channel: options.outbound_bytes_per_channel,
-            engine: options.outbound_bytes,
-        };
         // Numbers are used again at once, so that whatever relied on their rest would show.
         let quarantine = if rng.chance(70) { 0 } else { 3 };
-        let registry = Registry::with_quarantine(credit, quarantine);
-        let shared = Arc::new(Shared {
-            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-            queue: Queue::new(registry, wake()),
-            options,
-            counters: Counters::default(),
-            groups: Default::default(),
-        });
+        let wake = || Box::new(Flag(Arc::clone(&woken))) as Box<dyn Wake>;
+        let shared = Shared::with_quarantine(options, quarantine, wake);
         let sizes = [48, 1000, 20_000, 256 * 1024];
         let size = sizes[rng.below(sizes.len())];
         Node {
@@ -135,8 +124,8 @@ impl Node {
     /// As closing an inbox does, without waiting.
     pub(super) fn close_group(&self, group: &Arc<GroupShared>, deadline: Instant) {
         let id = group.id;
-        let _ = self.shared.queue.submit(|_, items| {
-            group.is_closed.store(true, Ordering::Relaxed);
+        let _ = self.shared.queue.submit(|registry, items| {
+            group.close(registry);
             items.push(Submission::CloseGroup {
                 group: id,
                 deadline,

@@ -16,8 +16,16 @@ fn post_with_patience(queue: &Posts, room: &Sleeper, channel: Channel, tag: u32)
         assert_eq!(why, Denied::Full);
         refused += 1;
         room.sleep();
+        take_room(queue, channel);
     }
     refused
+}
+
+/// Takes the event as an inbox does.
+fn take_room(queue: &Posts, channel: Channel) {
+    if queue.with_registry(|registry| registry.room_taken(channel)) {
+        queue.wake();
+    }
 }
 
 type Settle = fn(&mut Registry, &mut Vec<Channel>, &mut Vec<Channel>);

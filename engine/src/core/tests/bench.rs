@@ -15,11 +15,9 @@ use crate::event::{Closed, Event, Hello};
 use crate::group::{self, ChannelGroup, Inbox};
 use crate::key::Key;
 use crate::options::Options;
-use crate::pool::Pool;
 use crate::post::Post;
-use crate::queue::{Queue, Wake};
-use crate::registry::{Credit, Registry};
-use crate::shared::{Counters, GroupShared, Shared, Submission};
+use crate::queue::Wake;
+use crate::shared::{GroupShared, Shared, Submission};
 use crate::wire::{Header, OpCode};
 
 struct Flag(Arc<AtomicBool>);
@@ -65,18 +63,7 @@ impl Bench {
     pub(super) fn with(options: Options) -> Self {
         options.check().unwrap();
         let woken = Arc::new(AtomicBool::new(false));
-        let wake = || Box::new(Flag(Arc::clone(&woken)));
-        let credit = Credit {
-            channel: options.outbound_bytes_per_channel,
-            engine: options.outbound_bytes,
-        };
-        let shared = Arc::new(Shared {
-            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-            queue: Queue::new(Registry::new(credit), wake()),
-            options,
-            counters: Counters::default(),
-            groups: Default::default(),
-        });
+        let shared = Shared::new(options, || Box::new(Flag(Arc::clone(&woken))));
         let core = Core::new(Arc::clone(&shared));
         let (posting, inbox, group) = open_group(&shared, 1);
         Bench {
@@ -352,8 +339,8 @@ impl Bench {
     pub(super) fn close_group(&mut self, within: Duration) {
         let (deadline, id) = (self.now + within, self.group.id);
         let group = Arc::clone(&self.group);
-        let submitted = self.shared.queue.submit(|_, items| {
-            group.is_closed.store(true, Ordering::Relaxed);
+        let submitted = self.shared.queue.submit(|registry, items| {
+            group.close(registry);
             items.push(Submission::CloseGroup {
                 group: id,
                 deadline,

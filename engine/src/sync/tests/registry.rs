@@ -32,9 +32,18 @@ fn end(registry: &mut Registry, channel: Channel) {
     registry.forget(channel);
 }
 
-fn told(registry: &mut Registry) -> Vec<Channel> {
+fn told_and_unread(registry: &mut Registry) -> Vec<Channel> {
     let mut told = Vec::new();
     registry.take_room(&mut told);
+    told
+}
+
+/// Told, to an application that takes every Room at once.
+fn told(registry: &mut Registry) -> Vec<Channel> {
+    let told = told_and_unread(registry);
+    for &channel in &told {
+        assert!(!registry.room_taken(channel), "it was refused just now");
+    }
     told
 }
 
@@ -303,6 +312,79 @@ fn room_is_told_once_half_of_the_channels_credit_is_used() {
         registry.release(channel, LARGEST);
     }
     assert_eq!(told(&mut registry), [channel], "refused again, told again");
+}
+
+/// An application that posts and never receives finds one Room for each channel in its inbox.
+#[test]
+fn there_is_no_second_room_before_the_first_was_taken() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    let refused_and_sent = |registry: &mut Registry| {
+        for _ in 0..4 {
+            post(registry, channel, Role::Data).unwrap();
+        }
+        post(registry, channel, Role::Data).unwrap_err();
+        for _ in 0..4 {
+            registry.release(channel, LARGEST);
+        }
+    };
+    refused_and_sent(&mut registry);
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    for _ in 0..100 {
+        refused_and_sent(&mut registry);
+        assert_eq!(told_and_unread(&mut registry), [], "the first lies there");
+    }
+    assert!(registry.room_taken(channel), "it was refused since");
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    assert!(!registry.room_taken(channel));
+    assert_eq!(told_and_unread(&mut registry), [], "nothing since");
+
+    // Taken while there is no room, it is told when there is.
+    refused_and_sent(&mut registry);
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    for _ in 0..4 {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    post(&mut registry, channel, Role::Data).unwrap_err();
+    assert!(!registry.room_taken(channel), "there is none to tell of");
+    for _ in 0..2 {
+        registry.release(channel, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+}
+
+#[test]
+fn a_room_that_is_taken_after_its_channel_ended_changes_nothing() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let before = connection(&mut registry);
+    for _ in 0..4 {
+        post(&mut registry, before, Role::Data).unwrap();
+    }
+    post(&mut registry, before, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(before, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [before]);
+    end(&mut registry, before);
+    let after = connection(&mut registry);
+    assert_eq!(after.number(), before.number());
+    for _ in 0..4 {
+        post(&mut registry, after, Role::Data).unwrap();
+    }
+    post(&mut registry, after, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(after, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [after], "none is unread");
+    for _ in 0..4 {
+        post(&mut registry, after, Role::Data).unwrap();
+    }
+    post(&mut registry, after, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(after, LARGEST);
+    }
+    assert!(!registry.room_taken(before));
+    assert_eq!(told_and_unread(&mut registry), [], "its own is unread");
 }
 
 #[test]

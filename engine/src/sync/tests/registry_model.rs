@@ -1,12 +1,16 @@
 //! Random sequences against a registry that remembers everything and computes what it needs.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake, Waker};
 
 use proptest::prelude::*;
 
 use crate::channel::Channel;
 use crate::pool::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
 use crate::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
+use crate::waiting::TaskId;
 
 const CREDIT: Credit = Credit {
     channel: 3 * MESSAGE_COST_MAX,
@@ -27,6 +31,14 @@ enum Step {
     Close(usize),
     Forget(usize),
     Tell,
+    /// The application takes a Room.
+    TakeRoom(usize),
+    /// A task waits for room, or one that does is polled again.
+    Wait(usize, GroupId),
+    PollAgain(usize),
+    /// A task's wait is dropped.
+    Leave(usize),
+    CloseGroup(GroupId),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -45,7 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (group.clone(), kind).prop_map(|(group, kind)| Step::Open(group, kind)),
         12 => (any::<usize>(), group.clone(), role(), len)
             .prop_map(|(at, group, role, len)| Step::Post(at, group, role, len)),
-        2 => (any::<usize>(), group, role(), any::<usize>())
+        2 => (any::<usize>(), group.clone(), role(), any::<usize>())
             .prop_map(|(at, group, role, which)| Step::PostAgain(at, group, role, which)),
         6 => any::<usize>().prop_map(Step::Send),
         2 => any::<usize>().prop_map(Step::Return),
@@ -53,6 +65,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Close),
         1 => any::<usize>().prop_map(Step::Forget),
         4 => Just(Step::Tell),
+        2 => any::<usize>().prop_map(Step::TakeRoom),
+        3 => (any::<usize>(), group.clone()).prop_map(|(at, group)| Step::Wait(at, group)),
+        2 => any::<usize>().prop_map(Step::PollAgain),
+        1 => any::<usize>().prop_map(Step::Leave),
+        1 => group.prop_map(Step::CloseGroup),
     ];
     prop::collection::vec(step, 1..200)
 }
@@ -70,6 +87,28 @@ struct Life {
     queued: Vec<usize>,
     /// Refused for want of credit since it was told of room.
     is_waiting: bool,
+    /// Told of room, and the application has not taken that.
+    is_unread: bool,
+}
+
+/// A task that waits for a channel's room.
+struct Task {
+    /// Which of the channels.
+    at: usize,
+    group: GroupId,
+    id: Option<TaskId>,
+    /// How often its waker was called.
+    wakes: Arc<Wakes>,
+    is_waiting: bool,
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Life {
@@ -83,6 +122,7 @@ struct Model {
     lives: Vec<Life>,
     returned: Vec<usize>,
     forgotten: Vec<u16>,
+    tasks: Vec<Task>,
 }
 
 impl Model {
@@ -118,6 +158,7 @@ impl Model {
             posted: Vec::new(),
             queued: Vec::new(),
             is_waiting: false,
+            is_unread: false,
         });
     }
 
@@ -164,6 +205,7 @@ impl Model {
         let life = &mut self.lives[at];
         if !std::mem::replace(&mut life.is_closed, true) {
             self.registry.close(life.channel);
+            self.expect_woken(|task| task.at == at);
         }
     }
 
@@ -178,18 +220,82 @@ impl Model {
         }
     }
 
+    fn has_room(&self, at: usize) -> bool {
+        let engine_has_room = self.used() + MESSAGE_COST_MAX <= CREDIT.engine;
+        engine_has_room && self.lives[at].used() <= CREDIT.channel / 2
+    }
+
     fn tell(&mut self) {
         let mut told = Vec::new();
-        let engine_has_room = self.used() + MESSAGE_COST_MAX <= CREDIT.engine;
+        let have_room: Vec<bool> = (0..self.lives.len()).map(|at| self.has_room(at)).collect();
         self.registry.take_room(&mut told);
         let unique: HashSet<_> = told.iter().collect();
         assert_eq!(unique.len(), told.len(), "told twice");
-        for life in &mut self.lives {
-            let has_room = engine_has_room && life.used() <= CREDIT.channel / 2;
-            let expected = life.is_waiting && !life.is_closed && has_room;
+        for (life, &has_room) in self.lives.iter_mut().zip(&have_room) {
+            let expected = life.is_waiting && !life.is_unread && !life.is_closed && has_room;
             assert_eq!(told.contains(&life.channel), expected, "{life:?}");
             life.is_waiting &= !expected;
+            life.is_unread |= expected;
         }
+        self.expect_woken(|task| have_room[task.at]);
+    }
+
+    fn take_room(&mut self, at: usize) {
+        let life = &mut self.lives[at];
+        if !std::mem::replace(&mut life.is_unread, false) {
+            return;
+        }
+        let (channel, is_due) = (life.channel, life.is_waiting && !life.is_closed);
+        let wakes = self.registry.room_taken(channel);
+        assert!(wakes || !(is_due && self.has_room(at)), "nobody would tell");
+    }
+
+    /// Expects exactly these of the waiting tasks to be woken, each once.
+    fn expect_woken(&mut self, is_woken: impl Fn(&Task) -> bool) {
+        self.registry.take_told().into_iter().for_each(Waker::wake);
+        for task in &mut self.tasks {
+            let expected = task.is_waiting && is_woken(task);
+            let wakes = task.wakes.0.swap(0, Ordering::Relaxed);
+            assert_eq!(wakes, usize::from(expected), "{:?}", self.lives[task.at]);
+            task.is_waiting &= !expected;
+        }
+    }
+
+    fn poll(&mut self, which: usize) {
+        let task = &self.tasks[which];
+        let life = &self.lives[task.at];
+        let expected = match () {
+            () if life.is_closed => Poll::Ready(Err(Denied::Closed)),
+            () if life.group != task.group => Poll::Ready(Err(Denied::OtherGroup)),
+            () if life.kind == Kind::Listener => Poll::Ready(Err(Denied::IsListener)),
+            () if life.posted.contains(&Role::ByeResponse) => Poll::Ready(Err(Denied::ByePosted)),
+            () if self.has_room(task.at) => Poll::Ready(Ok(())),
+            () => Poll::Pending,
+        };
+        let (channel, group) = (life.channel, task.group);
+        let task = &mut self.tasks[which];
+        let was_waiting = std::mem::replace(&mut task.is_waiting, expected.is_pending());
+        let mut waker = Some(Waker::from(Arc::clone(&task.wakes)));
+        let polled = self
+            .registry
+            .poll_room(channel, group, &mut task.id, &mut waker);
+        assert_eq!(polled, expected);
+        assert_eq!(waker.is_some(), was_waiting || expected.is_ready());
+        if polled.is_ready() {
+            task.is_waiting = was_waiting;
+            self.leave(which);
+        }
+    }
+
+    fn leave(&mut self, which: usize) {
+        let task = &mut self.tasks[which];
+        let channel = self.lives[task.at].channel;
+        let waker = task
+            .id
+            .take()
+            .and_then(|id| self.registry.leave(channel, id));
+        assert_eq!(waker.is_some(), task.is_waiting);
+        task.is_waiting = false;
     }
 
     fn run(&mut self, step: Step) {
@@ -229,7 +335,36 @@ impl Model {
             Step::Close(which) => life(which).into_iter().for_each(|at| self.close(at)),
             Step::Forget(which) => life(which).into_iter().for_each(|at| self.forget(at)),
             Step::Tell => self.tell(),
+            Step::TakeRoom(which) => life(which).into_iter().for_each(|at| self.take_room(at)),
+            Step::Wait(which, group) => {
+                if let Some(at) = life(which) {
+                    self.wait(at, group);
+                }
+            }
+            Step::PollAgain(which) => {
+                let which = pick(which, self.tasks.len());
+                which.into_iter().for_each(|which| self.poll(which));
+            }
+            Step::Leave(which) => {
+                let which = pick(which, self.tasks.len());
+                which.into_iter().for_each(|which| self.leave(which));
+            }
+            Step::CloseGroup(group) => {
+                self.registry.tell_group(group);
+                self.expect_woken(|task| task.group == group);
+            }
         }
+    }
+
+    fn wait(&mut self, at: usize, group: GroupId) {
+        self.tasks.push(Task {
+            at,
+            group,
+            id: None,
+            wakes: Arc::default(),
+            is_waiting: false,
+        });
+        self.poll(self.tasks.len() - 1);
     }
 }
 
@@ -239,12 +374,20 @@ proptest! {
     #[test]
     fn the_registry_does_what_its_history_says(steps in steps()) {
         let registry = Registry::with_quarantine(CREDIT, QUARANTINE);
-        let mut model = Model { registry, lives: Vec::new(), returned: Vec::new(), forgotten: Vec::new() };
+        let mut model = Model {
+            registry,
+            lives: Vec::new(),
+            returned: Vec::new(),
+            forgotten: Vec::new(),
+            tasks: Vec::new(),
+        };
         model.open(1, Kind::Connection);
         for step in steps {
             model.run(step);
             prop_assert_eq!(model.registry.used(), model.used());
             prop_assert!(model.registry.lined_up() <= model.lives.len());
+            let waiting = model.tasks.iter().filter(|task| task.is_waiting).count();
+            prop_assert_eq!(model.registry.waiting(), waiting);
         }
         // Once all is sent and dropped, whoever still waits is told, and nothing is charged.
         for at in 0..model.lives.len() {
@@ -255,9 +398,14 @@ proptest! {
         for cost in std::mem::take(&mut model.returned) {
             model.registry.release_engine(cost);
         }
+        for at in 0..model.lives.len() {
+            model.take_room(at);
+        }
         model.tell();
         let waits = model.lives.iter().find(|life| life.is_waiting && !life.is_closed);
         prop_assert!(waits.is_none(), "never told: {:?}", waits);
+        prop_assert!(!model.tasks.iter().any(|task| task.is_waiting), "never woken");
+        prop_assert_eq!(model.registry.waiting(), 0);
         prop_assert_eq!(model.registry.used(), 0);
         for at in 0..model.lives.len() {
             model.close(at);
