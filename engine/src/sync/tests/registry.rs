@@ -97,6 +97,20 @@ fn a_quarantine_of_none_uses_a_number_again_at_once() {
     }
 }
 
+/// Generations of several engines come from one sequence, however many of them there are and however
+/// many channels each opens.
+#[test]
+fn no_two_registries_give_out_the_same_generation() {
+    let mut generations = HashSet::new();
+    for _ in 0..100 {
+        let mut registries = [(); 3].map(|()| registry());
+        for registry in registries.iter_mut().cycle().take(10) {
+            let generation = connection(registry).generation();
+            assert!(generations.insert(generation), "{generation} was used");
+        }
+    }
+}
+
 #[test]
 fn a_handle_that_outlives_its_channel_is_refused() {
     let mut registry = Registry::with_quarantine(CREDIT, 0);
