@@ -53,7 +53,9 @@ impl Core {
             groups: self.group_ids(),
             undelivered: self.undelivered(),
         };
+        let mut members = Vec::new();
         for key in self.table.keys() {
+            members.extend(self.table.get(key).map(|it| (it.common().group, key)));
             match self.table.get(key) {
                 Some(Record::Connection(connection)) => {
                     audit.connections.push(seen(key, connection));
@@ -64,6 +66,12 @@ impl Core {
                 None => {}
             }
         }
+        members.sort_unstable();
+        assert_eq!(
+            members,
+            self.memberships(),
+            "each record is a member of its group, and nothing else is"
+        );
         audit
     }
 

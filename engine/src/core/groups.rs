@@ -1,6 +1,6 @@
 //! Groups: where events go, and how a group ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,12 +20,62 @@ pub(super) struct Group {
     deliveries: VecDeque<Event>,
     is_dirty: bool,
     /// Connections and listeners that the group has.
-    pub(super) members: usize,
+    members: BTreeSet<Key>,
     pub(super) closing: Option<Ended>,
     /// Until when the closing group's connections may send what is queued.
     pub(super) deadline: Option<Instant>,
     /// No post follows: the group was closed to posts, and all that were admitted have arrived.
     is_sealed: bool,
+}
+
+/// The open groups, in places that are reused; records know their group by its place.
+#[derive(Default)]
+pub(super) struct Groups {
+    places: Vec<Option<Group>>,
+    free: Vec<usize>,
+    by_id: HashMap<GroupId, usize>,
+}
+
+impl Groups {
+    fn insert(&mut self, group: Group) -> usize {
+        let index = self.free.pop().unwrap_or(self.places.len());
+        let before = self.by_id.insert(group.shared.id, index);
+        assert!(before.is_none(), "the id of a group is never used again");
+        match self.places.get_mut(index) {
+            Some(place) => *place = Some(group),
+            None => self.places.push(Some(group)),
+        }
+        index
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(group) = self.places[index].take() {
+            self.by_id.remove(&group.shared.id);
+            self.free.push(index);
+        }
+    }
+
+    fn get(&self, index: usize) -> &Group {
+        self.places[index]
+            .as_ref()
+            .expect("a group outlives its members and its events")
+    }
+
+    fn get_mut(&mut self, index: usize) -> &mut Group {
+        self.places[index]
+            .as_mut()
+            .expect("a group outlives its members and its events")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Every open group, whatever the cost: for what happens once in an engine's life.
+    fn all(&self) -> Vec<usize> {
+        let is_open = |&index: &usize| self.places[index].is_some();
+        (0..self.places.len()).filter(is_open).collect()
+    }
 }
 
 impl Core {
@@ -36,21 +86,12 @@ impl Core {
             shared,
             deliveries: VecDeque::new(),
             is_dirty: false,
-            members: 0,
+            members: BTreeSet::new(),
             closing: None,
             deadline: None,
             is_sealed: false,
         };
-        let index = match self.groups.iter().position(Option::is_none) {
-            Some(index) => {
-                self.groups[index] = Some(group);
-                index
-            }
-            None => {
-                self.groups.push(Some(group));
-                self.groups.len() - 1
-            }
-        };
+        let index = self.groups.insert(group);
         if let Some(deadline) = self.stopping {
             self.close_group_at(index, Ended::EngineStopped, deadline, now);
         }
@@ -68,41 +109,32 @@ impl Core {
     }
 
     pub(super) fn group_index(&self, id: GroupId) -> Option<usize> {
-        let is_it = |group: &Option<Group>| group.as_ref().is_some_and(|it| it.shared.id == id);
-        self.groups.iter().position(is_it)
-    }
-
-    #[cfg(test)]
-    pub(super) fn undelivered(&self) -> usize {
-        let open = self.groups.iter().flatten();
-        open.map(|group| group.deliveries.len()).sum()
-    }
-
-    #[cfg(test)]
-    pub(super) fn group_ids(&self) -> Vec<GroupId> {
-        let open = self.groups.iter().flatten();
-        open.map(|group| group.shared.id).collect()
+        self.groups.by_id.get(&id).copied()
     }
 
     pub(super) fn group_id(&self, index: usize) -> GroupId {
-        self.groups[index]
-            .as_ref()
-            .expect("a group outlives its members")
-            .shared
-            .id
+        self.groups.get(index).shared.id
     }
 
     pub(super) fn group(&mut self, index: usize) -> &mut Group {
-        self.groups[index]
-            .as_mut()
-            .expect("a group outlives its connections and listeners")
+        self.groups.get_mut(index)
+    }
+
+    /// Makes a connection or listener a member of its group.
+    pub(super) fn join_group(&mut self, index: usize, key: Key) {
+        self.group(index).members.insert(key);
+    }
+
+    /// Lets a member go whose accounts are settled.
+    pub(super) fn leave_group(&mut self, index: usize, key: Key) {
+        let was_member = self.group(index).members.remove(&key);
+        assert!(was_member, "a record is a member of its group");
+        self.touch_group(index);
     }
 
     /// Appends an event to what this pass delivers to the group.
     pub(super) fn emit(&mut self, index: usize, event: Event) {
-        let group = self.groups[index]
-            .as_mut()
-            .expect("a group outlives its members");
+        let group = self.groups.get_mut(index);
         if planted(Flaw::ClosedOvertakes) && matches!(event, Event::Closed(_)) {
             group.deliveries.push_front(event);
         } else {
@@ -114,9 +146,7 @@ impl Core {
     }
 
     pub(super) fn touch_group(&mut self, index: usize) {
-        let group = self.groups[index]
-            .as_mut()
-            .expect("a group outlives its members");
+        let group = self.groups.get_mut(index);
         if !std::mem::replace(&mut group.is_dirty, true) {
             self.dirty_groups.push(index);
         }
@@ -126,16 +156,16 @@ impl Core {
     pub(crate) fn deliver(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty_groups);
         for index in dirty.drain(..) {
-            let group = self.groups[index]
-                .as_mut()
-                .expect("a dirty group has not ended");
+            let group = self.groups.get_mut(index);
             group.is_dirty = false;
             if !group.deliveries.is_empty() {
                 group.shared.mailbox.deliver(&mut group.deliveries);
             }
-            if let (Some(reason), 0, true) = (group.closing, group.members, group.is_sealed) {
+            if let (Some(reason), true, true) =
+                (group.closing, group.members.is_empty(), group.is_sealed)
+            {
                 group.shared.mailbox.end(reason);
-                self.groups[index] = None;
+                self.groups.remove(index);
             }
         }
         self.dirty_groups = dirty;
@@ -143,7 +173,7 @@ impl Core {
 
     /// Tells every group that nothing more comes. Valid after a panic in any other method.
     pub(crate) fn end_groups(&mut self, reason: Ended) {
-        for mut group in self.groups.iter_mut().filter_map(Option::take) {
+        for mut group in self.groups.places.drain(..).flatten() {
             group.shared.mailbox.deliver(&mut group.deliveries);
             group.shared.mailbox.end(reason);
         }
@@ -161,10 +191,8 @@ impl Core {
             .stopping
             .map_or(deadline, |before| before.min(deadline));
         self.stopping = Some(deadline);
-        for index in 0..self.groups.len() {
-            if self.groups[index].is_some() {
-                self.close_group_at(index, Ended::EngineStopped, deadline, now);
-            }
+        for index in self.groups.all() {
+            self.close_group_at(index, Ended::EngineStopped, deadline, now);
         }
     }
 
@@ -179,14 +207,9 @@ impl Core {
             group.closing = Some(why);
             self.unsealed.push(index);
         }
-        for key in self.table.keys() {
-            let is_member = self
-                .table
-                .get(key)
-                .is_some_and(|record| record.common().group == index);
-            if is_member {
-                self.close_member(key, group_end(why == Ended::EngineStopped), deadline, now);
-            }
+        let members: Vec<Key> = self.group(index).members.iter().copied().collect();
+        for key in members {
+            self.close_member(key, group_end(why == Ended::EngineStopped), deadline, now);
         }
     }
 
@@ -230,6 +253,39 @@ impl Core {
                 self.list_for_transmit(key);
                 self.finish_sending_if_done(key);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod seen {
+    //! What tests may see of the groups.
+
+    use super::{Core, GroupId, Key};
+
+    impl Core {
+        pub(in crate::core) fn undelivered(&self) -> usize {
+            let open = self.groups.places.iter().flatten();
+            open.map(|group| group.deliveries.len()).sum()
+        }
+
+        pub(in crate::core) fn group_ids(&self) -> Vec<GroupId> {
+            let open = self.groups.places.iter().flatten();
+            open.map(|group| group.shared.id).collect()
+        }
+
+        /// Whose member each connection and listener is.
+        pub(in crate::core) fn memberships(&self) -> Vec<(usize, Key)> {
+            let with_place = |index| {
+                let members = self.groups.get(index).members.iter();
+                members.map(move |&key| (index, key))
+            };
+            self.groups.all().into_iter().flat_map(with_place).collect()
+        }
+
+        /// How many places there are for groups.
+        pub(in crate::core) fn group_places(&self) -> usize {
+            self.groups.places.len()
         }
     }
 }

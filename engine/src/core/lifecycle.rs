@@ -65,26 +65,21 @@ impl Core {
         let mut unheard = mem::take(&mut self.unheard);
         for key in unheard.drain(..) {
             if let Some(Record::Connection(connection)) = self.table.remove(key) {
-                self.leave(&connection);
+                self.leave(key, &connection);
             }
         }
         self.unheard = unheard;
     }
 
     /// Takes a connection out of its group's and its listener's counts.
-    fn leave(&mut self, connection: &Connection) {
+    fn leave(&mut self, key: Key, connection: &Connection) {
         if let Origin::Accepted { listener, .. } = connection.origin {
             if let Some(listener) = self.listener(listener) {
                 listener.connections -= 1;
             }
             self.touch(listener);
         }
-        self.leave_group(connection.common.group);
-    }
-
-    fn leave_group(&mut self, index: usize) {
-        self.group(index).members -= 1;
-        self.touch_group(index);
+        self.leave_group(connection.common.group, key);
     }
 
     /// Settles the channels that the last exchange closed: returns what was not sent, then says
@@ -104,9 +99,11 @@ impl Core {
                 Record::Listener(listener) => {
                     let closed = closed_event(channel, listener.common.end, None);
                     self.emit(listener.common.group, Event::Closed(closed));
-                    self.leave_group(listener.common.group);
+                    self.leave_group(listener.common.group, key);
                 }
-                Record::Connection(connection) => self.settle_connection(channel, *connection),
+                Record::Connection(connection) => {
+                    self.settle_connection(key, channel, *connection);
+                }
             }
         }
         self.closed = closed;
@@ -128,7 +125,7 @@ impl Core {
         self.room = room;
     }
 
-    fn settle_connection(&mut self, channel: Channel, mut connection: Connection) {
+    fn settle_connection(&mut self, key: Key, channel: Channel, mut connection: Connection) {
         let group = connection.common.group;
         let (reason, _) = connection.common.end.expect("it has ended");
         let mut cost_returned = 0;
@@ -160,7 +157,7 @@ impl Core {
         let mut closed = closed_event(channel, connection.common.end, Some(&connection));
         closed.account = connection.account;
         self.emit(group, Event::Closed(closed));
-        self.leave(&connection);
+        self.leave(key, &connection);
     }
 
     /// Ends whatever has waited long enough.

@@ -99,7 +99,7 @@ impl Core {
         let mut connection = Connection::new(common, origin, Phase::Open);
         connection.peer = Some(Box::new(peer.clone()));
         let key = self.table.insert(Record::Connection(Box::new(connection)));
-        self.group(group).members += 1;
+        self.join_group(group, key);
         Counters::count(&self.shared.counters.accepted);
         self.set_deadline(key, Some(deadline));
         self.touch(key);

@@ -47,7 +47,7 @@ use crate::shared::Shared;
 
 use self::budget::Budget;
 use self::flaws::{Flaw, planted};
-use self::groups::Group;
+use self::groups::Groups;
 use self::outgoing::Nodes;
 use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
 use self::table::Table;
@@ -95,7 +95,7 @@ pub(crate) struct Core {
     table: Table<Record>,
     /// Records by channel number.
     by_number: Vec<Option<Key>>,
-    groups: Vec<Option<Group>>,
+    groups: Groups,
     nodes: Nodes,
     budget: Budget,
     timers: Timers,
@@ -133,7 +133,7 @@ impl Core {
             shared,
             table: Table::new(),
             by_number: Vec::new(),
-            groups: Vec::new(),
+            groups: Groups::default(),
             nodes: Nodes::new(),
             timers: Timers::default(),
             holder: None,
@@ -203,7 +203,7 @@ impl Core {
 
     /// Whether the reactor has nothing left to do for ever.
     pub(crate) fn is_finished(&self) -> bool {
-        self.stopping.is_some() && self.table.len() == 0 && self.groups.iter().all(Option::is_none)
+        self.stopping.is_some() && self.table.len() == 0 && self.groups.is_empty()
     }
 
     fn connection(&mut self, key: Key) -> Option<&mut Connection> {

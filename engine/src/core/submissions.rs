@@ -170,7 +170,7 @@ impl Core {
     fn insert(&mut self, channel: Channel, group: usize, record: Record) -> Key {
         let key = self.table.insert(record);
         self.bind_number(channel, key);
-        self.group(group).members += 1;
+        self.join_group(group, key);
         self.touch(key);
         key
     }

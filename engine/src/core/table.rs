@@ -76,7 +76,8 @@ impl<T> Table<T> {
         Key { generation, ..key }
     }
 
-    /// Every key in use, whatever the cost: for what happens once in a group's life.
+    /// Every key in use.
+    #[cfg(test)]
     pub(super) fn keys(&self) -> Vec<Key> {
         let used = self
             .entries

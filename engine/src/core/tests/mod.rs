@@ -2,6 +2,7 @@
 
 mod bench;
 mod goodbyes;
+mod groups;
 mod listening;
 mod opening;
 mod room;
