@@ -1,7 +1,6 @@
 //! Many groups in one engine: each is found by its id, and its end is nobody else's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::error::Ended;
 use crate::event::Event;
@@ -35,10 +34,15 @@ impl Several {
 
     fn close(&mut self, index: usize) {
         let group = Arc::clone(&self.sides[index].2);
-        group.is_closed.store(true, Ordering::Relaxed);
-        let (deadline, group) = (self.bench.now, group.id);
-        self.bench
-            .submit(Submission::CloseGroup { group, deadline });
+        let (deadline, id) = (self.bench.now, group.id);
+        let submitted = self.bench.shared.queue.submit(|registry, items| {
+            group.close(registry);
+            items.push(Submission::CloseGroup {
+                group: id,
+                deadline,
+            });
+        });
+        submitted.unwrap();
         self.bench.rest();
     }
 
