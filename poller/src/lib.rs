@@ -48,6 +48,9 @@
 //! while received.is_empty() {
 //!     poller.wait(&mut events, None)?;
 //!     while let Some(event) = poller.next_event(&mut events) {
+//!         if let Some(error) = event.error() {
+//!             return Err(error); // the system refuses to poll this one
+//!         }
 //!         match poller.get(event.key()) {
 //!             Some(Socket::Listener(listener)) => {
 //!                 let (stream, _) = listener.accept()?;
