@@ -80,6 +80,11 @@ impl<T, E: Copy> Delivery<T, E> {
         }
     }
 
+    /// Appends to `into` all events that are there.
+    pub(crate) fn take_more(&self, into: &mut VecDeque<T>) {
+        into.append(&mut lock(&self.state).events);
+    }
+
     /// Takes all events into `into`, which must be empty, waiting until `deadline` for the first;
     /// without a deadline, for ever.
     pub(crate) fn take(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> Taken<E> {

@@ -79,7 +79,8 @@ impl Engine {
 
     /// Stops the engine: closes every group as [`Inbox::close`] does, all within the same time, and
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
-    /// What was not sent, and every `Closed`, is in the inboxes, which end after it.
+    /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
+    /// an inbox, this answers no goodbye of a peer that waits in one: close the inboxes first.
     #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::options::after;
 use crate::post::{Post, Posted};
 use crate::room::WaitForRoom;
-use crate::shared::{GroupShared, Shared, Submission};
+use crate::shared::{GroupShared, Shared};
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[doc(alias = "MchnGroup")]
@@ -273,6 +273,10 @@ impl Inbox {
     /// as `within` allows, and every channel ends. Returns when that is done, at the latest one pass
     /// of the reactor after `within`, with what was not sent and what was not received.
     ///
+    /// A goodbye that a peer said is answered, as by dropping its [`Event::Bye`], if it had come
+    /// when this was called. A peer whose goodbye comes later finds the end of the stream in the
+    /// place of an answer: nothing more is sent then.
+    ///
     /// A message that was sent may still not have reached its peer's application. Where that
     /// matters, end each channel by a Bye first.
     pub fn close(mut self, within: Duration) -> CloseReport {
@@ -285,15 +289,8 @@ impl Inbox {
             return report;
         }
         let deadline = after(Instant::now(), within);
-        let close = Submission::CloseGroup {
-            group: self.group.id,
-            deadline,
-        };
-        // An engine that has ended has closed this group.
-        let _ = self.shared.queue.submit(|registry, items| {
-            self.group.close(registry);
-            items.push(close);
-        });
+        self.shared
+            .close_group(&self.group, deadline, &mut self.taken);
         while let Ok(event) = self.recv() {
             match event {
                 Event::Returned(returned) => report.returned.push(returned),
@@ -352,3 +349,6 @@ fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
     }
     event
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What the handles of an engine share with its reactor.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
@@ -157,7 +158,7 @@ impl Shared {
     pub(crate) fn post_many(
         &self,
         group: &GroupShared,
-        posts: &mut std::collections::VecDeque<Post>,
+        posts: &mut VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
         let (mut prepared, mut refused) = (0, None);
@@ -225,16 +226,50 @@ impl Shared {
 
     /// Answers a ByeRequest by a ByeResponse without content.
     pub(crate) fn answer_bye(&self, channel: Channel, id: u64) -> Result<(), PostError> {
-        let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
-        let mut slot = Some(post);
-        let submitted = self.queue.submit(|registry, items| {
-            let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
-            admit_one(registry, items, group, &mut slot)
-        });
+        let submitted = self
+            .queue
+            .submit(|registry, items| self.admit_answer(registry, items, channel, id));
         submitted
             .map_err(PostError::from)
             .and_then(|admitted| admitted)
-            .map(|_| ())
+    }
+
+    fn admit_answer(
+        &self,
+        registry: &mut Registry,
+        items: &mut Vec<Submission>,
+        channel: Channel,
+        id: u64,
+    ) -> Result<(), PostError> {
+        let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
+        let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
+        admit_one(registry, items, group, &mut Some(post)).map(|_| ())
+    }
+
+    /// Closes a group in one step with answering the goodbyes that its application has not
+    /// received: those in `taken`, to which all is added that was delivered by now.
+    pub(crate) fn close_group(
+        &self,
+        group: &GroupShared,
+        deadline: std::time::Instant,
+        taken: &mut VecDeque<Event>,
+    ) {
+        let close = Submission::CloseGroup {
+            group: group.id,
+            deadline,
+        };
+        // An engine that has ended has closed this group.
+        let _ = self.queue.submit(|registry, items| {
+            group.mailbox.take_more(taken);
+            for event in taken.iter() {
+                if let Event::Bye(bye) = event {
+                    // Refused only where the channel has ended or was answered.
+                    let _ = self.admit_answer(registry, items, bye.channel(), bye.id());
+                }
+            }
+            group.close(registry);
+            items.push(close);
+        });
     }
 }
 

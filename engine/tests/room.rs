@@ -17,8 +17,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use ampe::{
-    Channel, ChannelGroup, Engine, Event, Options, Post, PostError, Posted, Reason, Refused,
+    Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason, Refused,
 };
+use common::peer::{PeerListener, raw_transports};
 use common::{PATIENCE, TRANSPORTS, connected, connected_with, group, listen, next, place};
 
 /// Wakes a thread that is parked.
@@ -232,21 +233,35 @@ fn a_wait_ends_with_its_peer() {
 /// be posted from its start.
 #[test]
 fn a_wait_ends_as_soon_as_its_group_closes() {
-    for transport in TRANSPORTS {
-        let pair = connected_with(transport, tight());
-        let (inbox, server) = (pair.client.1, pair.server);
-        let (mut closer, (closes, is_closed)) = (None, mpsc::channel());
-        let ended = wait_while(&pair.client.0, pair.to_server, || {
-            closer = Some(thread::spawn(move || {
-                drop(inbox.close(PATIENCE));
-                closes.send(()).unwrap();
-            }));
-        });
-        assert_eq!(ended, Err(PostError::GroupClosed));
-        let closed = is_closed.try_recv();
-        assert_eq!(closed, Err(mpsc::TryRecvError::Empty), "it still sends");
-        drop(server);
-        closer.unwrap().join().unwrap();
+    let ends: [fn(Engine, Inbox); 2] = [
+        |_, inbox| drop(inbox.close(PATIENCE)),
+        |engine, _inbox| engine.stop(PATIENCE),
+    ];
+    for transport in raw_transports() {
+        for end in ends {
+            // A peer that does not read, and does not close either.
+            let listener = PeerListener::bind(transport);
+            let engine = Engine::start(tight()).unwrap();
+            let (client, inbox) = group(&engine);
+            let channel = client.connect(&listener.address).unwrap();
+            let peer = listener.accept();
+            let (mut closer, (closes, is_closed)) = (None, mpsc::channel());
+            let ended = wait_while(&client, channel, || {
+                closer = Some(thread::spawn(move || {
+                    end(engine, inbox);
+                    closes.send(()).unwrap();
+                }));
+            });
+            assert_eq!(ended, Err(PostError::GroupClosed));
+            let closed = is_closed.try_recv();
+            assert_eq!(
+                closed,
+                Err(mpsc::TryRecvError::Empty),
+                "it waits for its peer"
+            );
+            drop(peer);
+            closer.unwrap().join().unwrap();
+        }
     }
 }
 

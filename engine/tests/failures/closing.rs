@@ -3,8 +3,9 @@
 use std::sync::Barrier;
 use std::time::Duration;
 
-use ampe::{Address, Ended, Engine, Event, GroupOptions, Post, PostError, Reason};
+use ampe::{Address, Ended, Engine, Event, GroupOptions, Inbox, Post, PostError, Reason};
 
+use super::common::peer::{BYE_REQUEST, BYE_RESPONSE, End, Peer, SIGNAL, frame, raw_transports};
 use super::common::{
     PATIENCE, TRANSPORTS, Transport, connected, engine, group, listen, next, place, wait_until,
 };
@@ -224,4 +225,34 @@ fn the_last_handle_stops_an_engine_that_never_worked() {
     );
     let refused = group.listen(&place(Transport::Tcp).address).unwrap_err();
     assert_eq!(refused.why, PostError::EngineEnded);
+}
+
+/// A peer's goodbye lies in the inbox when that is closed, or dropped, with time or without.
+#[test]
+fn a_goodbye_that_was_not_received_is_answered_by_closing() {
+    let ends: [fn(Inbox); 3] = [
+        |inbox| drop(inbox.close(PATIENCE)),
+        |inbox| drop(inbox.close(Duration::ZERO)),
+        drop,
+    ];
+    for transport in raw_transports() {
+        for end in ends {
+            let (engine, place) = (engine(), place(transport));
+            let (group, mut inbox) = group(&engine);
+            let (_, bound) = listen(&group, &mut inbox, &place.address);
+            let mut peer = Peer::hello(&bound);
+            let hello = expect!(inbox, Hello);
+            let said = [frame(SIGNAL, 5).bytes(), frame(BYE_REQUEST, 6).bytes()];
+            peer.send(&said.concat());
+            assert_eq!(expect!(inbox, Signal).id(), 5);
+            let promised = group.message().signal(hello.channel()).with_id(9);
+            group.post(promised).unwrap();
+            let closer = std::thread::spawn(move || end(inbox));
+            let received = [peer.receive(), peer.receive()].map(|frame| (frame.proto, frame.id));
+            assert_eq!(received, [(SIGNAL, 9), (BYE_RESPONSE, 6)], "{transport:?}");
+            assert_eq!(peer.end(), End::Orderly);
+            drop(peer);
+            closer.join().unwrap();
+        }
+    }
 }

@@ -1,0 +1,114 @@
+//! Closing an inbox, to a reactor that the test plays by hand.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::channel::Channel;
+use crate::error::Ended;
+use crate::event::{AnswerOnDrop, Bye, Event, Received};
+use crate::message::Message;
+use crate::options::Options;
+use crate::queue::Wake;
+use crate::registry::Kind;
+use crate::shared::{GroupShared, Shared, Submission};
+use crate::wire::OpCode;
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+fn received(channel: Channel, op_code: OpCode, id: u64) -> Received {
+    Received {
+        channel,
+        op_code,
+        more: false,
+        status: 0,
+        id,
+        message: Message::empty(),
+    }
+}
+
+fn bye(channel: Channel, id: u64) -> Event {
+    Event::Bye(Bye {
+        received: received(channel, OpCode::ByeRequest, id),
+        answer_on_drop: AnswerOnDrop::default(),
+    })
+}
+
+/// The posts of a batch, and whether the group's close is behind them all.
+fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
+    let mut posts = Vec::new();
+    let mut is_closed = false;
+    for submission in batch {
+        assert!(
+            !is_closed,
+            "a post behind the close finds nobody to send it"
+        );
+        match submission {
+            Submission::Post { channel, post, .. } => {
+                posts.push((channel, post.op_code, post.message_id));
+            }
+            Submission::CloseGroup { .. } => is_closed = true,
+            _ => panic!("nothing else was submitted"),
+        }
+    }
+    assert!(is_closed);
+    posts
+}
+
+#[test]
+fn closing_answers_the_goodbyes_that_were_not_received() {
+    let shared = Shared::new(Options::default(), || Box::new(Nobody));
+    let group = Arc::new(GroupShared::new(1));
+    let (posting, mut inbox) = super::pair(Arc::clone(&shared), Arc::clone(&group));
+    let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
+        let open = shared
+            .queue
+            .with_registry(|registry| registry.open(1, Kind::Connection));
+        open.unwrap()
+    });
+    let connected = Event::Connected(received(quiet, OpCode::HelloResponse, 1));
+    let first = [connected, bye(taken, 7), bye(answered, 8)];
+    group.mailbox.deliver(&mut VecDeque::from(first));
+    assert!(
+        matches!(inbox.recv(), Ok(Event::Connected(_))),
+        "the rest is taken with it"
+    );
+    group
+        .mailbox
+        .deliver(&mut VecDeque::from([bye(unread, 9), bye(ended, 10)]));
+    shared.answer_bye(answered, 8).unwrap();
+    shared.queue.with_registry(|registry| registry.close(ended));
+    posting.post(posting.message().signal(taken)).unwrap();
+
+    let closer = thread::spawn(move || inbox.close(Duration::ZERO));
+    let mut batch = Vec::new();
+    while !batch
+        .iter()
+        .any(|it| matches!(it, Submission::CloseGroup { .. }))
+    {
+        let mut more = Vec::new();
+        shared.queue.exchange(&mut more, |_| ());
+        batch.append(&mut more);
+        thread::yield_now();
+    }
+    let expected = [
+        (answered, OpCode::ByeResponse, 8),
+        (taken, OpCode::Signal, 1),
+        (taken, OpCode::ByeResponse, 7),
+        (unread, OpCode::ByeResponse, 9),
+    ];
+    assert_eq!(posts(batch), expected);
+    group.mailbox.end(Ended::GroupClosed);
+    let report = closer.join().unwrap();
+    assert_eq!(report.unread.len(), 4, "they are reported all the same");
+    drop(report);
+    let mut late = Vec::new();
+    shared.queue.exchange(&mut late, |_| ());
+    assert!(late.is_empty(), "one answer each");
+    shared.pool.close();
+}
