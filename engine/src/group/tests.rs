@@ -1,7 +1,8 @@
-//! Closing an inbox, to a reactor that the test plays by hand.
+//! Inboxes before a reactor that the test plays by hand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -10,15 +11,20 @@ use crate::error::Ended;
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
 use crate::message::Message;
 use crate::options::Options;
+use crate::pool::MESSAGE_COST_MAX;
 use crate::queue::Wake;
-use crate::registry::Kind;
+use crate::registry::{Kind, Role};
 use crate::shared::{GroupShared, Shared, Submission};
 use crate::wire::OpCode;
 
-struct Nobody;
+/// Counts how often the reactor was woken.
+#[derive(Clone, Default)]
+struct Wakes(Arc<AtomicUsize>);
 
-impl Wake for Nobody {
-    fn wake(&self) {}
+impl Wake for Wakes {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn received(channel: Channel, op_code: OpCode, id: u64) -> Received {
@@ -62,7 +68,7 @@ fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
 
 #[test]
 fn closing_answers_the_goodbyes_that_were_not_received() {
-    let shared = Shared::new(Options::default(), || Box::new(Nobody));
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1));
     let (posting, mut inbox) = super::pair(Arc::clone(&shared), Arc::clone(&group));
     let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
@@ -110,5 +116,46 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
     let mut late = Vec::new();
     shared.queue.exchange(&mut late, |_| ());
     assert!(late.is_empty(), "one answer each");
+    shared.pool.close();
+}
+
+/// The channel was refused again, and had room again, while a Room lay in the inbox. Nothing else
+/// may happen that wakes the reactor before the application has taken that and waits for the next.
+#[test]
+fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
+    let (options, wakes) = (Options::default(), Wakes::default());
+    let credit = options.outbound_bytes_per_channel;
+    let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let group = Arc::new(GroupShared::new(1));
+    let (_posting, mut inbox) = super::pair(Arc::clone(&shared), Arc::clone(&group));
+    let open = shared
+        .queue
+        .with_registry(|registry| registry.open(1, Kind::Connection));
+    let channel = open.unwrap();
+    let mut told = Vec::new();
+    for times in [1, 0] {
+        shared.queue.exchange(&mut Vec::new(), |registry| {
+            registry.admit(channel, 1, Role::Data, credit, 0).unwrap();
+            let refused = registry.admit(channel, 1, Role::Data, MESSAGE_COST_MAX, 0);
+            refused.unwrap_err();
+            registry.release(channel, credit);
+            registry.take_room(&mut told);
+        });
+        assert_eq!(told.len(), times, "one is unread at most");
+        let events = told.drain(..).map(Event::Room);
+        group.mailbox.deliver(&mut events.collect());
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "the next is due");
+    shared
+        .queue
+        .exchange(&mut Vec::new(), |registry| registry.take_room(&mut told));
+    group
+        .mailbox
+        .deliver(&mut told.drain(..).map(Event::Room).collect());
+    assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "and no other");
+    group.mailbox.end(Ended::EngineStopped);
     shared.pool.close();
 }

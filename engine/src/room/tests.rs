@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::channel::Channel;
+use crate::core::Core;
 use crate::error::{Ended, PostError};
 use crate::options::Options;
 use crate::pool::MESSAGE_COST_MAX;
@@ -277,6 +278,34 @@ fn where_nothing_can_be_posted_a_wait_ends_with_the_reason() {
     queue.with_registry(|registry| bench.group.close(registry));
     assert_eq!(task.wakes(), 2, "woken by the close of the group");
     check(&mut wait, PostError::GroupClosed);
+}
+
+/// What was posted before may take until the deadline; nothing can be posted from the start.
+#[test]
+fn an_engine_that_stops_wakes_and_ends_every_wait_at_once() {
+    let (bench, task) = (Bench::new(), Arc::new(Task::default()));
+    let (now, mut batch) = (Instant::now(), Vec::new());
+    let mut core = Core::new(Arc::clone(&bench.shared));
+    let submissions = [
+        Submission::OpenGroup {
+            group: Arc::clone(&bench.group),
+        },
+        Submission::Stop {
+            deadline: now + PATIENCE,
+        },
+    ];
+    let mut wait = bench.room(bench.full());
+    assert_eq!(poll(&mut wait, &task), Poll::Pending);
+    let queue = &bench.shared.queue;
+    queue.submit(|_, items| items.extend(submissions)).unwrap();
+    core.exchange(&mut batch);
+    for submission in batch.drain(..) {
+        core.handle_submission(submission, now);
+    }
+    core.exchange(&mut batch);
+    assert_eq!(task.wakes(), 1);
+    let ended = poll(&mut wait, &task);
+    assert_eq!(ended, Poll::Ready(Err(PostError::GroupClosed)));
 }
 
 #[test]
