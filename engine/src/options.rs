@@ -43,6 +43,12 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.
     pub hello_timeout: Duration,
+    /// How long a peer may pause in the middle of a message, which holds its part of the inbound
+    /// budget meanwhile. Behind it the channel ends with
+    /// [`Reason::ReceiveTimedOut`](crate::Reason::ReceiveTimedOut). It is the pause that counts, not
+    /// the whole; and what the engine itself does not read, for want of budget, is no pause of the
+    /// peer's. Between messages a peer may be silent for ever. Default 30 s.
+    pub frame_timeout: Duration,
     /// How long a closing connection waits for the peer to close its side. Default 5 s.
     pub linger_timeout: Duration,
     /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
@@ -72,6 +78,7 @@ impl Default for Options {
             pool_bytes: 16 << 20,
             connect_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
+            frame_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
             connections_per_listener: 16_384,
             backlog: 1024,

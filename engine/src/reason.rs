@@ -25,6 +25,10 @@ pub enum Reason {
     /// Reading failed: mostly a reset, or a peer that ended in the middle of a frame.
     #[error("the connection broke while receiving")]
     ReceiveFailed,
+    /// The peer began a message and sent nothing more of it within
+    /// [`Options::frame_timeout`](crate::Options).
+    #[error("the peer stopped in the middle of a message")]
+    ReceiveTimedOut,
     /// Writing failed: mostly a peer that is gone.
     #[error("the connection broke while sending")]
     SendFailed,
@@ -84,7 +88,7 @@ impl Reason {
             | Reason::Aborted
             | Reason::GroupClosed => Status::ChannelClosed,
             Reason::PeerDisconnected => Status::PeerDisconnected,
-            Reason::ReceiveFailed => Status::RecvFailed,
+            Reason::ReceiveFailed | Reason::ReceiveTimedOut => Status::RecvFailed,
             Reason::SendFailed => Status::SendFailed,
             Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,

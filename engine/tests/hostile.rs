@@ -9,6 +9,8 @@
 mod common;
 #[path = "hostile/resets.rs"]
 mod resets;
+#[path = "hostile/stalls.rs"]
+mod stalls;
 
 use std::time::{Duration, Instant};
 

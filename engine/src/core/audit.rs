@@ -90,7 +90,7 @@ fn seen(key: Key, connection: &Connection) -> Seen {
         has_queued: !connection.outbound.fifo.is_empty(),
         starved: inbound.starved.map(|(why, _)| why == Starved::ByShare),
         held: inbound.held,
-        is_mid_frame: inbound.partial.is_some() || inbound.header_len > 0,
+        is_mid_frame: inbound.is_mid_frame(),
         frames_started: connection.account.received + u64::from(inbound.partial.is_some()),
     }
 }

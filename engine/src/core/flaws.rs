@@ -31,6 +31,8 @@ pub(crate) enum Flaw {
     LastIsServedFirst,
     /// An ended connection keeps the shared buffer.
     EndedKeepsBuffer,
+    /// A frame that waits for budget counts as one that the peer does not finish.
+    StarvedTimesOut,
     /// Room is not told.
     RoomIsNotTold,
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::time::Instant;
 
 use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal};
 use crate::message::Message;
@@ -56,7 +57,7 @@ impl Core {
 
     /// Bytes were read into the shared buffer. Returns how many were used; the rest stays there,
     /// and [`Action::Resume`] asks for it again.
-    pub(crate) fn handle_shared(&mut self, key: Key, bytes: &[u8]) -> usize {
+    pub(crate) fn handle_shared(&mut self, key: Key, bytes: &[u8], now: Instant) -> usize {
         if self.holder == Some(key) {
             self.holder = None;
             self.touch(key);
@@ -75,6 +76,7 @@ impl Core {
             }
             used += self.take_bytes(key, &bytes[used..]);
         }
+        self.look_after_frame(key, now);
         bytes.len()
     }
 
@@ -89,12 +91,17 @@ impl Core {
         };
         let len = lacking.len().min(bytes.len());
         lacking[..len].copy_from_slice(&bytes[..len]);
-        self.handle_filled(key, len);
+        self.fill(key, len);
         len
     }
 
     /// `bytes` bytes were read to where [`read_plan`](Core::read_plan) had said.
-    pub(crate) fn handle_filled(&mut self, key: Key, bytes: usize) {
+    pub(crate) fn handle_filled(&mut self, key: Key, bytes: usize, now: Instant) {
+        self.fill(key, bytes);
+        self.look_after_frame(key, now);
+    }
+
+    fn fill(&mut self, key: Key, bytes: usize) {
         let Some(connection) = self.connection(key) else {
             return;
         };
@@ -320,7 +327,7 @@ impl Core {
             return;
         };
         let inbound = &connection.inbound;
-        let is_mid_frame = inbound.partial.is_some() || inbound.header_len > 0;
+        let is_mid_frame = inbound.is_mid_frame();
         let (reason, os_error) = match connection.phase {
             // Behind our ByeResponse this is how the peer ends the conversation. It confirms nothing:
             // a peer that waits no longer may have closed its side before our last words arrived.
@@ -358,7 +365,7 @@ impl Core {
     /// Settles what applications have dropped since the last call, and lets those receive for whom
     /// there is budget again. Returns whether anything was dropped; if not, and some connection
     /// starves, the next drop wakes the reactor.
-    pub(crate) fn settle_dropped(&mut self) -> bool {
+    pub(crate) fn settle_dropped(&mut self, now: Instant) -> bool {
         let mut released = mem::take(&mut self.released);
         self.shared
             .pool
@@ -368,7 +375,7 @@ impl Core {
             self.release_inbound(key, cost);
         }
         self.released = released;
-        self.serve_waiting();
+        self.serve_waiting(now);
         any
     }
 
@@ -393,7 +400,7 @@ impl Core {
     }
 
     /// Serves those in line, first come first served, as far as the budget goes.
-    fn serve_waiting(&mut self) {
+    fn serve_waiting(&mut self, now: Instant) {
         while let Some(key) = self.budget.first_waiting() {
             let Some(Record::Connection(connection)) = self.table.get_mut(key) else {
                 self.budget.drop_first_waiting();
@@ -410,6 +417,7 @@ impl Core {
             inbound.starved = None;
             let header = Header::decode(&inbound.header).expect("decoded before it starved");
             self.start_frame(key, header);
+            self.look_after_frame(key, now);
             if !planted(Flaw::ServedIsNotRead) {
                 self.touch(key);
             }

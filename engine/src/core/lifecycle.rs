@@ -46,6 +46,7 @@ impl Core {
             self.holder = None;
         }
         self.set_deadline(key, None);
+        self.stop_looking(key);
         let abortive = matches!(reason, Reason::Aborted | Reason::Protocol(_));
         self.actions.push_back(Action::Close { key, abortive });
         if is_channel {
@@ -162,6 +163,7 @@ impl Core {
 
     /// Ends whatever has waited long enough.
     pub(crate) fn handle_time(&mut self, now: Instant) {
+        self.handle_frame_time(now);
         while let Some(key) = self.timers.pop_due(now) {
             let Some(record) = self.table.get_mut(key) else {
                 continue;

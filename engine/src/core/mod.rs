@@ -25,6 +25,7 @@ mod opening;
 mod outbound;
 mod outgoing;
 mod record;
+mod stalls;
 mod submissions;
 mod table;
 mod timers;
@@ -99,6 +100,8 @@ pub(crate) struct Core {
     nodes: Nodes,
     budget: Budget,
     timers: Timers,
+    /// When to look at frames that have arrived in part.
+    looks: Timers,
     /// Whose unread bytes are in the shared buffer.
     holder: Option<Key>,
     actions: VecDeque<Action>,
@@ -136,6 +139,7 @@ impl Core {
             groups: Groups::default(),
             nodes: Nodes::new(),
             timers: Timers::default(),
+            looks: Timers::default(),
             holder: None,
             actions: VecDeque::new(),
             touched: Vec::new(),
@@ -197,7 +201,8 @@ impl Core {
         if has_work {
             Some(now)
         } else {
-            self.timers.next()
+            let times = self.timers.next().into_iter();
+            times.chain(self.looks.next()).min()
         }
     }
 

@@ -140,6 +140,17 @@ pub(super) struct Inbound {
     pub(super) starved: Option<(Starved, usize)>,
     /// What this connection's undropped messages are charged.
     pub(super) held: usize,
+    /// When something was last received, as far as a frame is under way that is looked after.
+    pub(super) heard: Option<Instant>,
+    /// When it is to be seen whether the frame under way has come any further.
+    pub(super) look: Option<Instant>,
+}
+
+impl Inbound {
+    /// Whether a frame has arrived in part.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.partial.is_some() || self.header_len > 0
+    }
 }
 
 /// A frame that is arriving.

@@ -144,11 +144,11 @@ impl Driver {
 
     /// Waits until something happens, at most until the core wants to be asked again.
     fn wait(&mut self) -> io::Result<()> {
-        self.core.settle_dropped();
+        let now = Instant::now();
+        self.core.settle_dropped(now);
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.sockets.declare(key, wanted);
         }
-        let now = Instant::now();
         let until = self.core.poll_timeout(now);
         let undecided = self.undecided.front().map(|&(until, _)| until);
         let until = until.into_iter().chain(undecided).min();
@@ -169,7 +169,7 @@ impl Driver {
                 Some(Socket::Connecting(_)) => self.finish_connect(key, now),
                 Some(Socket::Connected(_)) => {
                     if event.is_readable() {
-                        self.read(key);
+                        self.read(key, now);
                     }
                     if event.is_writable() {
                         self.core.handle_writable(key);
@@ -192,7 +192,7 @@ impl Driver {
             Some(Socket::Connected(_)) => {
                 // Nothing is wrong with what has arrived.
                 let mut reads = 0;
-                while reads < LAST_READS && self.read(key) {
+                while reads < LAST_READS && self.read(key, now) {
                     reads += 1;
                 }
                 self.core.handle_read_error(key, error);
@@ -202,7 +202,7 @@ impl Driver {
     }
 
     /// Reads once. Returns whether there may be more.
-    fn read(&mut self, key: Key) -> bool {
+    fn read(&mut self, key: Key, now: Instant) -> bool {
         let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
             return false;
         };
@@ -214,12 +214,12 @@ impl Driver {
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key),
             Ok(len) if is_shared => {
-                let used = self.core.handle_shared(key, &self.buffer[..len]);
+                let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
                 return true;
             }
             Ok(len) => {
-                self.core.handle_filled(key, len);
+                self.core.handle_filled(key, len, now);
                 return true;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -277,15 +277,17 @@ impl Driver {
                     self.resolver.forget(key);
                     self.sockets.close(key, abortive);
                 }
-                Action::Resume { key } => self.resume(key),
+                Action::Resume { key } => self.resume(key, now),
             }
         }
     }
 
     /// Offers the core the bytes again that it had no budget for.
-    fn resume(&mut self, key: Key) {
+    fn resume(&mut self, key: Key, now: Instant) {
         let held = self.held.clone();
-        let used = self.core.handle_shared(key, &self.buffer[held.clone()]);
+        let used = self
+            .core
+            .handle_shared(key, &self.buffer[held.clone()], now);
         self.held = held.start + used..held.end;
     }
 

@@ -39,7 +39,7 @@ canaries! {
     a_closed_that_overtakes: ClosedOvertakes breaks ["P4:", "P1:"];
     a_confirmation_that_nobody_gave: SentCountsAsConfirmed breaks ["P1:"];
     an_end_that_counts_as_a_confirmation: EndConfirms breaks ["P1:"];
-    a_blocked_connection_that_is_never_written_to_again: BlockedStaysSo breaks ["P1:"];
+    a_blocked_connection_that_is_never_written_to_again: BlockedStaysSo breaks ["P1:", "P2:"];
     an_orderly_end_that_counts_as_a_failure: OrderlyEndFails breaks ["P2:"];
     a_message_that_is_received_and_left_lying: ReceivedMayWait breaks ["P2:"];
     a_served_connection_that_is_not_read_from_again: ServedIsNotRead breaks ["P2:", "P1:"];
@@ -49,5 +49,6 @@ canaries! {
         breaks ["no more is released than a connection holds"];
     a_line_that_is_not_first_come_first_served: LastIsServedFirst breaks ["P6:"];
     a_shared_buffer_that_is_kept_after_the_end: EndedKeepsBuffer breaks ["P6:"];
+    a_wait_for_budget_that_is_held_against_the_peer: StarvedTimesOut breaks ["P2:"];
     room_that_nobody_is_told_of: RoomIsNotTold breaks ["Room:"];
 }

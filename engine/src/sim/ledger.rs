@@ -103,6 +103,7 @@ pub(super) struct Totals {
     pub(super) starved: u64,
     pub(super) resets: u64,
     pub(super) byes: u64,
+    pub(super) stalls: u64,
     pub(super) reused_numbers: u64,
 }
 
@@ -118,6 +119,7 @@ impl Totals {
         self.starved += other.starved;
         self.resets += other.resets;
         self.byes += other.byes;
+        self.stalls += other.stalls;
         self.reused_numbers += other.reused_numbers;
     }
 }
@@ -265,6 +267,12 @@ impl Ledger {
             own.sent, written,
             "P1: {line:?} counts as sent what the system does not"
         );
+        let is_stalled = closed.reason() == Reason::ReceiveTimedOut;
+        assert!(
+            !is_stalled || account.is_hostile,
+            "P2: {line:?} calls its peer stalled, an engine that sends as fast as it is read from"
+        );
+        self.totals.stalls += u64::from(is_stalled);
         self.totals.byes += u64::from(closed.reason() == Reason::Bye);
         if let Some(link) = link {
             self.totals.resets += u64::from(link.own.was_reset);

@@ -231,7 +231,7 @@ impl Node {
     }
 
     fn prepare_wait(&mut self, now: Instant) {
-        self.core().settle_dropped();
+        self.core().settle_dropped(now);
         while let Some((key, wanted)) = self.core().poll_wanted() {
             self.declare(key, wanted);
         }
@@ -367,10 +367,10 @@ impl Node {
         match outcome {
             Ok(0) => core.handle_end_of_stream(key),
             Ok(len) if is_shared => {
-                let used = core.handle_shared(key, &self.buffer[..len]);
+                let used = core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
             }
-            Ok(len) => core.handle_filled(key, len),
+            Ok(len) => core.handle_filled(key, len, now),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => core.handle_read_error(key, &error),
         }
@@ -457,7 +457,7 @@ impl Node {
                 Action::Resume { key } => {
                     let held = self.held.clone();
                     let core = self.core.as_mut().expect("running");
-                    let used = core.handle_shared(key, &self.buffer[held.clone()]);
+                    let used = core.handle_shared(key, &self.buffer[held.clone()], now);
                     self.held = held.start + used..held.end;
                 }
             }

@@ -82,6 +82,7 @@ fn promises_hold_in_random_runs() {
             totals.starved,
             totals.resets,
             totals.byes,
+            totals.stalls,
             totals.reused_numbers,
         ];
         assert!(

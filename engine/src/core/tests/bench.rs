@@ -112,7 +112,7 @@ impl Bench {
 
     /// What the driver does before it waits.
     pub(super) fn wait(&mut self) {
-        self.core.settle_dropped();
+        self.core.settle_dropped(self.now);
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.wanted.insert(key, wanted);
         }
@@ -135,7 +135,7 @@ impl Bench {
         while let Some(action) = self.core.poll_action() {
             if let Action::Resume { key } = action {
                 let held = std::mem::take(&mut self.held);
-                let used = self.core.handle_shared(key, &held);
+                let used = self.core.handle_shared(key, &held, self.now);
                 self.held = held[used..].to_vec();
             }
             self.actions.push(action);
@@ -262,14 +262,14 @@ impl Bench {
             match self.core.read_plan(key) {
                 ReadPlan::Park => break,
                 ReadPlan::Shared => {
-                    let used = self.core.handle_shared(key, bytes);
+                    let used = self.core.handle_shared(key, bytes, self.now);
                     self.held = bytes[used..].to_vec();
                     bytes = &[];
                 }
                 ReadPlan::Into(buffer) => {
                     let len = buffer.len().min(bytes.len());
                     buffer[..len].copy_from_slice(&bytes[..len]);
-                    self.core.handle_filled(key, len);
+                    self.core.handle_filled(key, len, self.now);
                     bytes = &bytes[len..];
                 }
             }

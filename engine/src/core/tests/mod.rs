@@ -9,4 +9,5 @@ mod room;
 mod starving;
 mod stopping;
 mod strangers;
+mod timeouts;
 mod violations;

@@ -8,7 +8,7 @@ use crate::wire::{Header, OpCode};
 use super::bench::{Bench, frame};
 
 /// As much as the largest messages cost, twice: the least that an engine works with.
-fn least() -> Options {
+pub(super) fn least() -> Options {
     Options {
         inbound_bytes: 2 * MESSAGE_COST_MAX,
         inbound_bytes_per_channel: 2 * MESSAGE_COST_MAX,
@@ -19,12 +19,12 @@ fn least() -> Options {
 /// A body so long that the least budget takes three such messages, and not four.
 const LARGE: usize = 65_000;
 
-fn signal(body: &[u8]) -> Vec<u8> {
+pub(super) fn signal(body: &[u8]) -> Vec<u8> {
     frame(OpCode::Signal, 5, body)
 }
 
 /// Fills the inbound budget from one connection, up to less than a small message.
-fn fill(bench: &mut Bench, key: crate::key::Key) -> Vec<Event> {
+pub(super) fn fill(bench: &mut Bench, key: crate::key::Key) -> Vec<Event> {
     let mut held = Vec::new();
     for len in [LARGE, LARGE, LARGE, 16_000, 16_000, 16_000] {
         assert!(bench.feed(key, &signal(&vec![7; len])).is_empty());
