@@ -27,6 +27,15 @@ impl Wake for Wakes {
     }
 }
 
+/// Ends a group, also when a test fails: its inbox waits for that.
+struct Reactor(Arc<GroupShared>);
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        self.0.mailbox.end(Ended::GroupClosed);
+    }
+}
+
 fn received(channel: Channel, op_code: OpCode, id: u64) -> Received {
     Received {
         channel,
@@ -71,6 +80,7 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1));
     let (posting, mut inbox) = super::pair(Arc::clone(&shared), Arc::clone(&group));
+    let reactor = Reactor(Arc::clone(&group));
     let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
         let open = shared
             .queue
@@ -109,7 +119,7 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
         (unread, OpCode::ByeResponse, 9),
     ];
     assert_eq!(posts(batch), expected);
-    group.mailbox.end(Ended::GroupClosed);
+    drop(reactor);
     let report = closer.join().unwrap();
     assert_eq!(report.unread.len(), 4, "they are reported all the same");
     drop(report);
@@ -128,6 +138,7 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let shared = Shared::new(options, || Box::new(wakes.clone()));
     let group = Arc::new(GroupShared::new(1));
     let (_posting, mut inbox) = super::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
     let open = shared
         .queue
         .with_registry(|registry| registry.open(1, Kind::Connection));
@@ -156,6 +167,4 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
         .deliver(&mut told.drain(..).map(Event::Room).collect());
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "and no other");
-    group.mailbox.end(Ended::EngineStopped);
-    shared.pool.close();
 }
