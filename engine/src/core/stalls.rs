@@ -10,7 +10,7 @@ use crate::options::after;
 use crate::reason::Reason;
 
 use super::flaws::{Flaw, planted};
-use super::record::{Connection, Phase};
+use super::record::{Connection, Phase, Record};
 use super::{Core, Key};
 
 impl Core {
@@ -31,7 +31,7 @@ impl Core {
     }
 
     fn look_at(&mut self, key: Key, at: Option<Instant>) {
-        if let Some(super::record::Record::Connection(connection)) = self.table.get_mut(key) {
+        if let Some(Record::Connection(connection)) = self.table.get_mut(key) {
             self.looks.set(key, &mut connection.inbound.look, at);
         }
     }
@@ -45,13 +45,12 @@ impl Core {
     pub(super) fn handle_frame_time(&mut self, now: Instant) {
         let timeout = self.shared.options.frame_timeout;
         while let Some(key) = self.looks.pop_due(now) {
-            let is_holder = self.holder == Some(key);
             let Some(connection) = self.connection(key) else {
                 continue;
             };
             connection.inbound.look = None;
             let heard = connection.inbound.heard.take();
-            if !is_up_to_peer(connection) || is_holder {
+            if !is_up_to_peer(connection) {
                 continue; // whole by now, or waits here: it is looked after again once it goes on
             }
             let due = heard.map_or(now, |heard| after(heard, timeout));

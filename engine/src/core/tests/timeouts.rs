@@ -226,6 +226,21 @@ fn a_closing_channel_keeps_its_reason_when_its_peer_stalls() {
 }
 
 #[test]
+fn a_failed_write_is_the_reason_also_where_the_peer_s_last_words_break_off() {
+    let mut bench = Bench::new();
+    let (key, _) = begun(&mut bench, 100);
+    bench.later(bench.shared.options.frame_timeout - SHORTLY);
+    let broken = std::io::Error::from_raw_os_error(32);
+    bench.core.handle_write_error(key, &broken, bench.now);
+    bench.later(SHORTLY);
+    bench.rest();
+    let closed = bench.closed();
+    assert_eq!(closed.reason(), Reason::SendFailed);
+    let os_error = closed.os_error().and_then(|error| error.raw_os_error());
+    assert_eq!(os_error, Some(32));
+}
+
+#[test]
 fn a_channel_that_ends_within_a_frame_leaves_no_timer() {
     let mut bench = Bench::new();
     for _ in 0..10 {
