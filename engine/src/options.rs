@@ -1,5 +1,6 @@
 //! Every limit of an engine, with its default.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::pool::MESSAGE_COST_MAX;
@@ -11,7 +12,7 @@ use crate::pool::MESSAGE_COST_MAX;
 /// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
 /// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
 ///
-/// Of a time, zero means "at once", and [`Duration::MAX`] means "never".
+/// Of a timeout, zero means "at once", and [`Duration::MAX`] means "never".
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,10 +31,13 @@ pub struct Options {
     /// The part of [`inbound_bytes`](Options::inbound_bytes) that one channel may hold. Default
     /// 16 MiB; more than the whole means the whole.
     pub inbound_bytes_per_channel: usize,
-    /// Bytes of posted messages not yet sent, of all channels together. Beyond it `post` refuses
-    /// with [`PostError::Full`](crate::PostError::Full). Default 64 MiB.
+    /// Bytes of posted messages not yet sent or returned, and of returned ones not yet dropped, of
+    /// all channels together. Beyond it `post` refuses with
+    /// [`PostError::Full`](crate::PostError::Full). A returned message counts as what it was posted
+    /// as, also as the content taken out of it; posted again it is charged once. Default 64 MiB.
     pub outbound_bytes: usize,
-    /// The same for one channel. Default 4 MiB.
+    /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
+    /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
     pub outbound_bytes_per_channel: usize,
     /// Bytes of free message storage kept for reuse. Default 16 MiB.
     pub pool_bytes: usize,
@@ -57,8 +61,8 @@ pub struct Options {
     /// Connections that the system keeps for a listener until they are accepted. Default 1,024;
     /// the system may cut it.
     pub backlog: u32,
-    /// After how much silence TCP asks whether the peer is still there; `None` never asks.
-    /// Default 30 s.
+    /// After how much silence TCP asks whether the peer is still there; `None` never asks. From 1 s
+    /// to 32,767 s, which is what systems take; they count whole seconds. Default 30 s.
     pub keep_alive: Option<Duration>,
     /// Messages that [`ChannelGroup::notify`](crate::ChannelGroup::notify) finds waiting at most
     /// before it refuses. Default 1,024.
@@ -88,13 +92,16 @@ impl Default for Options {
     }
 }
 
+/// What systems take for the time of silence before TCP asks: others they refuse, or read otherwise.
+const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+
 /// An option that an engine cannot work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("option {name} is {value}: give it at least {minimum}")]
+#[error("option {name} is {value}: give it {wanted}")]
 pub struct OptionsError {
     name: &'static str,
-    value: usize,
-    minimum: usize,
+    value: String,
+    wanted: String,
 }
 
 impl Options {
@@ -116,16 +123,23 @@ impl Options {
             ("backlog", self.backlog as usize, 1),
             ("notifications", self.notifications, 1),
         ];
-        let below = minima
-            .into_iter()
-            .find(|&(_, value, minimum)| value < minimum);
-        below.map_or(Ok(()), |(name, value, minimum)| {
-            Err(OptionsError {
-                name,
-                value,
-                minimum,
-            })
-        })
+        for (name, value, minimum) in minima {
+            if value < minimum {
+                return Err(OptionsError {
+                    name,
+                    value: value.to_string(),
+                    wanted: format!("at least {minimum}"),
+                });
+            }
+        }
+        match self.keep_alive {
+            Some(idle) if !KEEP_ALIVE.contains(&idle) => Err(OptionsError {
+                name: "keep_alive",
+                value: format!("{idle:?}"),
+                wanted: "1 s to 32767 s, or None".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -276,6 +276,32 @@ fn options_that_are_too_low_are_refused_by_name() {
 }
 
 #[test]
+fn a_keep_alive_that_systems_would_not_take_is_refused() {
+    let start = |keep_alive| {
+        let mut options = Options::default();
+        options.keep_alive = keep_alive;
+        Engine::start(options)
+    };
+    let range = [Duration::from_secs(1), Duration::from_secs(32_767)];
+    let nanosecond = Duration::from_nanos(1);
+    let beyond = [
+        (Duration::ZERO, "0ns"),
+        (range[0] - nanosecond, "999.999999ms"),
+        (range[1] + nanosecond, "32767.000000001s"),
+    ];
+    for (beyond, named) in beyond {
+        let error = start(Some(beyond)).unwrap_err();
+        assert!(matches!(error, StartError::Options(_)), "{error:?}");
+        let expected = format!("option keep_alive is {named}: give it 1 s to 32767 s, or None");
+        assert_eq!(error.to_string(), expected);
+    }
+    assert!(start(Some(Duration::MAX)).is_err());
+    for within in [None, Some(range[0]), Some(range[1])] {
+        start(within).unwrap();
+    }
+}
+
+#[test]
 fn the_least_options_are_enough_for_the_largest_messages() {
     let mut options = Options::default();
     options.inbound_bytes = 0;
