@@ -154,7 +154,12 @@ impl Received {
     }
 }
 
-/// A peer connected and introduced itself by a HelloRequest.
+/// A peer connected and introduced itself by a HelloRequest: its channel is open.
+///
+/// Nothing waits for an answer in the engine, so dropping this event is no refusal: what the peer
+/// posts is received all the same, and it may be posted to. But a peer that waits to be accepted
+/// goes on waiting, for as long as it likes. [`accept`](Hello::accept) or [`echo`](Hello::echo) what
+/// is welcome, [`refuse`](Hello::refuse) what is not.
 #[doc(alias = "HelloRequest")]
 #[derive(Debug)]
 pub struct Hello {
@@ -354,20 +359,22 @@ impl Returned {
         self.message
     }
 
-    /// The same post, to another channel: same verb, id, `more` and content.
+    /// The same post, to another channel: same verb, id, `more` and content. For Requests, Signals
+    /// and ByeRequests.
     ///
     /// # Errors
     ///
-    /// The message stays returned if it belongs to the one channel that it was posted to: a
-    /// HelloRequest (give its content to [`Message::hello`], with an address), a HelloResponse or a
-    /// ByeResponse.
+    /// The message stays returned if it means something on the one channel alone that it was posted
+    /// to: a HelloRequest (give its content to [`Message::hello`], with an address), a HelloResponse,
+    /// a ByeResponse, or a Response, whose id only the peer knows that asked. Where peers agree that
+    /// a request may be answered on a later channel, [`Message::response`] says so.
     pub fn repost(self, channel: Channel) -> Result<Post, Returned> {
         match self.op_code {
-            OpCode::HelloRequest | OpCode::HelloResponse | OpCode::ByeResponse => Err(self),
-            _ => {
+            OpCode::Request | OpCode::Signal | OpCode::ByeRequest => {
                 let post = Post::to(channel, self.op_code, self.id, self.message);
                 Ok(if self.more { post.more() } else { post })
             }
+            _ => Err(self),
         }
     }
 }

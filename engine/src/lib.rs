@@ -13,24 +13,25 @@
 //! group.listen(&"tcp://127.0.0.1:0".parse()?)?;
 //!
 //! for event in inbox.iter() {
-//!     match event {
+//!     let post = match event {
 //!         // Here a program would hand its address to others; this one connects to itself.
-//!         Event::Listening(listening) => _ = group.connect(listening.address())?,
-//!         Event::Hello(hello) => _ = group.post(hello.accept(engine.message()))?,
-//!         Event::Connected(connected) => {
-//!             let request = engine.message().body(b"hello")?.request(connected.channel());
-//!             group.post(request)?;
-//!         }
-//!         Event::Request(request) => _ = group.post(request.echo())?,
+//!         Event::Listening(listening) => engine.message().hello(listening.address()),
+//!         Event::Hello(hello) => hello.accept(engine.message()),
+//!         Event::Connected(peer) => engine.message().body(b"hello")?.request(peer.channel()),
+//!         Event::Request(request) => request.echo(),
 //!         Event::Response(response) => {
 //!             assert_eq!(response.body(), b"hello");
-//!             group.post(engine.message().bye(response.channel()))?;
+//!             engine.message().bye(response.channel())
 //!         }
 //!         Event::Closed(closed) => {
 //!             println!("{}: {}", closed.channel(), closed.reason());
 //!             break;
 //!         }
-//!         _ => {} // a dropped Bye answers by itself
+//!         _ => continue, // a dropped Bye answers by itself
+//!     };
+//!     // A peer may go at any moment: that its channel takes no post is no reason to end.
+//!     if let Err(refused) = group.post(post) {
+//!         eprintln!("{refused}");
 //!     }
 //! }
 //! # Ok(()) }

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{TRANSPORTS, connected, next};
+use common::{TRANSPORTS, connected, engine, group, listen, next, place};
 
 use ampe::{Event, Reason};
 
@@ -116,6 +116,23 @@ fn the_last_events_come_when_the_engine_is_dropped() {
         }
         assert!(it.client.0.connect(&it.place.address).is_err());
         let _ = next;
+    }
+}
+
+/// Not every peer says that it accepts, and none has to be waited for.
+#[test]
+fn a_hello_that_is_dropped_is_neither_accepted_nor_refused() {
+    for transport in TRANSPORTS {
+        let (engine, place) = (engine(), place(transport));
+        let (mut server, mut client) = (group(&engine), group(&engine));
+        let (_, bound) = listen(&server.0, &mut server.1, &place.address);
+        let to_server = client.0.connect(&bound).unwrap();
+        drop(expect!(server.1, Hello));
+        let request = engine.message().request(to_server);
+        client.0.post(request).unwrap();
+        let request = expect!(server.1, Request);
+        server.0.post(request.echo()).unwrap();
+        expect!(client.1, Response); // the first word of the server
     }
 }
 
