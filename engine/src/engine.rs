@@ -60,14 +60,7 @@ impl Engine {
     pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
         let group = Arc::new(GroupShared::new(id));
-        self.inner.shared.remember(&group);
-        let open = Submission::OpenGroup {
-            group: Arc::clone(&group),
-        };
-        self.inner
-            .shared
-            .queue
-            .submit(|_, items| items.push(open))?;
+        self.inner.shared.open_group(&group)?;
         Ok(group::pair(Arc::clone(&self.inner.shared), group))
     }
 

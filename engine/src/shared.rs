@@ -78,9 +78,9 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
-    /// Every group that was ever asked for and is still held by someone: a reactor that fails ends
-    /// them all, whether it had heard of them or not.
-    pub(crate) groups: Mutex<Vec<Weak<GroupShared>>>,
+    /// Every group that was ever opened and is still held by someone: a reactor that fails ends them
+    /// all, whether it had heard of them or not.
+    groups: Mutex<Vec<Weak<GroupShared>>>,
 }
 
 impl Shared {
@@ -110,23 +110,31 @@ impl Shared {
         })
     }
 
-    /// Remembers a group. To be called before the reactor is told of it.
-    pub(crate) fn remember(&self, group: &Arc<GroupShared>) {
+    /// Opens a group: the reactor will hear of it, or has ended.
+    pub(crate) fn open_group(&self, group: &Arc<GroupShared>) -> Result<(), Ended> {
+        // Remembered first: a reactor that ends from here on ends the group as well.
         let mut groups = lock(&self.groups);
         if groups.len() == groups.capacity() {
             groups.retain(|group| group.strong_count() > 0);
         }
         groups.push(Arc::downgrade(group));
+        drop(groups);
+        let open = Submission::OpenGroup {
+            group: Arc::clone(group),
+        };
+        let submitted = self.queue.submit(|_, items| items.push(open));
+        submitted.inspect_err(|&ended| group.mailbox.end(ended))
     }
 
-    /// Ends every group that has not ended.
-    pub(crate) fn end_groups(&self, reason: Ended) {
-        for group in lock(&self.groups)
-            .drain(..)
-            .filter_map(|group| group.upgrade())
-        {
+    /// The end of the reactor, however it came about: refuses all that follows, and ends every group
+    /// that has not ended, with all who wait for one.
+    pub(crate) fn end(&self, reason: Ended) {
+        drop(self.queue.end(reason));
+        let groups = std::mem::take(&mut *lock(&self.groups));
+        for group in groups.iter().filter_map(Weak::upgrade) {
             group.mailbox.end(reason);
         }
+        self.pool.close();
     }
 
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.

@@ -171,11 +171,10 @@ impl Core {
         self.dirty_groups = dirty;
     }
 
-    /// Tells every group that nothing more comes. Valid after a panic in any other method.
-    pub(crate) fn end_groups(&mut self, reason: Ended) {
+    /// Hands over what a pass that ended early has left. Valid after a panic in any other method.
+    pub(crate) fn deliver_last(&mut self) {
         for mut group in self.groups.places.drain(..).flatten() {
             group.shared.mailbox.deliver(&mut group.deliveries);
-            group.shared.mailbox.end(reason);
         }
     }
 

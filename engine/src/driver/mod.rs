@@ -389,14 +389,8 @@ impl Driver {
     /// The last act, also after a panic: nothing that was accepted stays without an answer, no
     /// receiver stays asleep.
     fn end(&mut self, reason: Ended) {
-        for late in self.shared.queue.end(reason) {
-            if let Submission::OpenGroup { group } = late {
-                group.mailbox.end(reason);
-            }
-        }
-        self.core.end_groups(reason);
-        self.shared.end_groups(reason);
-        self.shared.pool.close();
+        self.core.deliver_last();
+        self.shared.end(reason);
     }
 }
 

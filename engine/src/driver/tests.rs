@@ -19,7 +19,7 @@ use crate::group::{self, ChannelGroup, Inbox};
 use crate::key::Key;
 use crate::options::Options;
 use crate::reason::Reason;
-use crate::shared::{GroupShared, Submission};
+use crate::shared::GroupShared;
 use crate::wire::{Header, OpCode};
 
 use super::Driver;
@@ -54,12 +54,7 @@ impl Bench {
     fn with(options: Options) -> Self {
         let driver = Driver::start(options).unwrap();
         let group = Arc::new(GroupShared::new(1));
-        driver.shared.remember(&group);
-        let open = Submission::OpenGroup {
-            group: Arc::clone(&group),
-        };
-        let submitted = driver.shared.queue.submit(|_, items| items.push(open));
-        submitted.unwrap();
+        driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {
             _watchdog: watchdog(driver.sockets.waker()),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::channel::Channel;
 use crate::error::Ended;
@@ -16,6 +16,8 @@ use crate::queue::Wake;
 use crate::registry::{Kind, Role};
 use crate::shared::{GroupShared, Shared, Submission};
 use crate::wire::OpCode;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counts how often the reactor was woken.
 #[derive(Clone, Default)]
@@ -167,4 +169,45 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
         .deliver(&mut told.drain(..).map(Event::Room).collect());
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "and no other");
+}
+
+/// A reactor that fails may have heard of a group, or have it in the batch that it was working on,
+/// or not have taken that batch at all.
+#[test]
+fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
+    let losses: [fn(&Shared); 2] = [
+        |_| {},
+        |shared| {
+            let mut batch = Vec::new();
+            shared.queue.exchange(&mut batch, |_| ());
+            assert_eq!(batch.len(), 2);
+            // A panic while the first of these is handled drops them all.
+        },
+    ];
+    for lose in losses {
+        let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id)));
+        let inboxes = groups.each_ref().map(|group| {
+            shared.open_group(group).unwrap();
+            super::pair(Arc::clone(&shared), Arc::clone(group)).1
+        });
+        let receivers = inboxes.map(|mut inbox| {
+            thread::spawn(move || {
+                let received = inbox.recv_until(Instant::now() + PATIENCE);
+                if received.is_ok() {
+                    std::mem::forget(inbox); // it would go on to wait for the end in vain
+                }
+                received.map(|event| event.is_some())
+            })
+        });
+        lose(&shared);
+        shared.end(Ended::EngineFailed);
+        for receiver in receivers {
+            assert_eq!(receiver.join().unwrap(), Err(Ended::EngineFailed));
+        }
+        let late = Arc::new(GroupShared::new(3));
+        assert_eq!(shared.open_group(&late), Err(Ended::EngineFailed));
+        let mut inbox = super::pair(shared, late).1;
+        assert_eq!(inbox.recv().unwrap_err(), Ended::EngineFailed);
+    }
 }

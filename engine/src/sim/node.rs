@@ -110,13 +110,7 @@ impl Node {
     pub(super) fn group(&mut self) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
         let group = Arc::new(GroupShared::new(self.group_next));
         self.group_next += 1;
-        let open = Submission::OpenGroup {
-            group: Arc::clone(&group),
-        };
-        let submitted = self.shared.queue.submit(|_, items| items.push(open));
-        if let Err(ended) = submitted {
-            group.mailbox.end(ended);
-        }
+        let _ = self.shared.open_group(&group); // an engine that has ended has ended it
         let (posting, inbox) = group::pair(Arc::clone(&self.shared), Arc::clone(&group));
         (posting, inbox, group)
     }
@@ -268,15 +262,10 @@ impl Node {
     }
 
     fn end(&mut self) {
-        for late in self.shared.queue.end(Ended::EngineFailed) {
-            if let Submission::OpenGroup { group } = late {
-                group.mailbox.end(Ended::EngineFailed);
-            }
-        }
         if let Some(mut core) = self.core.take() {
-            core.end_groups(Ended::EngineFailed);
+            core.deliver_last();
         }
-        self.shared.pool.close();
+        self.shared.end(Ended::EngineFailed);
     }
 
     fn answer_questions(&mut self, now: Instant) {

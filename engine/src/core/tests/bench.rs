@@ -362,22 +362,14 @@ impl Bench {
 impl Drop for Bench {
     /// The inbox waits for the end of its group, also while a failed test unwinds.
     fn drop(&mut self) {
-        for late in self.shared.queue.end(Ended::EngineFailed) {
-            if let Submission::OpenGroup { group } = late {
-                group.mailbox.end(Ended::EngineFailed);
-            }
-        }
-        self.core.end_groups(Ended::EngineFailed);
-        self.shared.pool.close();
+        self.core.deliver_last();
+        self.shared.end(Ended::EngineFailed);
     }
 }
 
 pub(super) fn open_group(shared: &Arc<Shared>, id: u64) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
     let group = Arc::new(GroupShared::new(id));
-    let open = Submission::OpenGroup {
-        group: Arc::clone(&group),
-    };
-    shared.queue.submit(|_, items| items.push(open)).unwrap();
+    shared.open_group(&group).unwrap();
     let (posting, inbox) = group::pair(Arc::clone(shared), Arc::clone(&group));
     (posting, inbox, group)
 }
