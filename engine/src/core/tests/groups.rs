@@ -7,8 +7,9 @@ use crate::event::Event;
 use crate::group::{ChannelGroup, Inbox};
 use crate::reason::Reason;
 use crate::shared::{GroupShared, Submission};
+use crate::wire::OpCode;
 
-use super::bench::{Bench, address, open_group};
+use super::bench::{Bench, address, frame, open_group};
 
 type Side = (ChannelGroup, Inbox, Arc<GroupShared>);
 
@@ -88,4 +89,17 @@ fn groups_that_come_and_go_leave_nothing_behind() {
         it.sides[0] = open_group(&it.bench.shared, id);
     }
     assert_eq!(it.bench.core.group_places(), 2);
+}
+
+/// As by a panic between receiving and handing over.
+#[test]
+fn what_a_pass_that_ended_early_had_received_is_handed_over() {
+    let mut bench = Bench::new();
+    let (_, key) = bench.connect();
+    assert!(bench.feed(key, &frame(OpCode::Signal, 5, b"")).is_empty());
+    assert!(bench.events().is_empty(), "the pass goes on");
+    bench.core.deliver_last();
+    bench.shared.end(Ended::EngineFailed);
+    assert!(matches!(bench.event(), Event::Signal(signal) if signal.id() == 5));
+    assert_eq!(bench.end_of_group(), Some(Ended::EngineFailed));
 }
