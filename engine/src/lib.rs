@@ -46,7 +46,7 @@
 //! - *Sent*: the operating system accepted the last byte of its frame.
 //! - *Returned*: it came back as [`Event::Returned`], with the reason. The peer does not have it and
 //!   cannot have it, so posting it again never duplicates it.
-//! - *Confirmed*: its response came, or the channel ended by an exchange of goodbyes after it.
+//! - *Confirmed*: its response came, or our ByeRequest after it was answered.
 //!
 //! For every channel, however it ends, `posted = sent + returned`; its [`Closed`] event, always its
 //! last, carries the account. A message that was sent and not confirmed may have died in a buffer:

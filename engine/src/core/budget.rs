@@ -48,7 +48,7 @@ impl Budget {
         if *held + cost > self.share && *held > 0 {
             return Err(Starved::ByShare);
         }
-        if self.waiting.len() > self.ended || !self.fits(cost) {
+        if !self.waiting.is_empty() || !self.fits(cost) {
             return Err(Starved::ByEngine);
         }
         self.charge_unasked(held, cost);
