@@ -118,7 +118,7 @@ pub(crate) struct Send {
     /// Show no progress
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Print one JSON document
+    /// Print one JSON document, also if the transfer fails
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when connecting takes this long, or nothing moves for this long

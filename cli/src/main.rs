@@ -40,11 +40,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     interrupt::install()?;
     match command {
-        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Demo(arguments) => output::failure(arguments.json, demo::run(&arguments)),
         Command::Recv(arguments) => recv::run(&arguments),
         Command::Send(arguments) => send::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
-        Command::Ping(arguments) => ping::run(&arguments),
+        Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
     }
 }

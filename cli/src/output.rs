@@ -26,6 +26,14 @@ pub(crate) fn json(document: &Value) -> Result<(), Failure> {
     line(&document.to_string())
 }
 
+/// Says in JSON too that a command failed, where it said nothing in JSON before.
+pub(crate) fn failure(json: bool, result: Result<(), Failure>) -> Result<(), Failure> {
+    if let (true, Err(failure @ (Failure::Failed(_) | Failure::Interrupted))) = (json, &result) {
+        self::json(&json!({ "error": failure.to_string() }))?;
+    }
+    result
+}
+
 /// Writes a line of talk.
 pub(crate) fn note(text: &str) {
     // There is nowhere left to complain to.

@@ -21,6 +21,15 @@ const SILENCE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
+    let result = receive(arguments);
+    if let (true, Err(Failure::Failed(why))) = (arguments.json, &result) {
+        // It concerns no file, and nobody who sends.
+        output::json(&json!({ "event": "failed", "error": why }))?;
+    }
+    result
+}
+
+fn receive(arguments: &Recv) -> Result<(), Failure> {
     check_reach(arguments)?;
     let policy = Policy {
         overwrite: arguments.overwrite,
@@ -135,7 +144,12 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             ));
             Ok(())
         }
-        Report::Failed { peer, name, why } => {
+        Report::Failed {
+            peer,
+            name,
+            why,
+            came,
+        } => {
             let what = match name {
                 Some(name) => format!("{name} from {peer}"),
                 None => peer.clone(),
@@ -143,7 +157,12 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             progress.note(&format!("{what}: {why}"));
             if arguments.json {
                 output::json(&json!({
-                    "event": "failed", "peer": peer, "name": name, "error": why,
+                    "event": "failed",
+                    "peer": peer,
+                    "name": name,
+                    "received": came.map(|came| came.received),
+                    "bytes": came.map(|came| came.size),
+                    "error": why,
                 }))?;
             }
             Ok(())

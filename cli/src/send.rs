@@ -1,5 +1,6 @@
 //! `ampe send`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ampe::Account;
@@ -12,45 +13,54 @@ use crate::progress::Progress;
 use crate::session::Session;
 use crate::transfer::sender::{Outgoing, Sender, Sent};
 
+/// What became of each file that was tried, in order: one that was being sent when the connection
+/// broke, and those behind it, have no result.
+type Results = Vec<Result<Sent, String>>;
+
 pub(crate) fn run(arguments: &Send) -> Result<(), Failure> {
+    let mut results = Results::with_capacity(arguments.files.len());
+    let account = send(arguments, &mut results);
+    if arguments.json {
+        output::json(&document(arguments, &results, &account))?;
+    }
+    account?;
+    if results.iter().all(Result::is_ok) {
+        Ok(())
+    } else {
+        Err(Failure::Told)
+    }
+}
+
+fn send(arguments: &Send, results: &mut Results) -> Result<Account, Failure> {
     // A wrong name is found before anything is sent.
     let checked = arguments.files.iter().map(|path| Outgoing::check(path));
     let files: Vec<Outgoing> = checked.collect::<Result<_, _>>().map_err(Failure::Failed)?;
-    let progress = Progress::new(arguments.quiet);
     let mut session = Session::start(crate::transfer::options(arguments.timeout))?;
-    let result = send_all(&mut session, arguments, &files, &progress);
+    let account = send_all(&mut session, arguments, &files, results);
     session.end(Duration::ZERO);
-    result
+    account
 }
 
 fn send_all(
     session: &mut Session,
     arguments: &Send,
     files: &[Outgoing],
-    progress: &Progress,
-) -> Result<(), Failure> {
+    results: &mut Results,
+) -> Result<Account, Failure> {
+    let progress = Progress::new(arguments.quiet);
     let mut sender = Sender::connect(session, &arguments.to, arguments.timeout)?;
-    let mut results = Vec::with_capacity(files.len());
     for file in files {
         let bar = progress.bytes(file.name(), file.size());
         let result = sender.send(file, &bar);
         bar.finish_and_clear();
         let result = result?;
         match &result {
-            Ok(sent) => tell_sent(file, sent, arguments, progress)?,
+            Ok(sent) => tell_sent(file, sent, arguments, &progress)?,
             Err(why) => progress.note(why),
         }
-        results.push((file, result));
+        results.push(result);
     }
-    let account = sender.finish()?;
-    if arguments.json {
-        output::json(&document(arguments, &results, account))?;
-    }
-    if results.iter().all(|(_, result)| result.is_ok()) {
-        Ok(())
-    } else {
-        Err(Failure::Told)
-    }
+    sender.finish()
 }
 
 fn tell_sent(
@@ -74,26 +84,33 @@ fn tell_sent(
     Ok(())
 }
 
-fn document(
-    arguments: &Send,
-    results: &[(&Outgoing, Result<Sent, String>)],
-    account: Account,
-) -> Value {
-    let files: Vec<Value> = results
-        .iter()
-        .map(|(file, result)| match result {
-            Ok(sent) => json!({
-                "name": file.name(),
+fn document(arguments: &Send, results: &Results, account: &Result<Account, Failure>) -> Value {
+    let broken = account.as_ref().err().map(ToString::to_string);
+    let name = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let names = arguments.files.iter().map(name);
+    let files: Vec<Value> = names
+        .enumerate()
+        .map(|(at, name)| match results.get(at) {
+            Some(Ok(sent)) => json!({
+                "name": name,
                 "bytes": sent.bytes,
                 "seconds": sent.seconds,
                 "sha256": sent.sha256.to_string(),
             }),
-            Err(why) => json!({ "name": file.name(), "error": why }),
+            Some(Err(why)) => json!({ "name": name, "error": why }),
+            None => json!({ "name": name, "error": broken }),
         })
         .collect();
-    json!({
+    let mut document = json!({
         "to": arguments.to.to_string(),
         "files": files,
-        "account": output::account(account),
-    })
+        "account": account.as_ref().ok().copied().map(output::account),
+    });
+    if let Some(why) = broken {
+        document["error"] = why.into();
+    }
+    document
 }

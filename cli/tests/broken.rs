@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use ampe::{Engine, Event, GroupOptions, Options, Reason};
 use common::peer::Peer;
-use common::{Place, Running, WATCHDOG, has_partial, start, transports, until};
+use common::{Finished, Place, Running, WATCHDOG, has_partial, start, transports, until};
+use serde_json::Value;
 
 /// A sender and a receiver in the middle of a file.
 fn in_the_middle(place: &Place, listen: &str) -> (Running, Running) {
@@ -50,6 +51,83 @@ fn a_killed_sender_is_noticed_and_nothing_is_left() {
     }
 }
 
+/// Whoever reads JSON learns from it what became of each file; people read the line on stderr.
+#[test]
+fn a_broken_transfer_is_told_in_json_by_whoever_is_left() {
+    for killed in ["receiver", "sender"] {
+        let place = Place::new();
+        let (first, last) = (place.file("first", 5000), place.file("last", 10));
+        let endless = place.endless_file();
+        let out = place.out();
+        let listen = ["recv", "--json", "--once", "--listen", "tcp://127.0.0.1:0"];
+        let mut receiver = start(&[&listen[..], &["--out", out.to_str().unwrap()]].concat());
+        let listening: Value = serde_json::from_str(&receiver.line()).unwrap();
+        let to = listening["address"].as_str().unwrap();
+        let files = [&first, &endless, &last].map(|file| file.to_str().unwrap());
+        let sender = start(&[&["send", "--json", "--to", to], &files[..]].concat());
+        assert!(receiver.line().contains("received"), "the first file");
+        until("it is being received", || has_partial(&place.out()));
+        if killed == "receiver" {
+            receiver.signal("KILL");
+            check_sent(&sender.finish());
+        } else {
+            sender.signal("KILL");
+            check_received(&receiver.finish());
+        }
+    }
+}
+
+fn check_sent(sent: &Finished) {
+    assert_eq!(sent.code, Some(1), "{sent:?}");
+    assert_eq!(sent.stdout.len(), 1, "one document: {sent:?}");
+    let document: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
+    let why = document["error"].as_str().unwrap();
+    assert!(why.contains("broke"), "{why}");
+    assert!(sent.stderr.ends_with(&format!("ampe: {why}\n")), "{sent:?}");
+    assert_eq!(document["account"], Value::Null);
+    let files = document["files"].as_array().unwrap();
+    let names: Vec<_> = files.iter().map(|file| &file["name"]).collect();
+    assert_eq!(names, ["first", "endless", "last"]);
+    assert_eq!(
+        (&files[0]["bytes"], &files[0]["error"]),
+        (&5000.into(), &Value::Null)
+    );
+    for file in &files[1..] {
+        assert_eq!(
+            (&file["error"], &file["sha256"]),
+            (&why.into(), &Value::Null)
+        );
+    }
+}
+
+fn check_received(received: &Finished) {
+    received.assert_fails_among(&["endless from", "broken off after", "send it again"]);
+    let lines = received.stdout[1..].iter();
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{received:?}");
+    assert_eq!(
+        (&lines[0]["event"], &lines[0]["bytes"]),
+        (&"received".into(), &5000.into())
+    );
+    let failed = &lines[1];
+    assert_eq!(
+        (&failed["event"], &failed["name"]),
+        (&"failed".into(), &"endless".into())
+    );
+    let (came, size) = (
+        failed["received"].as_u64().unwrap(),
+        failed["bytes"].as_u64(),
+    );
+    assert_eq!(size, Some(64 << 30));
+    let why = failed["error"].as_str().unwrap();
+    assert!(
+        came > 0 && why.contains(&format!("after {came} of ")),
+        "{failed}"
+    );
+}
+
 #[test]
 fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
     for transport in 0..2 {
@@ -66,9 +144,16 @@ fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
 #[test]
 fn an_interrupted_sender_is_noticed() {
     let place = Place::new();
-    let (sender, receiver) = in_the_middle(&place, "tcp://127.0.0.1:0");
+    let file = place.endless_file();
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let sender = start(&["send", "--json", "--to", &to, file.to_str().unwrap()]);
+    until("it is being received", || has_partial(&place.out()));
     sender.signal("INT");
-    sender.finish().assert_fails(130, &["interrupted"]);
+    let sent = sender.finish();
+    sent.assert_fails(130, &["interrupted"]);
+    assert_eq!(sent.stdout.len(), 1, "{sent:?}");
+    let document: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
+    assert_eq!(document["error"], "interrupted");
     receiver.finish().assert_fails(1, &["broken off after"]);
     assert!(place.out_entries().is_empty());
 }

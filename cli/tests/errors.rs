@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::process::Stdio;
 
 use common::{Place, run, start, start_with};
+use serde_json::Value;
 
 fn recv(place: &Place, listen: &str, out: &str) -> common::Finished {
     let out = if out.is_empty() {
@@ -274,4 +275,42 @@ fn nobody_at_stdout_is_no_panic() {
 fn a_socket_in_a_directory_that_is_missing() {
     let finished = run(&["echo", "--listen", "uds:///nonexistent/directory/socket"]);
     finished.assert_fails(1, &["could not listen", "a directory that exists"]);
+}
+
+/// A program that reads JSON need not read stderr, nor guess from silence.
+#[test]
+fn what_fails_before_anything_is_sent_is_told_in_json_too() {
+    let place = Place::new();
+    let nobody = place.uds("nobody");
+    let (file, out) = (place.file("file", 10), place.out());
+    let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+    let send = ["send", "--json", "--to", &nobody, file];
+    let document = told(&run(&send), "there is no socket at");
+    assert_eq!(document["files"][0]["name"], "file");
+    assert_eq!(document["files"][0]["error"], document["error"]);
+    let missing = ["send", "--json", "--to", &nobody, "missing"];
+    let document = told(&run(&missing), "cannot read missing");
+    assert_eq!(document["files"][0]["name"], "missing");
+    told(
+        &run(&["ping", "--json", "--to", &nobody]),
+        "there is no socket at",
+    );
+    told(&run(&["demo", "--json", "missing"]), "missing");
+    let listen = place.uds("socket");
+    let recv = ["recv", "--json", "--once", "--timeout", "0.1"];
+    let recv = [&recv[..], &["--listen", &listen, "--out", out]].concat();
+    assert_eq!(told(&run(&recv), "no sender came")["event"], "failed");
+    let recv = ["recv", "--json", "--listen", &listen, "--out", file];
+    assert_eq!(told(&run(&recv), "file")["event"], "failed");
+}
+
+/// The last document on stdout, which holds the very words that stderr does.
+#[track_caller]
+fn told(finished: &common::Finished, part: &str) -> Value {
+    finished.assert_fails(1, &[part]);
+    let last = finished.stdout.last().expect("a document");
+    let document: Value = serde_json::from_str(last).unwrap();
+    let why = document["error"].as_str().unwrap();
+    assert_eq!(finished.stderr, format!("ampe: {why}\n"));
+    document
 }

@@ -246,16 +246,3 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
         assert_eq!(text.contains("MiB/4.77 MiB"), is_drawn, "{text}");
     }
 }
-
-trait Among {
-    fn assert_fails_among(&self, parts: &[&str]);
-}
-
-impl Among for common::Finished {
-    /// Exit code 1 and a line on stderr, perhaps among others, that holds all of `parts`.
-    fn assert_fails_among(&self, parts: &[&str]) {
-        assert_eq!(self.code, Some(1), "{self:?}");
-        let says = |line: &str| parts.iter().all(|part| line.contains(part));
-        assert!(self.stderr.lines().any(says), "{self:?}");
-    }
-}

@@ -33,12 +33,21 @@ pub(crate) enum Report {
         peer: String,
         name: Option<String>,
         why: String,
+        /// How far the file had come, if it had begun.
+        came: Option<Came>,
     },
     /// The last report of a connection: whether nothing of it failed.
     Ended {
         channel: Channel,
         is_good: bool,
     },
+}
+
+/// How far a file had come, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came {
+    pub(crate) received: u64,
+    pub(crate) size: u64,
 }
 
 /// A file received and verified.
@@ -203,7 +212,7 @@ impl Conversation {
             }
             Err(reason) => {
                 let name = shown(request.body());
-                self.fail(Some(name), &format!("refused: {reason}"));
+                self.fail(Some((name, None)), &format!("refused: {reason}"));
                 self.answer(request, &Answer::Refused { reason });
             }
         }
@@ -258,7 +267,8 @@ impl Conversation {
                 self.answer(request, &Answer::Stored { sha256 });
             }
             Err(reason) => {
-                self.fail(Some(name), &reason);
+                let came = Came { received, size };
+                self.fail(Some((name, Some(came))), &reason);
                 self.answer(request, &Answer::Failed { reason });
             }
         }
@@ -294,16 +304,16 @@ impl Conversation {
                 "broken off after {} of {} bytes: {why}",
                 incoming.received, incoming.size
             );
-            self.fail(Some(incoming.partial.name().to_owned()), &why);
+            self.fail(Some(incoming.named()), &why);
         }
     }
 
     /// Gives up a file and tells the sender.
     fn lose(&mut self, incoming: Incoming, why: &str) {
         incoming.bar.finish_and_clear();
-        let (id, name) = (incoming.id, incoming.partial.name().to_owned());
+        let (id, file) = (incoming.id, incoming.named());
         drop(incoming); // removed before anybody is told
-        self.fail(Some(name), why);
+        self.fail(Some(file), why);
         let reason = why.to_owned();
         let answer = Answer::Failed { reason }.write(self.common.group.message());
         self.post(answer.response(self.channel, id));
@@ -329,12 +339,14 @@ impl Conversation {
         }
     }
 
-    fn fail(&mut self, name: Option<String>, why: &str) {
+    fn fail(&mut self, file: Option<(String, Option<Came>)>, why: &str) {
         self.is_good = false;
+        let (name, came) = file.unzip();
         self.report(Report::Failed {
             peer: self.peer.clone(),
             name,
             why: why.to_owned(),
+            came: came.flatten(),
         });
     }
 
@@ -357,6 +369,12 @@ fn shown(name: &[u8]) -> String {
 }
 
 impl Incoming {
+    fn named(&self) -> (String, Option<Came>) {
+        let (received, size) = (self.received, self.size);
+        let name = self.partial.name().to_owned();
+        (name, Some(Came { received, size }))
+    }
+
     fn write(&mut self, content: Message) -> Result<(), String> {
         let len = content.body_bytes().len() as u64;
         if len > self.size - self.received {

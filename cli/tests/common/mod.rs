@@ -162,6 +162,14 @@ impl Finished {
         assert!(!self.stderr.contains("panicked"), "{self:?}");
     }
 
+    /// Asserts exit code 1 and a line on stderr, perhaps among others, that holds all of `parts`.
+    #[track_caller]
+    pub fn assert_fails_among(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        let says = |line: &str| parts.iter().all(|part| line.contains(part));
+        assert!(self.stderr.lines().any(says), "{self:?}");
+    }
+
     #[track_caller]
     pub fn assert_succeeds(&self) {
         assert_eq!(self.code, Some(0), "{self:?}");
