@@ -299,3 +299,27 @@ fn an_attempt_that_stays_undecided_ends_in_time() {
     let passes = bench.shared.counters.passes.load(Ordering::Relaxed);
     assert!(passes < 100, "{passes} passes");
 }
+
+#[test]
+fn what_was_received_when_the_reactor_failed_is_handed_over() {
+    let mut bench = Bench::new();
+    let (key, mut peer) = connected(&mut bench);
+    let header = Header {
+        channel_number: 7,
+        op_code: OpCode::Signal,
+        more: false,
+        status: 0,
+        message_id: 5,
+        text_headers_len: 0,
+        body_len: 0,
+    };
+    peer.write_all(&header.encode()).unwrap();
+    bench.read(key, Instant::now());
+    assert!(
+        matches!(bench.inbox.try_recv(), Ok(None)),
+        "the pass goes on"
+    );
+    bench.driver.end(Ended::EngineFailed);
+    assert!(matches!(bench.inbox.try_recv(), Ok(Some(Event::Signal(it))) if it.id() == 5));
+    assert_eq!(bench.inbox.try_recv().unwrap_err(), Ended::EngineFailed);
+}
