@@ -26,9 +26,10 @@ struct Bench<W: World> {
 
 impl<W: World> Bench<W> {
     fn new() -> Self {
+        let world = W::new();
         Bench {
-            world: W::new(),
-            poller: Poller::with_backend().unwrap(),
+            poller: world.poller(),
+            world,
             events: Events::with_capacity(64),
             refused: Vec::new(),
         }
@@ -115,6 +116,9 @@ impl<W: World> Bench<W> {
 macro_rules! suite {
     ($($module:ident: { $($test:ident,)* })*) => {
         suite! { @world in_memory InMemory; $($($module $test)*)* }
+        suite! { @world afd Simulated<AUTO>; $($($module $test)*)* }
+        suite! { @world afd_direct Simulated<DIRECT>; $($($module $test)*)* }
+        suite! { @world afd_helper Simulated<HELPER>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]

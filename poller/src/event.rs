@@ -112,6 +112,11 @@ impl Events {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Event> {
+        self.queue.iter()
+    }
+
     /// Whether the last wait met a [wake](crate::Waker::wake).
     ///
     /// One wake may be reported twice, never not at all. It is also reported when a wait was cut

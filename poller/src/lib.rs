@@ -95,10 +95,20 @@
 //! `poller.rs` is the contract; `sys/mod.rs` is what it asks of a backend; `sys/epoll.rs` is one;
 //! `wake_word.rs` is what wakes it.
 
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "built and tested everywhere, used on Windows")
+)]
+mod afd;
 #[cfg(test)]
 mod conformance;
 mod event;
 mod interest;
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "built and tested everywhere, used on Windows")
+)]
+mod nt;
 mod poller;
 pub mod socket;
 mod sync;

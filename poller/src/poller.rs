@@ -56,12 +56,13 @@ pub trait Source<H>: crate::sys::SealedSource<H> {
 /// exchanged for another, behind its back. Reading and writing do not need more: sockets implement
 /// both on references.
 pub struct Poller<S, B: Backend = DefaultBackend> {
+    /// Dropped before the sources: what the system has in flight for them can be ended only while
+    /// they are open.
+    backend: B,
     slots: Vec<Slot<S>>,
     /// The slots that hold no source.
     vacant: Vec<u32>,
     waker: Waker,
-    /// Dropped after the sources: closing them ends what the system may have in flight for them.
-    backend: B,
 }
 
 struct Slot<S> {
@@ -102,13 +103,16 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_backend() -> io::Result<Self> {
-        let backend = B::new()?;
-        Ok(Poller {
+        Ok(Self::over(B::new()?))
+    }
+
+    pub(crate) fn over(backend: B) -> Self {
+        Poller {
             slots: Vec::new(),
             vacant: Vec::new(),
             waker: Waker::new(backend.signal()),
             backend,
-        })
+        }
     }
 
     /// Takes a source in. It is wanted for nothing until [`set_interest`](Self::set_interest).
@@ -276,7 +280,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     pub fn next_event(&self, events: &mut Events) -> Option<Event> {
         loop {
             let event = events.pop()?;
-            if self.get(event.key()).is_some() {
+            if B::DELIVERS_STALE || self.get(event.key()).is_some() {
                 return Some(event);
             }
         }
@@ -298,6 +302,25 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Ends all polling and closes all sources, and says if something had to be left behind.
+    ///
+    /// Dropping does the same and tells nobody.
+    ///
+    /// # Errors
+    ///
+    /// On Windows, some polls could not be ended, because their sources were
+    /// [closed](Self::close) while a duplicate of their handle was open elsewhere in the process.
+    /// The memory that the system may still write to is leaked, never freed.
+    pub fn shut_down(mut self) -> io::Result<()> {
+        self.backend.shut_down()
+    }
+
+    /// What a state is made of, for tests that explore all of them.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (&B, &[u32]) {
+        (&self.backend, &self.vacant)
     }
 
     /// How many system calls this poller has made, without those of its wakers.

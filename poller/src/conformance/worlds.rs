@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Poller;
 use crate::poller::Source;
 use crate::sys::Backend;
 use crate::sys::scripted::{self, Network, Scripted};
@@ -24,8 +25,16 @@ pub(super) trait World {
     type Socket: Source<<Self::Backend as Backend>::Handle>;
     /// How long to wait for what is due. Only a failing test ever waits so long.
     const PATIENCE: Duration = Duration::from_secs(60);
+    /// How many waits it takes until everything that is ready has been reported, and everything
+    /// that was ready before: more than one if a wait may be content with what it knows already.
+    const WAITS: usize = 1;
 
     fn new() -> Self;
+
+    fn poller(&self) -> Poller<Self::Socket, Self::Backend> {
+        Poller::with_backend().unwrap()
+    }
+
     /// Two connected streams.
     fn pair(&self) -> (Self::Socket, Self::Socket);
     fn listen(&self) -> Self::Socket;
@@ -136,6 +145,106 @@ impl World for InMemory {
 
     fn unpollable(&self) -> Result<scripted::Socket, &'static str> {
         Ok(scripted::Socket::unpollable(&self.network))
+    }
+}
+
+pub(super) use simulated::{AUTO, DIRECT, HELPER, Simulated};
+
+/// The AFD backend on the simulated kernel, with each kind of control handle.
+mod simulated {
+    use super::*;
+    use crate::afd::{ControlMode, Port};
+    use crate::nt::sim::{Kernel, Sim, Socket};
+
+    pub(in super::super) const AUTO: u8 = 0;
+    pub(in super::super) const DIRECT: u8 = 1;
+    pub(in super::super) const HELPER: u8 = 2;
+
+    pub(in super::super) struct Simulated<const MODE: u8> {
+        kernel: Arc<Kernel>,
+    }
+
+    impl<const MODE: u8> World for Simulated<MODE> {
+        type Backend = Port<Sim>;
+        type Socket = Socket;
+        /// Sixteen that leave the port alone, one that empties it, one that arms anew.
+        const WAITS: usize = 18;
+
+        fn new() -> Self {
+            let kernel = Arc::<Kernel>::default();
+            kernel.state().mood.sleeps = true;
+            Simulated { kernel }
+        }
+
+        fn poller(&self) -> Poller<Socket, Port<Sim>> {
+            let mode = match MODE {
+                AUTO => ControlMode::Auto,
+                DIRECT => ControlMode::Direct,
+                _ => ControlMode::Helper,
+            };
+            Poller::over(Port::with_mode(Sim::new(&self.kernel), mode).unwrap())
+        }
+
+        fn pair(&self) -> (Socket, Socket) {
+            Socket::pair(&self.kernel)
+        }
+
+        fn listen(&self) -> Socket {
+            Socket::listen(&self.kernel)
+        }
+
+        fn connect(&self, listener: &Socket) -> Socket {
+            listener.connect()
+        }
+
+        fn accept(&self, listener: &Socket) -> Option<Socket> {
+            listener.accept()
+        }
+
+        fn refuse(&self) -> Option<Socket> {
+            Some(Socket::refused(&self.kernel))
+        }
+
+        fn outcome(&self, socket: &Socket) -> Option<bool> {
+            Some(!socket.is_refused())
+        }
+
+        fn read(&self, socket: &Socket, length: usize) -> Read {
+            match socket.read(length) {
+                Ok(None) => Read::WouldBlock,
+                Ok(Some(0)) => Read::End,
+                Ok(Some(length)) => Read::Data(length),
+                Err(()) => Read::Error,
+            }
+        }
+
+        fn write(&self, socket: &Socket, length: usize) -> usize {
+            socket.write(length)
+        }
+
+        fn shutdown(&self, socket: &Socket) {
+            socket.shutdown();
+        }
+
+        fn reset(&self, _ours: &Socket, theirs: Socket) {
+            theirs.reset();
+        }
+
+        fn await_readable(&self, _socket: &Socket) {}
+
+        fn await_hang_up(&self, _socket: &Socket) {}
+
+        fn idle(&self) -> Socket {
+            self.listen()
+        }
+
+        fn idle_limit(&self) -> usize {
+            usize::MAX
+        }
+
+        fn unpollable(&self) -> Result<Socket, &'static str> {
+            Ok(Socket::unpollable(&self.kernel))
+        }
     }
 }
 

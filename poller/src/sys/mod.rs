@@ -42,7 +42,7 @@ pub use self::poll::Poll as DefaultBackend;
 pub use self::unsupported::Unsupported as DefaultBackend;
 
 /// What becomes of a source that is no longer polled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(hidden)]
 pub enum Fate {
     /// Its owner takes it back: whatever the system has in flight for it has to be undone.
@@ -57,6 +57,10 @@ pub enum Fate {
 pub trait Backend: Sealed + Send + Sized {
     /// By what the backend knows a source: on Unix, a descriptor's number.
     type Handle: Clone;
+
+    /// A defect to plant: events are delivered even if their source was removed meanwhile.
+    #[doc(hidden)]
+    const DELIVERS_STALE: bool = false;
 
     /// A backend that polls nothing yet.
     ///
@@ -111,6 +115,16 @@ pub trait Backend: Sealed + Send + Sized {
     /// How many system calls were made.
     #[doc(hidden)]
     fn calls(&self) -> u64;
+
+    /// Ends whatever the system has in flight. Nothing is called after it.
+    ///
+    /// # Errors
+    ///
+    /// Something could not be ended, and was left behind.
+    #[doc(hidden)]
+    fn shut_down(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Keeps [`Backend`] to this crate.

@@ -1,0 +1,27 @@
+//! Readiness on Windows, by the undocumented `IOCTL_AFD_POLL` and a completion port.
+//!
+//! Built on every system: the logic stands on `trait Nt` alone, and is proven against a kernel
+//! that is simulated.
+//!
+//! - `machine.rs` says what may happen to one registration and what has to be done about it.
+//! - `pinned.rs` is the memory that the kernel writes.
+//! - `port.rs` runs the one on the other: arming, dequeuing, and the end.
+//! - `table.rs` holds the registrations, `helpers.rs` the handles that polls may be issued on,
+//!   `masks.rs` translates between interest and AFD's flags.
+
+mod defects;
+#[cfg(test)]
+mod held;
+mod helpers;
+mod machine;
+mod masks;
+mod pinned;
+mod port;
+mod table;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use held::Held;
+#[cfg(any(windows, test))]
+pub(crate) use port::{ControlMode, Port};

@@ -1,0 +1,584 @@
+//! The backend: registrations, arming, dequeuing, and the end.
+//!
+//! # Why no packet reaches the wrong source
+//!
+//! A packet names a slot and the number of an operation. `Slots::claim` lets through only what is
+//! in flight; a slot is in flight from its submission until its own packet was dequeued, and is not
+//! used for anything else in between. The slot names the index of its source and the source's
+//! generation, which no other source ever had. If the source at the index has another generation, or
+//! there is none, the slot's own source is gone, and all that the packet does is to free the slot.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::defects::{Defects, Sound};
+use super::helpers::Helpers;
+use super::machine::{Action, Input, Operation, Registration, State, next};
+use super::masks::{mask, readiness};
+use super::pinned::{Slot, Slots};
+use super::table::{Entry, Table};
+use crate::event::{Event, Events, Key};
+use crate::interest::Interest;
+use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, flag};
+use crate::sys::{Backend, Fate, Sealed};
+use crate::waker::Signal;
+
+/// The key of all operations' packets.
+pub(super) const OPERATION_KEY: usize = 0;
+/// The key of wakes' packets. No file is associated with it.
+pub(super) const WAKE_KEY: usize = 1;
+
+/// How long one dequeue of the end waits, and how many such waits without a packet it takes.
+const DRAIN_WAIT: Duration = Duration::from_millis(100);
+const DRAIN_WAITS_MAX: u32 = 10;
+
+/// On which handle a source's polls are issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ControlMode {
+    /// On the socket itself where that is possible, else on a helper.
+    Auto,
+    /// On the socket itself; what does not allow that is refused.
+    Direct,
+    /// On a helper.
+    Helper,
+}
+
+/// The completion port, which wakers share: it is closed with the last of them.
+struct SharedPort<N: Nt, D: Defects> {
+    nt: N,
+    handle: Handle,
+    defects: std::marker::PhantomData<D>,
+}
+
+impl<N: Nt, D: Defects> Signal for SharedPort<N, D> {
+    fn send(&self) -> io::Result<()> {
+        if D::LOSES_WAKES {
+            return Ok(());
+        }
+        let (key, context) = D::wake().unwrap_or((WAKE_KEY, 0));
+        let packet = Packet {
+            key,
+            context,
+            status: IoStatusBlock::new(Status::SUCCESS, 0),
+        };
+        let status = self.nt.post(self.handle, packet);
+        if status.is_error() {
+            return Err(io::Error::from_raw_os_error(self.nt.os_error(status)));
+        }
+        Ok(())
+    }
+}
+
+impl<N: Nt, D: Defects> Drop for SharedPort<N, D> {
+    fn drop(&mut self) {
+        self.nt.close(self.handle);
+    }
+}
+
+/// Polls sockets by AFD, with one operation in flight for each at most.
+pub(crate) struct Port<N: Nt, D: Defects = Sound> {
+    shared: Arc<SharedPort<N, D>>,
+    mode: ControlMode,
+    pub(super) table: Table,
+    pub(super) slots: Slots<D>,
+    pub(super) helpers: Helpers,
+    /// The list of the current pass, kept for its memory.
+    touched: Vec<u32>,
+    packets: Vec<Packet>,
+    /// Packets that were dequeued while a source was removed, and are about others.
+    pub(super) early: VecDeque<Packet>,
+    /// How many waits running have left the port alone.
+    pub(super) skips: u8,
+    /// Packets that were nobody's.
+    strays: u64,
+    calls: u64,
+    is_shut: bool,
+}
+
+impl<N: Nt, D: Defects> Sealed for Port<N, D> {}
+
+impl<N: Nt, D: Defects> Backend for Port<N, D> {
+    type Handle = Handle;
+
+    const DELIVERS_STALE: bool = D::DELIVERS_STALE;
+
+    fn new() -> io::Result<Self> {
+        Self::with_mode(N::new()?, ControlMode::Auto)
+    }
+
+    fn signal(&self) -> Arc<dyn Signal> {
+        Arc::clone(&self.shared) as Arc<dyn Signal>
+    }
+
+    fn register(&mut self, key: Key, socket: Handle) -> io::Result<()> {
+        let base = self.nt().base_socket(socket)?;
+        self.table.insert(Entry {
+            key,
+            socket,
+            base,
+            wanted: Interest::NONE,
+            is_parked: false,
+            is_closed: false,
+            is_associated: false,
+            slot: None,
+        });
+        Ok(())
+    }
+
+    fn declare(&mut self, key: Key, interest: Interest) {
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        entry.wanted = interest;
+        self.step(key.index, Input::Declare);
+        self.table.touch(key.index);
+    }
+
+    fn deregister(&mut self, key: Key, fate: Fate) {
+        if self.table.get_mut(key).is_none() {
+            return;
+        }
+        let action = self.step(key.index, Input::Remove(fate));
+        let Some(entry) = self.table.remove(key) else {
+            return;
+        };
+        let Some(slot) = entry.slot else { return };
+        match action {
+            Action::Free => self.free(slot),
+            Action::Cancel if D::FREES_ON_CANCEL => {
+                self.cancel(slot);
+                self.slots.set_operation(slot, Operation::Idle);
+                self.free(slot);
+            }
+            Action::Cancel => self.cancel(slot),
+            _ => {}
+        }
+        if fate == Fate::Kept && entry.is_associated {
+            let is_over = action == Action::Free || self.await_packet(slot);
+            self.dissociate(entry.socket, is_over);
+        }
+    }
+
+    fn reconcile(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut touched = std::mem::take(&mut self.touched);
+        self.table.take_touched(&mut touched);
+        for index in &touched {
+            self.look(*index, events);
+        }
+        self.touched = touched;
+        Ok(())
+    }
+
+    fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        let has_answers = timeout == Some(Duration::ZERO) && !events.is_empty();
+        if has_answers && (self.skips < D::SKIPS_MAX || D::SKIPS_WITHOUT_END) {
+            self.skips = self.skips.saturating_add(1);
+            return Ok(false);
+        }
+        self.skips = 0;
+        let was_signalled = self.dequeue(events, timeout)?;
+        if events.is_empty() && !was_signalled {
+            // A poll that had to end for a wider one leaves nothing to report, yet the wider one
+            // may have its answer at once.
+            self.reconcile(events)?;
+        }
+        Ok(was_signalled)
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls + self.helpers.calls
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.end()
+    }
+}
+
+impl<N: Nt, D: Defects> Port<N, D> {
+    pub(crate) fn with_mode(nt: N, mode: ControlMode) -> io::Result<Self> {
+        let slots = Slots::new();
+        #[cfg(test)]
+        nt.watch(slots.held());
+        let handle = nt.create_port();
+        let handle = handle.map_err(|status| io::Error::from_raw_os_error(nt.os_error(status)))?;
+        Ok(Port {
+            shared: Arc::new(SharedPort {
+                nt,
+                handle,
+                defects: std::marker::PhantomData,
+            }),
+            mode,
+            table: Table::default(),
+            slots,
+            helpers: Helpers::default(),
+            touched: Vec::new(),
+            packets: vec![Packet::EMPTY; D::BATCH],
+            early: VecDeque::new(),
+            skips: 0,
+            strays: 0,
+            calls: 0,
+            is_shut: false,
+        })
+    }
+
+    fn nt(&self) -> &N {
+        &self.shared.nt
+    }
+
+    /// Takes the source of an index to its next state.
+    fn step(&mut self, index: u32, input: Input) -> Action {
+        let Some(entry) = self.table.at_mut(index) else {
+            return Action::Nothing;
+        };
+        let slot = entry.slot;
+        let operation = slot.map_or(Operation::None, |slot| self.slots.ours(slot).operation);
+        let registration = entry.registration();
+        let (after, action) = next(
+            State {
+                registration,
+                operation,
+            },
+            input,
+        );
+        entry.is_parked = after.registration == Registration::Parked && !D::PARKS_NOTHING;
+        if let Some(slot) = slot {
+            self.slots.set_operation(slot, after.operation);
+        }
+        action
+    }
+
+    /// Does what a source needs before the next wait.
+    fn look(&mut self, index: u32, events: &mut Events) {
+        let Some(entry) = self.table.at_mut(index) else {
+            return;
+        };
+        if D::ARMS_WITHOUT_INTEREST && entry.wanted.is_empty() {
+            entry.wanted = Interest::READABLE;
+        }
+        let polled = entry.slot.map_or(0, |slot| self.slots.ours(slot).mask);
+        let need = entry.need(polled);
+        match self.step(index, Input::Look(need)) {
+            Action::TakeSlot => self.take_slot(index, events),
+            Action::Submit => self.submit(index, events),
+            Action::Cancel => {
+                if let Some(slot) = self.table.at(index).and_then(|entry| entry.slot) {
+                    self.cancel(slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_slot(&mut self, index: u32, events: &mut Events) {
+        let Some(entry) = self.table.at_mut(index) else {
+            return;
+        };
+        entry.slot = self.slots.take(index, entry.key.generation);
+        if entry.slot.is_some() {
+            self.look(index, events);
+        } else {
+            self.step(index, Input::Refused);
+            self.report_error(index, Status::NO_MEMORY, events);
+        }
+    }
+
+    /// Polls for what is wanted now. The slot is being submitted, by its state.
+    fn submit(&mut self, index: u32, events: &mut Events) {
+        let status = self.try_submit(index);
+        match status {
+            Ok(slot) => {
+                // No packet will come: what the kernel has written is the answer.
+                self.step(index, Input::Answered);
+                let found = self.slots.answer(slot).events;
+                if readiness(found).is_empty() {
+                    // An answer without anything that was asked for would come again and again.
+                    self.park(index);
+                    self.report_error(index, Status::INVALID_HANDLE, events);
+                } else {
+                    self.report(index, found, events);
+                }
+            }
+            Err(Status::PENDING) => {
+                self.step(index, Input::Accepted);
+            }
+            Err(status) => {
+                self.step(index, Input::Refused);
+                self.report_error(index, status, events);
+            }
+        }
+    }
+
+    fn try_submit(&mut self, index: u32) -> Result<Slot, Status> {
+        let Some(entry) = self.table.at(index) else {
+            return Err(Status::INVALID_HANDLE);
+        };
+        let (Some(slot), false) = (entry.slot, entry.is_closed) else {
+            return Err(Status::INVALID_HANDLE);
+        };
+        let (base, wanted) = (entry.base, mask(entry.wanted));
+        if self.slots.ours(slot).control.is_none() {
+            self.choose_control(index, slot)?;
+        }
+        self.calls += 1;
+        match self.slots.submit(&self.shared.nt, slot, base, wanted) {
+            Status::SUCCESS => Ok(slot),
+            status => Err(status),
+        }
+    }
+
+    /// Settles on which handle a source's polls are issued from now on.
+    fn choose_control(&mut self, index: u32, slot: Slot) -> Result<(), Status> {
+        let Some(entry) = self.table.at_mut(index) else {
+            return Err(Status::INVALID_HANDLE);
+        };
+        let socket = entry.socket;
+        let may_be_direct = self.mode != ControlMode::Helper && entry.base == socket;
+        if may_be_direct && self.associate(socket) {
+            if let Some(entry) = self.table.at_mut(index) {
+                entry.is_associated = true;
+            }
+            self.slots.ours_mut(slot).control = Some(socket);
+            return Ok(());
+        }
+        if self.mode == ControlMode::Direct {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        let nt = &self.shared.nt;
+        let (group, control) = self.helpers.join(nt, self.shared.handle, OPERATION_KEY)?;
+        let ours = self.slots.ours_mut(slot);
+        ours.control = Some(control);
+        ours.group = Some(group);
+        Ok(())
+    }
+
+    /// Has a socket's packets sent to the port, and none where it answers at once.
+    fn associate(&mut self, socket: Handle) -> bool {
+        let (nt, port) = (&self.shared.nt, self.shared.handle);
+        self.calls += 1;
+        if nt.associate(socket, port, OPERATION_KEY).is_err() {
+            return false;
+        }
+        self.calls += 1;
+        if nt.skip_packets_on_success(socket).is_ok() {
+            return true;
+        }
+        self.calls += 1;
+        // If even that fails the socket's own packets come here, and are dropped as strays.
+        let _ = nt.dissociate(socket);
+        false
+    }
+
+    fn cancel(&mut self, slot: Slot) {
+        self.calls += 1;
+        // Whatever the answer: only the packet says that the operation is over.
+        let _ = self.slots.cancel(&self.shared.nt, slot);
+    }
+
+    /// Gives a slot back whose operation is over.
+    fn free(&mut self, slot: Slot) {
+        if let Some(group) = self.slots.ours(slot).group {
+            self.helpers.leave(&self.shared.nt, group);
+        }
+        self.slots.release(slot);
+    }
+
+    /// Looks for the packet of a slot whose source was removed. Whether its operation is over.
+    fn await_packet(&mut self, slot: Slot) -> bool {
+        let found = self.fetch(Some(Duration::ZERO), D::BATCH).unwrap_or(0);
+        self.early.extend(&self.packets[..found]);
+        let is_its = |packet: &Packet| {
+            packet.key == OPERATION_KEY && self.slots.claim(packet.context) == Some(slot)
+        };
+        let at = self.early.iter().position(is_its);
+        let packet = at.and_then(|at| self.early.remove(at));
+        if let Some(packet) = &packet {
+            // The source is gone: there is nothing to report.
+            self.dispatch(packet, &mut Events::with_capacity(1));
+        }
+        packet.is_some()
+    }
+
+    /// Takes the marks of polling off a socket that its owner takes back. What was in flight on it
+    /// has to be over. If its packet was not there yet it comes when the handle may already be
+    /// another's; so then the marks stay.
+    fn dissociate(&mut self, socket: Handle, is_over: bool) {
+        if is_over {
+            self.calls += 1;
+            // An older system cannot: then the marks stay too.
+            let _ = self.nt().dissociate(socket);
+        }
+    }
+
+    fn fetch(&mut self, timeout: Option<Duration>, limit: usize) -> Result<usize, Status> {
+        self.calls += 1;
+        let (nt, port) = (&self.shared.nt, self.shared.handle);
+        nt.dequeue(port, &mut self.packets[..limit], timeout)
+    }
+
+    /// Takes packets out of the port, sleeping at most for the timeout. Whether there was a wake.
+    fn dequeue(&mut self, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<bool> {
+        let mut was_signalled = false;
+        while let Some(packet) = self.early.pop_front() {
+            was_signalled |= self.dispatch(&packet, events);
+            timeout = Some(Duration::ZERO);
+        }
+        let limit = events.limit().min(D::BATCH);
+        let found = self
+            .fetch(timeout, limit)
+            .map_err(|status| io::Error::from_raw_os_error(self.nt().os_error(status)))?;
+        for at in 0..found {
+            let packet = self.packets[at];
+            was_signalled |= self.dispatch(&packet, events);
+        }
+        Ok(was_signalled)
+    }
+
+    /// Gives a packet to whom it belongs. Whether it is a wake.
+    fn dispatch(&mut self, packet: &Packet, events: &mut Events) -> bool {
+        if packet.key == WAKE_KEY {
+            return true;
+        }
+        let Some(slot) = self.claim(packet) else {
+            self.strays += 1;
+            return false;
+        };
+        let ours = self.slots.ours(slot);
+        let (index, generation, operation) = (ours.index, ours.generation, ours.operation);
+        // The source that the slot was armed for, or another one in its place?
+        let is_same = |entry: &Entry| entry.key.generation == generation || D::IGNORES_GENERATION;
+        let entry = self.table.at(index).filter(|entry| is_same(entry));
+        let registration = entry.map_or(Registration::Removed, Entry::registration);
+        let status = packet.status.status.status;
+        let is_failure = status.is_error() && status != Status::CANCELLED;
+        let input = if is_failure {
+            Input::Failure
+        } else {
+            Input::Packet
+        };
+        let (after, action) = next(
+            State {
+                registration,
+                operation,
+            },
+            input,
+        );
+        self.slots.set_operation(slot, after.operation);
+        match action {
+            Action::Free => self.free(slot),
+            Action::ReportError => {
+                self.park(index);
+                self.report_error(index, status, events);
+            }
+            _ => {
+                let found = if status.is_error() {
+                    0
+                } else {
+                    self.slots.answer(slot).events
+                };
+                self.report(index, found, events);
+            }
+        }
+        false
+    }
+
+    fn claim(&self, packet: &Packet) -> Option<Slot> {
+        if packet.key != OPERATION_KEY {
+            return None;
+        }
+        if D::INDEX_AS_CONTEXT {
+            let index = u32::try_from(packet.context.checked_sub(1)?).ok()?;
+            return self.table.at(index)?.slot;
+        }
+        self.slots.claim(packet.context)
+    }
+
+    fn park(&mut self, index: u32) {
+        if let Some(entry) = self.table.at_mut(index) {
+            entry.is_parked = !D::PARKS_NOTHING;
+        }
+    }
+
+    /// Reports what was found, as far as it is wanted now, and has the next pass look again.
+    fn report(&mut self, index: u32, found: u32, events: &mut Events) {
+        let Some(entry) = self.table.at_mut(index) else {
+            return;
+        };
+        entry.is_closed |= found & flag::LOCAL_CLOSE != 0;
+        let readiness = readiness(found) & entry.wanted;
+        if !readiness.is_empty() {
+            events.push(Event::new(entry.key, readiness));
+        }
+        self.table.touch(index);
+    }
+
+    fn report_error(&mut self, index: u32, status: Status, events: &mut Events) {
+        let error = self.nt().os_error(status);
+        if let Some(entry) = self
+            .table
+            .at(index)
+            .filter(|entry| !entry.wanted.is_empty())
+        {
+            events.push(Event::refused(entry.key, entry.wanted, error));
+        }
+        if D::PARKS_NOTHING {
+            self.table.touch(index);
+        }
+    }
+
+    /// Ends all that is in flight, and waits until the kernel has given everything back.
+    fn end(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_shut, true) || D::FREES_AT_SHUTDOWN {
+            return Ok(());
+        }
+        self.cancel_all();
+        let mut waits = 0;
+        while self.slots.in_flight() > 0 && waits < DRAIN_WAITS_MAX {
+            let mut found: Vec<Packet> = self.early.drain(..).collect();
+            if found.is_empty() {
+                // A port that refuses is as one without packets: the bound holds for both.
+                let count = self.fetch(Some(DRAIN_WAIT), D::BATCH).unwrap_or(0);
+                found.extend(&self.packets[..count]);
+            }
+            waits = if found.is_empty() { waits + 1 } else { 0 };
+            for packet in found {
+                if let Some(slot) = self.claim(&packet) {
+                    self.slots.set_operation(slot, Operation::Idle);
+                }
+            }
+        }
+        let left = self.slots.in_flight();
+        if left > 0 {
+            self.slots.leak();
+        }
+        self.helpers.close(&self.shared.nt);
+        if left > 0 {
+            return Err(io::Error::other(format!(
+                "{left} polls could not be ended, probably of sockets that were closed while a \
+                 duplicate was open: the memory that the system may still write to is left behind"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Cancels what is in flight and can be cancelled: not on handles that were closed.
+    fn cancel_all(&mut self) {
+        for slot in self.slots.taken() {
+            let ours = self.slots.ours(slot);
+            let entry = self.table.at(ours.index);
+            let is_open = entry
+                .is_some_and(|entry| entry.key.generation == ours.generation && !entry.is_closed);
+            if ours.operation == Operation::InFlight && (is_open || ours.group.is_some()) {
+                self.cancel(slot);
+            }
+        }
+    }
+}
+
+impl<N: Nt, D: Defects> Drop for Port<N, D> {
+    fn drop(&mut self) {
+        // Who wants to know calls `shut_down`.
+        let _ = self.end();
+    }
+}

@@ -1,0 +1,120 @@
+//! Planted defects, and what finds each of them.
+//!
+//! Every variant changes one line of the backend; the suite is the same for all, and for the variant
+//! without a defect.
+
+use std::cell::Cell;
+
+use super::super::defects::Defects;
+use super::super::port::OPERATION_KEY;
+use super::exhaustive::{self, Failure};
+use super::lab::Oracle;
+use super::swarm;
+use crate::nt::sim::Violation;
+
+thread_local! {
+    /// The context of some operation in flight, for wakes that look like it.
+    pub(super) static LIKENESS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Variants in small: blocks of two slots, few packets at a time, one skipped dequeue.
+macro_rules! small {
+    ($($(#[$doc:meta])* $name:ident { $($defect:tt)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name;
+
+        impl Defects for $name {
+            const SLOTS_PER_BLOCK: usize = 2;
+            const BATCH: usize = 4;
+            const SKIPS_MAX: u8 = 1;
+            $($defect)*
+        }
+    )*};
+}
+
+small! {
+    /// Without a defect.
+    Small {}
+    StateMoves { const STATE_MOVES: bool = true; }
+    StatusOnStack { const STATUS_ON_STACK: bool = true; }
+    IndexAsContext { const INDEX_AS_CONTEXT: bool = true; }
+    FreesOnCancel { const FREES_ON_CANCEL: bool = true; }
+    IgnoresNumber { const IGNORES_NUMBER: bool = true; }
+    IgnoresFlight { const IGNORES_FLIGHT: bool = true; }
+    IgnoresBlocks { const IGNORES_BLOCKS: bool = true; }
+    IgnoresGeneration { const IGNORES_GENERATION: bool = true; }
+    DeliversStale { const DELIVERS_STALE: bool = true; }
+    FreesAtShutdown { const FREES_AT_SHUTDOWN: bool = true; }
+    ArmsWithoutInterest { const ARMS_WITHOUT_INTEREST: bool = true; }
+    LosesWakes { const LOSES_WAKES: bool = true; }
+    WakesLikeASlot {
+        fn wake() -> Option<(usize, usize)> {
+            Some((OPERATION_KEY, LIKENESS.get()))
+        }
+    }
+    SkipsWithoutEnd { const SKIPS_WITHOUT_END: bool = true; }
+    ParksNothing { const PARKS_NOTHING: bool = true; }
+}
+
+/// What each of the two drivers finds, in the bounds of a quick run.
+fn suite<D: Defects>() -> [Result<(), Failure>; 2] {
+    [exhaustive::quick::<D>(), swarm::quick::<D>()]
+}
+
+/// The exhaustive driver finds it in its quick bounds, by one of these oracles.
+#[track_caller]
+fn assert_found<D: Defects>(expected: &[Oracle]) {
+    let [exhaustive, swarm] = suite::<D>();
+    let name = std::any::type_name::<D>().rsplit("::").next().unwrap();
+    let failure = exhaustive.expect_err("the exploration does not notice the defect");
+    println!("{name}: found by {failure}");
+    match swarm {
+        Err(failure) => println!("{name}: the swarm finds {:?} too", failure.oracle),
+        Ok(()) => println!("{name}: the swarm does not meet it in its quick bounds"),
+    }
+    let is_expected = match &failure.oracle {
+        Oracle::Assertion(_) => expected
+            .iter()
+            .any(|oracle| matches!(oracle, Oracle::Assertion(_))),
+        oracle => expected.contains(oracle),
+    };
+    assert!(
+        is_expected,
+        "found by another oracle than expected: {failure}"
+    );
+}
+
+#[test]
+fn without_a_defect_nothing_is_found() {
+    for outcome in suite::<Small>() {
+        outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+macro_rules! found {
+    ($($test:ident: $canary:ident by $($oracle:expr),+;)*) => {
+        $(#[test]
+        fn $test() {
+            assert_found::<$canary>(&[$($oracle),+]);
+        })*
+    };
+}
+
+found! {
+    state_that_moves_is_found: StateMoves by Oracle::Kernel(Violation::WritesToFreed);
+    a_status_block_on_the_stack_is_found: StatusOnStack by Oracle::LeftBehind;
+    an_index_as_context_is_found: IndexAsContext by Oracle::LeftBehind;
+    freeing_on_cancel_is_found: FreesOnCancel by Oracle::Kernel(Violation::LeavesOperations);
+    ignoring_the_number_is_found: IgnoresNumber by Oracle::Kernel(Violation::LeavesOperations);
+    ignoring_the_flight_is_found: IgnoresFlight by Oracle::Assertion(String::new());
+    ignoring_the_blocks_is_found: IgnoresBlocks by Oracle::Misrouted;
+    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::LeftBehind;
+    delivering_stale_events_is_found: DeliversStale by Oracle::Misrouted;
+    freeing_at_shutdown_is_found: FreesAtShutdown by Oracle::Kernel(Violation::LeavesOperations);
+    arming_without_interest_is_found: ArmsWithoutInterest by Oracle::PollsUnwanted;
+    a_lost_wake_is_found: LosesWakes by Oracle::LostWake;
+    a_wake_like_a_slot_is_found: WakesLikeASlot by Oracle::LostWake;
+    skipping_without_end_is_found: SkipsWithoutEnd by Oracle::LostWake;
+    parking_nothing_is_found: ParksNothing by Oracle::PollsParked;
+}

@@ -1,0 +1,84 @@
+//! The port's part of a state, in bytes: all that decides what it can do next. Generations are left
+//! out but for whether they agree, addresses are places, counters are left out.
+
+use super::super::defects::Defects;
+use super::super::machine::Registration;
+use super::super::pinned::Slots;
+use super::super::port::Port;
+use crate::nt::Nt;
+
+impl<N: Nt, D: Defects> Port<N, D> {
+    pub(super) fn digest(&self, bytes: &mut Vec<u8>) {
+        for index in 0..self.table.len() {
+            let Some(entry) = self.table.at(index) else {
+                bytes.push(0xFE);
+                continue;
+            };
+            let is_parked = entry.registration() == Registration::Parked;
+            bytes.push(
+                u8::from(is_parked)
+                    | u8::from(entry.is_closed) << 1
+                    | u8::from(entry.is_associated) << 2
+                    | u8::from(entry.wanted.is_readable()) << 3
+                    | u8::from(entry.wanted.is_writable()) << 4,
+            );
+            bytes.push(entry.socket.0 as u8);
+            bytes.push(entry.slot.map_or(0xFE, |slot| self.slots.ordinal(slot)));
+        }
+        bytes.push(0xFF);
+        bytes.extend(self.table.touched().iter().map(|index| *index as u8));
+        bytes.push(0xFF);
+        self.slots.digest(bytes, |index, generation| {
+            let entry = self.table.at(index);
+            entry.is_some_and(|entry| entry.key.generation == generation)
+        });
+        bytes.extend(
+            self.helpers
+                .users()
+                .map(|users| users.map_or(0xFE, |users| users as u8)),
+        );
+        bytes.push(0xFF);
+        for packet in &self.early {
+            bytes.push(packet.key as u8);
+            bytes.extend(self.place_of(packet.context));
+            bytes.push(packet.status.status.status.0 as u8);
+        }
+        bytes.extend([0xFF, self.skips]);
+    }
+
+    /// Whether packets were dequeued that nobody has looked at.
+    pub(super) fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// The place of a context's slot, and how far behind the slot's operation its number is.
+    pub(super) fn place_of(&self, context: usize) -> [u8; 2] {
+        self.slots.place_of(context)
+    }
+}
+
+impl<D: Defects> Slots<D> {
+    fn digest(&self, bytes: &mut Vec<u8>, is_there: impl Fn(u32, u64) -> bool) {
+        bytes.extend(self.room().iter().map(|block| *block as u8));
+        bytes.push(0xFF);
+        for block in 0..self.blocks_len() {
+            let Some(free) = self.free_places(block) else {
+                bytes.push(0xFE);
+                continue;
+            };
+            bytes.extend(free.iter().map(|place| *place as u8));
+            bytes.push(0xFF);
+        }
+        for slot in self.taken() {
+            let ours = self.ours(slot);
+            bytes.push(self.ordinal(slot));
+            bytes.push(ours.operation as u8);
+            bytes.push(u8::from(is_there(ours.index, ours.generation)));
+            bytes.push(ours.index as u8);
+            bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);
+            bytes.push(ours.control.map_or(0, |control| control.0 as u8));
+            bytes.push(ours.group.map_or(0xFE, |group| group as u8));
+        }
+        bytes.push(0xFF);
+    }
+}

@@ -1,0 +1,497 @@
+//! A port on a simulated kernel, whatever can happen to it, and the oracles that watch.
+
+mod oracles;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::defects::Defects;
+use super::super::port::{ControlMode, OPERATION_KEY, Port};
+use super::canaries::LIKENESS;
+use crate::nt::sim::{Kernel, Sim, Socket, Violation};
+use crate::nt::{Handle, Status};
+use crate::sys::Backend;
+use crate::waker::Signal;
+use crate::{Events, Interest, Key, Poller};
+
+/// What has found a defect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Oracle {
+    /// The kernel's own rules.
+    Kernel(Violation),
+    /// One of the assertions that production has too.
+    Assertion(String),
+    /// An event for a source that is gone, or that is not about its socket.
+    Misrouted,
+    /// Readiness that was not wanted.
+    Unwanted,
+    /// A poll for something that was not wanted.
+    PollsUnwanted,
+    /// A poll for a source whose failure was reported, without a new declaration.
+    PollsParked,
+    /// Something is ready and wanted, and is not reported.
+    Lost,
+    LostWake,
+    /// A wake that nobody has sent.
+    UnsentWake,
+    /// Something is reported again and again that is not so.
+    Phantom,
+    /// A wait with nothing to do makes calls.
+    Restless,
+    /// Operations were left behind although they could be ended.
+    LeftBehind,
+}
+
+/// One thing that may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Action {
+    /// A new socket is registered, or the one that was taken back.
+    Insert(u8),
+    Declare(u8, Interest),
+    /// From here on, these flags of AFD's are true of a socket.
+    Become(u8, u16),
+    /// The source is taken back.
+    Remove(u8),
+    Close(u8),
+    /// What was taken back is closed.
+    Discard(u8),
+    /// There is a second handle for the socket in this process.
+    Duplicate(u8),
+    CloseDuplicate(u8),
+    /// Another process has a handle, too.
+    Share(u8),
+    /// Packets of operations that have ended are queued, one by one.
+    Deliver(u8),
+    CancelUnasked(u8),
+    /// The poll of a socket ends with an error.
+    Fail(u8),
+    Wake,
+    WakeRefused,
+    /// A packet of somebody else's: nothing like ours.
+    Foreign,
+    /// One that has the address of a slot in flight, and the number before its operation's.
+    ForeignStale,
+    /// One that an operation had which has ended.
+    ForeignAgain,
+    Wait(Choice),
+    /// The application takes the events of the last wait.
+    Take,
+}
+
+/// What the kernel does in a wait, where it has a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Choice {
+    Plain,
+    /// It gives out one packet only.
+    OnePacket,
+    /// It refuses the first poll.
+    Refuse,
+    /// It says of cancels that come too late that they have succeeded.
+    LateCancel,
+}
+
+/// How large a lab is and what may happen in it.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) sources: u8,
+    pub(super) mode: ControlMode,
+    pub(super) writes_early: bool,
+    /// The sets of flags that a socket may take on.
+    pub(super) flags: &'static [u16],
+    pub(super) interests: &'static [Interest],
+    /// How many operations may be in flight when another source is inserted.
+    pub(super) operations_max: usize,
+    /// Further handles for a socket, here and in another process.
+    pub(super) has_duplicates: bool,
+    /// Refused polls, polls that fail, and cancels that nobody asked for.
+    pub(super) has_failures: bool,
+    pub(super) has_wakes: bool,
+    pub(super) has_foreign: bool,
+}
+
+enum Holding {
+    Nothing,
+    Registered {
+        key: Key,
+        handle: Handle,
+        wanted: Interest,
+    },
+    TakenBack(Socket),
+}
+
+struct Place {
+    holding: Holding,
+    duplicate: Option<Socket>,
+    is_shared: bool,
+    flags: u16,
+    /// A failure was reported since the last declaration.
+    has_failed: bool,
+    /// What was reported since this was emptied last.
+    reported: Interest,
+}
+
+/// Everything that one run consists of.
+pub(super) struct Lab<D: Defects> {
+    setup: Setup,
+    pub(super) kernel: Arc<Kernel>,
+    poller: Option<Poller<Socket, Port<Sim, D>>>,
+    signal: Option<Arc<dyn Signal>>,
+    events: Events,
+    places: Vec<Place>,
+    /// A wake was sent and not yet reported.
+    is_wake_due: bool,
+    /// The context of some operation, from a while ago.
+    old_context: Option<usize>,
+    /// A source was closed while a duplicate of it was open.
+    has_orphans: bool,
+}
+
+impl<D: Defects> Lab<D> {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let kernel = Arc::<Kernel>::default();
+        {
+            let mut state = kernel.state();
+            state.mood.is_slow = true;
+            state.mood.writes_early = setup.writes_early;
+        }
+        let port = Port::with_mode(Sim::new(&kernel), setup.mode).unwrap();
+        let signal = port.signal();
+        let places = (0..setup.sources).map(|_| Place {
+            holding: Holding::Nothing,
+            duplicate: None,
+            is_shared: false,
+            flags: 0,
+            has_failed: false,
+            reported: Interest::NONE,
+        });
+        Lab {
+            setup: setup.clone(),
+            poller: Some(Poller::over(port)),
+            signal: Some(signal),
+            events: Events::with_capacity(64),
+            places: places.collect(),
+            is_wake_due: false,
+            old_context: None,
+            has_orphans: false,
+            kernel,
+        }
+    }
+
+    fn poller(&mut self) -> &mut Poller<Socket, Port<Sim, D>> {
+        self.poller.as_mut().unwrap()
+    }
+
+    /// What may happen now.
+    pub(super) fn enabled(&self) -> Vec<Action> {
+        let mut enabled = vec![Action::Wait(Choice::Plain), Action::Wait(Choice::OnePacket)];
+        let operations = self.kernel.operations();
+        for (at, place) in self.places.iter().enumerate() {
+            self.enabled_at(at as u8, place, operations, &mut enabled);
+        }
+        let in_transit = self.kernel.in_transit() as u8;
+        enabled.extend((0..in_transit).map(Action::Deliver));
+        if in_transit > 0 {
+            enabled.push(Action::Wait(Choice::LateCancel));
+        }
+        if self.setup.has_failures {
+            enabled.push(Action::Wait(Choice::Refuse));
+        }
+        if self.setup.has_wakes && !self.is_wake_due {
+            enabled.extend([Action::Wake, Action::WakeRefused]);
+        }
+        if self.setup.has_foreign && self.kernel.foreign_queued(OPERATION_KEY) == 0 {
+            enabled.push(Action::Foreign);
+            if operations > 0 {
+                enabled.push(Action::ForeignStale);
+            }
+            let is_over = |context| !self.kernel.has_context(context);
+            if self.old_context.is_some_and(is_over) {
+                enabled.push(Action::ForeignAgain);
+            }
+        }
+        if !self.events.is_empty() {
+            enabled.push(Action::Take);
+        }
+        enabled
+    }
+
+    fn enabled_at(&self, at: u8, place: &Place, operations: usize, enabled: &mut Vec<Action>) {
+        if place.duplicate.is_some() {
+            enabled.push(Action::CloseDuplicate(at));
+        }
+        match &place.holding {
+            Holding::Nothing | Holding::TakenBack(_) => {
+                if operations < self.setup.operations_max {
+                    enabled.push(Action::Insert(at));
+                }
+                if matches!(place.holding, Holding::TakenBack(_)) {
+                    enabled.push(Action::Discard(at));
+                }
+            }
+            Holding::Registered { wanted, .. } => {
+                let others = self.setup.interests.iter().filter(|other| *other != wanted);
+                enabled.extend(others.map(|other| Action::Declare(at, *other)));
+                if place.has_failed {
+                    enabled.push(Action::Declare(at, *wanted));
+                }
+                let flags = self
+                    .setup
+                    .flags
+                    .iter()
+                    .filter(|flags| **flags != place.flags);
+                enabled.extend(flags.map(|flags| Action::Become(at, *flags)));
+                enabled.extend([Action::Remove(at), Action::Close(at)]);
+                if self.setup.has_failures {
+                    enabled.extend([Action::CancelUnasked(at), Action::Fail(at)]);
+                }
+                if self.setup.has_duplicates {
+                    if place.duplicate.is_none() {
+                        enabled.push(Action::Duplicate(at));
+                    }
+                    if !place.is_shared {
+                        enabled.push(Action::Share(at));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether an action would do anything.
+    pub(super) fn is_possible(&self, action: Action) -> bool {
+        let place = |at: u8| &self.places[usize::from(at)];
+        let is_registered = |at| self.key(at).is_some();
+        match action {
+            Action::Insert(at) => !is_registered(at),
+            Action::Declare(at, _) | Action::Remove(at) | Action::Close(at) => is_registered(at),
+            Action::CancelUnasked(at) | Action::Fail(at) => is_registered(at),
+            Action::Become(at, flags) => is_registered(at) && place(at).flags != flags,
+            Action::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
+            Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
+            Action::CloseDuplicate(at) => place(at).duplicate.is_some(),
+            Action::Share(at) => is_registered(at) && !place(at).is_shared,
+            Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
+            Action::Foreign | Action::ForeignStale | Action::ForeignAgain => {
+                self.kernel.foreign_queued(OPERATION_KEY) < 4
+            }
+            Action::Wake | Action::WakeRefused => !self.is_wake_due,
+            Action::Wait(_) => true,
+            Action::Take => !self.events.is_empty(),
+        }
+    }
+
+    /// Has it happen. What the oracles say of it.
+    pub(super) fn act(&mut self, action: Action) -> Result<(), Oracle> {
+        match action {
+            Action::Insert(at) => self.insert(at),
+            Action::Declare(at, interest) => self.declare(at, interest),
+            Action::Become(at, flags) => {
+                self.places[at as usize].flags = flags;
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.set_events(handle, u32::from(flags));
+                }
+            }
+            Action::Remove(at) => {
+                if let Some(key) = self.forget(at) {
+                    let socket = self.poller().remove(key).unwrap();
+                    self.places[at as usize].holding = Holding::TakenBack(socket);
+                }
+            }
+            Action::Close(at) => {
+                if let Some(key) = self.forget(at) {
+                    let place = &mut self.places[at as usize];
+                    self.has_orphans |= place.duplicate.is_some() || place.is_shared;
+                    assert!(self.poller().close(key));
+                }
+            }
+            Action::Discard(at) => self.places[at as usize].holding = Holding::Nothing,
+            Action::Duplicate(at) => {
+                let Some(key) = self.key(at) else {
+                    return Ok(());
+                };
+                let duplicate = self.poller().get(key).unwrap().duplicate();
+                self.places[at as usize].duplicate = Some(duplicate);
+            }
+            Action::CloseDuplicate(at) => self.places[at as usize].duplicate = None,
+            Action::Share(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.share(handle, true);
+                    self.places[at as usize].is_shared = true;
+                }
+            }
+            Action::Wait(choice) => self.wait(choice)?,
+            Action::Take => self.take()?,
+            other => self.act_elsewhere(other),
+        }
+        let (port, _) = self.poller.as_ref().unwrap().parts();
+        // Memory that was freed is not remembered: it may be another's now.
+        let is_a_slot = |context: &usize| port.place_of(*context)[0] != 0xFE;
+        self.old_context = self.old_context.filter(is_a_slot);
+        self.check_kernel()
+    }
+
+    /// What happens without the application's doing.
+    fn act_elsewhere(&mut self, action: Action) {
+        match action {
+            Action::Deliver(at) => self.kernel.deliver(usize::from(at)),
+            Action::CancelUnasked(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.cancel_unasked(handle);
+                }
+            }
+            Action::Fail(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.fail(handle, Status::INSUFFICIENT_RESOURCES);
+                }
+            }
+            Action::Wake => {
+                LIKENESS.set(self.kernel.any_context().unwrap_or(0));
+                self.signal.as_ref().unwrap().send().unwrap();
+                self.is_wake_due = true;
+            }
+            Action::WakeRefused => {
+                self.kernel.state().mood.refuses_post = Some(Status::INSUFFICIENT_RESOURCES);
+                assert!(self.signal.as_ref().unwrap().send().is_err() || D::LOSES_WAKES);
+                self.kernel.state().mood.refuses_post = None;
+            }
+            Action::Foreign => {
+                let number = self.kernel.any_context().map_or(0, |context| context % 128);
+                let nowhere = usize::MAX / 256 * 128;
+                self.kernel.post_foreign(OPERATION_KEY, nowhere + number);
+            }
+            Action::ForeignStale => {
+                if let Some(context) = self.kernel.any_context() {
+                    let before = (context % 128 + 127) % 128;
+                    self.kernel
+                        .post_foreign(OPERATION_KEY, context / 128 * 128 + before);
+                }
+            }
+            Action::ForeignAgain => {
+                if let Some(context) = self.old_context {
+                    self.kernel.post_foreign(OPERATION_KEY, context);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn key(&self, at: u8) -> Option<Key> {
+        match &self.places[at as usize].holding {
+            Holding::Registered { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+
+    fn handle(&self, at: u8) -> Option<Handle> {
+        match &self.places[at as usize].holding {
+            Holding::Registered { handle, .. } => Some(*handle),
+            _ => None,
+        }
+    }
+
+    fn insert(&mut self, at: u8) {
+        let place = &mut self.places[at as usize];
+        let socket = match std::mem::replace(&mut place.holding, Holding::Nothing) {
+            Holding::Registered { .. } => return,
+            Holding::TakenBack(socket) => socket,
+            Holding::Nothing => {
+                place.flags = 0;
+                place.is_shared = false;
+                Socket::bare(&self.kernel)
+            }
+        };
+        let handle = socket.handle();
+        let key = self.poller().insert(socket).unwrap();
+        let place = &mut self.places[at as usize];
+        place.has_failed = false;
+        place.reported = Interest::NONE;
+        place.holding = Holding::Registered {
+            key,
+            handle,
+            wanted: Interest::NONE,
+        };
+        self.kernel.take_answered(handle);
+    }
+
+    fn declare(&mut self, at: u8, interest: Interest) {
+        let Some(key) = self.key(at) else { return };
+        assert!(self.poller().set_interest(key, interest));
+        let place = &mut self.places[at as usize];
+        place.has_failed = false;
+        if let Holding::Registered { wanted, .. } = &mut place.holding {
+            *wanted = interest;
+        }
+    }
+
+    fn forget(&mut self, at: u8) -> Option<Key> {
+        let key = self.key(at)?;
+        self.old_context = self.kernel.any_context().or(self.old_context);
+        self.places[at as usize].holding = Holding::Nothing;
+        Some(key)
+    }
+
+    fn wait(&mut self, choice: Choice) -> Result<(), Oracle> {
+        self.old_context = self.kernel.any_context().or(self.old_context);
+        {
+            let mut state = self.kernel.state();
+            state.submissions.clear();
+            match choice {
+                Choice::Plain => {}
+                Choice::OnePacket => state.mood.batch = 1,
+                Choice::Refuse => {
+                    state.mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
+                }
+                Choice::LateCancel => state.mood.cancels_too_late = true,
+            }
+        }
+        let poller = self.poller.as_mut().unwrap();
+        poller.wait(&mut self.events, Some(Duration::ZERO)).unwrap();
+        {
+            let mut state = self.kernel.state();
+            state.mood.batch = usize::MAX;
+            state.mood.refuses_submit = None;
+            state.mood.cancels_too_late = false;
+        }
+        self.check_kernel()?;
+        self.check_submissions()?;
+        self.check_wake()?;
+        self.check_events()
+    }
+
+    /// All that decides what can happen next.
+    pub(super) fn digest(&self, bytes: &mut Vec<u8>, with_kernel: bool) {
+        for place in &self.places {
+            let (kind, wanted) = match &place.holding {
+                Holding::Nothing => (0, Interest::NONE),
+                Holding::Registered { wanted, .. } => (1, *wanted),
+                Holding::TakenBack(_) => (2, Interest::NONE),
+            };
+            bytes.push(
+                kind | u8::from(place.duplicate.is_some()) << 2
+                    | u8::from(place.is_shared) << 3
+                    | u8::from(place.has_failed) << 4
+                    | u8::from(wanted.is_readable()) << 5
+                    | u8::from(wanted.is_writable()) << 6,
+            );
+            bytes.extend(place.flags.to_le_bytes());
+        }
+        bytes.push(u8::from(self.is_wake_due) | u8::from(self.has_orphans) << 1);
+        for event in self.events.iter() {
+            let key = event.key();
+            let owner = self.places.iter().position(|place| {
+                matches!(place.holding, Holding::Registered { key: other, .. } if other == key)
+            });
+            bytes.push(owner.map_or(0xFE, |at| at as u8));
+            bytes.push(key.index as u8);
+        }
+        bytes.push(0xFF);
+        let (port, vacant) = self.poller.as_ref().unwrap().parts();
+        bytes.extend(vacant.iter().map(|index| *index as u8));
+        bytes.push(0xFF);
+        port.digest(bytes);
+        let slot = |context| port.place_of(context);
+        bytes.extend(self.old_context.map_or([0xFE; 2], slot));
+        if with_kernel {
+            self.kernel.digest(bytes, &slot);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What has to hold after every step, at rest, and at the end.
+
+use super::{Action, Choice, Holding, Lab, Oracle, Place};
+use crate::afd::defects::Defects;
+use crate::afd::masks::{mask, readiness};
+use crate::afd::port::ControlMode;
+use crate::nt::sim::Violation;
+use crate::{Event, Interest};
+
+impl<D: Defects> Lab<D> {
+    pub(super) fn check_kernel(&self) -> Result<(), Oracle> {
+        match self.kernel.state().violations.first() {
+            Some(violation) => Err(Oracle::Kernel(*violation)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn check_wake(&mut self) -> Result<(), Oracle> {
+        if self.events.woken() && !std::mem::take(&mut self.is_wake_due) {
+            return Err(Oracle::UnsentWake);
+        }
+        Ok(())
+    }
+
+    /// Polls only for what is wanted, and not for what has failed.
+    pub(super) fn check_submissions(&mut self) -> Result<(), Oracle> {
+        let submissions = std::mem::take(&mut self.kernel.state().submissions);
+        for (socket, polled) in submissions {
+            let is_its = |place: &&Place| matches!(place.holding, Holding::Registered { handle, .. } if handle == socket);
+            let place = self.places.iter().find(is_its).ok_or(Oracle::Misrouted)?;
+            let Holding::Registered { wanted, .. } = place.holding else {
+                return Err(Oracle::Misrouted);
+            };
+            if polled & !mask(wanted) != 0 {
+                return Err(Oracle::PollsUnwanted);
+            }
+            if place.has_failed {
+                return Err(Oracle::PollsParked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Events are about registered sources, wanted, and what the kernel has said of their sockets.
+    pub(super) fn check_events(&mut self) -> Result<(), Oracle> {
+        for event in self.events.iter() {
+            let place = find(&mut self.places, event).ok_or(Oracle::Misrouted)?;
+            let Holding::Registered { handle, wanted, .. } = place.holding else {
+                return Err(Oracle::Misrouted);
+            };
+            if !(event.readiness() & wanted == event.readiness()) || wanted.is_empty() {
+                return Err(Oracle::Unwanted);
+            }
+            let (answered, has_failed) = self.kernel.take_answered(handle);
+            if event.error().is_some() {
+                if !has_failed {
+                    return Err(Oracle::Misrouted);
+                }
+                place.has_failed = true;
+            } else {
+                if event.readiness() & readiness(answered) != event.readiness() {
+                    return Err(Oracle::Misrouted);
+                }
+                place.reported |= event.readiness();
+            }
+        }
+        let (port, _) = self.poller.as_ref().unwrap().parts();
+        if port.has_early() {
+            // What was dequeued and not looked at yet has to be reported later.
+            return Ok(());
+        }
+        // What was answered and not wanted is no excuse for a later report.
+        for at in 0..self.setup.sources {
+            if let Some(handle) = self.handle(at) {
+                self.kernel.take_answered(handle);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self) -> Result<(), Oracle> {
+        let poller = self.poller.as_ref().unwrap();
+        while let Some(event) = poller.next_event(&mut self.events) {
+            find(&mut self.places, &event).ok_or(Oracle::Misrouted)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the kernel do all that it has begun, and checks that everything is told and nothing
+    /// else, and that there is rest at the end.
+    pub(in crate::afd::tests) fn settle(&mut self) -> Result<(), Oracle> {
+        let waits = 4 * (usize::from(D::SKIPS_MAX) + 2);
+        for _ in 0..2 {
+            for place in &mut self.places {
+                place.reported = Interest::NONE;
+            }
+            for _ in 0..waits {
+                while self.kernel.in_transit() > 0 {
+                    self.kernel.deliver(0);
+                }
+                self.act(Action::Wait(Choice::Plain))?;
+                self.act(Action::Take)?;
+            }
+        }
+        if self.is_wake_due {
+            return Err(Oracle::LostWake);
+        }
+        let mut is_quiet = true;
+        for place in &self.places {
+            let Holding::Registered { wanted, .. } = place.holding else {
+                continue;
+            };
+            let expected = readiness(u32::from(place.flags)) & wanted;
+            if place.has_failed {
+                continue;
+            }
+            if expected & place.reported != expected {
+                return Err(Oracle::Lost);
+            }
+            if place.reported != expected {
+                return Err(Oracle::Phantom);
+            }
+            is_quiet &= expected.is_empty();
+        }
+        let before = self.kernel.state().counts.calls;
+        self.act(Action::Wait(Choice::Plain))?;
+        let calls = self.kernel.state().counts.calls - before;
+        if is_quiet && calls != 1 {
+            return Err(Oracle::Restless);
+        }
+        Ok(())
+    }
+
+    /// The end, wherever it comes.
+    pub(in crate::afd::tests) fn tear_down(&mut self) -> Result<(), Oracle> {
+        let poller = self.poller.take().unwrap();
+        let outcome = poller.shut_down();
+        // On a helper's handle everything can be cancelled.
+        let may_be_left = self.has_orphans && self.setup.mode != ControlMode::Helper;
+        if outcome.is_err() && !may_be_left {
+            return Err(Oracle::LeftBehind);
+        }
+        self.places.clear();
+        self.signal = None;
+        let mut violations = self.kernel.state().violations.clone();
+        if outcome.is_err() {
+            violations.retain(|violation| *violation != Violation::LeavesOperations);
+        }
+        match violations.first() {
+            Some(violation) => Err(Oracle::Kernel(*violation)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn find<'a>(places: &'a mut [Place], event: &Event) -> Option<&'a mut Place> {
+    places.iter_mut().find(
+        |place| matches!(place.holding, Holding::Registered { key, .. } if key == event.key()),
+    )
+}

@@ -1,0 +1,39 @@
+//! The proof: everything that can happen to a small port, much that can happen to a large one, and
+//! defects that have to be found.
+
+mod canaries;
+mod digest;
+mod exhaustive;
+mod lab;
+mod scenarios;
+mod swarm;
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use self::lab::Oracle;
+
+thread_local! {
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+    static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs a piece of a run; an assertion that fails is an oracle like the others.
+fn guarded<T>(run: impl FnOnce() -> Result<T, Oracle>) -> Result<T, Oracle> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IS_QUIET.get() {
+                MESSAGE.set(info.to_string());
+            } else {
+                usual(info);
+            }
+        }));
+    });
+    let before = IS_QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    IS_QUIET.set(before);
+    outcome.unwrap_or_else(|_| Err(Oracle::Assertion(MESSAGE.take())))
+}

@@ -1,0 +1,275 @@
+//! Long random runs of a large port: 64 sources, each run with probabilities of its own.
+//!
+//! `AMPE_SEED` replays one run; `AMPE_AFD_STEPS` says how many steps there are in all, a step being
+//! one call or one packet of the kernel's.
+
+use std::time::Instant;
+
+use super::super::defects::{Defects, Sound};
+use super::super::port::ControlMode;
+use super::canaries::Small;
+use super::exhaustive::Failure;
+use super::guarded;
+use super::lab::{Action, Choice, Lab, Oracle, Setup};
+use crate::Interest;
+use crate::nt::flag;
+
+const SOURCES: u8 = 64;
+/// How many things happen in one run.
+const LENGTH: usize = 4_000;
+
+const FLAGS: &[u16] = &[
+    0,
+    0,
+    flag::RECEIVE as u16,
+    flag::SEND as u16,
+    (flag::RECEIVE | flag::SEND) as u16,
+    (flag::SEND | flag::DISCONNECT) as u16,
+    (flag::SEND | flag::ABORT) as u16,
+    flag::ACCEPT as u16,
+    flag::CONNECT_FAIL as u16,
+];
+
+const INTERESTS: &[Interest] = &[
+    Interest::NONE,
+    Interest::READABLE,
+    Interest::WRITABLE,
+    Interest::BOTH,
+];
+
+/// What may be drawn; the numbers that tell the sources are drawn afterwards.
+const KINDS: &[Action] = &[
+    Action::Insert(0),
+    Action::Declare(0, Interest::NONE),
+    Action::Become(0, 0),
+    Action::Remove(0),
+    Action::Close(0),
+    Action::Discard(0),
+    Action::Duplicate(0),
+    Action::CloseDuplicate(0),
+    Action::Share(0),
+    Action::Deliver(0),
+    Action::CancelUnasked(0),
+    Action::Fail(0),
+    Action::Wake,
+    Action::WakeRefused,
+    Action::Foreign,
+    Action::ForeignStale,
+    Action::Wait(Choice::Plain),
+    Action::Wait(Choice::OnePacket),
+    Action::Wait(Choice::Refuse),
+    Action::Wait(Choice::LateCancel),
+    Action::Take,
+];
+
+/// A run: how the lab is, and how likely what is.
+struct Script {
+    random: fastrand::Rng,
+    setup: Setup,
+    weights: Vec<u32>,
+    /// How many sources take part.
+    sources: u8,
+}
+
+impl Script {
+    fn new(seed: u64) -> Script {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mode = *random
+            .choice(&[ControlMode::Auto, ControlMode::Helper])
+            .unwrap();
+        let setup = Setup {
+            sources: SOURCES,
+            mode,
+            writes_early: random.bool(),
+            flags: FLAGS,
+            interests: INTERESTS,
+            operations_max: usize::MAX,
+            has_duplicates: true,
+            has_failures: true,
+            has_wakes: true,
+            has_foreign: true,
+        };
+        // Some never, some seldom, some often.
+        let weights = KINDS
+            .iter()
+            .map(|_| *random.choice(&[0, 1, 1, 4, 16]).unwrap());
+        let mut weights: Vec<u32> = weights.collect();
+        for kind in [0, 1, 9, 16, 20] {
+            weights[kind] += 4;
+        }
+        Script {
+            setup,
+            weights,
+            sources: random.u8(1..=SOURCES),
+            random,
+        }
+    }
+
+    fn next(&mut self) -> Action {
+        let mut drawn = self.random.u32(0..self.weights.iter().sum());
+        let mut kind = 0;
+        while drawn >= self.weights[kind] {
+            drawn -= self.weights[kind];
+            kind += 1;
+        }
+        let at = self.random.u8(0..self.sources);
+        match KINDS[kind] {
+            Action::Insert(_) => Action::Insert(at),
+            Action::Declare(..) => Action::Declare(at, *self.random.choice(INTERESTS).unwrap()),
+            Action::Become(..) => Action::Become(at, *self.random.choice(FLAGS).unwrap()),
+            Action::Remove(_) => Action::Remove(at),
+            Action::Close(_) => Action::Close(at),
+            Action::Discard(_) => Action::Discard(at),
+            Action::Duplicate(_) => Action::Duplicate(at),
+            Action::CloseDuplicate(_) => Action::CloseDuplicate(at),
+            Action::Share(_) => Action::Share(at),
+            Action::Deliver(_) => Action::Deliver(self.random.u8(0..8)),
+            Action::CancelUnasked(_) => Action::CancelUnasked(at),
+            Action::Fail(_) => Action::Fail(at),
+            other => other,
+        }
+    }
+
+    /// How much happens until the next rest.
+    fn stretch(&mut self) -> usize {
+        self.random.usize(1..400)
+    }
+}
+
+/// One thing that happens, or a rest.
+#[derive(Clone, Copy)]
+enum Step {
+    Act(Action),
+    Rest,
+}
+
+fn take<D: Defects>(lab: &mut Lab<D>, step: Step) -> Result<(), Oracle> {
+    match step {
+        Step::Act(action) => lab.act(action),
+        Step::Rest => lab.settle(),
+    }
+}
+
+/// Runs once. How many steps of the kernel it took, or what was found at which step.
+fn run<D: Defects>(seed: u64) -> Result<u64, Failure> {
+    let mut script = Script::new(seed);
+    let mut lab = std::mem::ManuallyDrop::new(Lab::<D>::new(&script.setup));
+    let mut steps = Vec::with_capacity(LENGTH);
+    let outcome = guarded(|| {
+        let mut stretch = script.stretch();
+        for _ in 0..LENGTH {
+            stretch -= 1;
+            let step = if stretch == 0 {
+                stretch = script.stretch();
+                Step::Rest
+            } else {
+                match script.next() {
+                    action if lab.is_possible(action) => Step::Act(action),
+                    _ => continue,
+                }
+            };
+            steps.push(step);
+            take(&mut lab, step)?;
+        }
+        lab.settle()?;
+        lab.tear_down()
+    });
+    match outcome {
+        Ok(()) => {
+            let lab = std::mem::ManuallyDrop::into_inner(lab);
+            let counts = lab.kernel.state().counts;
+            Ok(counts.calls + counts.packets)
+        }
+        Err(oracle) => Err(shorten::<D>(&script.setup, &steps, oracle)),
+    }
+}
+
+/// The shortest beginning of a run that fails, when it is brought to rest and torn down after it.
+fn shorten<D: Defects>(setup: &Setup, steps: &[Step], oracle: Oracle) -> Failure {
+    let to_failure = |oracle, steps: &[Step]| Failure {
+        oracle,
+        run: steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Act(action) => Some(*action),
+                Step::Rest => None,
+            })
+            .collect(),
+    };
+    for length in 1..=steps.len() {
+        let mut lab = std::mem::ManuallyDrop::new(Lab::<D>::new(setup));
+        let outcome = guarded(|| {
+            for step in &steps[..length] {
+                take(&mut lab, *step)?;
+            }
+            lab.settle()?;
+            lab.tear_down()
+        });
+        match outcome {
+            Ok(()) => drop(std::mem::ManuallyDrop::into_inner(lab)),
+            Err(oracle) => return to_failure(oracle, &steps[..length]),
+        }
+    }
+    to_failure(oracle, steps)
+}
+
+/// As many runs as it takes for so many steps of the kernel.
+fn swarm<D: Defects>(first_seed: u64, steps: u64) -> Result<(u64, u64), (u64, Failure)> {
+    let (mut taken, mut seed) = (0, first_seed);
+    while taken < steps {
+        taken += run::<D>(seed).map_err(|failure| (seed, failure))?;
+        seed += 1;
+    }
+    Ok((taken, seed - first_seed))
+}
+
+/// What a mutation run has time for.
+pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
+    swarm::<D>(1, 200_000)
+        .map(drop)
+        .map_err(|(_, failure)| failure)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+    )
+}
+
+fn prove<D: Defects>(name: &str, share: u64) {
+    // Another part of all runs each day, the same one for a day's failures.
+    let today = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |time| time.as_secs() / 86_400);
+    let (seed, steps) = match number("AMPE_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            today << 24,
+            number("AMPE_AFD_STEPS").unwrap_or(if cfg!(debug_assertions) {
+                400_000
+            } else {
+                10_000_000
+            }),
+        ),
+    };
+    let start = Instant::now();
+    let (steps, runs) = swarm::<D>(seed, steps / share).unwrap_or_else(|(seed, failure)| {
+        panic!("{name}, replay with AMPE_SEED={seed}: {failure}")
+    });
+    println!(
+        "{name}: {steps} steps in {runs} runs from seed {seed}, {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn whatever_happens_to_many_sources_nothing_is_found() {
+    prove::<Sound>("blocks of 128", 1);
+}
+
+#[test]
+fn whatever_happens_to_small_blocks_nothing_is_found() {
+    prove::<Small>("blocks of 2", 4);
+}

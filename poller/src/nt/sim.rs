@@ -1,0 +1,396 @@
+//! A kernel that is simulated, as far as polling by AFD goes.
+//!
+//! It keeps the very pointers that it was given, and writes through them when Windows may: when the
+//! operation completes, or only when its packet is dequeued. What completes by itself and what only
+//! when the test says so, who wins when a cancel meets a completion, and which calls are refused, is
+//! in [`Mood`]. It models what was found out on real Windows:
+//!
+//! - a poll is answered at once if its socket is ready, and queues no packet then if the file was
+//!   told so; else it ends when the socket becomes ready, is closed, or the poll is cancelled, and
+//!   queues exactly one packet;
+//! - a cancel finds an operation by its file and status block; once the packet is queued it finds
+//!   nothing, and the packet comes all the same;
+//! - closing the last handle of a process ends the polls of that socket, with `LOCAL_CLOSE`; while a
+//!   duplicate is open in the same process, nothing happens; while one is open in another, the polls
+//!   that were issued on the socket itself are cancelled, unasked;
+//! - closing a helper ends nothing;
+//! - handles are used again at once, the lowest first;
+//! - a file has one port for life, unless it is dissociated while nothing is in flight on it.
+//!
+//! It checks its users too, and keeps what it finds: see [`Violation`].
+
+mod calls;
+mod digest;
+mod network;
+mod state;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{AfdPollInfo, Handle, IoStatusBlock, Status};
+use crate::afd::Held;
+
+pub(crate) use calls::Sim;
+pub(crate) use network::Socket;
+
+/// What a user of the kernel has done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Violation {
+    /// The kernel was to write where no operation's memory is any more.
+    WritesToFreed,
+    /// Memory was given to the kernel that it already has.
+    SubmitsTwice,
+    /// A handle was closed that is not open.
+    ClosesTwice,
+    /// The port is gone and operations are in flight.
+    LeavesOperations,
+    /// A poll was issued for nothing.
+    PollsForNothing,
+    /// A poll was issued whose packet nobody will get.
+    PollsWithoutPort,
+}
+
+/// How the kernel behaves where it may behave in several ways.
+#[derive(Clone, Debug)]
+pub(crate) struct Mood {
+    /// Packets are not queued when an operation completes, but by [`Kernel::deliver`].
+    pub(crate) is_slow: bool,
+    /// Memory is written when an operation completes, not when its packet is dequeued.
+    pub(crate) writes_early: bool,
+    /// A cancel that comes too late says success instead of "not found".
+    pub(crate) cancels_too_late: bool,
+    /// Refuses the next polls.
+    pub(crate) refuses_submit: Option<Status>,
+    /// Refuses the next posts.
+    pub(crate) refuses_post: Option<Status>,
+    /// How many packets it gives out at a time.
+    pub(crate) batch: usize,
+    /// A dequeue without packets sleeps. Else its time is over at once.
+    pub(crate) sleeps: bool,
+    /// A violation is only noted, and the write is done: for a memory checker to see.
+    pub(crate) corrupts: bool,
+    /// There is no device to open.
+    pub(crate) has_no_helpers: bool,
+    /// Files cannot be dissociated from their port.
+    pub(crate) keeps_association: bool,
+}
+
+impl Default for Mood {
+    fn default() -> Self {
+        Mood {
+            is_slow: false,
+            writes_early: false,
+            cancels_too_late: false,
+            refuses_submit: None,
+            refuses_post: None,
+            batch: usize::MAX,
+            sleeps: false,
+            corrupts: false,
+            has_no_helpers: false,
+            keeps_association: false,
+        }
+    }
+}
+
+/// A file object: what handles are about.
+#[derive(Debug)]
+struct File {
+    kind: Kind,
+    /// How many handles of this process are about it.
+    handles: u32,
+    /// Another process has a handle, too.
+    is_elsewhere: bool,
+    /// The port that its packets go to, and their key.
+    port: Option<(u32, usize)>,
+    /// What it answers at once queues no packet.
+    skips_packets: bool,
+    /// The operations that were issued on it.
+    issued: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Port(VecDeque<Queued>),
+    Helper,
+    Endpoint(Endpoint),
+    /// Something that AFD does not know.
+    Other,
+}
+
+/// A socket, as AFD sees it.
+#[derive(Debug, Default)]
+struct Endpoint {
+    /// AFD's flags that are true now.
+    events: u32,
+    /// The operations that poll it.
+    polls: Vec<u32>,
+    /// What flags the answers about it carried since its last report, for tests that check reports.
+    answered: u32,
+    /// A poll of it was refused or has failed since its last report.
+    has_failed: bool,
+    /// It is below a layer: polling the layer's handle is not polling it directly.
+    is_layered: bool,
+    connection: network::Connection,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pending,
+    /// Ended, with these flags. Its packet is not queued yet.
+    InTransit(Status, u32),
+    /// Its packet is queued.
+    Queued(Status, u32),
+}
+
+#[derive(Debug)]
+struct Operation {
+    /// The file that it was issued on.
+    control: u32,
+    target: u32,
+    context: usize,
+    status: NonNull<IoStatusBlock>,
+    info: NonNull<AfdPollInfo>,
+    mask: u32,
+    /// What the question said, which the answer repeats.
+    handle: Handle,
+    stage: Stage,
+    is_written: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    key: usize,
+    context: usize,
+    status: Status,
+    information: usize,
+    operation: Option<u32>,
+}
+
+/// What happened, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Calls of `trait Nt`.
+    pub(crate) calls: u64,
+    /// Packets that were dequeued.
+    pub(crate) packets: u64,
+    pub(crate) submitted: u64,
+    pub(crate) answered_at_once: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) cancels_not_found: u64,
+    pub(crate) cancels_too_late: u64,
+    pub(crate) local_closes: u64,
+}
+
+pub(crate) struct State {
+    /// By number; the handle's value is four times the number after it.
+    handles: Vec<Option<u32>>,
+    files: Vec<Option<File>>,
+    operations: Vec<Option<Operation>>,
+    /// The status blocks of all operations.
+    lent: BTreeSet<usize>,
+    held: Option<Arc<Held>>,
+    pub(crate) mood: Mood,
+    pub(crate) violations: Vec<Violation>,
+    /// The sockets and masks of the polls since this was emptied last, refused ones too.
+    pub(crate) submissions: Vec<(Handle, u32)>,
+    pub(crate) counts: Counts,
+}
+
+// SAFETY: the pointers are followed only under the kernel's lock, in the time for which `submit`'s
+// callers have promised them.
+unsafe impl Send for State {}
+
+pub(crate) struct Kernel {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Kernel {
+            state: Mutex::new(State {
+                handles: Vec::new(),
+                files: Vec::new(),
+                operations: Vec::new(),
+                lent: BTreeSet::new(),
+                held: None,
+                mood: Mood::default(),
+                violations: Vec::new(),
+                submissions: Vec::new(),
+                counts: Counts::default(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Kernel {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        if state.mood.sleeps {
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&mut State) -> T) -> T {
+        self.change(|state| {
+            state.counts.calls += 1;
+            call(state)
+        })
+    }
+
+    /// What is ready about a socket, from here on.
+    pub(crate) fn set_events(&self, socket: Handle, events: u32) {
+        self.change(|state| {
+            if let Some(number) = state.number(socket) {
+                state.set_events(number, events);
+            }
+        });
+    }
+
+    /// The operations that have ended and whose packets are not queued, oldest first.
+    pub(crate) fn in_transit(&self) -> usize {
+        let state = self.state();
+        let numbers = 0..state.operations.len() as u32;
+        numbers
+            .filter(|number| state.is_in_transit(*number))
+            .count()
+    }
+
+    /// Queues the packet of one of those.
+    pub(crate) fn deliver(&self, at: usize) {
+        self.change(|state| {
+            let numbers = 0..state.operations.len() as u32;
+            let found = numbers
+                .filter(|number| state.is_in_transit(*number))
+                .nth(at);
+            if let Some(number) = found {
+                state.queue(number);
+            }
+        });
+    }
+
+    /// Somebody else cancels whatever polls a socket.
+    pub(crate) fn cancel_unasked(&self, socket: Handle) {
+        self.change(|state| {
+            let number = state.number(socket).unwrap();
+            let polls = state
+                .endpoint(number)
+                .map(|endpoint| endpoint.polls.clone());
+            for poll in polls.into_iter().flatten() {
+                state.complete(poll, Status::CANCELLED, 0);
+            }
+        });
+    }
+
+    /// The polls of a socket fail.
+    pub(crate) fn fail(&self, socket: Handle, status: Status) {
+        self.change(|state| {
+            let number = state.number(socket).unwrap();
+            let polls = state
+                .endpoint(number)
+                .map(|endpoint| endpoint.polls.clone());
+            for poll in polls.into_iter().flatten() {
+                state.complete(poll, status, 0);
+            }
+        });
+    }
+
+    /// Queues a packet of somebody else's at every port.
+    pub(crate) fn post_foreign(&self, key: usize, context: usize) {
+        self.change(|state| {
+            for file in state.files.iter_mut().flatten() {
+                if let Kind::Port(queue) = &mut file.kind {
+                    queue.push_back(Queued {
+                        key,
+                        context,
+                        status: Status::SUCCESS,
+                        information: 0,
+                        operation: None,
+                    });
+                }
+            }
+        });
+    }
+
+    /// How many packets are queued.
+    pub(crate) fn queued(&self) -> usize {
+        let state = self.state();
+        let files = state.files.iter().flatten();
+        files
+            .map(|file| match &file.kind {
+                Kind::Port(queue) => queue.len(),
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// How many packets with this key are queued that are no operation's.
+    pub(crate) fn foreign_queued(&self, key: usize) -> usize {
+        let state = self.state();
+        let files = state.files.iter().flatten();
+        let is_foreign = |packet: &&Queued| packet.key == key && packet.operation.is_none();
+        files
+            .map(|file| match &file.kind {
+                Kind::Port(queue) => queue.iter().filter(is_foreign).count(),
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// The context of some operation that is in flight.
+    pub(crate) fn any_context(&self) -> Option<usize> {
+        let state = self.state();
+        let operation = state.operations.iter().flatten().next();
+        operation.map(|operation| operation.context)
+    }
+
+    /// Whether an operation with this context is in flight.
+    pub(crate) fn has_context(&self, context: usize) -> bool {
+        let state = self.state();
+        let mut operations = state.operations.iter().flatten();
+        operations.any(|operation| operation.context == context)
+    }
+
+    /// The flags that were answered about a socket since this was asked last, and whether polling
+    /// it has failed since.
+    pub(crate) fn take_answered(&self, socket: Handle) -> (u32, bool) {
+        let mut state = self.state();
+        let number = state.number(socket);
+        let Some(endpoint) = number.and_then(|number| state.endpoint(number)) else {
+            return (0, true);
+        };
+        (
+            std::mem::take(&mut endpoint.answered),
+            std::mem::take(&mut endpoint.has_failed),
+        )
+    }
+
+    /// Another handle of this process for the same socket.
+    pub(crate) fn duplicate(&self, socket: Handle) -> Handle {
+        self.change(|state| {
+            let number = state.number(socket).unwrap();
+            state.open(number)
+        })
+    }
+
+    /// Another process gets a handle for the socket, or closes it.
+    pub(crate) fn share(&self, socket: Handle, is_elsewhere: bool) {
+        self.change(|state| {
+            let number = state.number(socket).unwrap();
+            state.file(number).is_elsewhere = is_elsewhere;
+        });
+    }
+
+    /// How many operations are in flight.
+    pub(crate) fn operations(&self) -> usize {
+        self.state().lent.len()
+    }
+}

@@ -1,0 +1,175 @@
+//! The simulated kernel, called as a real one is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Kernel, Kind, Queued};
+use crate::afd::Held;
+use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission};
+
+/// The kernel as a system to poll by.
+pub(crate) struct Sim {
+    kernel: Arc<Kernel>,
+}
+
+impl Sim {
+    pub(crate) fn new(kernel: &Arc<Kernel>) -> Sim {
+        let kernel = Arc::clone(kernel);
+        Sim { kernel }
+    }
+}
+
+impl Nt for Sim {
+    fn new() -> io::Result<Self> {
+        Ok(Sim::new(&Arc::default()))
+    }
+
+    fn create_port(&self) -> Result<Handle, Status> {
+        self.kernel.call(|state| {
+            let port = state.create(Kind::Port(VecDeque::new()));
+            Ok(state.open(port))
+        })
+    }
+
+    fn open_helper(&self) -> Result<Handle, Status> {
+        self.kernel.call(|state| {
+            if state.mood.has_no_helpers {
+                return Err(Status::INSUFFICIENT_RESOURCES);
+            }
+            let helper = state.create(Kind::Helper);
+            Ok(state.open(helper))
+        })
+    }
+
+    fn close(&self, handle: Handle) {
+        self.kernel.call(|state| state.close(handle));
+    }
+
+    fn base_socket(&self, socket: Handle) -> io::Result<Handle> {
+        let mut state = self.kernel.state();
+        let number = state.number(socket);
+        let is_layered = number
+            .and_then(|number| state.endpoint(number))
+            .is_some_and(|endpoint| endpoint.is_layered);
+        // A layer's own handle is another one for the same endpoint here.
+        Ok(if is_layered {
+            Handle(socket.0 + 1)
+        } else {
+            socket
+        })
+    }
+
+    fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
+        self.kernel.call(|state| {
+            let (Some(file), Some(port)) = (state.number(file), state.number(port)) else {
+                return Err(Status::INVALID_HANDLE);
+            };
+            let file = state.file(file);
+            if file.port.is_none() && !matches!(file.kind, Kind::Other) {
+                file.port = Some((port, key));
+                return Ok(());
+            }
+            if let Kind::Endpoint(endpoint) = &mut file.kind {
+                endpoint.has_failed = true;
+            }
+            Err(Status::INVALID_PARAMETER)
+        })
+    }
+
+    fn dissociate(&self, file: Handle) -> Result<(), Status> {
+        self.kernel.call(|state| {
+            let Some(number) = state.number(file) else {
+                return Err(Status::INVALID_HANDLE);
+            };
+            if state.mood.keeps_association || !state.file(number).issued.is_empty() {
+                return Err(Status::INVALID_PARAMETER);
+            }
+            state.file(number).port = None;
+            Ok(())
+        })
+    }
+
+    fn skip_packets_on_success(&self, file: Handle) -> Result<(), Status> {
+        self.kernel.call(|state| {
+            let number = state.number(file).ok_or(Status::INVALID_HANDLE)?;
+            state.file(number).skips_packets = true;
+            Ok(())
+        })
+    }
+
+    unsafe fn submit(&self, submission: Submission) -> Status {
+        self.kernel.call(|state| state.submit(submission))
+    }
+
+    fn cancel(&self, control: Handle, status: NonNull<IoStatusBlock>) -> Status {
+        self.kernel.call(|state| state.cancel(control, status))
+    }
+
+    fn post(&self, port: Handle, packet: Packet) -> Status {
+        self.kernel.call(|state| {
+            if let Some(refusal) = state.mood.refuses_post.take() {
+                return refusal;
+            }
+            let Some(port) = state.number(port) else {
+                return Status::INVALID_HANDLE;
+            };
+            if let Kind::Port(queue) = &mut state.file(port).kind {
+                queue.push_back(Queued {
+                    key: packet.key,
+                    context: packet.context,
+                    status: packet.status.status.status,
+                    information: packet.status.information,
+                    operation: None,
+                });
+            }
+            Status::SUCCESS
+        })
+    }
+
+    fn dequeue(
+        &self,
+        port: Handle,
+        packets: &mut [Packet],
+        timeout: Option<Duration>,
+    ) -> Result<usize, Status> {
+        let mut state = self.kernel.state();
+        let longest = Duration::from_secs(3600);
+        let timeout_here = timeout.filter(|_| state.mood.sleeps);
+        let deadline = timeout_here.map(|timeout| Instant::now() + timeout.min(longest));
+        state.counts.calls += 1;
+        let port = state.number(port).ok_or(Status::INVALID_HANDLE)?;
+        loop {
+            let mut count = state.take_packets(port, packets);
+            // While it waits, time passes.
+            if count == 0 && timeout != Some(Duration::ZERO) && state.queue_all() {
+                count = state.take_packets(port, packets);
+            }
+            if count > 0 || !state.mood.sleeps || timeout == Some(Duration::ZERO) {
+                return Ok(count);
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|end| end <= now) {
+                return Ok(0);
+            }
+            let changed = &self.kernel.changed;
+            state = match deadline {
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let waited = changed.wait_timeout(state, end - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn os_error(&self, status: Status) -> i32 {
+        status.0
+    }
+
+    fn watch(&self, held: Arc<Held>) {
+        self.kernel.state().held = Some(held);
+    }
+}

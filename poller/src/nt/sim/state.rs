@@ -1,0 +1,384 @@
+//! What the calls do to the simulated kernel.
+
+use std::ptr::NonNull;
+
+use super::{Endpoint, File, Kind, Operation, Queued, Stage, State, Violation};
+use crate::nt::{
+    AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Packet, Status, Submission, flag,
+};
+
+fn vacancy<T>(places: &mut Vec<Option<T>>) -> u32 {
+    let free = places.iter().position(Option::is_none);
+    let at = free.unwrap_or(places.len());
+    if at == places.len() {
+        places.push(None);
+    }
+    at as u32
+}
+
+impl State {
+    pub(super) fn number(&self, handle: Handle) -> Option<u32> {
+        let at = (handle.0 / 4).checked_sub(1)?;
+        *self.handles.get(at)?
+    }
+
+    pub(super) fn file(&mut self, number: u32) -> &mut File {
+        self.files[number as usize].as_mut().unwrap()
+    }
+
+    pub(super) fn endpoint(&mut self, number: u32) -> Option<&mut Endpoint> {
+        match &mut self.files.get_mut(number as usize)?.as_mut()?.kind {
+            Kind::Endpoint(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    pub(super) fn create(&mut self, kind: Kind) -> u32 {
+        let number = vacancy(&mut self.files);
+        self.files[number as usize] = Some(File {
+            kind,
+            handles: 0,
+            is_elsewhere: false,
+            port: None,
+            skips_packets: false,
+            issued: Vec::new(),
+        });
+        number
+    }
+
+    pub(super) fn open(&mut self, file: u32) -> Handle {
+        let at = vacancy(&mut self.handles);
+        self.handles[at as usize] = Some(file);
+        self.file(file).handles += 1;
+        Handle((at as usize + 1) * 4)
+    }
+
+    pub(super) fn close(&mut self, handle: Handle) {
+        let Some(number) = self.number(handle) else {
+            self.violations.push(Violation::ClosesTwice);
+            return;
+        };
+        self.handles[handle.0 / 4 - 1] = None;
+        let file = self.file(number);
+        file.handles -= 1;
+        if file.handles > 0 {
+            return;
+        }
+        let is_elsewhere = file.is_elsewhere;
+        let issued = file.issued.clone();
+        if let Some(endpoint) = self.endpoint(number) {
+            let polls = endpoint.polls.clone();
+            for poll in polls {
+                if !is_elsewhere {
+                    self.counts.local_closes += 1;
+                    self.complete(poll, Status::SUCCESS, flag::LOCAL_CLOSE);
+                } else if issued.contains(&poll) {
+                    self.complete(poll, Status::CANCELLED, 0);
+                }
+            }
+            if !is_elsewhere {
+                self.hang_up(number);
+            }
+        } else if matches!(self.file(number).kind, Kind::Port(_)) {
+            if !self.lent.is_empty() {
+                self.violations.push(Violation::LeavesOperations);
+            }
+            self.file(number).kind = Kind::Other;
+        }
+        self.forget_file(number);
+    }
+
+    /// Forgets a file that nothing names any more.
+    pub(super) fn forget_file(&mut self, number: u32) {
+        let file = self.file(number);
+        let is_polled = match &file.kind {
+            Kind::Endpoint(endpoint) => !endpoint.polls.is_empty() || endpoint.connection.is_kept(),
+            _ => false,
+        };
+        if file.handles == 0 && !file.is_elsewhere && file.issued.is_empty() && !is_polled {
+            self.files[number as usize] = None;
+        }
+    }
+
+    /// Ends an operation, unless it has ended already.
+    pub(super) fn complete(&mut self, number: u32, status: Status, events: u32) {
+        let mood_is_slow = self.mood.is_slow;
+        let writes_early = self.mood.writes_early;
+        let Some(operation) = self.operations[number as usize].as_mut() else {
+            return;
+        };
+        if operation.stage != Stage::Pending {
+            return;
+        }
+        operation.stage = Stage::InTransit(status, events);
+        if writes_early {
+            self.write(number);
+        }
+        if !mood_is_slow {
+            self.queue(number);
+        }
+    }
+
+    /// Queues the packet of an operation that has ended.
+    pub(super) fn queue(&mut self, number: u32) {
+        let Some(operation) = self.operations[number as usize].as_mut() else {
+            return;
+        };
+        let Stage::InTransit(status, events) = operation.stage else {
+            return;
+        };
+        operation.stage = Stage::Queued(status, events);
+        let (control, context) = (operation.control, operation.context);
+        let Some((port, key)) = self.file(control).port else {
+            return;
+        };
+        let packet = Queued {
+            key,
+            context,
+            status,
+            information: if status.is_error() { 0 } else { 32 },
+            operation: Some(number),
+        };
+        if let Some(Kind::Port(queue)) = self.files[port as usize]
+            .as_mut()
+            .map(|file| &mut file.kind)
+        {
+            queue.push_back(packet);
+        }
+    }
+
+    /// Queues the packets of all operations that have ended. Whether there was one.
+    pub(super) fn queue_all(&mut self) -> bool {
+        let numbers = 0..self.operations.len() as u32;
+        let ended: Vec<u32> = numbers
+            .filter(|number| self.is_in_transit(*number))
+            .collect();
+        for number in &ended {
+            self.queue(*number);
+        }
+        !ended.is_empty()
+    }
+
+    pub(super) fn is_in_transit(&self, number: u32) -> bool {
+        let operation = self.operations[number as usize].as_ref();
+        operation.is_some_and(|operation| matches!(operation.stage, Stage::InTransit(..)))
+    }
+
+    /// Writes the outcome of an operation to where it was told to.
+    pub(super) fn write(&mut self, number: u32) {
+        let Some(operation) = self.operations[number as usize].as_mut() else {
+            return;
+        };
+        let (Stage::InTransit(status, events) | Stage::Queued(status, events)) = operation.stage
+        else {
+            return;
+        };
+        if std::mem::replace(&mut operation.is_written, true) {
+            return;
+        }
+        let (block, info, handle) = (operation.status, operation.info, operation.handle);
+        self.write_outcome(block, info, handle, status, events);
+    }
+
+    pub(super) fn write_outcome(
+        &mut self,
+        block: NonNull<IoStatusBlock>,
+        info: NonNull<AfdPollInfo>,
+        handle: Handle,
+        status: Status,
+        events: u32,
+    ) {
+        let covers = |address: usize, length: usize| {
+            let held = self.held.as_ref();
+            held.is_none_or(|held| held.covers(address, length))
+        };
+        let is_held = covers(block.as_ptr() as usize, size_of::<IoStatusBlock>())
+            && covers(info.as_ptr() as usize, size_of::<AfdPollInfo>());
+        if !is_held {
+            self.violations.push(Violation::WritesToFreed);
+            if !self.mood.corrupts {
+                return;
+            }
+        }
+        let information = if status.is_error() { 0 } else { 32 };
+        // SAFETY: the submitter has promised both until its packet was dequeued, which it was not;
+        // and the range was checked, unless a memory checker is to find out.
+        unsafe {
+            block.write(IoStatusBlock::new(status, information));
+            if !status.is_error() {
+                info.write(AfdPollInfo {
+                    timeout: i64::MAX,
+                    number_of_handles: u32::from(events != 0),
+                    exclusive: 0,
+                    handles: [AfdPollHandleInfo {
+                        handle,
+                        events,
+                        status: Status::SUCCESS,
+                    }],
+                });
+            }
+        }
+    }
+
+    /// Makes flags of a socket true or false, and ends the polls that have waited for it.
+    pub(super) fn set_events(&mut self, number: u32, events: u32) {
+        let Some(endpoint) = self.endpoint(number) else {
+            return;
+        };
+        endpoint.events = events;
+        if events == 0 || endpoint.polls.is_empty() {
+            return;
+        }
+        for poll in endpoint.polls.clone() {
+            let mask = self.operations[poll as usize]
+                .as_ref()
+                .map_or(0, |found| found.mask);
+            if mask & events != 0 {
+                self.complete(poll, Status::SUCCESS, mask & events);
+            }
+        }
+    }
+
+    pub(super) fn submit(&mut self, submission: Submission) -> Status {
+        // SAFETY: the submitter promises both.
+        let question = unsafe { submission.info.read() };
+        let [asked] = question.handles;
+        if !self.mood.sleeps {
+            self.submissions.push((asked.handle, asked.events));
+        }
+        let (Some(control), Some(target)) =
+            (self.number(submission.control), self.number(asked.handle))
+        else {
+            return Status::INVALID_HANDLE;
+        };
+        let refusal = self.mood.refuses_submit.take();
+        let Some(endpoint) = self.endpoint(target) else {
+            return Status::INVALID_PARAMETER;
+        };
+        if let Some(refusal) = refusal {
+            endpoint.has_failed = true;
+            return refusal;
+        }
+        let found = endpoint.events & asked.events;
+        let status_block = submission.status.as_ptr() as usize;
+        self.counts.submitted += 1;
+        if asked.events == 0 {
+            self.violations.push(Violation::PollsForNothing);
+        }
+        let skips_packets = self.file(control).skips_packets;
+        if found != 0 && skips_packets {
+            self.counts.answered_at_once += 1;
+            self.credit(target, found);
+            let (block, info) = (submission.status, submission.info);
+            self.write_outcome(block, info, asked.handle, Status::SUCCESS, found);
+            return Status::SUCCESS;
+        }
+        if !self.lent.insert(status_block) {
+            self.violations.push(Violation::SubmitsTwice);
+        }
+        if self.file(control).port.is_none() {
+            self.violations.push(Violation::PollsWithoutPort);
+        }
+        let number = vacancy(&mut self.operations);
+        self.operations[number as usize] = Some(Operation {
+            control,
+            target,
+            context: submission.context,
+            status: submission.status,
+            info: submission.info,
+            mask: asked.events,
+            handle: asked.handle,
+            stage: Stage::Pending,
+            is_written: false,
+        });
+        self.file(control).issued.push(number);
+        if let Some(endpoint) = self.endpoint(target) {
+            endpoint.polls.push(number);
+        }
+        if found != 0 {
+            self.complete(number, Status::SUCCESS, found);
+            return Status::SUCCESS;
+        }
+        Status::PENDING
+    }
+
+    /// Notes what was answered about a socket.
+    pub(super) fn credit(&mut self, target: u32, events: u32) {
+        if let Some(endpoint) = self.endpoint(target) {
+            endpoint.answered |= events;
+        }
+    }
+
+    pub(super) fn cancel(&mut self, control: Handle, status: NonNull<IoStatusBlock>) -> Status {
+        let Some(control) = self.number(control) else {
+            return Status::INVALID_HANDLE;
+        };
+        let is_its = |number: &u32| {
+            let operation = self.operations[*number as usize].as_ref();
+            operation.is_some_and(|operation| operation.status == status)
+        };
+        let found = self.files[control as usize].as_ref();
+        let found = found.and_then(|file| file.issued.iter().copied().find(is_its));
+        let stage = found.and_then(|number| self.operations[number as usize].as_ref());
+        match (found, stage.map(|operation| operation.stage)) {
+            (Some(number), Some(Stage::Pending)) => {
+                self.counts.cancelled += 1;
+                self.complete(number, Status::CANCELLED, 0);
+                Status::SUCCESS
+            }
+            (Some(_), Some(Stage::InTransit(..))) if self.mood.cancels_too_late => {
+                self.counts.cancels_too_late += 1;
+                Status::SUCCESS
+            }
+            _ => {
+                self.counts.cancels_not_found += 1;
+                Status::NOT_FOUND
+            }
+        }
+    }
+
+    pub(super) fn take_packets(&mut self, port: u32, packets: &mut [Packet]) -> usize {
+        let room = packets.len().min(self.mood.batch);
+        let mut count = 0;
+        while count < room {
+            let Kind::Port(queue) = &mut self.file(port).kind else {
+                break;
+            };
+            let Some(queued) = queue.pop_front() else {
+                break;
+            };
+            packets[count] = Packet {
+                key: queued.key,
+                context: queued.context,
+                status: IoStatusBlock::new(queued.status, queued.information),
+            };
+            if let Some(number) = queued.operation {
+                self.end_operation(number);
+            }
+            count += 1;
+            self.counts.packets += 1;
+        }
+        count
+    }
+
+    /// The packet of an operation is dequeued.
+    pub(super) fn end_operation(&mut self, number: u32) {
+        self.write(number);
+        let Some(operation) = self.operations[number as usize].take() else {
+            return;
+        };
+        self.lent.remove(&(operation.status.as_ptr() as usize));
+        let (control, target) = (operation.control, operation.target);
+        self.file(control).issued.retain(|other| *other != number);
+        if let Stage::Queued(status, events) = operation.stage
+            && let Some(endpoint) = self.endpoint(target) {
+                endpoint.polls.retain(|other| *other != number);
+                endpoint.answered |= events;
+                endpoint.has_failed |= status.is_error() && status != Status::CANCELLED;
+            }
+        self.forget_file(target);
+        if control != target {
+            self.forget_file(control);
+        }
+    }
+}
