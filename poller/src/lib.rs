@@ -86,14 +86,15 @@
 //! |---|---|---|---|
 //! | Linux, Android | epoll ([`backend::Epoll`]) | what changed and what is ready | eventfd |
 //! | other Unix | poll(2) ([`backend::Poll`]) | all sources that are wanted | pipe |
-//! | others | none yet: [`Poller::new`] says so | | |
+//! | Windows | AFD and a completion port, to come: [`Poller::new`] says so | what changed and what is ready | a posted packet |
 //!
 //! poll(2) is there on Linux too, for comparison and for tests.
 //!
 //! # Reading order
 //!
 //! `poller.rs` is the contract; `sys/mod.rs` is what it asks of a backend; `sys/epoll.rs` is one;
-//! `wake_word.rs` is what wakes it.
+//! `wake_word.rs` is what wakes it. `afd/` is the backend for Windows, whose logic is built and tested
+//! on every system, and `docs/afd.md` says why it can be trusted.
 
 #[cfg_attr(
     not(windows),
