@@ -119,6 +119,12 @@ macro_rules! suite {
         suite! { @world afd Simulated<AUTO>; $($($module $test)*)* }
         suite! { @world afd_direct Simulated<DIRECT>; $($($module $test)*)* }
         suite! { @world afd_helper Simulated<HELPER>; $($($module $test)*)* }
+        #[cfg(windows)]
+        suite! { @world windows_tcp Tcp<AUTO>; $($($module $test)*)* }
+        #[cfg(windows)]
+        suite! { @world windows_tcp_direct Tcp<DIRECT>; $($($module $test)*)* }
+        #[cfg(windows)]
+        suite! { @world windows_tcp_helper Tcp<HELPER>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -133,7 +139,10 @@ macro_rules! suite {
     (@world $name:ident $world:ty; $($module:ident $test:ident)*) => {
         mod $name {
             #[allow(unused_imports, reason = "each world names its own few")]
-            use super::{super::sys::Pipe, super::backend, worlds::*};
+            use super::{super::backend, worlds::*};
+            #[cfg(unix)]
+            #[allow(unused_imports, reason = "each world names its own few")]
+            use crate::sys::Pipe;
 
             $(#[test]
             fn $test() {

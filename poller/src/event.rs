@@ -112,7 +112,6 @@ impl Events {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Event> {
         self.queue.iter()
     }
@@ -139,10 +138,6 @@ impl Events {
         self.queue.is_empty()
     }
 
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        expect(dead_code, reason = "only epoll is asked for a bounded number")
-    )]
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

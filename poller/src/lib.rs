@@ -86,7 +86,8 @@
 //! |---|---|---|---|
 //! | Linux, Android | epoll ([`backend::Epoll`]) | what changed and what is ready | eventfd |
 //! | other Unix | poll(2) ([`backend::Poll`]) | all sources that are wanted | pipe |
-//! | Windows | AFD and a completion port, to come: [`Poller::new`] says so | what changed and what is ready | a posted packet |
+//! | Windows | AFD and a completion port (`backend::Afd`) | what changed and what is ready | a posted packet |
+//! | others | none yet: [`Poller::new`] says so | | |
 //!
 //! poll(2) is there on Linux too, for comparison and for tests.
 //!
@@ -120,6 +121,8 @@ mod waker;
 
 /// The mechanisms by which systems tell what is ready.
 pub mod backend {
+    #[cfg(windows)]
+    pub use crate::sys::afd::{Afd, ControlMode};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub use crate::sys::epoll::Epoll;
     #[cfg(unix)]

@@ -40,6 +40,16 @@ impl std::os::fd::AsFd for Entry {
     }
 }
 
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Entry {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        match &self.socket {
+            Socket::Listener(listener) => listener.as_socket(),
+            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_socket(),
+        }
+    }
+}
+
 pub(super) struct Sockets {
     poller: Poller<Entry>,
     /// The poller's keys, by the index of the core's, with its generation.

@@ -23,5 +23,9 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use held::Held;
+#[cfg(windows)]
+pub use port::ControlMode;
+#[cfg(all(test, not(windows)))]
+pub(crate) use port::ControlMode;
 #[cfg(any(windows, test))]
-pub(crate) use port::{ControlMode, Port};
+pub(crate) use port::Port;

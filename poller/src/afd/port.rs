@@ -36,7 +36,8 @@ const DRAIN_WAITS_MAX: u32 = 10;
 
 /// On which handle a source's polls are issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ControlMode {
+#[allow(unreachable_pub, reason = "public on Windows")]
+pub enum ControlMode {
     /// On the socket itself where that is possible, else on a helper.
     Auto,
     /// On the socket itself; what does not allow that is refused.
@@ -178,7 +179,11 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             return Ok(false);
         }
         self.skips = 0;
-        let was_signalled = self.dequeue(events, timeout)?;
+        let outcome = self.dequeue(events, timeout);
+        if outcome.is_err() {
+            self.report_again(events);
+        }
+        let was_signalled = outcome?;
         if events.is_empty() && !was_signalled {
             // A poll that had to end for a wider one leaves nothing to report, yet the wider one
             // may have its answer at once.
@@ -513,6 +518,16 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.table.touch(index);
     }
 
+    /// The batch will not be delivered: what would not come again by itself is tried again.
+    fn report_again(&mut self, events: &Events) {
+        for event in events.iter().filter(|event| event.error().is_some()) {
+            if let Some(entry) = self.table.get_mut(event.key()) {
+                entry.is_parked = false;
+                self.table.touch(event.key().index);
+            }
+        }
+    }
+
     fn report_error(&mut self, index: u32, status: Status, events: &mut Events) {
         let error = self.nt().os_error(status);
         if let Some(entry) = self
@@ -541,10 +556,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 let count = self.fetch(Some(DRAIN_WAIT), D::BATCH).unwrap_or(0);
                 found.extend(&self.packets[..count]);
             }
-            waits = if found.is_empty() { waits + 1 } else { 0 };
+            waits += 1;
             for packet in found {
+                // What is nobody's must not keep this going.
                 if let Some(slot) = self.claim(&packet) {
                     self.slots.set_operation(slot, Operation::Idle);
+                    waits = 0;
                 }
             }
         }
@@ -555,8 +572,9 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.helpers.close(&self.shared.nt);
         if left > 0 {
             return Err(io::Error::other(format!(
-                "{left} polls could not be ended, probably of sockets that were closed while a \
-                 duplicate was open: the memory that the system may still write to is left behind"
+                "{left} polls could not be ended, probably of sockets whose handles were closed \
+                 behind the poller's back: the memory that the system may still write to is left \
+                 behind"
             )));
         }
         Ok(())

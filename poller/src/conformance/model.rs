@@ -174,7 +174,7 @@ pub(super) fn any_sequence_agrees_with_the_model<W: World>() {
     let config = Config {
         // Nothing is kept between runs: a failure prints its shortest sequence.
         failure_persistence: None,
-        ..Config::with_cases(256)
+        ..Config::with_cases(W::CASES)
     };
     TestRunner::new(config)
         .run(&steps(), |steps| {

@@ -102,7 +102,8 @@ pub(super) fn a_source_without_interest_is_silent_when_its_peer_resets<W: World>
     bench.assert_asleep();
     bench.declare(key, READABLE);
     bench.assert_reports(&[(key, READABLE)]);
-    assert_eq!(bench.world.read(bench.get(key), 1), Read::Error);
+    let expected = bench.world.after_reset();
+    assert_eq!(bench.world.read(bench.get(key), 1), expected);
 }
 
 pub(super) fn hang_up_is_what_is_wanted<W: World>() {
@@ -219,6 +220,9 @@ pub(super) fn a_successor_never_gets_its_predecessors_event<W: World>() {
 
 pub(super) fn a_removed_source_can_be_polled_again<W: World>() {
     let mut bench = Bench::<W>::new();
+    if let Err(reason) = bench.world.polls_again() {
+        return println!("skipped: {reason}");
+    }
     let (old, theirs) = bench.add_pair(READABLE);
     bench.assert_quiet();
     let ours = bench.poller.remove(old).unwrap();

@@ -1,6 +1,7 @@
 //! The worlds that the suite runs in.
 
 use std::io;
+#[cfg(unix)]
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(super) trait World {
     /// How many waits it takes until everything that is ready has been reported, and everything
     /// that was ready before: more than one if a wait may be content with what it knows already.
     const WAITS: usize = 1;
+    /// How many random sequences are tried.
+    const CASES: u32 = 256;
 
     fn new() -> Self;
 
@@ -59,6 +62,14 @@ pub(super) trait World {
     fn idle(&self) -> Self::Socket;
     /// How many of those there may be.
     fn idle_limit(&self) -> usize;
+    /// What a read gives once the peer has reset the connection.
+    fn after_reset(&self) -> Read {
+        Read::Error
+    }
+    /// Whether a source that was removed can be polled again in the same way, or why not.
+    fn polls_again(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
     /// Something that the backend cannot poll, or why there is nothing.
     fn unpollable(&self) -> Result<Self::Socket, &'static str>;
 
@@ -164,6 +175,16 @@ mod simulated {
         kernel: Arc<Kernel>,
     }
 
+    impl<const MODE: u8> Drop for Simulated<MODE> {
+        fn drop(&mut self) {
+            let violations = &self.kernel.state().violations;
+            assert!(
+                violations.is_empty() || std::thread::panicking(),
+                "{violations:?}"
+            );
+        }
+    }
+
     impl<const MODE: u8> World for Simulated<MODE> {
         type Backend = Port<Sim>;
         type Socket = Socket;
@@ -247,6 +268,11 @@ mod simulated {
         }
     }
 }
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(super) use windows::Tcp;
 
 #[cfg(unix)]
 pub(super) use sockets::{Sockets, TCP, UDS};

@@ -109,3 +109,10 @@ impl std::os::fd::AsFd for Listener {
         self.socket.as_fd()
     }
 }
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Listener {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.socket.as_socket()
+    }
+}

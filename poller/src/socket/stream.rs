@@ -215,3 +215,10 @@ impl std::os::fd::AsFd for Stream {
         self.socket.as_fd()
     }
 }
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Stream {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.socket.as_socket()
+    }
+}

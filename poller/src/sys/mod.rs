@@ -13,6 +13,8 @@ use crate::event::{Events, Key};
 use crate::interest::Interest;
 use crate::waker::Signal;
 
+#[cfg(windows)]
+pub(crate) mod afd;
 #[cfg(unix)]
 mod descriptor;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -28,17 +30,19 @@ mod signal;
 #[cfg(unix)]
 #[cfg(test)]
 mod tests;
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub(crate) mod unsupported;
 
 #[cfg(all(test, unix))]
 pub(crate) use self::signal::Pipe;
 
+#[cfg(windows)]
+pub use self::afd::Afd as DefaultBackend;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use self::epoll::Epoll as DefaultBackend;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub use self::poll::Poll as DefaultBackend;
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub use self::unsupported::Unsupported as DefaultBackend;
 
 /// What becomes of a source that is no longer polled.

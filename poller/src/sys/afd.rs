@@ -1,0 +1,90 @@
+//! AFD and a completion port, under the name that users see.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Backend, Fate, Sealed};
+pub use crate::afd::ControlMode;
+use crate::afd::Port;
+use crate::event::{Events, Key};
+use crate::interest::Interest;
+use crate::nt::{Handle, Nt, real::Windows};
+use crate::poller::{Poller, Source};
+use crate::waker::Signal;
+
+/// Windows' socket driver, AFD, and a completion port: a wait costs in proportion to what changed
+/// and what is ready.
+///
+/// # Platform notes
+///
+/// - Windows 8.1 and later; Wine 8 and later.
+/// - A socket that is polled directly is associated with the poller's port, and queues no packet
+///   for what succeeds at once. Both are marks on the socket itself, which its duplicates share: the
+///   socket's own overlapped operations report to the poller's port, where they are thrown away.
+///   [`Poller::remove`] takes the first mark off if the system can; the second stays. A poller
+///   with [`ControlMode::Helper`] leaves no marks.
+/// - A socket with another port already, and one below layered service providers, is polled by a
+///   helper. One that hides the socket below it cannot be polled: [`Poller::insert`] refuses it.
+/// - A report may be of what was ready a moment ago, and eighteen waits together report all that is
+///   ready.
+pub struct Afd(Port<Windows>);
+
+impl std::fmt::Debug for Afd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Afd").finish_non_exhaustive()
+    }
+}
+
+impl<S: Source<Handle>> Poller<S, Afd> {
+    /// A poller that issues its polls on handles of this kind.
+    ///
+    /// # Errors
+    ///
+    /// The system has no resources for it.
+    pub fn with_control(mode: ControlMode) -> io::Result<Self> {
+        Ok(Poller::over(Afd(Port::with_mode(Windows::new()?, mode)?)))
+    }
+}
+
+impl Sealed for Afd {}
+
+impl Backend for Afd {
+    type Handle = Handle;
+
+    fn new() -> io::Result<Self> {
+        Ok(Afd(Port::new()?))
+    }
+
+    fn signal(&self) -> Arc<dyn Signal> {
+        self.0.signal()
+    }
+
+    fn register(&mut self, key: Key, handle: Handle) -> io::Result<()> {
+        self.0.register(key, handle)
+    }
+
+    fn declare(&mut self, key: Key, interest: Interest) {
+        self.0.declare(key, interest);
+    }
+
+    fn deregister(&mut self, key: Key, fate: Fate) {
+        self.0.deregister(key, fate);
+    }
+
+    fn reconcile(&mut self, events: &mut Events) -> io::Result<()> {
+        self.0.reconcile(events)
+    }
+
+    fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
+        self.0.collect(events, timeout)
+    }
+
+    fn calls(&self) -> u64 {
+        self.0.calls()
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.0.shut_down()
+    }
+}
