@@ -310,9 +310,8 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     ///
     /// # Errors
     ///
-    /// On Windows, some polls could not be ended, because their sources were
-    /// [closed](Self::close) while a duplicate of their handle was open elsewhere in the process.
-    /// The memory that the system may still write to is leaked, never freed.
+    /// On Windows, some polls could not be ended, because the handles of their sources were closed
+    /// behind the poller's back while duplicates are open. The memory that the system may still write to is leaked, never freed.
     pub fn shut_down(mut self) -> io::Result<()> {
         self.backend.shut_down()
     }

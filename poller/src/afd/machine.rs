@@ -7,7 +7,7 @@
 //!
 //! | registration | no slot yet | idle | submitting, in flight | cancelling |
 //! |---|---|---|---|---|
-//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; removed -> ZOMBIE, with a cancel unless it is closed | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
+//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; removed -> cancel, ZOMBIE | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
 //! | parked | the system refused: nothing until interest is declared again | the same; removed -> the slot is freed | never | never |
 //! | removed | DEAD | DEAD: the slot is freed | ZOMBIE: packet -> DEAD | ZOMBIE: packet -> DEAD |
 //!
@@ -176,9 +176,8 @@ pub(crate) fn next(state: State, input: Input) -> (State, Action) {
 
         (Live | Parked, None, Input::Remove(_)) => (Removed, None, Action::Nothing),
         (Live | Parked, Idle, Input::Remove(_)) => (Removed, Idle, Action::Free),
-        (Live, InFlight, Input::Remove(Fate::Kept)) => (Removed, Cancelling, Action::Cancel),
-        // Closing it brings the packet.
-        (Live, InFlight, Input::Remove(Fate::Closed)) => (Removed, InFlight, Action::Nothing),
+        // Closing would bring the packet too, but only if it closes the last handle.
+        (Live, InFlight, Input::Remove(_)) => (Removed, Cancelling, Action::Cancel),
         (Live, Cancelling, Input::Remove(_)) => (Removed, Cancelling, Action::Nothing),
 
         (registration, operation, input) => {
@@ -256,7 +255,7 @@ mod tests {
         in_flight_packet_reports_and_is_idle: Live InFlight Active, Input::Packet => Live Idle Active, Report;
         in_flight_failure_reports_once_and_is_parked: Live InFlight Active, Input::Failure => Parked Idle Active, ReportError;
         in_flight_removed_is_cancelled_and_a_zombie: Live InFlight Active, Input::Remove(Fate::Kept) => Removed Cancelling Zombie, Cancel;
-        in_flight_closed_is_a_zombie_without_a_cancel: Live InFlight Active, Input::Remove(Fate::Closed) => Removed InFlight Zombie, Nothing;
+        in_flight_closed_is_cancelled_and_a_zombie: Live InFlight Active, Input::Remove(Fate::Closed) => Removed Cancelling Zombie, Cancel;
 
         cancel_pending_declared_waits_for_the_packet: Live Cancelling CancelPending, Input::Declare => Live Cancelling CancelPending, Nothing;
         cancel_pending_wanted_for_nothing_waits_for_the_packet: Live Cancelling CancelPending, Input::Look(Need::Nothing) => Live Cancelling CancelPending, Nothing;

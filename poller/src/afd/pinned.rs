@@ -213,6 +213,14 @@ impl<D: Defects> Slots<D> {
         unsafe { &mut (*self.pinned(slot).as_ptr()).ours }
     }
 
+    /// What has been written to a slot whose packet was dequeued and not looked at, for tests.
+    #[cfg(test)]
+    pub(super) fn written(&self, slot: Slot) -> u32 {
+        let lent = UnsafeCell::raw_get(lent_of(self.pinned(slot)).as_ptr());
+        // SAFETY: the packet was dequeued: the kernel writes no more.
+        unsafe { (*lent).info.handles[0].events }
+    }
+
     /// A slot's place among all, for tests.
     #[cfg(test)]
     pub(super) fn ordinal(&self, slot: Slot) -> u8 {
@@ -397,6 +405,7 @@ impl<D: Defects> Slots<D> {
         block.is_some_and(|block| !block.free.contains(&slot.place))
     }
 
+    #[cfg(test)]
     fn address(&self, slot: Slot) -> usize {
         self.pinned(slot).as_ptr() as usize
     }

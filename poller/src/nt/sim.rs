@@ -24,7 +24,7 @@ mod digest;
 mod network;
 mod state;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -186,7 +186,9 @@ pub(crate) struct State {
     /// By number; the handle's value is four times the number after it.
     handles: Vec<Option<u32>>,
     files: Vec<Option<File>>,
-    operations: Vec<Option<Operation>>,
+    /// By number, in the order of submission.
+    operations: BTreeMap<u32, Operation>,
+    next_operation: u32,
     /// The status blocks of all operations.
     lent: BTreeSet<usize>,
     held: Option<Arc<Held>>,
@@ -212,7 +214,8 @@ impl Default for Kernel {
             state: Mutex::new(State {
                 handles: Vec::new(),
                 files: Vec::new(),
-                operations: Vec::new(),
+                operations: BTreeMap::new(),
+                next_operation: 0,
                 lent: BTreeSet::new(),
                 held: None,
                 mood: Mood::default(),
@@ -258,7 +261,7 @@ impl Kernel {
     /// The operations that have ended and whose packets are not queued, oldest first.
     pub(crate) fn in_transit(&self) -> usize {
         let state = self.state();
-        let numbers = 0..state.operations.len() as u32;
+        let numbers = state.operations.keys().copied();
         numbers
             .filter(|number| state.is_in_transit(*number))
             .count()
@@ -267,7 +270,7 @@ impl Kernel {
     /// Queues the packet of one of those.
     pub(crate) fn deliver(&self, at: usize) {
         self.change(|state| {
-            let numbers = 0..state.operations.len() as u32;
+            let numbers = state.operations.keys().copied();
             let found = numbers
                 .filter(|number| state.is_in_transit(*number))
                 .nth(at);
@@ -348,14 +351,14 @@ impl Kernel {
     /// The context of some operation that is in flight.
     pub(crate) fn any_context(&self) -> Option<usize> {
         let state = self.state();
-        let operation = state.operations.iter().flatten().next();
+        let operation = state.operations.values().next();
         operation.map(|operation| operation.context)
     }
 
     /// Whether an operation with this context is in flight.
     pub(crate) fn has_context(&self, context: usize) -> bool {
         let state = self.state();
-        let mut operations = state.operations.iter().flatten();
+        let mut operations = state.operations.values();
         operations.any(|operation| operation.context == context)
     }
 

@@ -109,7 +109,7 @@ found! {
     ignoring_the_number_is_found: IgnoresNumber by Oracle::Kernel(Violation::LeavesOperations);
     ignoring_the_flight_is_found: IgnoresFlight by Oracle::Assertion(String::new());
     ignoring_the_blocks_is_found: IgnoresBlocks by Oracle::Misrouted;
-    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::LeftBehind;
+    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Misrouted;
     delivering_stale_events_is_found: DeliversStale by Oracle::Misrouted;
     freeing_at_shutdown_is_found: FreesAtShutdown by Oracle::Kernel(Violation::LeavesOperations);
     arming_without_interest_is_found: ArmsWithoutInterest by Oracle::PollsUnwanted;

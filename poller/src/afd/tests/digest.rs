@@ -42,6 +42,10 @@ impl<N: Nt, D: Defects> Port<N, D> {
             bytes.push(packet.key as u8);
             bytes.extend(self.place_of(packet.context));
             bytes.push(packet.status.status.status.0 as u8);
+            // The kernel has written the answer already, and has nothing of it any more.
+            let slot = self.slots.claim(packet.context);
+            let events = slot.map_or(0, |slot| self.slots.written(slot));
+            bytes.extend([events as u8, (events >> 8) as u8]);
         }
         bytes.extend([0xFF, self.skips]);
     }

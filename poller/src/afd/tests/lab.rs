@@ -142,8 +142,6 @@ pub(super) struct Lab<D: Defects> {
     is_wake_due: bool,
     /// The context of some operation, from a while ago.
     old_context: Option<usize>,
-    /// A source was closed while a duplicate of it was open.
-    has_orphans: bool,
 }
 
 impl<D: Defects> Lab<D> {
@@ -172,7 +170,6 @@ impl<D: Defects> Lab<D> {
             places: places.collect(),
             is_wake_due: false,
             old_context: None,
-            has_orphans: false,
             kernel,
         }
     }
@@ -298,8 +295,6 @@ impl<D: Defects> Lab<D> {
             }
             Action::Close(at) => {
                 if let Some(key) = self.forget(at) {
-                    let place = &mut self.places[at as usize];
-                    self.has_orphans |= place.duplicate.is_some() || place.is_shared;
                     assert!(self.poller().close(key));
                 }
             }
@@ -474,7 +469,7 @@ impl<D: Defects> Lab<D> {
             );
             bytes.extend(place.flags.to_le_bytes());
         }
-        bytes.push(u8::from(self.is_wake_due) | u8::from(self.has_orphans) << 1);
+        bytes.push(u8::from(self.is_wake_due));
         for event in self.events.iter() {
             let key = event.key();
             let owner = self.places.iter().position(|place| {

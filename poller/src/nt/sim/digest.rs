@@ -16,7 +16,7 @@ impl Kernel {
             bytes.push(rank);
         }
         bytes.push(0xFF);
-        for operation in state.operations.iter().flatten() {
+        for operation in state.operations.values() {
             bytes.push(rank(&mut ranks, operation.control));
             bytes.push(rank(&mut ranks, operation.target));
             bytes.extend(slot(operation.context));
@@ -59,6 +59,9 @@ fn digest_file(state: &State, file: u32, bytes: &mut Vec<u8>, slot: &dyn Fn(usiz
             let is_bare = matches!(endpoint.connection, Connection::Bare);
             assert!(is_bare, "connections are not explored");
             bytes.extend([endpoint.events as u8, (endpoint.events >> 8) as u8]);
+            // What the oracles go by.
+            bytes.extend([endpoint.answered as u8, (endpoint.answered >> 8) as u8]);
+            bytes.push(u8::from(endpoint.has_failed));
         }
     }
 }

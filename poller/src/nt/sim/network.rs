@@ -124,7 +124,8 @@ impl State {
         if let Some(stream) = self.stream(peer) {
             stream.peer = None;
             stream.is_named = false;
-            stream.is_ended = true;
+            // A reset is no end: AFD tells of the one or the other.
+            stream.is_ended |= !stream.is_broken;
         }
         self.refresh(peer);
         if let Some(stream) = self.stream(number) {
@@ -217,9 +218,10 @@ impl Socket {
             let (one, other) = state.add_pair();
             state.refresh_both(one);
             if let Some(endpoint) = state.endpoint(listener)
-                && let Connection::Listener(backlog) = &mut endpoint.connection {
-                    backlog.push(other);
-                }
+                && let Connection::Listener(backlog) = &mut endpoint.connection
+            {
+                backlog.push(other);
+            }
             state.refresh(listener);
             one
         });

@@ -104,7 +104,7 @@ impl State {
     pub(super) fn complete(&mut self, number: u32, status: Status, events: u32) {
         let mood_is_slow = self.mood.is_slow;
         let writes_early = self.mood.writes_early;
-        let Some(operation) = self.operations[number as usize].as_mut() else {
+        let Some(operation) = self.operations.get_mut(&number) else {
             return;
         };
         if operation.stage != Stage::Pending {
@@ -121,7 +121,7 @@ impl State {
 
     /// Queues the packet of an operation that has ended.
     pub(super) fn queue(&mut self, number: u32) {
-        let Some(operation) = self.operations[number as usize].as_mut() else {
+        let Some(operation) = self.operations.get_mut(&number) else {
             return;
         };
         let Stage::InTransit(status, events) = operation.stage else {
@@ -149,7 +149,7 @@ impl State {
 
     /// Queues the packets of all operations that have ended. Whether there was one.
     pub(super) fn queue_all(&mut self) -> bool {
-        let numbers = 0..self.operations.len() as u32;
+        let numbers = self.operations.keys().copied();
         let ended: Vec<u32> = numbers
             .filter(|number| self.is_in_transit(*number))
             .collect();
@@ -160,13 +160,13 @@ impl State {
     }
 
     pub(super) fn is_in_transit(&self, number: u32) -> bool {
-        let operation = self.operations[number as usize].as_ref();
+        let operation = self.operations.get(&number);
         operation.is_some_and(|operation| matches!(operation.stage, Stage::InTransit(..)))
     }
 
     /// Writes the outcome of an operation to where it was told to.
     pub(super) fn write(&mut self, number: u32) {
-        let Some(operation) = self.operations[number as usize].as_mut() else {
+        let Some(operation) = self.operations.get_mut(&number) else {
             return;
         };
         let (Stage::InTransit(status, events) | Stage::Queued(status, events)) = operation.stage
@@ -230,9 +230,7 @@ impl State {
             return;
         }
         for poll in endpoint.polls.clone() {
-            let mask = self.operations[poll as usize]
-                .as_ref()
-                .map_or(0, |found| found.mask);
+            let mask = self.operations.get(&poll).map_or(0, |found| found.mask);
             if mask & events != 0 {
                 self.complete(poll, Status::SUCCESS, mask & events);
             }
@@ -279,8 +277,9 @@ impl State {
         if self.file(control).port.is_none() {
             self.violations.push(Violation::PollsWithoutPort);
         }
-        let number = vacancy(&mut self.operations);
-        self.operations[number as usize] = Some(Operation {
+        let number = self.next_operation;
+        self.next_operation += 1;
+        let operation = Operation {
             control,
             target,
             context: submission.context,
@@ -290,7 +289,8 @@ impl State {
             handle: asked.handle,
             stage: Stage::Pending,
             is_written: false,
-        });
+        };
+        self.operations.insert(number, operation);
         self.file(control).issued.push(number);
         if let Some(endpoint) = self.endpoint(target) {
             endpoint.polls.push(number);
@@ -314,12 +314,12 @@ impl State {
             return Status::INVALID_HANDLE;
         };
         let is_its = |number: &u32| {
-            let operation = self.operations[*number as usize].as_ref();
+            let operation = self.operations.get(number);
             operation.is_some_and(|operation| operation.status == status)
         };
         let found = self.files[control as usize].as_ref();
         let found = found.and_then(|file| file.issued.iter().copied().find(is_its));
-        let stage = found.and_then(|number| self.operations[number as usize].as_ref());
+        let stage = found.and_then(|number| self.operations.get(&number));
         match (found, stage.map(|operation| operation.stage)) {
             (Some(number), Some(Stage::Pending)) => {
                 self.counts.cancelled += 1;
@@ -364,18 +364,19 @@ impl State {
     /// The packet of an operation is dequeued.
     pub(super) fn end_operation(&mut self, number: u32) {
         self.write(number);
-        let Some(operation) = self.operations[number as usize].take() else {
+        let Some(operation) = self.operations.remove(&number) else {
             return;
         };
         self.lent.remove(&(operation.status.as_ptr() as usize));
         let (control, target) = (operation.control, operation.target);
         self.file(control).issued.retain(|other| *other != number);
         if let Stage::Queued(status, events) = operation.stage
-            && let Some(endpoint) = self.endpoint(target) {
-                endpoint.polls.retain(|other| *other != number);
-                endpoint.answered |= events;
-                endpoint.has_failed |= status.is_error() && status != Status::CANCELLED;
-            }
+            && let Some(endpoint) = self.endpoint(target)
+        {
+            endpoint.polls.retain(|other| *other != number);
+            endpoint.answered |= events;
+            endpoint.has_failed |= status.is_error() && status != Status::CANCELLED;
+        }
         self.forget_file(target);
         if control != target {
             self.forget_file(control);
