@@ -247,6 +247,12 @@ impl<D: Defects> Slots<D> {
         &self.with_room
     }
 
+    /// How many blocks were ever allocated; for tests.
+    #[cfg(test)]
+    pub(super) fn allocations(&self) -> u64 {
+        self.allocations
+    }
+
     #[cfg(test)]
     pub(super) fn blocks_len(&self) -> usize {
         self.blocks.len()

@@ -93,7 +93,7 @@ pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     /// How many waits running have left the port alone.
     pub(super) skips: u8,
     /// Packets that were nobody's.
-    strays: u64,
+    pub(super) strays: u64,
     calls: u64,
     is_shut: bool,
 }

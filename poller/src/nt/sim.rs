@@ -60,9 +60,9 @@ pub(crate) struct Mood {
     pub(crate) writes_early: bool,
     /// A cancel that comes too late says success instead of "not found".
     pub(crate) cancels_too_late: bool,
-    /// Refuses the next polls.
+    /// Refuses the next poll.
     pub(crate) refuses_submit: Option<Status>,
-    /// Refuses the next posts.
+    /// Refuses posts.
     pub(crate) refuses_post: Option<Status>,
     /// How many packets it gives out at a time.
     pub(crate) batch: usize,
@@ -74,6 +74,10 @@ pub(crate) struct Mood {
     pub(crate) has_no_helpers: bool,
     /// Files cannot be dissociated from their port.
     pub(crate) keeps_association: bool,
+    /// Files cannot be told to queue no packet for what they answer at once.
+    pub(crate) keeps_packets: bool,
+    /// No layer tells what socket is below it.
+    pub(crate) hides_base: bool,
 }
 
 impl Default for Mood {
@@ -89,6 +93,8 @@ impl Default for Mood {
             corrupts: false,
             has_no_helpers: false,
             keeps_association: false,
+            keeps_packets: false,
+            hides_base: false,
         }
     }
 }
@@ -355,6 +361,14 @@ impl Kernel {
         operation.map(|operation| operation.context)
     }
 
+    /// The contexts of all operations that are in flight. As long as none has ended before the last
+    /// was submitted, in their order.
+    pub(crate) fn contexts(&self) -> Vec<usize> {
+        let state = self.state();
+        let operations = state.operations.iter().flatten();
+        operations.map(|operation| operation.context).collect()
+    }
+
     /// Whether an operation with this context is in flight.
     pub(crate) fn has_context(&self, context: usize) -> bool {
         let state = self.state();
@@ -390,6 +404,11 @@ impl Kernel {
             let number = state.number(socket).unwrap();
             state.file(number).is_elsewhere = is_elsewhere;
         });
+    }
+
+    /// How many handles are open.
+    pub(crate) fn handles(&self) -> usize {
+        self.state().handles.iter().flatten().count()
     }
 
     /// How many operations are in flight.

@@ -50,6 +50,9 @@ impl Nt for Sim {
 
     fn base_socket(&self, socket: Handle) -> io::Result<Handle> {
         let mut state = self.kernel.state();
+        if state.mood.hides_base {
+            return Err(io::Error::other("a layered service provider hides it"));
+        }
         let number = state.number(socket);
         let is_layered = number
             .and_then(|number| state.endpoint(number))
@@ -95,6 +98,9 @@ impl Nt for Sim {
     fn skip_packets_on_success(&self, file: Handle) -> Result<(), Status> {
         self.kernel.call(|state| {
             let number = state.number(file).ok_or(Status::INVALID_HANDLE)?;
+            if state.mood.keeps_packets {
+                return Err(Status::INVALID_PARAMETER);
+            }
             state.file(number).skips_packets = true;
             Ok(())
         })
@@ -110,7 +116,7 @@ impl Nt for Sim {
 
     fn post(&self, port: Handle, packet: Packet) -> Status {
         self.kernel.call(|state| {
-            if let Some(refusal) = state.mood.refuses_post.take() {
+            if let Some(refusal) = state.mood.refuses_post {
                 return refusal;
             }
             let Some(port) = state.number(port) else {

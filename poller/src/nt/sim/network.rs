@@ -175,6 +175,13 @@ impl Socket {
         Socket::open(kernel, file)
     }
 
+    /// The same below a layer of somebody else's.
+    pub(crate) fn layered(kernel: &Arc<Kernel>) -> Socket {
+        let socket = Socket::bare(kernel);
+        socket.change(|state, number| state.endpoint(number).unwrap().is_layered = true);
+        socket
+    }
+
     /// One more handle for the same socket.
     pub(crate) fn duplicate(&self) -> Socket {
         let handle = self.kernel.duplicate(self.handle);

@@ -1,0 +1,251 @@
+//! Polls on the socket itself: when they are, and what they leave behind.
+
+use super::{Bench, ready, refused};
+use crate::afd::defects::{Defects, Sound};
+use crate::afd::port::ControlMode;
+use crate::nt::sim::{Sim, Socket};
+use crate::nt::{Handle, Nt, Status, flag};
+use crate::{Interest, Key};
+
+const READ: Interest = Interest::READABLE;
+
+impl<D: Defects> Bench<D> {
+    /// Has a socket's packets sent to a port of somebody else's. Whether that was possible.
+    fn associate_elsewhere(&self, handle: Handle) -> bool {
+        let nt = Sim::new(&self.kernel);
+        let port = nt.create_port().unwrap();
+        nt.associate(handle, port, 5).is_ok()
+    }
+
+    /// Its polls are issued in this way, and it is reported when it is ready.
+    #[track_caller]
+    fn assert_polled(&mut self, key: Key, handle: Handle, is_direct: bool) {
+        assert_eq!(self.wait(), []);
+        assert_eq!(self.is_direct(key), is_direct);
+        self.become_ready(handle, flag::RECEIVE);
+        assert_eq!(self.wait(), [ready(key, READ)]);
+        self.become_ready(handle, 0);
+        assert_eq!(self.wait(), []);
+    }
+
+    /// It is reported as refused, once, and not polled.
+    #[track_caller]
+    fn assert_refused(&mut self, key: Key, handle: Handle) {
+        self.polled();
+        let report = refused(key, READ, Status::INVALID_PARAMETER);
+        assert_eq!(self.wait(), [report]);
+        self.become_ready(handle, flag::RECEIVE);
+        assert_eq!(self.wait(), []);
+        assert_eq!(self.polled(), []);
+        assert_eq!(self.helpers(), []);
+    }
+}
+
+#[test]
+fn a_socket_is_polled_itself_where_that_is_possible_and_allowed() {
+    for (mode, is_direct) in [
+        (ControlMode::Auto, true),
+        (ControlMode::Direct, true),
+        (ControlMode::Helper, false),
+    ] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (key, handle) = bench.add(READ);
+        bench.assert_polled(key, handle, is_direct);
+        assert_eq!(bench.associate_elsewhere(handle), !is_direct, "{mode:?}");
+        bench.end();
+    }
+}
+
+#[test]
+fn a_socket_of_somebody_elses_port_is_polled_by_a_helper_or_refused() {
+    for mode in [ControlMode::Auto, ControlMode::Direct] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (key, handle) = bench.add(READ);
+        assert!(bench.associate_elsewhere(handle));
+        if mode == ControlMode::Auto {
+            bench.assert_polled(key, handle, false);
+        } else {
+            bench.assert_refused(key, handle);
+        }
+        bench.become_ready(handle, flag::RECEIVE);
+        bench.wait();
+        let socket = bench.poller.remove(key).unwrap();
+        assert!(!bench.associate_elsewhere(handle), "its port is left to it");
+        drop(socket);
+        bench.end();
+    }
+}
+
+#[test]
+fn of_two_handles_of_one_socket_the_second_is_polled_by_a_helper_or_refused() {
+    for mode in [ControlMode::Auto, ControlMode::Direct] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let socket = Socket::bare(&bench.kernel);
+        let duplicate = socket.duplicate();
+        let (one, handle) = bench.insert(socket, READ);
+        bench.assert_polled(one, handle, true);
+        let (other, other_handle) = bench.insert(duplicate, READ);
+        if mode == ControlMode::Direct {
+            let report = refused(other, READ, Status::INVALID_PARAMETER);
+            assert_eq!(bench.wait(), [report]);
+        } else {
+            assert_eq!(bench.wait(), []);
+            assert!(!bench.is_direct(other));
+            bench.become_ready(handle, flag::RECEIVE);
+            assert_eq!(bench.wait(), [ready(one, READ), ready(other, READ)]);
+        }
+        // The second one goes without taking along where the first one's packets go, though
+        // nothing is in flight.
+        assert_ne!(handle, other_handle);
+        bench.become_ready(handle, flag::RECEIVE);
+        assert!(bench.wait().contains(&ready(one, READ)));
+        drop(bench.poller.remove(other).unwrap());
+        bench.become_ready(handle, 0);
+        bench.assert_polled(one, handle, true);
+        bench.end();
+    }
+}
+
+#[test]
+fn a_layered_socket_is_polled_below_its_layers_by_a_helper_or_refused() {
+    for mode in [ControlMode::Auto, ControlMode::Direct] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let layered = Socket::layered(&bench.kernel);
+        let (key, handle) = bench.insert(layered, READ);
+        if mode == ControlMode::Auto {
+            bench.assert_polled(key, handle, false);
+            let base = Sim::new(&bench.kernel).base_socket(handle).unwrap();
+            assert_ne!(base, handle);
+            assert!(bench.polled().iter().all(|(polled, _)| *polled == base));
+        } else {
+            bench.assert_refused(key, handle);
+        }
+        assert!(bench.associate_elsewhere(handle), "it was left alone");
+        bench.end();
+    }
+}
+
+#[test]
+fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    bench.kernel.state().mood.hides_base = true;
+    let socket = Socket::bare(&bench.kernel);
+    let handle = socket.handle();
+    let refused = bench.poller.insert(socket).unwrap_err();
+    assert!(
+        refused
+            .error()
+            .to_string()
+            .contains("layered service provider")
+    );
+    assert_eq!(refused.into_source().handle(), handle);
+    assert!(bench.poller.is_empty());
+    // The place is another's.
+    bench.kernel.state().mood.hides_base = false;
+    let (key, handle) = bench.add(READ);
+    bench.assert_polled(key, handle, true);
+    bench.end();
+}
+
+#[test]
+fn a_socket_that_cannot_be_told_to_skip_packets_is_polled_by_a_helper_or_refused() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    bench.kernel.state().mood.keeps_packets = true;
+    let (key, handle) = bench.add(READ);
+    bench.assert_refused(key, handle);
+    assert!(
+        bench.associate_elsewhere(handle),
+        "the association is undone"
+    );
+    bench.end();
+
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    // There is a helper with room already: helpers that keep packets are of no use.
+    bench.kernel.state().mood.hides_base = false;
+    let layered = Socket::layered(&bench.kernel);
+    let (key, handle) = bench.insert(layered, READ);
+    bench.assert_polled(key, handle, false);
+    bench.kernel.state().mood.keeps_packets = true;
+    let (key, handle) = bench.add(READ);
+    bench.assert_polled(key, handle, false);
+    assert!(
+        bench.associate_elsewhere(handle),
+        "the association is undone"
+    );
+    bench.end();
+}
+
+/// Takes a source back, and says how many calls that took.
+fn take_back(bench: &mut Bench, key: Key) -> (Socket, u64) {
+    let before = bench.counts();
+    let socket = bench.poller.remove(key).unwrap();
+    (socket, bench.spent_since(before).calls)
+}
+
+#[test]
+fn a_socket_taken_back_is_free_of_its_port_once_nothing_is_in_flight() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (mut key, handle) = bench.add(READ);
+    for _ in 0..3 {
+        bench.assert_polled(key, handle, true);
+        let (socket, calls) = take_back(&mut bench, key);
+        assert_eq!(calls, 3, "to cancel, to dequeue, to dissociate");
+        assert_eq!(bench.slots(), (0, 0));
+        (key, _) = bench.insert(socket, READ);
+    }
+    // With nothing in flight there is nothing to cancel.
+    bench.assert_polled(key, handle, true);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(key, READ)]);
+    let (socket, calls) = take_back(&mut bench, key);
+    assert_eq!(calls, 1, "to dissociate");
+    assert!(bench.associate_elsewhere(handle));
+    drop(socket);
+    bench.end();
+}
+
+#[test]
+fn a_socket_that_was_never_polled_is_taken_back_without_a_call() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(Interest::NONE);
+    assert_eq!(bench.wait(), []);
+    let (_socket, calls) = take_back(&mut bench, key);
+    assert_eq!(calls, 0);
+    assert!(bench.associate_elsewhere(handle));
+    bench.end();
+}
+
+/// Later, the handle may be another's: then the marks stay, and a helper has to do.
+#[test]
+fn a_socket_taken_back_before_its_packet_keeps_its_port() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(READ);
+    bench.assert_polled(key, handle, true);
+    bench.be_slow(true);
+    let (socket, calls) = take_back(&mut bench, key);
+    assert_eq!(calls, 2, "to cancel, and to dequeue in vain");
+    assert_eq!(bench.slots(), (1, 1), "a zombie");
+    let (again, _) = bench.insert(socket, READ);
+    assert_eq!(bench.wait(), []);
+    assert!(!bench.is_direct(again));
+    bench.be_slow(false);
+    bench.deliver_all();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (1, 1), "the zombie is gone");
+    assert!(!bench.associate_elsewhere(handle), "the marks stay");
+    bench.assert_polled(again, handle, false);
+    bench.end();
+}
+
+#[test]
+fn where_the_system_cannot_dissociate_a_socket_taken_back_is_polled_by_a_helper() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    bench.kernel.state().mood.keeps_association = true;
+    let (key, handle) = bench.add(READ);
+    bench.assert_polled(key, handle, true);
+    let (socket, _) = take_back(&mut bench, key);
+    assert!(!bench.associate_elsewhere(handle));
+    let (again, _) = bench.insert(socket, READ);
+    bench.assert_polled(again, handle, false);
+    bench.end();
+}
