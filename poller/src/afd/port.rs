@@ -156,7 +156,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             Action::Cancel => self.cancel(slot),
             _ => {}
         }
-        if fate == Fate::Kept && entry.is_associated {
+        if fate == Fate::Kept && entry.is_associated && !entry.is_closed {
             let is_over = action == Action::Free || self.await_packet(slot);
             self.dissociate(entry.socket, is_over);
         }
@@ -389,7 +389,8 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.slots.release(slot);
     }
 
-    /// Looks for the packet of a slot whose source was removed. Whether its operation is over.
+    /// Looks for the packet of a slot whose source was removed. Whether its operation is over, and
+    /// the source's handle still its own.
     fn await_packet(&mut self, slot: Slot) -> bool {
         let found = self.fetch(Some(Duration::ZERO), D::BATCH).unwrap_or(0);
         self.early.extend(&self.packets[..found]);
@@ -397,12 +398,15 @@ impl<N: Nt, D: Defects> Port<N, D> {
             packet.key == OPERATION_KEY && self.slots.claim(packet.context) == Some(slot)
         };
         let at = self.early.iter().position(is_its);
-        let packet = at.and_then(|at| self.early.remove(at));
-        if let Some(packet) = &packet {
-            // The source is gone: there is nothing to report.
-            self.dispatch(packet, &mut Events::with_capacity(1));
-        }
-        packet.is_some()
+        let Some(packet) = at.and_then(|at| self.early.remove(at)) else {
+            return false;
+        };
+        // The source is gone: there is nothing to report.
+        self.slots.set_operation(slot, Operation::Idle);
+        let is_failure = packet.status.status.status.is_error();
+        let is_closed = !is_failure && self.slots.answer(slot).events & flag::LOCAL_CLOSE != 0;
+        self.free(slot);
+        !is_closed
     }
 
     /// Takes the marks of polling off a socket that its owner takes back. What was in flight on it

@@ -74,6 +74,46 @@ fn a_socket_closed_behind_the_pollers_back_is_reported_and_never_polled_again() 
 }
 
 #[test]
+fn removing_a_socket_that_was_closed_does_nothing_to_who_has_its_handle_now() {
+    for mode in MODES {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (key, handle) = bench.add(READ);
+        assert_eq!(bench.wait(), []);
+        bench.close_behind(handle);
+        assert_eq!(bench.wait().len(), 1);
+        let successor = bench.add_successor(handle);
+        bench.remove_closed(key);
+        bench.assert_works(successor, handle);
+        bench.end();
+    }
+}
+
+/// The same, while the packet that tells of it is still in the port, or still under way.
+#[test]
+fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_now() {
+    for mode in MODES {
+        for is_queued in [true, false] {
+            let mut bench = Bench::<Sound>::new(mode);
+            let (key, handle) = bench.add(READ);
+            assert_eq!(bench.wait(), []);
+            bench.be_slow(true);
+            bench.close_behind(handle);
+            bench.be_slow(false);
+            let successor = bench.add_successor(handle);
+            if is_queued {
+                bench.deliver_all();
+            }
+            bench.remove_closed(key);
+            bench.assert_works(successor, handle);
+            bench.deliver_all();
+            bench.assert_works(successor, handle);
+            assert_eq!(bench.slots(), (1, 0));
+            bench.end();
+        }
+    }
+}
+
+#[test]
 fn a_poll_that_is_cancelled_unasked_is_armed_again() {
     for mode in MODES {
         let mut bench = Bench::<Sound>::new(mode);
