@@ -8,11 +8,14 @@
 //! generation, which no other source ever had. If the source at the index has another generation, or
 //! there is none, the slot's own source is gone, and all that the packet does is to free the slot.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::shared::SharedPort;
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
 use super::machine::{Action, Input, Operation, Registration, State, next};
@@ -21,7 +24,7 @@ use super::pinned::{Slot, Slots};
 use super::table::{Entry, Table};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
-use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, flag};
+use crate::nt::{Handle, Nt, Packet, Status, flag};
 use crate::sys::{Backend, Fate, Sealed};
 use crate::waker::Signal;
 
@@ -44,38 +47,6 @@ pub enum ControlMode {
     Direct,
     /// On a helper.
     Helper,
-}
-
-/// The completion port, which wakers share: it is closed with the last of them.
-struct SharedPort<N: Nt, D: Defects> {
-    nt: N,
-    handle: Handle,
-    defects: std::marker::PhantomData<D>,
-}
-
-impl<N: Nt, D: Defects> Signal for SharedPort<N, D> {
-    fn send(&self) -> io::Result<()> {
-        if D::LOSES_WAKES {
-            return Ok(());
-        }
-        let (key, context) = D::wake().unwrap_or((WAKE_KEY, 0));
-        let packet = Packet {
-            key,
-            context,
-            status: IoStatusBlock::new(Status::SUCCESS, 0),
-        };
-        let status = self.nt.post(self.handle, packet);
-        if status.is_error() {
-            return Err(io::Error::from_raw_os_error(self.nt.os_error(status)));
-        }
-        Ok(())
-    }
-}
-
-impl<N: Nt, D: Defects> Drop for SharedPort<N, D> {
-    fn drop(&mut self) {
-        self.nt.close(self.handle);
-    }
 }
 
 /// Polls sockets by AFD, with one operation in flight for each at most.

@@ -148,7 +148,7 @@ pub(super) fn a_connection_attempt_ends_writable<W: World>() {
 pub(super) fn a_refused_connection_attempt_is_ready<W: World>() {
     let mut bench = Bench::<W>::new();
     let Some(connecting) = bench.world.refuse() else {
-        println!("skipped: the system refuses at once");
+        super::skip("the system refuses at once");
         return;
     };
     let key = bench.add(connecting, WRITABLE);
@@ -221,7 +221,7 @@ pub(super) fn a_successor_never_gets_its_predecessors_event<W: World>() {
 pub(super) fn a_removed_source_can_be_polled_again<W: World>() {
     let mut bench = Bench::<W>::new();
     if let Err(reason) = bench.world.polls_again() {
-        return println!("skipped: {reason}");
+        return super::skip(reason);
     }
     let (old, theirs) = bench.add_pair(READABLE);
     bench.assert_quiet();
@@ -236,7 +236,7 @@ pub(super) fn a_source_that_cannot_be_polled_is_reported_once_with_the_error<W: 
     let mut bench = Bench::<W>::new();
     let unpollable = match bench.world.unpollable() {
         Ok(unpollable) => unpollable,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return super::skip(reason),
     };
     let bad = bench.add(unpollable, WRITABLE);
     bench.assert_reports_with_refused(&[(bad, WRITABLE)], &[bad]);

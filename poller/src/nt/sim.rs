@@ -365,7 +365,7 @@ impl Kernel {
     /// was submitted, in their order.
     pub(crate) fn contexts(&self) -> Vec<usize> {
         let state = self.state();
-        let operations = state.operations.iter().flatten();
+        let operations = state.operations.values();
         operations.map(|operation| operation.context).collect()
     }
 

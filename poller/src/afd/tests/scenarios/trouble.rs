@@ -16,7 +16,7 @@ const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
 
 impl<D: Defects> Bench<D> {
     /// Closes a handle that the poller's source believes to be its own.
-    fn close_behind(&self, handle: Handle) {
+    pub(super) fn close_behind(&self, handle: Handle) {
         Sim::new(&self.kernel).close(handle);
     }
 
