@@ -52,10 +52,11 @@ impl Helpers {
     fn open<N: Nt>(&mut self, nt: &N, port: Handle, key: usize) -> Result<u32, Status> {
         self.calls += 1;
         let handle = nt.open_helper()?;
-        self.calls += 2;
-        let is_ready = nt
-            .associate(handle, port, key)
-            .and_then(|()| nt.skip_packets_on_success(handle));
+        self.calls += 1;
+        let is_ready = nt.associate(handle, port, key).and_then(|()| {
+            self.calls += 1;
+            nt.skip_packets_on_success(handle)
+        });
         if let Err(status) = is_ready {
             self.calls += 1;
             nt.close(handle);

@@ -3,8 +3,10 @@
 
 mod canaries;
 mod digest;
+mod economy;
 mod exhaustive;
 mod lab;
+mod memory;
 mod scenarios;
 mod swarm;
 

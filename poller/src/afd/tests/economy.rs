@@ -1,0 +1,276 @@
+//! What the port says that it has called is what the kernel was asked, and how little that is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::defects::Sound;
+use super::super::helpers::Helpers;
+use super::super::port::{ControlMode, Port};
+use crate::nt::sim::{Kernel, Sim, Socket};
+use crate::nt::{Handle, Nt, Status, flag};
+use crate::sys::{Backend, Fate};
+use crate::{Events, Interest, Key};
+
+const READ: Interest = Interest::READABLE;
+
+/// A port without a poller over it.
+struct Bare {
+    kernel: Arc<Kernel>,
+    port: Port<Sim, Sound>,
+    events: Events,
+    generation: u64,
+}
+
+impl Bare {
+    fn new(mode: ControlMode) -> Bare {
+        let kernel = Arc::<Kernel>::default();
+        Bare {
+            port: Port::with_mode(Sim::new(&kernel), mode).unwrap(),
+            kernel,
+            events: Events::with_capacity(64),
+            generation: 0,
+        }
+    }
+
+    fn add(&mut self, interest: Interest) -> (Key, Socket) {
+        let socket = Socket::bare(&self.kernel);
+        (self.insert(&socket, interest), socket)
+    }
+
+    fn insert(&mut self, socket: &Socket, interest: Interest) -> Key {
+        self.generation += 1;
+        let key = Key {
+            index: self.generation as u32,
+            generation: self.generation,
+        };
+        self.port.register(key, socket.handle()).unwrap();
+        self.port.declare(key, interest);
+        key
+    }
+
+    /// One pass that does not sleep. How many sources it reports, and whether there was a wake.
+    fn pass(&mut self) -> (usize, bool) {
+        self.events.clear();
+        self.port.reconcile(&mut self.events).unwrap();
+        let timeout = Some(Duration::ZERO);
+        let was_signalled = self.port.collect(&mut self.events, timeout).unwrap();
+        (self.events.iter().count(), was_signalled)
+    }
+
+    /// How many calls something costs, by the kernel's count and by the port's own.
+    #[track_caller]
+    fn cost<T>(&mut self, something: impl FnOnce(&mut Bare) -> T) -> u64 {
+        let before = (self.kernel.state().counts.calls, self.port.calls());
+        something(self);
+        let calls = self.kernel.state().counts.calls - before.0;
+        assert_eq!(self.port.calls() - before.1, calls, "the port's own count");
+        calls
+    }
+
+    fn keep_packets(&self, keeps: bool) {
+        self.kernel.state().mood.keeps_packets = keeps;
+    }
+}
+
+#[test]
+fn a_directly_polled_source_costs_its_marks_once() {
+    let mut bare = Bare::new(ControlMode::Auto);
+    assert_eq!(bare.cost(|bare| bare.add(Interest::NONE)), 0);
+    assert_eq!(bare.cost(Bare::pass), 1, "the dequeue");
+    let (key, socket) = bare.add(READ);
+    assert_eq!(bare.cost(Bare::pass), 4, "two marks, a poll, the dequeue");
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 1);
+    // The answer is there at once: the port is left alone.
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 1);
+    bare.kernel.set_events(socket.handle(), 0);
+    assert_eq!(bare.cost(Bare::pass), 2);
+    // Wanted for more: a cancel, its packet, and the wider poll.
+    bare.port.declare(key, Interest::BOTH);
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (0, false))), 3);
+    // Wanted for less.
+    bare.port.declare(key, Interest::NONE);
+    assert_eq!(bare.cost(Bare::pass), 1);
+    assert_eq!(
+        bare.cost(|bare| bare.port.deregister(key, Fate::Kept)),
+        3,
+        "a cancel, its packet, and the mark that can be taken off"
+    );
+    assert_eq!(bare.cost(Bare::pass), 1);
+}
+
+#[test]
+fn taking_back_what_is_not_in_flight_costs_its_mark() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (key, socket) = bare.add(READ);
+    bare.pass();
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.pass(), (1, false));
+    assert_eq!(bare.cost(|bare| bare.port.deregister(key, Fate::Kept)), 1);
+    // What is closed in flight costs its cancel; at rest, or never polled, nothing.
+    let (in_flight, _socket) = bare.add(READ);
+    bare.pass();
+    let (at_rest, _socket) = bare.add(READ);
+    bare.kernel.set_events(_socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.pass(), (1, false));
+    let (never, _socket) = bare.add(READ);
+    let cost = bare.cost(|bare| {
+        bare.port.deregister(in_flight, Fate::Closed);
+        bare.port.deregister(at_rest, Fate::Closed);
+        bare.port.deregister(never, Fate::Kept);
+        bare.port.deregister(never, Fate::Kept);
+    });
+    assert_eq!(cost, 1);
+}
+
+#[test]
+fn a_packet_that_comes_late_leaves_the_marks() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (key, _socket) = bare.add(READ);
+    bare.pass();
+    bare.kernel.state().mood.is_slow = true;
+    let cost = bare.cost(|bare| bare.port.deregister(key, Fate::Kept));
+    assert_eq!(cost, 2, "a cancel, and a look for its packet");
+    bare.kernel.deliver(0);
+    assert_eq!(bare.cost(Bare::pass), 1);
+    assert_eq!(bare.port.slots.in_flight(), 0);
+    assert_eq!(bare.port.strays, 0);
+}
+
+#[test]
+fn a_shared_helper_is_paid_for_once() {
+    let mut bare = Bare::new(ControlMode::Helper);
+    let mut sources = vec![bare.add(READ)];
+    assert_eq!(
+        bare.cost(Bare::pass),
+        5,
+        "a helper, two marks, a poll, the dequeue"
+    );
+    for _ in 1..32 {
+        sources.push(bare.add(READ));
+        assert_eq!(bare.cost(Bare::pass), 2);
+    }
+    sources.push(bare.add(READ));
+    assert_eq!(bare.cost(Bare::pass), 5);
+    let (last, _socket) = sources.pop().unwrap();
+    assert_eq!(
+        bare.cost(|bare| bare.port.deregister(last, Fate::Kept)),
+        1,
+        "the cancel"
+    );
+    assert_eq!(
+        bare.cost(Bare::pass),
+        1,
+        "nobody uses the second helper, which is kept"
+    );
+    for (key, _) in &sources {
+        assert_eq!(bare.cost(|bare| bare.port.deregister(*key, Fate::Kept)), 1);
+    }
+    assert_eq!(bare.cost(Bare::pass), 2, "nobody uses the first one either");
+    // The one that was kept is used again and again.
+    for _ in 0..3 {
+        let (key, _socket) = bare.add(READ);
+        assert_eq!(bare.cost(Bare::pass), 2);
+        bare.port.deregister(key, Fate::Kept);
+        assert_eq!(bare.cost(Bare::pass), 1);
+    }
+    assert_eq!(bare.cost(|bare| bare.port.shut_down().unwrap()), 1);
+}
+
+#[test]
+fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
+    let mut bare = Bare::new(ControlMode::Auto);
+    bare.keep_packets(true);
+    let (key, socket) = bare.add(READ);
+    // Two marks, of which one is taken off; a helper, its two marks, its end. Answers are there.
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 3 + 4);
+    bare.keep_packets(false);
+    bare.port.deregister(key, Fate::Kept);
+    // Somebody else's port has the socket.
+    let other = Sim::new(&bare.kernel);
+    let port = other.create_port().unwrap();
+    other.associate(socket.handle(), port, 5).unwrap();
+    bare.insert(&socket, READ);
+    assert_eq!(bare.cost(Bare::pass), 1 + 3 + 2);
+    // No helper to be had.
+    let mut bare = Bare::new(ControlMode::Helper);
+    bare.kernel.state().mood.has_no_helpers = true;
+    let _source = bare.add(READ);
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 1);
+    // A poll that is refused.
+    let mut bare = Bare::new(ControlMode::Direct);
+    bare.kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
+    let _source = bare.add(READ);
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 3);
+}
+
+#[test]
+fn a_helper_that_no_port_takes_is_closed() {
+    let kernel = Arc::<Kernel>::default();
+    let mut helpers = Helpers::default();
+    let joined = helpers.join(&Sim::new(&kernel), Handle(4000), 0);
+    assert_eq!(joined, Err(Status::INVALID_HANDLE));
+    let calls = kernel.state().counts.calls;
+    assert_eq!(
+        (helpers.calls, calls),
+        (3, 3),
+        "opened, not associated, closed"
+    );
+    assert_eq!(kernel.handles(), 0);
+}
+
+#[test]
+fn the_end_costs_a_cancel_for_each_poll_and_a_dequeue_for_all() {
+    for (mode, helpers) in [(ControlMode::Direct, 0), (ControlMode::Helper, 2)] {
+        let mut bare = Bare::new(mode);
+        let sources: Vec<_> = (0..40).map(|_| bare.add(READ)).collect();
+        bare.pass();
+        let idle = &sources[0].1;
+        bare.kernel.set_events(idle.handle(), flag::RECEIVE);
+        assert_eq!(bare.pass(), (1, false));
+        // One is told to end already.
+        bare.kernel.state().mood.is_slow = true;
+        bare.port.deregister(sources[1].0, Fate::Kept);
+        let cost = bare.cost(|bare| bare.port.shut_down().unwrap());
+        let dequeues = 1;
+        assert_eq!(cost, 38 + dequeues + helpers, "{mode:?}");
+        assert_eq!(
+            bare.cost(|bare| bare.port.shut_down().unwrap()),
+            0,
+            "it is the end"
+        );
+    }
+}
+
+#[test]
+fn the_end_dequeues_as_often_as_packets_come_and_no_more() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let _sources: Vec<_> = (0..40).map(|_| bare.add(READ)).collect();
+    bare.pass();
+    bare.kernel.state().mood.batch = 1;
+    let cost = bare.cost(|bare| bare.port.shut_down().unwrap());
+    assert_eq!(cost, 40 + 40);
+}
+
+#[test]
+fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (key, _socket) = bare.add(READ);
+    bare.pass();
+    bare.port.declare(key, Interest::BOTH);
+    bare.port.signal().send().unwrap();
+    // A cancel and a dequeue that yields its packet too.
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (0, true))), 2);
+    assert_eq!(bare.cost(Bare::pass), 2, "the wider poll");
+}
+
+#[test]
+fn sixteen_waits_running_may_leave_the_port_alone() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (_, socket) = bare.add(READ);
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    bare.pass();
+    let costs: Vec<u64> = (0..35).map(|_| bare.cost(Bare::pass)).collect();
+    let expected = (0..35).map(|at| if at == 15 || at == 32 { 2 } else { 1 });
+    assert_eq!(costs, expected.collect::<Vec<_>>());
+}
