@@ -61,5 +61,6 @@ pub(crate) fn account(account: Account) -> Value {
         "sent": account.sent,
         "returned": account.returned,
         "confirmed": account.confirmed,
+        "received": account.received,
     })
 }

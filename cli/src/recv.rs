@@ -149,6 +149,7 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             name,
             why,
             came,
+            account,
         } => {
             let what = match name {
                 Some(name) => format!("{name} from {peer}"),
@@ -163,6 +164,7 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
                     "received": came.map(|came| came.received),
                     "bytes": came.map(|came| came.size),
                     "error": why,
+                    "account": account.map(output::account),
                 }))?;
             }
             Ok(())

@@ -19,11 +19,12 @@ type Results = Vec<Result<Sent, String>>;
 
 pub(crate) fn run(arguments: &Send) -> Result<(), Failure> {
     let mut results = Results::with_capacity(arguments.files.len());
-    let account = send(arguments, &mut results);
+    let mut account = None;
+    let ended = send(arguments, &mut results, &mut account);
     if arguments.json {
-        output::json(&document(arguments, &results, &account))?;
+        output::json(&document(arguments, &results, &ended, account))?;
     }
-    account?;
+    ended?;
     if results.iter().all(Result::is_ok) {
         Ok(())
     } else {
@@ -31,14 +32,19 @@ pub(crate) fn run(arguments: &Send) -> Result<(), Failure> {
     }
 }
 
-fn send(arguments: &Send, results: &mut Results) -> Result<Account, Failure> {
+/// The account is there once there was a connection, whatever became of it.
+fn send(
+    arguments: &Send,
+    results: &mut Results,
+    account: &mut Option<Account>,
+) -> Result<(), Failure> {
     // A wrong name is found before anything is sent.
     let checked = arguments.files.iter().map(|path| Outgoing::check(path));
     let files: Vec<Outgoing> = checked.collect::<Result<_, _>>().map_err(Failure::Failed)?;
     let mut session = Session::start(crate::transfer::options(arguments.timeout))?;
-    let account = send_all(&mut session, arguments, &files, results);
-    session.end(Duration::ZERO);
-    account
+    let ended = send_all(&mut session, arguments, &files, results);
+    *account = session.end(Duration::ZERO);
+    ended
 }
 
 fn send_all(
@@ -46,7 +52,7 @@ fn send_all(
     arguments: &Send,
     files: &[Outgoing],
     results: &mut Results,
-) -> Result<Account, Failure> {
+) -> Result<(), Failure> {
     let progress = Progress::new(arguments.quiet);
     let mut sender = Sender::connect(session, &arguments.to, arguments.timeout)?;
     for file in files {
@@ -60,7 +66,7 @@ fn send_all(
         }
         results.push(result);
     }
-    sender.finish()
+    sender.finish().map(drop)
 }
 
 fn tell_sent(
@@ -84,8 +90,13 @@ fn tell_sent(
     Ok(())
 }
 
-fn document(arguments: &Send, results: &Results, account: &Result<Account, Failure>) -> Value {
-    let broken = account.as_ref().err().map(ToString::to_string);
+fn document(
+    arguments: &Send,
+    results: &Results,
+    ended: &Result<(), Failure>,
+    account: Option<Account>,
+) -> Value {
+    let broken = ended.as_ref().err().map(ToString::to_string);
     let name = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -107,7 +118,7 @@ fn document(arguments: &Send, results: &Results, account: &Result<Account, Failu
     let mut document = json!({
         "to": arguments.to.to_string(),
         "files": files,
-        "account": account.as_ref().ok().copied().map(output::account),
+        "account": account.map(output::account),
     });
     if let Some(why) = broken {
         document["error"] = why.into();

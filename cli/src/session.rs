@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ampe::{ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
+use ampe::{Account, ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
 
 use crate::error::Failure;
 use crate::interrupt;
@@ -12,6 +12,8 @@ pub(crate) struct Session {
     engine: Engine,
     group: ChannelGroup,
     inbox: Inbox,
+    /// Of the channel that ended last.
+    account: Option<Account>,
 }
 
 impl Session {
@@ -30,6 +32,7 @@ impl Session {
             engine,
             group,
             inbox,
+            account: None,
         })
     }
 
@@ -44,6 +47,10 @@ impl Session {
             Some(deadline) => self.inbox.recv_until(deadline),
             None => self.inbox.recv().map(Some),
         };
+        // Noted before an interruption is looked for, which would lose the event.
+        if let Ok(Some(event)) = &received {
+            self.account = account_of(event).or(self.account);
+        }
         interrupt::check()?;
         received.map_err(|ended| over(&ended))
     }
@@ -74,10 +81,21 @@ impl Session {
         received.map(drop).map_err(|ended| over(&ended))
     }
 
-    /// Closes everything; what was posted may still be sent for as long as `within`.
-    pub(crate) fn end(self, within: Duration) {
-        drop(self.inbox.close(within));
+    /// Closes everything; what was posted may still be sent for as long as `within`. The account
+    /// of the channel that ended last, now or before: of a session's only one, at any end.
+    pub(crate) fn end(self, within: Duration) -> Option<Account> {
+        let report = self.inbox.close(within);
+        let account = report.unread.iter().rev().find_map(account_of);
+        drop(report);
         self.engine.stop(within);
+        account.or(self.account)
+    }
+}
+
+fn account_of(event: &Event) -> Option<Account> {
+    match event {
+        Event::Closed(closed) => Some(closed.account()),
+        _ => None,
     }
 }
 

@@ -84,7 +84,7 @@ fn check_sent(sent: &Finished) {
     let why = document["error"].as_str().unwrap();
     assert!(why.contains("broke"), "{why}");
     assert!(sent.stderr.ends_with(&format!("ampe: {why}\n")), "{sent:?}");
-    assert_eq!(document["account"], Value::Null);
+    assert!(balanced(&document["account"]).posted >= 3, "{sent:?}");
     let files = document["files"].as_array().unwrap();
     let names: Vec<_> = files.iter().map(|file| &file["name"]).collect();
     assert_eq!(names, ["first", "endless", "last"]);
@@ -97,6 +97,24 @@ fn check_sent(sent: &Finished) {
             (&file["error"], &file["sha256"]),
             (&why.into(), &Value::Null)
         );
+    }
+}
+
+struct Account {
+    posted: u64,
+    received: u64,
+}
+
+/// The figures of an account in JSON, which has to balance.
+#[track_caller]
+fn balanced(account: &Value) -> Account {
+    let figure = |name| account[name].as_u64().expect(name);
+    let (posted, sent, returned) = (figure("posted"), figure("sent"), figure("returned"));
+    assert_eq!(posted, sent + returned, "{account}");
+    assert!(figure("confirmed") <= sent, "{account}");
+    Account {
+        posted,
+        received: figure("received"),
     }
 }
 
@@ -121,6 +139,10 @@ fn check_received(received: &Finished) {
         failed["bytes"].as_u64(),
     );
     assert_eq!(size, Some(64 << 30));
+    let account = balanced(&failed["account"]);
+    // The Hello, an answer to each of two offers, and that the first file was stored.
+    assert_eq!(account.posted, 4, "{failed}");
+    assert!(account.received > account.posted, "{failed}");
     let why = failed["error"].as_str().unwrap();
     assert!(
         came > 0 && why.contains(&format!("after {came} of ")),
@@ -154,6 +176,7 @@ fn an_interrupted_sender_is_noticed() {
     assert_eq!(sent.stdout.len(), 1, "{sent:?}");
     let document: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
     assert_eq!(document["error"], "interrupted");
+    assert!(balanced(&document["account"]).posted >= 2, "{sent:?}");
     receiver.finish().assert_fails(1, &["broken off after"]);
     assert!(place.out_entries().is_empty());
 }

@@ -287,10 +287,18 @@ fn what_fails_before_anything_is_sent_is_told_in_json_too() {
     let send = ["send", "--json", "--to", &nobody, file];
     let document = told(&run(&send), "there is no socket at");
     assert_eq!(document["files"][0]["name"], "file");
+    // The Hello, for which there was no connection.
+    let account = &document["account"];
+    assert_eq!(
+        (&account["posted"], &account["sent"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(account["returned"], 1);
     assert_eq!(document["files"][0]["error"], document["error"]);
     let missing = ["send", "--json", "--to", &nobody, "missing"];
     let document = told(&run(&missing), "cannot read missing");
     assert_eq!(document["files"][0]["name"], "missing");
+    assert_eq!(document["account"], Value::Null, "nobody was spoken to");
     told(
         &run(&["ping", "--json", "--to", &nobody]),
         "there is no socket at",

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use ampe::{Bye, Channel, ChannelGroup, Closed, Message, Post, Reason, Request, Signal};
+use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Message, Post, Reason, Request, Signal};
 use indicatif::ProgressBar;
 
 use super::digest::{Digest, DigestThread};
@@ -35,6 +35,8 @@ pub(crate) enum Report {
         why: String,
         /// How far the file had come, if it had begun.
         came: Option<Came>,
+        /// What became of the connection's messages, if it has ended.
+        account: Option<Account>,
     },
     /// The last report of a connection: whether nothing of it failed.
     Ended {
@@ -91,6 +93,7 @@ impl Connection {
             peer,
             incoming: None,
             is_good: true,
+            account: None,
         };
         let done = Arc::clone(&pending);
         let thread = thread::Builder::new()
@@ -134,6 +137,7 @@ struct Conversation {
     peer: String,
     incoming: Option<Incoming>,
     is_good: bool,
+    account: Option<Account>,
 }
 
 /// A file being received.
@@ -275,6 +279,7 @@ impl Conversation {
     }
 
     fn on_closed(&mut self, closed: &Closed) {
+        self.account = Some(closed.account());
         let because = match (closed.reason(), closed.os_error()) {
             (Reason::Aborted, _) => "it was silent for too long and disconnected".to_owned(),
             (_, Some(error)) => error.to_string(),
@@ -347,6 +352,7 @@ impl Conversation {
             name,
             why: why.to_owned(),
             came: came.flatten(),
+            account: self.account,
         });
     }
 
