@@ -153,14 +153,20 @@ fn server_process() {
 fn connecting_fails_while_there_are_no_descriptors() {
     let place = place(Transport::Tcp);
     let limit_then_run = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"");
-    let status = Command::new("sh")
+    // Not inherited: whoever counts passed tests would count the child's too.
+    let child = Command::new("sh")
         .args(["-c", &limit_then_run])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "descriptors::client_process", "--ignored"])
         .env("AMPE_TEST_LISTEN", place.address.to_string())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    assert!(
+        child.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&child.stdout),
+        String::from_utf8_lossy(&child.stderr)
+    );
 }
 
 #[test]
