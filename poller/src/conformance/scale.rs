@@ -1,4 +1,5 @@
-//! What it costs, in system calls: the poller counts those that it makes.
+//! What it costs, in system calls: the poller counts those that it makes. That strace counts the same
+//! is shown in `docs/performance.md`.
 
 use std::sync::{Mutex, PoisonError};
 
