@@ -171,6 +171,7 @@ suite! {
         a_connection_attempt_ends_writable,
         a_refused_connection_attempt_is_ready,
         a_listener_is_readable_while_its_backlog_is_not_empty,
+        a_full_backlog_turns_away_until_somebody_is_accepted,
         a_removed_source_has_no_event_left_in_the_batch,
         a_successor_never_gets_its_predecessors_event,
         a_removed_source_can_be_polled_again,

@@ -169,6 +169,27 @@ pub(super) fn a_listener_is_readable_while_its_backlog_is_not_empty<W: World>() 
     assert!(bench.world.accept(bench.get(key)).is_none());
 }
 
+pub(super) fn a_full_backlog_turns_away_until_somebody_is_accepted<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let listener = bench.world.listen();
+    let mut waiting = match bench.world.fill_backlog(&listener) {
+        Ok(waiting) => waiting,
+        Err(reason) => return super::skip(reason),
+    };
+    let key = bench.add(listener, READABLE);
+    bench.assert_reports(&[(key, READABLE)]);
+    assert!(bench.world.accept(bench.get(key)).is_some());
+    // Whoever was turned away has room now, and exactly one of them.
+    let late = bench.world.fill_backlog(bench.get(key)).unwrap();
+    assert_eq!(late.len(), 1);
+    waiting.extend(late);
+    for _ in 1..waiting.len() {
+        bench.assert_reports(&[(key, READABLE)]);
+        assert!(bench.world.accept(bench.get(key)).is_some());
+    }
+    bench.assert_quiet();
+}
+
 pub(super) fn a_removed_source_has_no_event_left_in_the_batch<W: World>() {
     let mut bench = Bench::<W>::new();
     let mut peers = Vec::new();

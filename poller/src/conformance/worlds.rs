@@ -20,6 +20,9 @@ pub(super) enum Read {
     Error,
 }
 
+/// Why a listener's backlog is never too full.
+const PATIENT_BACKLOG: &str = "a full backlog turns nobody away, save of Unix sockets on Linux";
+
 /// Sockets, and what one can do to them. Nothing here uses the poller, which is under test.
 pub(super) trait World {
     type Backend: Backend;
@@ -44,6 +47,11 @@ pub(super) trait World {
     /// Starts to connect.
     fn connect(&self, listener: &Self::Socket) -> Self::Socket;
     fn accept(&self, listener: &Self::Socket) -> Option<Self::Socket>;
+    /// Connects until the backlog is full and one more would block; those that wait in it. Or why
+    /// that never comes.
+    fn fill_backlog(&self, _listener: &Self::Socket) -> Result<Vec<Self::Socket>, &'static str> {
+        Err(PATIENT_BACKLOG)
+    }
     /// Starts to connect to where nobody listens; nothing if the system says so at once.
     fn refuse(&self) -> Option<Self::Socket>;
     /// Whether a connection attempt succeeded; nothing while it goes on.
@@ -385,6 +393,24 @@ mod sockets {
                     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
                     None
                 }
+            }
+        }
+
+        fn fill_backlog(&self, listener: &Socket) -> Result<Vec<Socket>, &'static str> {
+            if !IS_UDS || cfg!(not(target_os = "linux")) {
+                return Err(PATIENT_BACKLOG);
+            }
+            let address = listener.listener().local_address().unwrap();
+            let mut waiting = Vec::new();
+            loop {
+                match Stream::connect(&address) {
+                    Ok(stream) => waiting.push(Socket::Stream(stream)),
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                        return Ok(waiting);
+                    }
+                }
+                assert!(waiting.len() < 1000, "the backlog has no end");
             }
         }
 
