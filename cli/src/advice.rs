@@ -6,11 +6,14 @@ use std::path::Path;
 
 use ampe::{Address, Closed, Reason};
 
+use crate::output;
+
 /// Why nothing can be listened for.
 pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
+    let shown = output::shown(address);
     if closed.reason() == Reason::NameNotResolved {
         return format!(
-            "could not listen on {address}: its host cannot be resolved: check its spelling"
+            "could not listen on {shown}: its host cannot be resolved: check its spelling"
         );
     }
     let error = closed.os_error();
@@ -39,7 +42,7 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
         (Address::Uds(_), _) => "choose a path in a directory that exists",
         (Address::Tcp { .. }, _) => "choose another address",
     };
-    format!("could not listen on {address}{because}: {advice}")
+    format!("could not listen on {shown}{because}: {advice}")
 }
 
 /// Whether something other than a socket stands at the path.
@@ -53,38 +56,39 @@ fn is_no_socket(path: &Path) -> bool {
 
 /// Why a connection that we opened ended before its time. `farewell` is what the peer said.
 pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&str>) -> String {
+    let shown = output::shown(address);
     let (reason, error) = (closed.reason(), closed.os_error());
     let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
     if let Some(farewell) = farewell {
-        return format!("{address} ended the conversation: {farewell}");
+        return format!("{shown} ended the conversation: {farewell}");
     }
     match reason {
         Reason::ConnectFailed => format!(
-            "could not connect to {address}: {because}: see that something listens there, and \
+            "could not connect to {shown}: {because}: see that something listens there, and \
              that host and port are right"
         ),
         Reason::ConnectTimedOut => format!(
-            "could not connect to {address} in time: check the address, or wait longer with \
+            "could not connect to {shown} in time: check the address, or wait longer with \
              --timeout"
         ),
-        Reason::UdsPathNotFound => format!(
-            "there is no socket at {address}: start what listens there, or correct the path"
-        ),
+        Reason::UdsPathNotFound => {
+            format!("there is no socket at {shown}: start what listens there, or correct the path")
+        }
         Reason::NameNotResolved => format!(
-            "the host of {address} cannot be resolved: check its spelling, and that this machine \
+            "the host of {shown} cannot be resolved: check its spelling, and that this machine \
              reaches its name server"
         ),
         Reason::InvalidAddress => {
-            format!("{address} cannot be connected to ({because}): choose another address")
+            format!("{shown} cannot be connected to ({because}): choose another address")
         }
         Reason::Protocol(violation) => format!(
-            "{address} does not speak this protocol ({violation}): check that the address is \
+            "{shown} does not speak this protocol ({violation}): check that the address is \
              right"
         ),
-        Reason::Refused => format!("{address} refused to go on: see what it printed"),
-        Reason::Bye => format!("{address} ended the conversation: see what it printed, try again"),
+        Reason::Refused => format!("{shown} refused to go on: see what it printed"),
+        Reason::Bye => format!("{shown} ended the conversation: see what it printed, try again"),
         _ => format!(
-            "the connection to {address} broke ({because}): see whether the other side still \
+            "the connection to {shown} broke ({because}): see whether the other side still \
              runs, and try again"
         ),
     }

@@ -85,7 +85,7 @@ fn temporary_directory() -> Result<TempDir, Failure> {
     created.map_err(|error| {
         Failure::new(format!(
             "cannot create a directory in {}: {error}: name another in TMPDIR",
-            usual.display()
+            output::shown(usual.display())
         ))
     })
 }
@@ -145,7 +145,7 @@ fn measure(
 
 /// The receiver has compared hashes already, of what it wrote; this one is of what can be read.
 fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
-    let shown = received.display();
+    let shown = output::shown(received.display());
     let digest = File::open(received).and_then(Digest::of_reader);
     let digest = digest.map_err(|error| {
         Failure::new(format!(

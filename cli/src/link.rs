@@ -9,6 +9,7 @@ use ampe::{
 
 use crate::advice;
 use crate::error::Failure;
+use crate::output;
 use crate::session::Session;
 use crate::transfer::protocol;
 
@@ -115,7 +116,7 @@ impl<'s> Link<'s> {
         Failure::new(format!(
             "{} said nothing for {} s: see whether the other side still runs, or wait longer with \
              --timeout",
-            self.to,
+            output::shown(&self.to),
             self.timeout.as_secs_f64()
         ))
     }

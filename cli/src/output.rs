@@ -1,5 +1,6 @@
 //! Data to stdout, talk to stderr; neither panics when nobody reads it.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use ampe::Account;
@@ -40,6 +41,24 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "ampe: {text}");
 }
 
+/// A name or address of this machine in a line of talk: as it is, or quoted where it would break the
+/// line, act on a terminal or read otherwise than it is written.
+pub(crate) fn shown(text: impl Display) -> String {
+    let text = text.to_string();
+    let is_plain = |char: char| matches!(char, '\'' | '"' | '\\') || char.escape_debug().len() == 1;
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        quoted(&text)
+    }
+}
+
+/// As in source code: one line that does nothing to a terminal, and that nobody takes for words of
+/// ours.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
 /// A byte count as people read it.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
@@ -63,4 +82,27 @@ pub(crate) fn account(account: Account) -> Value {
         "confirmed": account.confirmed,
         "received": account.received,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plain_is_shown_as_it_is_and_all_else_on_one_harmless_line() {
+        for plain in [
+            "a b",
+            "it's",
+            r"C:\a",
+            "na\u{ef}ve",
+            "tcp://[::1]:80",
+            "\u{65e5}",
+        ] {
+            assert_eq!(shown(plain), plain);
+        }
+        assert_eq!(shown("a\r\nb\u{1b}[2J"), r#""a\r\nb\u{1b}[2J""#);
+        assert_eq!(shown("gpj.\u{202e}exe"), r#""gpj.\u{202e}exe""#);
+        assert_eq!(shown("\u{85}\u{9b}"), r#""\u{85}\u{9b}""#);
+        assert_eq!(shown(""), r#""""#);
+    }
 }

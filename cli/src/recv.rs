@@ -56,7 +56,7 @@ fn check_reach(arguments: &Recv) -> Result<(), Failure> {
     Err(Failure::Usage(format!(
         "{} can be reached from other machines, and nothing authenticates a sender: listen on \
          127.0.0.1, or add --anyone to let anyone send",
-        arguments.listen
+        output::shown(&arguments.listen)
     )))
 }
 
@@ -74,7 +74,7 @@ fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Resu
             Happening::NobodyCame => {
                 return Err(Failure::new(format!(
                     "no sender came to {}: start one, or wait longer with --timeout",
-                    arguments.listen
+                    output::shown(&arguments.listen)
                 )));
             }
         }
@@ -137,7 +137,7 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             let rate = output::megabytes_per_second(stored.bytes, stored.seconds);
             progress.note(&format!(
                 "received {} from {}: {} in {:.3} s, {rate:.0} MB/s",
-                stored.path.display(),
+                output::shown(stored.path.display()),
                 stored.peer,
                 output::bytes(stored.bytes),
                 stored.seconds,

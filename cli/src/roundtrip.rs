@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::Failure;
 use crate::link::Link;
+use crate::output;
 
 /// Times of round trips.
 pub(crate) struct RoundTrips {
@@ -43,7 +44,7 @@ pub(crate) fn measure(
         if response.body() != body {
             return Err(Failure::new(format!(
                 "{} answered with another body than was sent: give the address of `ampe echo`",
-                link.to()
+                output::shown(link.to())
             )));
         }
         if turn > 0 {

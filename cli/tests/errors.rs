@@ -185,6 +185,55 @@ fn files_that_cannot_be_sent() {
     run(&["demo", missing.to_str().unwrap()]).assert_fails(1, &["No such file"]);
 }
 
+/// A failure is one line on stderr, and does nothing to a terminal, whatever files are called.
+#[test]
+fn names_with_line_ends_and_escapes_stay_on_one_line() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let odd = place.path().join("two\nlines\u{1b}[2J");
+    let name = odd.to_str().unwrap();
+    let listen = "tcp://127.0.0.1:0";
+    let fails = |arguments: &[&str], part: &str| {
+        let finished = run(arguments);
+        finished.assert_fails(1, &[part, r"two\nlines\u{1b}[2J"]);
+        assert!(!finished.stderr.contains('\u{1b}'), "{finished:?}");
+    };
+    let below = format!("{name}/missing");
+    fails(&["send", "--to", &to, &below], "check the name");
+    fails(&["demo", &below], "check the name");
+    fails(&["recv", "--listen", listen, "--out", name], "create it");
+    fs::write(&odd, "").unwrap();
+    fails(&["send", "--to", &to, name], "rename it");
+    fails(&["recv", "--listen", listen, "--out", name], "no directory");
+    fs::remove_file(&odd).unwrap();
+    fs::create_dir(&odd).unwrap();
+    fails(&["send", "--to", &to, name], "rename it");
+    // Addresses hold no line ends; the rest of it they may.
+    let uds = place.uds("\u{1b}[2J");
+    let file = place.file("file", 10);
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["ping", "--to", &uds][..],
+        &["send", "--to", &uds, file],
+        &["echo", "--listen", &format!("{uds}/socket")],
+        &["recv", "--listen", &format!("{uds}/socket"), "--out", "."],
+    ] {
+        let finished = run(arguments);
+        finished.assert_fails(1, &[r"/\u{1b}[2J"]);
+        assert!(!finished.stderr.contains('\u{1b}'), "{finished:?}");
+    }
+    // What goes well is told on one line, too.
+    let into = ["recv", "--once", "--listen", listen, "--out", name];
+    let mut receiver = start(&into);
+    let line = receiver.line();
+    let to = line.split(' ').nth(3).unwrap();
+    run(&["send", "--to", to, file]).assert_succeeds();
+    let received = receiver.finish();
+    received.assert_succeeds();
+    assert_eq!(received.stderr.lines().count(), 1, "{received:?}");
+    assert!(!received.stderr.contains('\u{1b}'), "{received:?}");
+}
+
 #[test]
 fn directories_that_cannot_be_received_into() {
     let place = Place::new();

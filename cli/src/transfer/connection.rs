@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use super::digest::{Digest, DigestThread};
 use super::directory::{Directory, Partial};
 use super::protocol::{Answer, Demand};
+use crate::output;
 use crate::progress::Progress;
 
 /// What a connection brings, in order.
@@ -364,13 +365,13 @@ impl Conversation {
     }
 }
 
-/// A name that is perhaps not plain: written as in source code, and not at any length.
+/// A name that is perhaps not plain, and not at any length.
 fn shown(name: &[u8]) -> String {
     const CHARS_MAX: usize = 80;
     let name = String::from_utf8_lossy(name);
     match name.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{:?}...", &name[..end]),
-        None => format!("{name:?}"),
+        Some((end, _)) => format!("{}...", output::quoted(&name[..end])),
+        None => output::quoted(&name),
     }
 }
 

@@ -11,6 +11,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::names::{self, PARTIAL_PREFIX};
 use crate::error::Failure;
+use crate::output;
 
 /// How much is written between two flushes to the disk, where files are flushed. It bounds how long
 /// a sender waits for its last answer.
@@ -54,7 +55,7 @@ struct Reserved {
 impl Directory {
     /// Opens a directory for receiving and removes what killed receivers left in it.
     pub(crate) fn open(path: &Path, policy: Policy) -> Result<Directory, Failure> {
-        let shown = path.display();
+        let shown = output::shown(path.display());
         let metadata = fs::metadata(path).map_err(|error| {
             let advice = match error.kind() {
                 io::ErrorKind::NotFound => "create it first",

@@ -12,6 +12,7 @@ use super::directory::Directory;
 use super::protocol::{self, Demand, Role};
 use crate::advice;
 use crate::error::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::session::Session;
 
@@ -145,7 +146,7 @@ impl Receiver {
 
     fn on_hello(&mut self, hello: Hello) {
         let channel = hello.channel();
-        let peer = hello.peer().to_string();
+        let peer = output::shown(hello.peer());
         let checked = protocol::check_hello(hello.text_headers(), Role::Sender)
             .map_err(|what| format!("this is a receiver of files and {what}: use `ampe send`"));
         let checked = checked.and_then(|()| {

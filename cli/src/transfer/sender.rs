@@ -13,6 +13,7 @@ use super::protocol::{self, Answer, Demand, Role};
 use super::source::{Job, Source, Stopped};
 use crate::error::Failure;
 use crate::link::Link;
+use crate::output;
 use crate::session::Session;
 
 /// A connection to a receiver.
@@ -40,8 +41,10 @@ impl Outgoing {
     /// do.
     pub(crate) fn check(path: &Path) -> Result<Outgoing, String> {
         let name = path.file_name().unwrap_or_default();
-        let name = names::plain(name.as_encoded_bytes())
-            .map_err(|error| format!("cannot send {}: {error}: rename it", path.display()))?;
+        let name = names::plain(name.as_encoded_bytes()).map_err(|error| {
+            let shown = output::shown(path.display());
+            format!("cannot send {shown}: {error}: rename it")
+        })?;
         let outgoing = Outgoing {
             path: path.to_owned(),
             name: name.to_owned(),
@@ -60,7 +63,7 @@ impl Outgoing {
     }
 
     fn open(&self) -> Result<(File, u64), String> {
-        let shown = self.path.display();
+        let shown = output::shown(self.path.display());
         let unreadable = |error: std::io::Error| {
             format!("cannot read {shown}: {error}: check the name and its permissions")
         };
@@ -92,7 +95,8 @@ impl<'s> Sender<'s> {
         let answer = link.connected()?;
         protocol::check_hello(answer.text_headers(), Role::Receiver).map_err(|what| {
             Failure::new(format!(
-                "{to} takes no files ({what}): give the address of `ampe recv`"
+                "{} takes no files ({what}): give the address of `ampe recv`",
+                output::shown(to)
             ))
         })?;
         Ok(Sender { link })
@@ -203,7 +207,7 @@ impl<'s> Sender<'s> {
         Failure::new(format!(
             "{} answered what no `ampe recv` of this version does: use the same version on both \
              sides",
-            self.link.to()
+            output::shown(self.link.to())
         ))
     }
 
