@@ -58,15 +58,14 @@ fn is_no_socket(path: &Path) -> bool {
 pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&str>) -> String {
     let shown = output::shown(address);
     let (reason, error) = (closed.reason(), closed.os_error());
+    let is_ours = error.is_none();
     let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
+    let has_spoken = closed.account().received > 0;
     if let Some(farewell) = farewell {
         return format!("{shown} ended the conversation: {farewell}");
     }
     match reason {
-        Reason::ConnectFailed => format!(
-            "could not connect to {shown}: {because}: see that something listens there, and \
-             that host and port are right"
-        ),
+        Reason::ConnectFailed => not_connected(address, &because),
         Reason::ConnectTimedOut => format!(
             "could not connect to {shown} in time: check the address, or wait longer with \
              --timeout"
@@ -81,10 +80,17 @@ pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&s
         Reason::InvalidAddress => {
             format!("{shown} cannot be connected to ({because}): choose another address")
         }
-        Reason::Protocol(violation) => format!(
-            "{shown} does not speak this protocol ({violation}): check that the address is \
-             right"
-        ),
+        Reason::Protocol(violation) => not_this_protocol(&shown, &violation.to_string()),
+        // Something came, and its end before it was one message.
+        Reason::ReceiveFailed | Reason::ReceiveTimedOut if is_ours && !has_spoken => {
+            not_this_protocol(&shown, "its answer is no message")
+        }
+        Reason::PeerDisconnected | Reason::ReceiveFailed | Reason::SendFailed if !has_spoken => {
+            format!(
+                "{shown} closed the connection without an answer ({because}): see that ampe \
+                 listens there, and not another program"
+            )
+        }
         Reason::Refused => format!("{shown} refused to go on: see what it printed"),
         Reason::Bye => format!("{shown} ended the conversation: see what it printed, try again"),
         _ => format!(
@@ -92,4 +98,24 @@ pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&s
              runs, and try again"
         ),
     }
+}
+
+fn not_connected(address: &Address, because: &str) -> String {
+    let shown = output::shown(address);
+    match address {
+        Address::Uds(path) if is_no_socket(path) => {
+            format!("could not connect to {shown}: what is there is no socket: correct the path")
+        }
+        Address::Uds(_) => format!(
+            "could not connect to {shown}: {because}: start what listens there, or correct the path"
+        ),
+        Address::Tcp { .. } => format!(
+            "could not connect to {shown}: {because}: see that something listens there, and that \
+             host and port are right"
+        ),
+    }
+}
+
+fn not_this_protocol(shown: &str, because: &str) -> String {
+    format!("{shown} does not speak this protocol ({because}): check that the address is right")
 }

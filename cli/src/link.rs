@@ -19,6 +19,8 @@ pub(crate) struct Link<'s> {
     channel: Channel,
     to: Address,
     timeout: Duration,
+    /// Whether the peer said anything.
+    has_spoken: bool,
     /// What the peer said when it ended the conversation.
     farewell: Option<String>,
 }
@@ -40,6 +42,7 @@ impl<'s> Link<'s> {
             channel: posted.channel,
             to: to.clone(),
             timeout,
+            has_spoken: false,
             farewell: None,
         })
     }
@@ -106,16 +109,23 @@ impl<'s> Link<'s> {
                 Some(Event::Bye(bye)) => self.farewell = protocol::reason(&bye),
                 // The `Closed` that follows says why.
                 Some(Event::Returned(_)) => {}
-                event => return Ok(event),
+                event => {
+                    self.has_spoken |= !matches!(event, None | Some(Event::Room(_)));
+                    return Ok(event);
+                }
             }
         }
     }
 
     /// The failure of a peer that said nothing in time.
     pub(crate) fn silence(&self) -> Failure {
+        let advice = if self.has_spoken {
+            "see whether the other side still runs"
+        } else {
+            "see that ampe listens there, and not another program"
+        };
         Failure::new(format!(
-            "{} said nothing for {} s: see whether the other side still runs, or wait longer with \
-             --timeout",
+            "{} said nothing for {} s: {advice}, or wait longer with --timeout",
             output::shown(&self.to),
             self.timeout.as_secs_f64()
         ))

@@ -4,7 +4,10 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 use common::{Place, run, start, start_with};
@@ -50,6 +53,77 @@ fn no_socket_at_the_path() {
     let place = Place::new();
     let parts = ["there is no socket at", "start what listens there"];
     run(&["ping", "--to", &place.uds("missing")]).assert_fails(1, &parts);
+    place.file("file", 10);
+    let parts = ["what is there is no socket", "correct the path"];
+    run(&["ping", "--to", &place.uds("file")]).assert_fails(1, &parts);
+    // What is left of a listener that was killed.
+    drop(UnixListener::bind(place.path().join("left")).unwrap());
+    let parts = ["refused", "start what listens there"];
+    run(&["ping", "--to", &place.uds("left")]).assert_fails(1, &parts);
+}
+
+/// The address of a program that is not ours, and what it does with each connection.
+fn stranger(mut serve: impl FnMut(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            serve(stream.unwrap());
+        }
+    });
+    address
+}
+
+#[track_caller]
+fn assert_stranger(to: &str, parts: &[&str]) {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    for arguments in [&["ping", "--to", to][..], &["send", "--to", to]] {
+        let mut arguments = [arguments, &["--timeout", "2"]].concat();
+        if arguments[0] == "send" {
+            arguments.push(file.to_str().unwrap());
+        }
+        let finished = run(&arguments);
+        finished.assert_fails(1, parts);
+        assert!(finished.stderr.contains(to), "{finished:?}");
+        assert!(!finished.stderr.contains("try again"), "{finished:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_another_protocol() {
+    for answer in [
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 400",
+        "SSH-2.0-OpenSSH_9.9\r\n",
+        "220 mail.example.org ESMTP\r\n",
+    ] {
+        let to = stranger(|mut stream| {
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(Shutdown::Write);
+            // Closed with something unread, the connection would be reset, and the answer lost.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        assert_stranger(
+            &to,
+            &[
+                "does not speak this protocol",
+                "check that the address is right",
+            ],
+        );
+    }
+}
+
+#[test]
+fn no_answer_at_all() {
+    let parts = ["closed the connection without an answer", "another program"];
+    assert_stranger(&stranger(drop), &parts);
+    let reads_first = |mut stream: TcpStream| drop(stream.read(&mut [0; 4096]));
+    assert_stranger(&stranger(reads_first), &parts);
+    let mut kept = Vec::new();
+    let keeps = move |stream| kept.push(stream);
+    let parts = ["said nothing for 2 s", "another program", "--timeout"];
+    assert_stranger(&stranger(keeps), &parts);
 }
 
 #[test]
