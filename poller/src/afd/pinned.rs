@@ -442,7 +442,10 @@ impl<D: Defects> Slots<D> {
         let memory = NonNull::new(memory)?.cast::<PinnedState>();
         for place in 0..D::SLOTS_PER_BLOCK {
             // SAFETY: the place is within the block, which nobody else knows of yet.
-            unsafe { memory.add(place).write(unused()) };
+            let pinned = unsafe { memory.add(place) };
+            // SAFETY: as above.
+            unsafe { pinned.write(unused()) };
+            poison::put(pinned);
         }
         let number = match self.blocks.iter().position(Option::is_none) {
             Some(number) => number,
@@ -495,6 +498,10 @@ impl<D: Defects> Slots<D> {
             // SAFETY: as in `allocate`.
             let new = unsafe { alloc(Self::layout()) }.cast::<PinnedState>();
             let Some(new) = NonNull::new(new) else { return };
+            for place in 0..D::SLOTS_PER_BLOCK {
+                // SAFETY: the place is within the block.
+                poison::lift(unsafe { old.add(place) });
+            }
             // SAFETY: both are blocks of this many slots, and different ones. The kernel does not
             // know of the move: that is the defect.
             unsafe { new.copy_from_nonoverlapping(old, D::SLOTS_PER_BLOCK) };

@@ -66,7 +66,6 @@ pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     /// Packets that were nobody's.
     pub(super) strays: u64,
     calls: u64,
-    is_shut: bool,
 }
 
 impl<N: Nt, D: Defects> Sealed for Port<N, D> {}
@@ -195,7 +194,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
             skips: 0,
             strays: 0,
             calls: 0,
-            is_shut: false,
         })
     }
 
@@ -517,9 +515,10 @@ impl<N: Nt, D: Defects> Port<N, D> {
         }
     }
 
-    /// Ends all that is in flight, and waits until the kernel has given everything back.
+    /// Ends all that is in flight, and waits until the kernel has given everything back. The second
+    /// time there is nothing to do.
     fn end(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.is_shut, true) || D::FREES_AT_SHUTDOWN {
+        if D::FREES_AT_SHUTDOWN {
             return Ok(());
         }
         self.cancel_all();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{ControlMode, OPERATION_KEY, Port};
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::sys::{Backend, Fate};
@@ -107,7 +107,7 @@ fn taking_back_what_is_not_in_flight_costs_its_mark() {
     bare.kernel.set_events(socket.handle(), flag::RECEIVE);
     assert_eq!(bare.pass(), (1, false));
     assert_eq!(bare.cost(|bare| bare.port.deregister(key, Fate::Kept)), 1);
-    // What is closed in flight costs its cancel; at rest, or never polled, nothing.
+    // What is in flight is cancelled; what is at rest or was never polled costs nothing.
     let (in_flight, _socket) = bare.add(READ);
     bare.pass();
     let (at_rest, _socket) = bare.add(READ);
@@ -250,6 +250,45 @@ fn the_end_dequeues_as_often_as_packets_come_and_no_more() {
     bare.kernel.state().mood.batch = 1;
     let cost = bare.cost(|bare| bare.port.shut_down().unwrap());
     assert_eq!(cost, 40 + 40);
+}
+
+/// A handle was closed behind the port's back while the socket has another one: the poll goes on, and
+/// there is nothing left to cancel it on.
+#[test]
+fn the_end_gives_up_after_ten_dequeues_without_a_packet_of_ours() {
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (_, orphan) = bare.add(READ);
+    bare.pass();
+    let _duplicate = orphan.duplicate();
+    drop(orphan);
+    for _ in 0..3 {
+        let nobody = usize::MAX / 256 * 128;
+        bare.kernel.post_foreign(OPERATION_KEY, nobody);
+    }
+    bare.kernel.state().mood.batch = 1;
+    let cost = bare.cost(|bare| {
+        let error = bare.port.shut_down().unwrap_err().to_string();
+        assert!(error.starts_with("1 polls could not be ended"), "{error}");
+    });
+    assert_eq!(cost, 1 + 10, "a cancel in vain, and the dequeues");
+    assert_eq!(bare.port.slots.in_flight(), 0, "left behind");
+    assert_eq!(bare.cost(|bare| bare.port.shut_down().unwrap()), 0);
+}
+
+#[test]
+fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
+    for mode in [ControlMode::Direct, ControlMode::Helper] {
+        let mut bare = Bare::new(mode);
+        let (_, socket) = bare.add(READ);
+        bare.pass();
+        bare.kernel.fail(socket.handle(), Status::SUCCESS);
+        assert_eq!(
+            bare.cost(|bare| assert_eq!(bare.pass(), (0, false))),
+            2,
+            "a dequeue and another poll"
+        );
+        assert_eq!(bare.port.slots.in_flight(), 1);
+    }
 }
 
 #[test]

@@ -252,6 +252,9 @@ fn with_trouble(setup: Setup) -> Setup {
     }
 }
 
+/// How many states a debug build has time for.
+const STATES_MAX: usize = if cfg!(ampe_poison) { 2_000 } else { 20_000 };
+
 /// What a mutation run has time for.
 pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
     use ControlMode::{Auto, Helper};
@@ -263,7 +266,7 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
         plain(2, Auto),
     ];
     for setup in setups {
-        explore::<D>(&setup, 20_000, Telling::ByAll)?;
+        explore::<D>(&setup, STATES_MAX, Telling::ByAll)?;
     }
     Ok(())
 }
@@ -271,7 +274,7 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
 /// Explores and prints; in a debug build only so far as time allows.
 fn prove(name: &str, setup: &Setup, states_max: usize) -> Explored {
     let states_max = if cfg!(debug_assertions) {
-        states_max.min(20_000)
+        states_max.min(STATES_MAX)
     } else {
         states_max
     };

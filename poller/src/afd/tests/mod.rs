@@ -1,12 +1,23 @@
 //! The proof: everything that can happen to a small port, much that can happen to a large one, and
 //! defects that have to be found.
 
+#[cfg_attr(
+    ampe_mutants,
+    allow(
+        unused_imports,
+        unused_macros,
+        dead_code,
+        reason = "what looks for defects is left out"
+    )
+)]
 mod canaries;
 mod digest;
 mod economy;
 mod exhaustive;
 mod lab;
 mod memory;
+#[cfg(not(ampe_mutants))]
+mod sanitizer;
 mod scenarios;
 mod swarm;
 

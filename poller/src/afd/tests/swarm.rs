@@ -223,9 +223,12 @@ fn swarm<D: Defects>(first_seed: u64, steps: u64) -> Result<(u64, u64), (u64, Fa
     Ok((taken, seed - first_seed))
 }
 
+/// How many steps a debug build has time for.
+const STEPS_MAX: u64 = if cfg!(ampe_poison) { 40_000 } else { 400_000 };
+
 /// What a mutation run has time for.
 pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
-    swarm::<D>(1, 200_000)
+    swarm::<D>(1, STEPS_MAX / 2)
         .map(drop)
         .map_err(|(_, failure)| failure)
 }
@@ -248,7 +251,7 @@ fn prove<D: Defects>(name: &str, share: u64) {
         None => (
             today << 24,
             number("AMPE_AFD_STEPS").unwrap_or(if cfg!(debug_assertions) {
-                400_000
+                STEPS_MAX
             } else {
                 10_000_000
             }),

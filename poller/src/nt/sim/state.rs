@@ -206,16 +206,17 @@ impl State {
         unsafe {
             block.write(IoStatusBlock::new(status, information));
             if !status.is_error() {
-                info.write(AfdPollInfo {
-                    timeout: i64::MAX,
-                    number_of_handles: u32::from(events != 0),
-                    exclusive: 0,
-                    handles: [AfdPollHandleInfo {
+                let mut answer = info.read();
+                answer.number_of_handles = u32::from(events != 0);
+                // What is not ready is not listed, and then the rest is what was asked.
+                if events != 0 {
+                    answer.handles = [AfdPollHandleInfo {
                         handle,
                         events,
                         status: Status::SUCCESS,
-                    }],
-                });
+                    }];
+                }
+                info.write(answer);
             }
         }
     }
