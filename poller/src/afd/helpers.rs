@@ -3,6 +3,7 @@
 //! What a cancel costs grows with the operations in flight on the handle, so at most 32
 //! registrations share one.
 
+use super::control::Control;
 use crate::nt::{Handle, Nt, Status};
 
 /// How many registrations share a helper, at most.
@@ -10,7 +11,7 @@ const SHARED_MAX: u32 = 32;
 
 #[derive(Debug)]
 struct Helper {
-    handle: Handle,
+    control: Control,
     users: u32,
 }
 
@@ -28,15 +29,10 @@ pub(super) struct Helpers {
 
 impl Helpers {
     /// A helper for one more registration.
-    pub(super) fn join<N: Nt>(
-        &mut self,
-        nt: &N,
-        port: Handle,
-        key: usize,
-    ) -> Result<(u32, Handle), Status> {
+    pub(super) fn join<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<(u32, Control), Status> {
         let number = match self.with_room.last() {
             Some(number) => *number,
-            None => self.open(nt, port, key)?,
+            None => self.open(nt, port)?,
         };
         let Some(helper) = self.helpers[number as usize].as_mut() else {
             return Err(Status::INVALID_HANDLE);
@@ -46,22 +42,17 @@ impl Helpers {
         if helper.users == SHARED_MAX {
             self.with_room.pop();
         }
-        Ok((number, helper.handle))
+        Ok((number, helper.control))
     }
 
-    fn open<N: Nt>(&mut self, nt: &N, port: Handle, key: usize) -> Result<u32, Status> {
+    fn open<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<u32, Status> {
         self.calls += 1;
         let handle = nt.open_helper()?;
-        self.calls += 1;
-        let is_ready = nt.associate(handle, port, key).and_then(|()| {
-            self.calls += 1;
-            nt.skip_packets_on_success(handle)
-        });
-        if let Err(status) = is_ready {
+        let control = Control::new(nt, port, handle, &mut self.calls).map_err(|unfit| {
             self.calls += 1;
             nt.close(handle);
-            return Err(status);
-        }
+            unfit.status
+        })?;
         let number = match self.helpers.iter().position(Option::is_none) {
             Some(number) => number,
             None => {
@@ -69,7 +60,7 @@ impl Helpers {
                 self.helpers.len() - 1
             }
         };
-        self.helpers[number] = Some(Helper { handle, users: 0 });
+        self.helpers[number] = Some(Helper { control, users: 0 });
         self.with_room.push(number as u32);
         self.unused += 1;
         Ok(number as u32)
@@ -92,7 +83,7 @@ impl Helpers {
             self.unused -= 1;
             self.with_room.retain(|other| *other != number);
             self.calls += 1;
-            nt.close(helper.handle);
+            nt.close(helper.control.file());
             self.helpers[number as usize] = None;
         }
     }
@@ -101,7 +92,7 @@ impl Helpers {
     pub(super) fn close<N: Nt>(&mut self, nt: &N) {
         for helper in self.helpers.drain(..).flatten() {
             self.calls += 1;
-            nt.close(helper.handle);
+            nt.close(helper.control.file());
         }
         self.with_room.clear();
         self.unused = 0;

@@ -4,11 +4,12 @@
 //! that is simulated.
 //!
 //! - `machine.rs` says what may happen to one registration and what has to be done about it.
-//! - `pinned.rs` is the memory that the kernel writes.
-//! - `port.rs` runs the one on the other: arming, dequeuing, and the end.
-//! - `table.rs` holds the registrations, `helpers.rs` the handles that polls may be issued on,
-//!   `masks.rs` translates between interest and AFD's flags.
+//! - `pinned.rs` is the memory that the kernel writes, and who has it, by that machine.
+//! - `port.rs` runs both: arming, dequeuing, and the end.
+//! - `table.rs` holds the registrations, `control.rs` and `helpers.rs` the files that polls are issued
+//!   on, `masks.rs` translates between interest and AFD's flags.
 
+mod control;
 mod defects;
 #[cfg(test)]
 mod held;

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::shared::SharedPort;
+use super::control::{Control, OPERATION_KEY};
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
 use super::machine::{Action, Input, Operation, Registration, State, next};
 use super::masks::{mask, readiness};
-use super::pinned::{Slot, Slots};
+use super::pinned::{Ours, Outcome, Slot, Slots};
 use super::table::{Entry, Table};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
@@ -28,8 +29,6 @@ use crate::nt::{Handle, Nt, Packet, Status, flag};
 use crate::sys::{Backend, Fate, Sealed};
 use crate::waker::Signal;
 
-/// The key of all operations' packets.
-pub(super) const OPERATION_KEY: usize = 0;
 /// The key of wakes' packets. No file is associated with it.
 pub(super) const WAKE_KEY: usize = 1;
 
@@ -120,7 +119,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             Action::Free => self.free(slot),
             Action::Cancel if D::FREES_ON_CANCEL => {
                 self.cancel(slot);
-                self.slots.set_operation(slot, Operation::Idle);
+                self.slots.take_back_early(slot);
                 self.free(slot);
             }
             Action::Cancel => self.cancel(slot),
@@ -206,20 +205,20 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let Some(entry) = self.table.at_mut(index) else {
             return Action::Nothing;
         };
-        let slot = entry.slot;
-        let operation = slot.map_or(Operation::None, |slot| self.slots.ours(slot).operation);
         let registration = entry.registration();
-        let (after, action) = next(
-            State {
-                registration,
-                operation,
-            },
-            input,
-        );
-        entry.is_parked = after.registration == Registration::Parked && !D::PARKS_NOTHING;
-        if let Some(slot) = slot {
-            self.slots.set_operation(slot, after.operation);
-        }
+        let (after, action) = match entry.slot {
+            Some(slot) => self.slots.step(slot, registration, input),
+            None => {
+                let operation = Operation::None;
+                let state = State {
+                    registration,
+                    operation,
+                };
+                let (after, action) = next(state, input);
+                (after.registration, action)
+            }
+        };
+        entry.set_registration::<D>(after);
         action
     }
 
@@ -260,31 +259,29 @@ impl<N: Nt, D: Defects> Port<N, D> {
 
     /// Polls for what is wanted now. The slot is being submitted, by its state.
     fn submit(&mut self, index: u32, events: &mut Events) {
-        let status = self.try_submit(index);
-        match status {
-            Ok(slot) => {
-                // No packet will come: what the kernel has written is the answer.
-                self.step(index, Input::Answered);
-                let found = self.slots.answer(slot).events;
-                if readiness(found).is_empty() {
-                    // An answer without anything that was asked for would come again and again.
-                    self.park(index);
-                    self.report_error(index, Status::INVALID_HANDLE, events);
-                } else {
-                    self.report(index, found, events);
-                }
-            }
-            Err(Status::PENDING) => {
-                self.step(index, Input::Accepted);
-            }
+        let outcome = match self.try_submit(index) {
+            Ok(outcome) => outcome,
             Err(status) => {
                 self.step(index, Input::Refused);
-                self.report_error(index, status, events);
+                return self.report_error(index, status, events);
             }
+        };
+        if let Some(entry) = self.table.at_mut(index) {
+            entry.set_registration::<D>(outcome.registration);
+        }
+        match outcome.action {
+            Action::ReportError => self.report_error(index, outcome.status, events),
+            Action::Report if readiness(outcome.events).is_empty() => {
+                // An answer without anything that was asked for would come again and again.
+                self.park(index);
+                self.report_error(index, Status::INVALID_HANDLE, events);
+            }
+            Action::Report => self.report(index, outcome.events, events),
+            _ => {}
         }
     }
 
-    fn try_submit(&mut self, index: u32) -> Result<Slot, Status> {
+    fn try_submit(&mut self, index: u32) -> Result<Outcome, Status> {
         let Some(entry) = self.table.at(index) else {
             return Err(Status::INVALID_HANDLE);
         };
@@ -292,14 +289,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
             return Err(Status::INVALID_HANDLE);
         };
         let (base, wanted) = (entry.base, mask(entry.wanted));
+        let registration = entry.registration();
         if self.slots.ours(slot).control.is_none() {
             self.choose_control(index, slot)?;
         }
         self.calls += 1;
-        match self.slots.submit(&self.shared.nt, slot, base, wanted) {
-            Status::SUCCESS => Ok(slot),
-            status => Err(status),
-        }
+        let nt = &self.shared.nt;
+        Ok(self.slots.submit(nt, slot, registration, base, wanted))
     }
 
     /// Settles on which handle a source's polls are issued from now on.
@@ -309,39 +305,35 @@ impl<N: Nt, D: Defects> Port<N, D> {
         };
         let socket = entry.socket;
         let may_be_direct = self.mode != ControlMode::Helper && entry.base == socket;
-        if may_be_direct && self.associate(socket) {
+        if may_be_direct && let Some(control) = self.associate(socket) {
             if let Some(entry) = self.table.at_mut(index) {
                 entry.is_associated = true;
             }
-            self.slots.ours_mut(slot).control = Some(socket);
+            self.slots.set_control(slot, control, None);
             return Ok(());
         }
         if self.mode == ControlMode::Direct {
             return Err(Status::INVALID_PARAMETER);
         }
-        let nt = &self.shared.nt;
-        let (group, control) = self.helpers.join(nt, self.shared.handle, OPERATION_KEY)?;
-        let ours = self.slots.ours_mut(slot);
-        ours.control = Some(control);
-        ours.group = Some(group);
+        let (group, control) = self.helpers.join(&self.shared.nt, self.shared.handle)?;
+        self.slots.set_control(slot, control, Some(group));
         Ok(())
     }
 
-    /// Has a socket's packets sent to the port, and none where it answers at once.
-    fn associate(&mut self, socket: Handle) -> bool {
+    /// Makes a socket fit to be polled directly, or leaves it as it was.
+    fn associate(&mut self, socket: Handle) -> Option<Control> {
         let (nt, port) = (&self.shared.nt, self.shared.handle);
-        self.calls += 1;
-        if nt.associate(socket, port, OPERATION_KEY).is_err() {
-            return false;
+        match Control::new(nt, port, socket, &mut self.calls) {
+            Ok(control) => Some(control),
+            Err(unfit) => {
+                if unfit.is_associated {
+                    self.calls += 1;
+                    // If even that fails the socket's own packets come here, and are strays.
+                    let _ = nt.dissociate(socket);
+                }
+                None
+            }
         }
-        self.calls += 1;
-        if nt.skip_packets_on_success(socket).is_ok() {
-            return true;
-        }
-        self.calls += 1;
-        // If even that fails the socket's own packets come here, and are dropped as strays.
-        let _ = nt.dissociate(socket);
-        false
     }
 
     fn cancel(&mut self, slot: Slot) {
@@ -370,12 +362,11 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let Some(packet) = at.and_then(|at| self.early.remove(at)) else {
             return false;
         };
-        // The source is gone: there is nothing to report.
-        self.slots.set_operation(slot, Operation::Idle);
-        let is_failure = packet.status.status.status.is_error();
-        let is_closed = !is_failure && self.slots.answer(slot).events & flag::LOCAL_CLOSE != 0;
+        let Some(outcome) = self.slots.complete(&packet, gone) else {
+            return false;
+        };
         self.free(slot);
-        !is_closed
+        outcome.events & flag::LOCAL_CLOSE == 0
     }
 
     /// Takes the marks of polling off a socket that its owner takes back. What was in flight on it
@@ -418,58 +409,43 @@ impl<N: Nt, D: Defects> Port<N, D> {
         if packet.key == WAKE_KEY {
             return true;
         }
-        let Some(slot) = self.claim(packet) else {
+        let Some(outcome) = self.complete(packet) else {
             self.strays += 1;
             return false;
         };
-        let ours = self.slots.ours(slot);
-        let (index, generation, operation) = (ours.index, ours.generation, ours.operation);
-        // The source that the slot was armed for, or another one in its place?
-        let is_same = |entry: &Entry| entry.key.generation == generation || D::IGNORES_GENERATION;
-        let entry = self.table.at(index).filter(|entry| is_same(entry));
-        let registration = entry.map_or(Registration::Removed, Entry::registration);
-        let status = packet.status.status.status;
-        let is_failure = status.is_error() && status != Status::CANCELLED;
-        let input = if is_failure {
-            Input::Failure
-        } else {
-            Input::Packet
-        };
-        let (after, action) = next(
-            State {
-                registration,
-                operation,
-            },
-            input,
-        );
-        self.slots.set_operation(slot, after.operation);
-        match action {
-            Action::Free => self.free(slot),
+        let index = self.slots.ours(outcome.slot).index;
+        match outcome.action {
+            Action::Free => self.free(outcome.slot),
             Action::ReportError => {
                 self.park(index);
-                self.report_error(index, status, events);
+                self.report_error(index, outcome.status, events);
             }
-            _ => {
-                let found = if status.is_error() {
-                    0
-                } else {
-                    self.slots.answer(slot).events
-                };
-                self.report(index, found, events);
-            }
+            _ => self.report(index, outcome.events, events),
         }
         false
     }
 
-    fn claim(&self, packet: &Packet) -> Option<Slot> {
-        if packet.key != OPERATION_KEY {
-            return None;
-        }
+    /// Takes a packet's slot back from the kernel, if there is one.
+    fn complete(&mut self, packet: &Packet) -> Option<Outcome> {
+        let packet = self.own(packet)?;
+        let table = &self.table;
+        self.slots.complete(&packet, |ours| {
+            // The source that the slot was armed for, or another one in its place?
+            let is_same =
+                |entry: &&Entry| entry.key.generation == ours.generation || D::IGNORES_GENERATION;
+            let entry = table.at(ours.index).filter(is_same);
+            entry.map_or(Registration::Removed, Entry::registration)
+        })
+    }
+
+    /// A packet that may be an operation's.
+    fn own(&self, packet: &Packet) -> Option<Packet> {
+        let mut packet = (packet.key == OPERATION_KEY).then_some(*packet)?;
         if D::INDEX_AS_CONTEXT {
             let index = u32::try_from(packet.context.checked_sub(1)?).ok()?;
-            return self.table.at(index)?.slot;
+            packet.context = self.slots.context(self.table.at(index)?.slot?);
         }
-        self.slots.claim(packet.context)
+        Some(packet)
     }
 
     fn park(&mut self, index: u32) {
@@ -533,8 +509,9 @@ impl<N: Nt, D: Defects> Port<N, D> {
             waits += 1;
             for packet in found {
                 // What is nobody's must not keep this going.
-                if let Some(slot) = self.claim(&packet) {
-                    self.slots.set_operation(slot, Operation::Idle);
+                let own = self.own(&packet);
+                let outcome = own.and_then(|packet| self.slots.complete(&packet, gone));
+                if outcome.is_some() {
                     waits = 0;
                 }
             }
@@ -566,6 +543,11 @@ impl<N: Nt, D: Defects> Port<N, D> {
             }
         }
     }
+}
+
+/// What a source is about which nothing more is to be reported.
+fn gone(_: &Ours) -> Registration {
+    Registration::Removed
 }
 
 impl<N: Nt, D: Defects> Drop for Port<N, D> {

@@ -1,5 +1,6 @@
 //! The registrations by index, and the list of those to look at before the next wait.
 
+use super::defects::Defects;
 use super::machine::{Need, Registration};
 use super::masks::mask;
 use super::pinned::Slot;
@@ -31,6 +32,10 @@ impl Entry {
         } else {
             Registration::Live
         }
+    }
+
+    pub(super) fn set_registration<D: Defects>(&mut self, registration: Registration) {
+        self.is_parked = registration == Registration::Parked && !D::PARKS_NOTHING;
     }
 
     /// What is wanted, compared with what is polled for.

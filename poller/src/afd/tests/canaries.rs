@@ -13,8 +13,8 @@
 
 use std::cell::Cell;
 
+use super::super::control::OPERATION_KEY;
 use super::super::defects::Defects;
-use super::super::port::OPERATION_KEY;
 use super::exhaustive::{self, Failure};
 use super::lab::Oracle;
 use super::swarm;

@@ -80,7 +80,7 @@ impl<D: Defects> Slots<D> {
             bytes.push(u8::from(is_there(ours.index, ours.generation)));
             bytes.push(ours.index as u8);
             bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);
-            bytes.push(ours.control.map_or(0, |control| control.0 as u8));
+            bytes.push(ours.control.map_or(0, |control| control.file().0 as u8));
             bytes.push(ours.group.map_or(0xFE, |group| group as u8));
         }
         bytes.push(0xFF);

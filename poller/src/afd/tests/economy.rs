@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::control::OPERATION_KEY;
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
-use super::super::port::{ControlMode, OPERATION_KEY, Port};
+use super::super::port::{ControlMode, Port};
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::sys::{Backend, Fate};
@@ -208,7 +209,7 @@ fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
 fn a_helper_that_no_port_takes_is_closed() {
     let kernel = Arc::<Kernel>::default();
     let mut helpers = Helpers::default();
-    let joined = helpers.join(&Sim::new(&kernel), Handle(4000), 0);
+    let joined = helpers.join(&Sim::new(&kernel), Handle(4000));
     assert_eq!(joined, Err(Status::INVALID_HANDLE));
     let calls = kernel.state().counts.calls;
     assert_eq!(

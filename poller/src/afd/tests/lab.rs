@@ -5,8 +5,9 @@ mod oracles;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::control::OPERATION_KEY;
 use super::super::defects::Defects;
-use super::super::port::{ControlMode, OPERATION_KEY, Port};
+use super::super::port::{ControlMode, Port};
 use super::canaries::LIKENESS;
 use crate::nt::sim::{Kernel, Sim, Socket, Violation};
 use crate::nt::{Handle, Status};

@@ -2,16 +2,18 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::control::Control;
 use super::super::defects::Defects;
-use super::super::machine::Operation;
+use super::super::machine::{Action, Input, Need, Registration};
 use super::super::pinned::{Slot, Slots};
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
-use crate::nt::{Status, flag};
+use crate::nt::{Handle, Nt, Packet, Status, flag};
 use crate::{Events, Interest, Key, Poller};
 
 /// Of a size that nothing else in these tests has.
@@ -70,9 +72,63 @@ fn take(slots: &mut Slots<Blocks>, count: usize) -> Vec<Slot> {
     (0..count).map(|_| slots.take(7, 70).unwrap()).collect()
 }
 
-/// The context of a slot's packets, before its first operation.
+/// Where a slot is.
 fn address(slots: &Slots<Blocks>, slot: Slot) -> usize {
     std::ptr::from_ref(slots.ours(slot)) as usize & !127
+}
+
+/// A kernel for slots without a port's backend.
+struct Lender {
+    kernel: Arc<Kernel>,
+    nt: Sim,
+    port: Handle,
+    socket: Socket,
+    control: Control,
+}
+
+impl Lender {
+    fn new() -> Lender {
+        let kernel = Arc::<Kernel>::default();
+        let nt = Sim::new(&kernel);
+        let port = nt.create_port().unwrap();
+        let socket = Socket::bare(&kernel);
+        let control = Control::new(&nt, port, socket.handle(), &mut 0).unwrap();
+        Lender {
+            kernel,
+            nt,
+            port,
+            socket,
+            control,
+        }
+    }
+
+    /// Has a slot in flight. What its packet will carry.
+    fn lend(&self, slots: &mut Slots<Blocks>, slot: Slot) -> usize {
+        let live = Registration::Live;
+        slots.set_control(slot, self.control, None);
+        let (_, action) = slots.step(slot, live, Input::Look(Need::More));
+        assert_eq!(action, Action::Submit);
+        let outcome = slots.submit(&self.nt, slot, live, self.socket.handle(), flag::RECEIVE);
+        assert_eq!(
+            (outcome.status, outcome.action),
+            (Status::PENDING, Action::Nothing)
+        );
+        slots.context(slot)
+    }
+
+    /// Ends all that is in flight.
+    fn give_back(&self, slots: &mut Slots<Blocks>) -> Vec<Slot> {
+        self.kernel.cancel_unasked(self.socket.handle());
+        let mut packets = [Packet::EMPTY; 64];
+        let found = self
+            .nt
+            .dequeue(self.port, &mut packets, Some(Duration::ZERO));
+        let outcomes = packets[..found.unwrap()].iter().map(|packet| {
+            let outcome = slots.complete(packet, |_| Registration::Live);
+            outcome.expect("its own").slot
+        });
+        outcomes.collect()
+    }
 }
 
 #[test]
@@ -99,8 +155,9 @@ fn every_block_returns_to_the_allocator() {
 fn what_is_in_flight_at_the_end_is_left_with_its_block_and_nothing_else() {
     let mut slots = Slots::<Blocks>::new();
     let taken = take(&mut slots, 3 * SLOTS);
+    let lender = Lender::new();
     for slot in [taken[SLOTS], taken[SLOTS + 2]] {
-        slots.set_operation(slot, Operation::InFlight);
+        lender.lend(&mut slots, slot);
     }
     assert_eq!(slots.in_flight(), 2);
     let held = slots.held();
@@ -117,27 +174,29 @@ fn what_is_in_flight_at_the_end_is_left_with_its_block_and_nothing_else() {
 fn only_slots_are_named_by_packets() {
     let mut slots = Slots::<Blocks>::new();
     let taken = take(&mut slots, SLOTS);
-    for slot in &taken {
-        slots.set_operation(*slot, Operation::InFlight);
-    }
+    let lender = Lender::new();
+    let contexts: Vec<usize> = taken
+        .iter()
+        .map(|slot| lender.lend(&mut slots, *slot))
+        .collect();
     let first = address(&slots, taken[0]);
-    for (place, slot) in taken.iter().enumerate() {
-        let context = first + place * 128;
-        assert_eq!(slots.claim(context), Some(*slot));
+    for (place, (slot, context)) in taken.iter().zip(&contexts).enumerate() {
+        assert_eq!(*context, first + place * 128 + 1);
+        assert_eq!(slots.claim(*context), Some(*slot));
         assert_eq!(slots.claim(context + 1), None, "of another operation");
     }
     for nowhere in [
         0,
-        first - 128,
-        first + BLOCK,
-        first + BLOCK + 128,
+        first - 127,
+        first + BLOCK + 1,
+        first + BLOCK + 129,
         usize::MAX,
     ] {
         assert_eq!(slots.claim(nowhere), None);
     }
-    for slot in &taken {
-        slots.set_operation(*slot, Operation::Idle);
-        assert_eq!(slots.claim(address(&slots, *slot)), None, "not in flight");
+    assert_eq!(lender.give_back(&mut slots), taken);
+    for context in &contexts {
+        assert_eq!(slots.claim(*context), None, "not in flight");
     }
 }
 
@@ -157,10 +216,32 @@ fn packets_find_their_slots_in_many_blocks() {
     let there: Vec<Slot> = there.chain(&again).copied().collect();
     assert_eq!(slots.blocks_len(), 20);
     assert_eq!(slots.taken().len(), there.len());
+    let lender = Lender::new();
     for slot in &there {
-        slots.set_operation(*slot, Operation::InFlight);
-        assert_eq!(slots.claim(address(&slots, *slot)), Some(*slot));
-        slots.set_operation(*slot, Operation::Idle);
+        let context = lender.lend(&mut slots, *slot);
+        assert_eq!(context & !127, address(&slots, *slot));
+        assert_eq!(lender.give_back(&mut slots), [*slot]);
+    }
+}
+
+/// Only the kernel's own word ends an operation.
+#[test]
+fn nobody_else_says_that_an_operation_is_over() {
+    for input in [
+        Input::Packet,
+        Input::Failure,
+        Input::Answered,
+        Input::Refused,
+    ] {
+        let mut slots = Slots::<Blocks>::new();
+        let slot = take(&mut slots, 1)[0];
+        let lender = Lender::new();
+        lender.lend(&mut slots, slot);
+        let ends = AssertUnwindSafe(|| slots.step(slot, Registration::Live, input));
+        assert!(catch_unwind(ends).is_err(), "{input:?}");
+        assert!(catch_unwind(AssertUnwindSafe(|| slots.release(slot))).is_err());
+        assert_eq!(lender.give_back(&mut slots), [slot]);
+        slots.release(slot);
     }
 }
 

@@ -14,6 +14,7 @@ mod trouble;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::control::Control;
 use super::super::defects::{Defects, Sound};
 use super::super::pinned::Ours;
 use super::super::port::{ControlMode, Port};
@@ -120,7 +121,7 @@ impl<D: Defects> Bench<D> {
     fn is_direct(&self, key: Key) -> bool {
         let entry = self.port().table.at(key.index).unwrap();
         let ours = self.slot(key);
-        let is_direct = ours.control == Some(entry.socket);
+        let is_direct = ours.control.map(Control::file) == Some(entry.socket);
         assert_eq!(is_direct, ours.group.is_none());
         assert_eq!(is_direct, entry.is_associated);
         is_direct

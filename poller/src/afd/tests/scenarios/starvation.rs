@@ -6,8 +6,9 @@ use std::thread;
 use super::super::canaries::SkipsWithoutEnd;
 use super::{Bench, PATIENCE, ready};
 use crate::Interest;
+use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::{ControlMode, OPERATION_KEY};
+use crate::afd::port::ControlMode;
 use crate::nt::flag;
 use crate::sys::Backend;
 
