@@ -317,6 +317,13 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     }
 
     /// What a state is made of, for tests that explore all of them.
+    /// One pass of a wait that has time, however little comes of it.
+    #[cfg(test)]
+    pub(crate) fn wait_once(&mut self, events: &mut Events, time: Duration) -> io::Result<()> {
+        events.clear();
+        self.pass(events, Deadline::after(Some(time))).map(drop)
+    }
+
     #[cfg(test)]
     pub(crate) fn parts(&self) -> (&B, &[u32]) {
         (&self.backend, &self.vacant)

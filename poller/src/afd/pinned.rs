@@ -425,17 +425,12 @@ impl<D: Defects> Slots<D> {
         (slot.block as usize * D::SLOTS_PER_BLOCK) as u8 + slot.place as u8
     }
 
-    /// What a context names: a slot's place, and how many operations ago.
-    pub(super) fn place_of(&self, context: usize) -> [u8; 2] {
+    /// What a context names: a slot's place, and how many operations ago, modulo 128.
+    pub(super) fn place_of(&self, context: usize) -> Option<(u8, u8)> {
+        let slot = self.blocks.find(context & !(ALIGNMENT - 1))?;
         let number = (context % ALIGNMENT) as u8;
-        match self.blocks.find(context & !(ALIGNMENT - 1)) {
-            // Further back it makes no difference: it is not what is in flight, nor ever will be.
-            Some(slot) => {
-                let behind = self.ours(slot).number.wrapping_sub(number) % ALIGNMENT as u8;
-                [self.ordinal(slot), behind.min(2)]
-            }
-            None => [0xFE, 0],
-        }
+        let behind = self.ours(slot).number.wrapping_sub(number) % ALIGNMENT as u8;
+        Some((self.ordinal(slot), behind))
     }
 
     /// The blocks with room, in the order in which they are asked.

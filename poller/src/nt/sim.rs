@@ -27,6 +27,7 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{AfdPollInfo, Handle, IoStatusBlock, Status};
 use crate::afd::Held;
@@ -49,6 +50,12 @@ pub(crate) enum Violation {
     PollsForNothing,
     /// A poll was issued whose packet nobody will get.
     PollsWithoutPort,
+    /// Two polls of one socket were issued on one file. Windows mixes up their answers then.
+    PollsTwice,
+    /// A poll that asks for something else than one socket, without end, and beside others.
+    AsksWrongly,
+    /// A file was to be dissociated with an operation in flight on it.
+    DissociatesInFlight,
 }
 
 /// How the kernel behaves where it may behave in several ways.
@@ -78,6 +85,8 @@ pub(crate) struct Mood {
     pub(crate) keeps_packets: bool,
     /// No layer tells what socket is below it.
     pub(crate) hides_base: bool,
+    /// Who polls does not fall back on helpers: what cannot be associated has failed.
+    pub(crate) is_direct_only: bool,
 }
 
 impl Default for Mood {
@@ -95,6 +104,7 @@ impl Default for Mood {
             keeps_association: false,
             keeps_packets: false,
             hides_base: false,
+            is_direct_only: false,
         }
     }
 }
@@ -200,6 +210,8 @@ pub(crate) struct State {
     held: Option<Arc<Held>>,
     pub(crate) mood: Mood,
     pub(crate) violations: Vec<Violation>,
+    /// How long the last dequeue was to sleep at most.
+    pub(crate) last_timeout: Option<Duration>,
     /// The sockets and masks of the polls since this was emptied last, refused ones too.
     pub(crate) submissions: Vec<(Handle, u32)>,
     pub(crate) counts: Counts,
@@ -226,6 +238,7 @@ impl Default for Kernel {
                 held: None,
                 mood: Mood::default(),
                 violations: Vec::new(),
+                last_timeout: None,
                 submissions: Vec::new(),
                 counts: Counts::default(),
             }),
@@ -288,19 +301,11 @@ impl Kernel {
 
     /// Somebody else cancels whatever polls a socket.
     pub(crate) fn cancel_unasked(&self, socket: Handle) {
-        self.change(|state| {
-            let number = state.number(socket).unwrap();
-            let polls = state
-                .endpoint(number)
-                .map(|endpoint| endpoint.polls.clone());
-            for poll in polls.into_iter().flatten() {
-                state.complete(poll, Status::CANCELLED, 0);
-            }
-        });
+        self.end_polls(socket, Status::CANCELLED);
     }
 
-    /// The polls of a socket fail.
-    pub(crate) fn fail(&self, socket: Handle, status: Status) {
+    /// The polls of a socket end with this status, and with nothing that is ready.
+    pub(crate) fn end_polls(&self, socket: Handle, status: Status) {
         self.change(|state| {
             let number = state.number(socket).unwrap();
             let polls = state

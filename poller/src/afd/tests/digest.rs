@@ -55,9 +55,17 @@ impl<N: Nt, D: Defects> Port<N, D> {
         !self.early.is_empty()
     }
 
-    /// The place of a context's slot, and how far behind the slot's operation its number is.
+    /// The place of a context's slot, and how far behind the slot's operation its number is. Further
+    /// back than one it makes no difference: it is not what is in flight, nor ever will be.
     pub(super) fn place_of(&self, context: usize) -> [u8; 2] {
-        self.slots.place_of(context)
+        let place = self.slots.place_of(context);
+        place.map_or([0xFE, 0], |(ordinal, behind)| [ordinal, behind.min(2)])
+    }
+
+    /// Whether a context names a slot, and is not so old that its number may come again soon.
+    pub(super) fn is_recent(&self, context: usize) -> bool {
+        let place = self.slots.place_of(context);
+        place.is_some_and(|(_, behind)| behind < 64)
     }
 }
 

@@ -282,7 +282,7 @@ fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
         let mut bare = Bare::new(mode);
         let (_, socket) = bare.add(READ);
         bare.pass();
-        bare.kernel.fail(socket.handle(), Status::SUCCESS);
+        bare.kernel.end_polls(socket.handle(), Status::SUCCESS);
         assert_eq!(
             bare.cost(|bare| assert_eq!(bare.pass(), (0, false))),
             2,

@@ -233,6 +233,7 @@ fn plain(sources: u8, mode: ControlMode) -> Setup {
         has_failures: false,
         has_wakes: false,
         has_foreign: false,
+        has_sleeps: false,
     }
 }
 
@@ -248,6 +249,7 @@ fn with_trouble(setup: Setup) -> Setup {
     Setup {
         has_duplicates: true,
         has_failures: true,
+        has_sleeps: true,
         ..setup
     }
 }

@@ -15,6 +15,9 @@ use crate::sys::Backend;
 use crate::waker::Signal;
 use crate::{Events, Interest, Key, Poller};
 
+/// The key of somebody else's packets.
+const FOREIGN_KEY: usize = 2;
+
 /// What has found a defect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Oracle {
@@ -39,6 +42,10 @@ pub(super) enum Oracle {
     Phantom,
     /// A wait with nothing to do makes calls.
     Restless,
+    /// A wait sleeps although there is something to report.
+    Oversleeps,
+    /// A handle is open at the end that nobody has.
+    LeaksHandles,
     /// Operations were left behind although they could be ended.
     LeftBehind,
 }
@@ -74,6 +81,8 @@ pub(super) enum Action {
     ForeignStale,
     /// One that an operation had which has ended.
     ForeignAgain,
+    /// One that has what an operation in flight has, and another key.
+    ForeignKey,
     Wait(Choice),
     /// The application takes the events of the last wait.
     Take,
@@ -89,6 +98,8 @@ pub(super) enum Choice {
     Refuse,
     /// It says of cancels that come too late that they have succeeded.
     LateCancel,
+    /// There is time: what has ended is told if nothing else is.
+    Sleep,
 }
 
 /// How large a lab is and what may happen in it.
@@ -108,6 +119,8 @@ pub(super) struct Setup {
     pub(super) has_failures: bool,
     pub(super) has_wakes: bool,
     pub(super) has_foreign: bool,
+    /// Waits that have time.
+    pub(super) has_sleeps: bool,
 }
 
 enum Holding {
@@ -152,6 +165,7 @@ impl<D: Defects> Lab<D> {
             let mut state = kernel.state();
             state.mood.is_slow = true;
             state.mood.writes_early = setup.writes_early;
+            state.mood.is_direct_only = setup.mode == ControlMode::Direct;
         }
         let port = Port::with_mode(Sim::new(&kernel), setup.mode).unwrap();
         let signal = port.signal();
@@ -190,6 +204,9 @@ impl<D: Defects> Lab<D> {
         enabled.extend((0..in_transit).map(Action::Deliver));
         if in_transit > 0 {
             enabled.push(Action::Wait(Choice::LateCancel));
+            if self.setup.has_sleeps {
+                enabled.push(Action::Wait(Choice::Sleep));
+            }
         }
         if self.setup.has_failures {
             enabled.push(Action::Wait(Choice::Refuse));
@@ -197,13 +214,12 @@ impl<D: Defects> Lab<D> {
         if self.setup.has_wakes && !self.is_wake_due {
             enabled.extend([Action::Wake, Action::WakeRefused]);
         }
-        if self.setup.has_foreign && self.kernel.foreign_queued(OPERATION_KEY) == 0 {
+        if self.setup.has_foreign && self.foreign_queued() == 0 {
             enabled.push(Action::Foreign);
             if operations > 0 {
-                enabled.push(Action::ForeignStale);
+                enabled.extend([Action::ForeignStale, Action::ForeignKey]);
             }
-            let is_over = |context| !self.kernel.has_context(context);
-            if self.old_context.is_some_and(is_over) {
+            if self.is_over() {
                 enabled.push(Action::ForeignAgain);
             }
         }
@@ -225,6 +241,9 @@ impl<D: Defects> Lab<D> {
                 if matches!(place.holding, Holding::TakenBack(_)) {
                     enabled.push(Action::Discard(at));
                 }
+                if self.setup.has_duplicates && self.handle(at).is_some() {
+                    enabled.extend(self.becoming(at, place));
+                }
             }
             Holding::Registered { wanted, .. } => {
                 let others = self.setup.interests.iter().filter(|other| *other != wanted);
@@ -232,12 +251,7 @@ impl<D: Defects> Lab<D> {
                 if place.has_failed {
                     enabled.push(Action::Declare(at, *wanted));
                 }
-                let flags = self
-                    .setup
-                    .flags
-                    .iter()
-                    .filter(|flags| **flags != place.flags);
-                enabled.extend(flags.map(|flags| Action::Become(at, *flags)));
+                enabled.extend(self.becoming(at, place));
                 enabled.extend([Action::Remove(at), Action::Close(at)]);
                 if self.setup.has_failures {
                     enabled.extend([Action::CancelUnasked(at), Action::Fail(at)]);
@@ -254,6 +268,12 @@ impl<D: Defects> Lab<D> {
         }
     }
 
+    fn becoming(&self, at: u8, place: &Place) -> impl Iterator<Item = Action> {
+        let now = place.flags;
+        let others = self.setup.flags.iter().filter(move |flags| **flags != now);
+        others.map(move |flags| Action::Become(at, *flags))
+    }
+
     /// Whether an action would do anything.
     pub(super) fn is_possible(&self, action: Action) -> bool {
         let place = |at: u8| &self.places[usize::from(at)];
@@ -261,16 +281,17 @@ impl<D: Defects> Lab<D> {
         match action {
             Action::Insert(at) => !is_registered(at),
             Action::Declare(at, _) | Action::Remove(at) | Action::Close(at) => is_registered(at),
-            Action::CancelUnasked(at) | Action::Fail(at) => is_registered(at),
-            Action::Become(at, flags) => is_registered(at) && place(at).flags != flags,
+            Action::CancelUnasked(at) | Action::Fail(at) => self.handle(at).is_some(),
+            Action::Become(at, flags) => self.handle(at).is_some() && place(at).flags != flags,
             Action::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
             Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
             Action::CloseDuplicate(at) => place(at).duplicate.is_some(),
             Action::Share(at) => is_registered(at) && !place(at).is_shared,
             Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
-            Action::Foreign | Action::ForeignStale | Action::ForeignAgain => {
-                self.kernel.foreign_queued(OPERATION_KEY) < 4
+            Action::Foreign | Action::ForeignStale | Action::ForeignKey => {
+                self.foreign_queued() < 4
             }
+            Action::ForeignAgain => self.foreign_queued() < 4 && self.is_over(),
             Action::Wake | Action::WakeRefused => !self.is_wake_due,
             Action::Wait(_) => true,
             Action::Take => !self.events.is_empty(),
@@ -319,9 +340,9 @@ impl<D: Defects> Lab<D> {
             other => self.act_elsewhere(other),
         }
         let (port, _) = self.poller.as_ref().unwrap().parts();
-        // Memory that was freed is not remembered: it may be another's now.
-        let is_a_slot = |context: &usize| port.place_of(*context)[0] != 0xFE;
-        self.old_context = self.old_context.filter(is_a_slot);
+        // Memory that was freed is not remembered: it may be another's now. Nor are the numbers that
+        // will be used again: the seven bits of a number tell the last 127 operations from this one.
+        self.old_context = self.old_context.filter(|context| port.is_recent(*context));
         self.check_kernel()
     }
 
@@ -336,7 +357,8 @@ impl<D: Defects> Lab<D> {
             }
             Action::Fail(at) => {
                 if let Some(handle) = self.handle(at) {
-                    self.kernel.fail(handle, Status::INSUFFICIENT_RESOURCES);
+                    self.kernel
+                        .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
                 }
             }
             Action::Wake => {
@@ -366,8 +388,23 @@ impl<D: Defects> Lab<D> {
                     self.kernel.post_foreign(OPERATION_KEY, context);
                 }
             }
+            Action::ForeignKey => {
+                if let Some(context) = self.kernel.any_context() {
+                    self.kernel.post_foreign(FOREIGN_KEY, context);
+                }
+            }
             _ => {}
         }
+    }
+
+    /// Whether the operation has ended whose context is remembered.
+    fn is_over(&self) -> bool {
+        let is_over = |context| !self.kernel.has_context(context);
+        self.old_context.is_some_and(is_over)
+    }
+
+    fn foreign_queued(&self) -> usize {
+        self.kernel.foreign_queued(OPERATION_KEY) + self.kernel.foreign_queued(FOREIGN_KEY)
     }
 
     fn key(&self, at: u8) -> Option<Key> {
@@ -377,10 +414,13 @@ impl<D: Defects> Lab<D> {
         }
     }
 
+    /// Some handle of the place's socket, registered or not.
     fn handle(&self, at: u8) -> Option<Handle> {
-        match &self.places[at as usize].holding {
+        let place = &self.places[at as usize];
+        match &place.holding {
             Holding::Registered { handle, .. } => Some(*handle),
-            _ => None,
+            Holding::TakenBack(socket) => Some(socket.handle()),
+            Holding::Nothing => place.duplicate.as_ref().map(Socket::handle),
         }
     }
 
@@ -430,8 +470,9 @@ impl<D: Defects> Lab<D> {
         {
             let mut state = self.kernel.state();
             state.submissions.clear();
+            state.last_timeout = Some(Duration::ZERO);
             match choice {
-                Choice::Plain => {}
+                Choice::Plain | Choice::Sleep => {}
                 Choice::OnePacket => state.mood.batch = 1,
                 Choice::Refuse => {
                     state.mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
@@ -440,7 +481,15 @@ impl<D: Defects> Lab<D> {
             }
         }
         let poller = self.poller.as_mut().unwrap();
-        poller.wait(&mut self.events, Some(Duration::ZERO)).unwrap();
+        let had_early = poller.parts().0.has_early();
+        match choice {
+            Choice::Sleep => poller.wait_once(&mut self.events, Duration::from_secs(3600)),
+            _ => poller.wait(&mut self.events, Some(Duration::ZERO)),
+        }
+        .unwrap();
+        if had_early && self.kernel.state().last_timeout != Some(Duration::ZERO) {
+            return Err(Oracle::Oversleeps);
+        }
         {
             let mut state = self.kernel.state();
             state.mood.batch = usize::MAX;

@@ -55,10 +55,22 @@ const KINDS: &[Action] = &[
     Action::WakeRefused,
     Action::Foreign,
     Action::ForeignStale,
+    Action::ForeignAgain,
+    Action::ForeignKey,
+    Action::Wait(Choice::Sleep),
     Action::Wait(Choice::Plain),
     Action::Wait(Choice::OnePacket),
     Action::Wait(Choice::Refuse),
     Action::Wait(Choice::LateCancel),
+    Action::Take,
+];
+
+/// Without which nothing much happens.
+const OFTEN: &[Action] = &[
+    Action::Insert(0),
+    Action::Declare(0, Interest::NONE),
+    Action::Deliver(0),
+    Action::Wait(Choice::Plain),
     Action::Take,
 ];
 
@@ -88,14 +100,15 @@ impl Script {
             has_failures: true,
             has_wakes: true,
             has_foreign: true,
+            has_sleeps: true,
         };
         // Some never, some seldom, some often.
         let weights = KINDS
             .iter()
             .map(|_| *random.choice(&[0, 1, 1, 4, 16]).unwrap());
         let mut weights: Vec<u32> = weights.collect();
-        for kind in [0, 1, 9, 16, 20] {
-            weights[kind] += 4;
+        for often in OFTEN {
+            weights[KINDS.iter().position(|kind| kind == often).unwrap()] += 4;
         }
         Script {
             setup,

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Kernel, Kind, Queued};
+use super::{Kernel, Kind, Queued, Violation};
 use crate::afd::Held;
 use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission};
 
@@ -70,13 +70,14 @@ impl Nt for Sim {
             let (Some(file), Some(port)) = (state.number(file), state.number(port)) else {
                 return Err(Status::INVALID_HANDLE);
             };
+            let is_direct_only = state.mood.is_direct_only;
             let file = state.file(file);
             if file.port.is_none() && !matches!(file.kind, Kind::Other) {
                 file.port = Some((port, key));
                 return Ok(());
             }
             if let Kind::Endpoint(endpoint) = &mut file.kind {
-                endpoint.has_failed = true;
+                endpoint.has_failed |= is_direct_only;
             }
             Err(Status::INVALID_PARAMETER)
         })
@@ -87,7 +88,11 @@ impl Nt for Sim {
             let Some(number) = state.number(file) else {
                 return Err(Status::INVALID_HANDLE);
             };
-            if state.mood.keeps_association || !state.file(number).issued.is_empty() {
+            let is_idle = state.file(number).issued.is_empty();
+            if !is_idle {
+                state.violations.push(Violation::DissociatesInFlight);
+            }
+            if state.mood.keeps_association || !is_idle {
                 return Err(Status::INVALID_PARAMETER);
             }
             state.file(number).port = None;
@@ -146,6 +151,7 @@ impl Nt for Sim {
         let timeout_here = timeout.filter(|_| state.mood.sleeps);
         let deadline = timeout_here.map(|timeout| Instant::now() + timeout.min(longest));
         state.counts.calls += 1;
+        state.last_timeout = timeout;
         let port = state.number(port).ok_or(Status::INVALID_HANDLE)?;
         loop {
             let mut count = state.take_packets(port, packets);

@@ -261,9 +261,7 @@ impl State {
         let found = endpoint.events & asked.events;
         let status_block = submission.status.as_ptr() as usize;
         self.counts.submitted += 1;
-        if asked.events == 0 {
-            self.violations.push(Violation::PollsForNothing);
-        }
+        self.check_question(&question, control, target);
         let skips_packets = self.file(control).skips_packets;
         if found != 0 && skips_packets {
             self.counts.answered_at_once += 1;
@@ -301,6 +299,33 @@ impl State {
             return Status::SUCCESS;
         }
         Status::PENDING
+    }
+
+    fn check_question(&mut self, question: &AfdPollInfo, control: u32, target: u32) {
+        let [asked] = question.handles;
+        if asked.events == 0 {
+            self.violations.push(Violation::PollsForNothing);
+        }
+        let is_plain = question.timeout == i64::MAX
+            && question.number_of_handles == 1
+            && question.exclusive == 0
+            && asked.status == Status::SUCCESS;
+        if !is_plain {
+            self.violations.push(Violation::AsksWrongly);
+        }
+        let is_here = |number: &u32| {
+            let operation = self.operations.get(number);
+            operation.is_some_and(|operation| {
+                operation.target == target && operation.stage == Stage::Pending
+            })
+        };
+        let issued = &self.files[control as usize];
+        if issued
+            .as_ref()
+            .is_some_and(|file| file.issued.iter().any(is_here))
+        {
+            self.violations.push(Violation::PollsTwice);
+        }
     }
 
     /// Notes what was answered about a socket.

@@ -141,6 +141,9 @@ impl<D: Defects> Lab<D> {
         }
         self.places.clear();
         self.signal = None;
+        if self.kernel.handles() != 0 {
+            return Err(Oracle::LeaksHandles);
+        }
         let violations = self.kernel.state().violations.clone();
         match violations.first() {
             Some(violation) => Err(Oracle::Kernel(*violation)),

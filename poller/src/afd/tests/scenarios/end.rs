@@ -43,7 +43,9 @@ fn one_of_each<D: Defects>(mode: ControlMode) -> Bench<D> {
         "the port is left alone"
     );
     bench.become_ready(ended.1, flag::RECEIVE);
-    bench.kernel.fail(failing.1, Status::INSUFFICIENT_RESOURCES);
+    bench
+        .kernel
+        .end_polls(failing.1, Status::INSUFFICIENT_RESOURCES);
     // Polled directly, this takes the packet out that is in the port.
     drop(bench.poller.remove(removed.0).unwrap());
     assert!(bench.poller.close(closed.0));

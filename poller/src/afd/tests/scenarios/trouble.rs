@@ -138,7 +138,9 @@ fn waits_after_a_failure<D: Defects>(mode: ControlMode) -> [usize; 3] {
     let mut bench = Bench::<D>::new(mode);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
-    bench.kernel.fail(handle, Status::INSUFFICIENT_RESOURCES);
+    bench
+        .kernel
+        .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
     let events = bench.wait();
     let report = refused(key, READ, Status::INSUFFICIENT_RESOURCES);
     assert_eq!(events, [report]);
@@ -155,7 +157,9 @@ fn a_poll_that_fails_is_reported_once_and_tried_again_when_declared() {
         let mut bench = Bench::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
-        bench.kernel.fail(handle, Status::INSUFFICIENT_RESOURCES);
+        bench
+            .kernel
+            .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
         assert_eq!(bench.wait().len(), 1);
         bench.become_ready(handle, flag::RECEIVE);
         let before = bench.counts();
@@ -177,10 +181,10 @@ fn a_poll_that_fails_when_it_is_no_longer_wanted_is_not_reported() {
     bench.be_slow(true);
     bench
         .kernel
-        .fail(first_handle, Status::INSUFFICIENT_RESOURCES);
+        .end_polls(first_handle, Status::INSUFFICIENT_RESOURCES);
     bench
         .kernel
-        .fail(second_handle, Status::INSUFFICIENT_RESOURCES);
+        .end_polls(second_handle, Status::INSUFFICIENT_RESOURCES);
     bench.declare(first, Interest::NONE);
     bench.declare(second, Interest::BOTH);
     assert_eq!(
