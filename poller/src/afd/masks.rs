@@ -59,7 +59,12 @@ mod tests {
                 assert_eq!(is_polled, !(interest & expected).is_empty(), "{event:#x}");
             }
         }
+        // As numbers, since they are told to the kernel.
         assert_eq!(mask(Interest::NONE), 0);
-        assert_eq!(mask(both), READABLE | WRITABLE);
+        assert_eq!((mask(read), mask(write)), (0x199, 0x114));
+        assert_eq!(mask(both), 0x19D);
+        for never in [0x002, 0x020, 0x040] {
+            assert_eq!(readiness(never), Interest::NONE, "{never:#x}");
+        }
     }
 }

@@ -251,3 +251,39 @@ pub(crate) trait Nt: Send + Sync + Sized + 'static {
     #[cfg(test)]
     fn watch(&self, _held: std::sync::Arc<crate::afd::Held>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Status, flag};
+
+    /// The numbers are the system's.
+    #[test]
+    fn numbers_are_those_of_windows() {
+        let flags = [
+            (flag::RECEIVE, 1),
+            (flag::SEND, 4),
+            (flag::DISCONNECT, 8),
+            (flag::ABORT, 16),
+            (flag::LOCAL_CLOSE, 32),
+            (flag::ACCEPT, 128),
+            (flag::CONNECT_FAIL, 256),
+        ];
+        for (flag, expected) in flags {
+            assert_eq!(flag, expected);
+        }
+        let errors = [
+            (Status::INVALID_HANDLE, 0xC000_0008_u32),
+            (Status::INVALID_PARAMETER, 0xC000_000D),
+            (Status::NO_MEMORY, 0xC000_0017),
+            (Status::INSUFFICIENT_RESOURCES, 0xC000_009A),
+            (Status::CANCELLED, 0xC000_0120),
+            (Status::NOT_FOUND, 0xC000_0225),
+        ];
+        for (status, expected) in errors {
+            assert_eq!(status.0.cast_unsigned(), expected);
+            assert!(status.is_error());
+        }
+        assert_eq!((Status::SUCCESS.0, Status::PENDING.0), (0, 0x103));
+        assert!(!Status::SUCCESS.is_error() && !Status::PENDING.is_error());
+    }
+}

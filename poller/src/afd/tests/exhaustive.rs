@@ -367,6 +367,12 @@ fn much_that_can_happen_to_two_sources_of_one_helper() {
     prove("two sources of one helper with everything", &setup, 150_000);
 }
 
+#[test]
+fn much_that_can_happen_to_two_sources_polled_directly() {
+    let setup = with_strangers(with_trouble(plain(2, ControlMode::Auto)));
+    prove("two sources with everything, Auto", &setup, 150_000);
+}
+
 /// If the exploration took different states for one, it would miss things: here it does.
 #[test]
 fn an_exploration_that_merges_states_loses_a_defect() {

@@ -3,7 +3,7 @@
 use super::{Bench, ready, refused};
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
-use crate::nt::sim::{Sim, Socket};
+use crate::nt::sim::{Sim, Socket, Violation};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::{Interest, Key};
 
@@ -103,6 +103,25 @@ fn of_two_handles_of_one_socket_the_second_is_polled_by_a_helper_or_refused() {
         bench.become_ready(handle, 0);
         bench.assert_polled(one, handle, true);
         bench.end();
+    }
+}
+
+/// Windows mixes up the answers of two polls of one socket that are issued on one file. Who insists
+/// on helpers and registers a socket twice is on his own; nobody else comes to it.
+#[test]
+fn two_handles_of_one_socket_are_polled_on_one_file_only_where_helpers_are_asked_for() {
+    for (mode, violations) in [
+        (ControlMode::Auto, vec![]),
+        (ControlMode::Helper, vec![Violation::PollsTwice]),
+    ] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let socket = Socket::bare(&bench.kernel);
+        let duplicate = socket.duplicate();
+        bench.insert(socket, READ);
+        bench.insert(duplicate, READ);
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.slots(), (2, 2));
+        assert_eq!(bench.violations(), violations, "{mode:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::Interest;
 use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::machine::Operation;
-use crate::afd::port::ControlMode;
+use crate::afd::port::{ControlMode, WAKE_KEY};
 use crate::nt::flag;
 use crate::nt::sim::{Socket, Violation};
 use crate::sys::Backend;
@@ -255,6 +255,21 @@ fn each_defect_of_identity_falls_for_a_stranger_of_its_own() {
         matches!(assertion, Err(Oracle::Assertion(_))),
         "{assertion:?}"
     );
+}
+
+/// A packet under the wakes' key is a wake, whatever else it carries.
+#[test]
+fn a_wake_that_carries_the_address_of_an_operation_is_only_a_wake() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(Interest::READABLE);
+    assert_eq!(bench.wait(), []);
+    bench.kernel.post_foreign(WAKE_KEY, bench.newest_context());
+    assert_eq!(bench.wait(), []);
+    assert!(bench.events.woken());
+    assert_eq!(bench.slots(), (1, 1));
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(key, Interest::READABLE)]);
+    bench.end();
 }
 
 /// The number of an operation is told modulo 128, and nothing depends on its ever being new.
