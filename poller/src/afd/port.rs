@@ -353,6 +353,10 @@ impl<N: Nt, D: Defects> Port<N, D> {
     /// Looks for the packet of a slot whose source was removed. Whether its operation is over, and
     /// the source's handle still its own.
     fn await_packet(&mut self, slot: Slot) -> bool {
+        // So that removing many sources is not the square of their number.
+        if self.early.len() >= D::BATCH {
+            return false;
+        }
         let found = self.fetch(Some(Duration::ZERO), D::BATCH).unwrap_or(0);
         self.early.extend(&self.packets[..found]);
         let is_its = |packet: &Packet| {

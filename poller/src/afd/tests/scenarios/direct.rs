@@ -1,5 +1,6 @@
 //! Polls on the socket itself: when they are, and what they leave behind.
 
+use super::super::canaries::Small;
 use super::{Bench, ready, refused};
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
@@ -123,6 +124,37 @@ fn two_handles_of_one_socket_are_polled_on_one_file_only_where_helpers_are_asked
         assert_eq!(bench.slots(), (2, 2));
         assert_eq!(bench.violations(), violations, "{mode:?}");
     }
+}
+
+/// What a removal may have to look through is bounded; it gives up the mark instead.
+#[test]
+fn a_removal_does_not_search_among_ever_more_packets() {
+    let mut bench = Bench::<Small>::new(ControlMode::Auto);
+    let ready: Vec<_> = (0..Small::BATCH).map(|_| bench.add(READ)).collect();
+    let (first, first_handle) = bench.add(READ);
+    let (second, second_handle) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    for (_, handle) in &ready {
+        bench.become_ready(*handle, flag::RECEIVE);
+    }
+    let remove = |bench: &mut Bench<Small>, key| {
+        let before = bench.counts();
+        let socket = bench.poller.remove(key).unwrap();
+        (socket, bench.spent_since(before).calls)
+    };
+    let (first, calls) = remove(&mut bench, first);
+    assert_eq!(calls, 2, "the cancel, and a batch without its packet");
+    let (second, calls) = remove(&mut bench, second);
+    assert_eq!(calls, 1, "the cancel");
+    for handle in [first_handle, second_handle] {
+        assert!(!bench.associate_elsewhere(handle), "the marks stay");
+    }
+    bench.deliver_all();
+    assert_eq!(bench.wait().len(), Small::BATCH);
+    bench.wait();
+    assert_eq!(bench.slots().0, Small::BATCH);
+    drop((first, second));
+    bench.end();
 }
 
 #[test]
