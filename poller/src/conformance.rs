@@ -6,6 +6,7 @@ mod flawed;
 mod model;
 mod readiness;
 mod scale;
+mod stages;
 mod troubled;
 mod wakes;
 mod worlds;
@@ -196,5 +197,14 @@ suite! {
         declaring_makes_no_call,
         what_was_taken_back_makes_no_call,
         calls_do_not_grow_with_the_idle,
+    }
+    stages: {
+        connections_are_accepted_as_they_come,
+        an_echo_changes_its_interest_with_every_message,
+        a_thousand_connections_outlive_storms_of_cancels,
+        what_is_polled_stays_while_tables_grow_and_shrink,
+        a_thousand_reconnects_are_all_served,
+        reconnects_of_several_threads_are_all_served,
+        ten_thousand_short_connections_lose_and_confuse_nothing,
     }
 }

@@ -23,6 +23,8 @@ mod table;
 mod tests;
 
 #[cfg(test)]
+pub(crate) use defects::{Defects, Sound};
+#[cfg(test)]
 pub(crate) use held::Held;
 #[cfg(windows)]
 pub use port::ControlMode;
@@ -30,3 +32,5 @@ pub use port::ControlMode;
 pub(crate) use port::ControlMode;
 #[cfg(any(windows, test))]
 pub(crate) use port::Port;
+#[cfg(test)]
+pub(crate) use tests::StateMoves;

@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::worlds::{InMemory, Read, World};
-use super::{readiness, scale, wakes};
+use super::worlds::{HELPER, InMemory, Read, Simulated, World};
+use super::{readiness, scale, stages, wakes};
+use crate::afd::StateMoves;
 use crate::sys::{Backend, Fate, Sealed};
 use crate::waker::Signal;
 use crate::{Event, Events, Interest, Key};
@@ -231,6 +232,13 @@ fn assert_noticed(test: fn()) {
     assert!(outcome.is_err(), "the test does not notice the defect");
 }
 
+#[test]
+fn state_that_moves_is_noticed_while_tables_grow() {
+    assert_noticed(
+        stages::what_is_polled_stays_while_tables_grow_and_shrink::<Simulated<HELPER, StateMoves>>,
+    );
+}
+
 /// The in-memory world suffices: it is the tests that are on trial here.
 type Lab<const DEFECT: u8> = FlawedWorld<InMemory, DEFECT>;
 
@@ -245,6 +253,10 @@ macro_rules! noticed {
 }
 
 noticed! {
+    confused_successors_are_noticed_among_short_connections:
+        stages::ten_thousand_short_connections_lose_and_confuse_nothing on CONFUSES_SUCCESSORS,
+    forgotten_data_is_noticed_in_a_crowd:
+        stages::a_thousand_connections_outlive_storms_of_cancels on FORGETS_WITHDRAWN,
     kept_interest_is_noticed_at_a_close:
         readiness::a_source_without_interest_is_silent_when_its_peer_closes on KEEPS_INTEREST,
     kept_interest_is_noticed_with_data_waiting:

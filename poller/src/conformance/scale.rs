@@ -8,7 +8,7 @@ use super::worlds::{Read, World};
 use crate::Interest;
 
 /// Descriptors are the process's: one crowd at a time.
-static CROWD: Mutex<()> = Mutex::new(());
+pub(super) static CROWD: Mutex<()> = Mutex::new(());
 
 const IDLE_SOURCES: usize = 10_000;
 const ACTIVE_SOURCES: usize = 10;

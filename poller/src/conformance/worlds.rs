@@ -172,18 +172,21 @@ pub(super) use simulated::{AUTO, DIRECT, HELPER, Simulated};
 /// The AFD backend on the simulated kernel, with each kind of control handle.
 mod simulated {
     use super::*;
-    use crate::afd::{ControlMode, Port};
+    use std::marker::PhantomData;
+
+    use crate::afd::{ControlMode, Defects, Port, Sound};
     use crate::nt::sim::{Kernel, Sim, Socket};
 
     pub(in super::super) const AUTO: u8 = 0;
     pub(in super::super) const DIRECT: u8 = 1;
     pub(in super::super) const HELPER: u8 = 2;
 
-    pub(in super::super) struct Simulated<const MODE: u8> {
+    pub(in super::super) struct Simulated<const MODE: u8, D = Sound> {
         kernel: Arc<Kernel>,
+        defects: PhantomData<D>,
     }
 
-    impl<const MODE: u8> Drop for Simulated<MODE> {
+    impl<const MODE: u8, D> Drop for Simulated<MODE, D> {
         fn drop(&mut self) {
             let violations = &self.kernel.state().violations;
             assert!(
@@ -193,19 +196,23 @@ mod simulated {
         }
     }
 
-    impl<const MODE: u8> World for Simulated<MODE> {
-        type Backend = Port<Sim>;
+    impl<const MODE: u8, D: Defects> World for Simulated<MODE, D> {
+        type Backend = Port<Sim, D>;
         type Socket = Socket;
+        const PATIENCE: Duration = Duration::from_secs(if D::STATE_MOVES { 0 } else { 60 });
         /// Sixteen that leave the port alone, one that empties it, one that arms anew.
         const WAITS: usize = 18;
 
         fn new() -> Self {
             let kernel = Arc::<Kernel>::default();
             kernel.state().mood.sleeps = true;
-            Simulated { kernel }
+            Simulated {
+                kernel,
+                defects: PhantomData,
+            }
         }
 
-        fn poller(&self) -> Poller<Socket, Port<Sim>> {
+        fn poller(&self) -> Poller<Socket, Port<Sim, D>> {
             let mode = match MODE {
                 AUTO => ControlMode::Auto,
                 DIRECT => ControlMode::Direct,

@@ -31,7 +31,7 @@ macro_rules! small {
     ($($(#[$doc:meta])* $name:ident { $($defect:tt)* })*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Defects for $name {
             const SLOTS_PER_BLOCK: usize = if cfg!(ampe_poison) { 1 } else { 2 };
