@@ -35,7 +35,7 @@ use super::defects::Defects;
 use super::machine::{Action, Input, Operation, Registration, State, next};
 use crate::nt::{
     AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer,
-    Submission,
+    Submission, flag,
 };
 
 /// Addresses are multiples of it, and operations are numbered below it.
@@ -64,6 +64,8 @@ pub(super) struct Ours {
     pub(super) operation: Operation,
     /// Of the operation that was submitted last, modulo 128.
     number: u8,
+    /// The file says that it had the operation when it was told to end it.
+    was_found: bool,
     /// AFD's flags that are polled for; none if nothing is in flight.
     pub(super) mask: u32,
     /// The file that operations are issued on, and are cancelled through.
@@ -97,6 +99,8 @@ pub(super) struct Outcome {
     pub(super) status: Status,
     /// AFD's flags that were found; none unless the operation has succeeded.
     pub(super) events: u32,
+    /// The handle that the operation was issued on was still that file's when this was under way.
+    pub(super) is_open: bool,
 }
 
 /// All slots of one port.
@@ -261,6 +265,7 @@ impl<D: Defects> Slots<D> {
             action,
             status,
             events,
+            is_open: true,
         }
     }
 
@@ -272,6 +277,7 @@ impl<D: Defects> Slots<D> {
         };
         ours.number = (ours.number + 1) % ALIGNMENT as u8;
         ours.mask = mask;
+        ours.was_found = false;
         let index = ours.index;
         let pinned = self.blocks.memory(slot);
         let lent = UnsafeCell::raw_get(lent_of(pinned).as_ptr());
@@ -312,12 +318,13 @@ impl<D: Defects> Slots<D> {
         address | usize::from(self.ours(slot).number)
     }
 
-    /// Tells the kernel to end a slot's operation.
-    pub(super) fn cancel<N: Nt>(&self, nt: &N, slot: Slot) -> Status {
+    /// Tells the kernel to end a slot's operation. Whatever it answers, only the packet says that the
+    /// operation is over.
+    pub(super) fn cancel<N: Nt>(&mut self, nt: &N, slot: Slot) {
         let lent = UnsafeCell::raw_get(lent_of(self.blocks.memory(slot)).as_ptr());
-        match self.ours(slot).control {
-            Some(control) => nt.cancel(control.file(), status_of(lent)),
-            None => Status::NOT_FOUND,
+        let ours = self.ours_mut(slot);
+        if let Some(control) = ours.control {
+            ours.was_found = nt.cancel(control.file(), status_of(lent)) == Status::SUCCESS;
         }
     }
 
@@ -353,12 +360,19 @@ impl<D: Defects> Slots<D> {
             true => 0,
             false => self.answer(slot),
         };
+        // One that ends as if cancelled, and was not, may be of a handle that was closed: another
+        // process has one for the same file.
+        let is_open = match status.is_error() {
+            true => self.ours(slot).was_found,
+            false => events & flag::LOCAL_CLOSE == 0,
+        };
         Some(Outcome {
             slot,
             registration,
             action,
             status,
             events,
+            is_open,
         })
     }
 
@@ -398,9 +412,10 @@ impl<D: Defects> Slots<D> {
 impl<D: Defects> Drop for Slots<D> {
     /// Frees what is left; what is in flight was [left](Self::leak) to the kernel before.
     fn drop(&mut self) {
-        assert!(self.in_flight == 0 || D::FREES_AT_SHUTDOWN || std::thread::panicking());
         if self.in_flight > 0 && !D::FREES_AT_SHUTDOWN {
+            // Before anything else: a panic would free them.
             self.blocks.leave_all();
+            assert!(std::thread::panicking(), "the kernel has some of it");
         }
     }
 }
@@ -462,6 +477,7 @@ fn unused() -> PinnedState {
             index: 0,
             operation: Operation::None,
             number: 0,
+            was_found: false,
             mask: 0,
             control: None,
             group: None,

@@ -338,8 +338,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
 
     fn cancel(&mut self, slot: Slot) {
         self.calls += 1;
-        // Whatever the answer: only the packet says that the operation is over.
-        let _ = self.slots.cancel(&self.shared.nt, slot);
+        self.slots.cancel(&self.shared.nt, slot);
     }
 
     /// Gives a slot back whose operation is over.
@@ -351,7 +350,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
     }
 
     /// Looks for the packet of a slot whose source was removed. Whether its operation is over, and
-    /// the source's handle still its own.
+    /// the source's handle was still its own when it ended.
     fn await_packet(&mut self, slot: Slot) -> bool {
         // So that removing many sources is not the square of their number.
         if self.early.len() >= D::BATCH {
@@ -370,7 +369,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             return false;
         };
         self.free(slot);
-        outcome.events & flag::LOCAL_CLOSE == 0
+        outcome.is_open
     }
 
     /// Takes the marks of polling off a socket that its owner takes back. What was in flight on it
@@ -535,14 +534,10 @@ impl<N: Nt, D: Defects> Port<N, D> {
         Ok(())
     }
 
-    /// Cancels what is in flight and can be cancelled: not on handles that were closed.
+    /// Cancels what is in flight and was not cancelled yet.
     fn cancel_all(&mut self) {
         for slot in self.slots.taken() {
-            let ours = self.slots.ours(slot);
-            let entry = self.table.at(ours.index);
-            let is_open = entry
-                .is_some_and(|entry| entry.key.generation == ours.generation && !entry.is_closed);
-            if ours.operation == Operation::InFlight && (is_open || ours.group.is_some()) {
+            if self.slots.ours(slot).operation == Operation::InFlight {
                 self.cancel(slot);
             }
         }

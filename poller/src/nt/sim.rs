@@ -23,6 +23,8 @@ mod calls;
 mod digest;
 mod network;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ptr::NonNull;
@@ -56,6 +58,8 @@ pub(crate) enum Violation {
     AsksWrongly,
     /// A file was to be dissociated with an operation in flight on it.
     DissociatesInFlight,
+    /// A helper was closed with an operation in flight on it, which cannot be cancelled any more.
+    ClosesInFlight,
 }
 
 /// How the kernel behaves where it may behave in several ways.
@@ -69,6 +73,10 @@ pub(crate) struct Mood {
     pub(crate) cancels_too_late: bool,
     /// Refuses the next poll.
     pub(crate) refuses_submit: Option<Status>,
+    /// Refuses the next dequeue.
+    pub(crate) refuses_dequeue: Option<Status>,
+    /// Answers polls at once, and with nothing.
+    pub(crate) answers_nothing: bool,
     /// Refuses posts.
     pub(crate) refuses_post: Option<Status>,
     /// How many packets it gives out at a time.
@@ -96,6 +104,8 @@ impl Default for Mood {
             writes_early: false,
             cancels_too_late: false,
             refuses_submit: None,
+            refuses_dequeue: None,
+            answers_nothing: false,
             refuses_post: None,
             batch: usize::MAX,
             sleeps: false,

@@ -152,6 +152,9 @@ impl Nt for Sim {
         let deadline = timeout_here.map(|timeout| Instant::now() + timeout.min(longest));
         state.counts.calls += 1;
         state.last_timeout = timeout;
+        if let Some(refusal) = state.mood.refuses_dequeue.take() {
+            return Err(refusal);
+        }
         let port = state.number(port).ok_or(Status::INVALID_HANDLE)?;
         loop {
             let mut count = state.take_packets(port, packets);

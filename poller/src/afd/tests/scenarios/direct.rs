@@ -126,6 +126,35 @@ fn two_handles_of_one_socket_are_polled_on_one_file_only_where_helpers_are_asked
     }
 }
 
+/// A packet that an earlier removal has met is found when its own source is removed.
+#[test]
+fn marks_are_taken_off_wherever_the_packet_was_met() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (one, _) = bench.add(READ);
+    let (two, handle) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    bench.become_ready(handle, flag::RECEIVE);
+    drop(bench.poller.remove(one).unwrap());
+    assert_eq!(bench.port().early.len(), 1);
+    let two = bench.poller.remove(two).unwrap();
+    assert_eq!(bench.port().early.len(), 0);
+    assert_eq!(bench.slots(), (0, 0));
+    assert!(bench.associate_elsewhere(two.handle()));
+    // One that was cancelled before it is removed.
+    let (three, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    bench.be_slow(true);
+    bench.declare(three, Interest::BOTH);
+    assert_eq!(bench.wait(), []);
+    bench.be_slow(false);
+    bench.deliver_all();
+    let three = bench.poller.remove(three).unwrap();
+    assert!(bench.associate_elsewhere(three.handle()));
+    bench.wait();
+    assert_eq!(bench.port().strays, 0);
+    bench.end();
+}
+
 /// What a removal may have to look through is bounded; it gives up the mark instead.
 #[test]
 fn a_removal_does_not_search_among_ever_more_packets() {

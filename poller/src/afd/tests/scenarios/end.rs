@@ -133,6 +133,26 @@ fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
     assert_eq!(state.violations, expected);
 }
 
+/// The same, while it has been told to end.
+#[test]
+fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let address = bench.newest_context() / 128 * 128;
+    let duplicate = bench.poller.get(key).unwrap().duplicate();
+    bench.close_behind(handle);
+    bench.declare(key, Interest::BOTH);
+    assert_eq!(bench.wait(), [], "the cancel finds nothing");
+    let held = bench.port().slots.held();
+    let Bench { kernel, poller, .. } = bench;
+    poller.shut_down().unwrap_err();
+    assert!(held.covers(address, 48));
+    drop(duplicate);
+    let state = kernel.state();
+    assert!(!state.violations.contains(&Violation::WritesToFreed));
+}
+
 #[test]
 fn a_poll_of_a_closed_socket_ends_although_a_duplicate_is_open() {
     let mut bench = Bench::<Sound>::new(ControlMode::Auto);

@@ -5,12 +5,14 @@ use std::thread;
 
 use super::super::canaries::SkipsWithoutEnd;
 use super::{Bench, PATIENCE, ready};
-use crate::Interest;
+use std::collections::BTreeSet;
+
 use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
 use crate::nt::flag;
 use crate::sys::Backend;
+use crate::{Events, Interest};
 
 /// How many waits running may be content with the answers that they have.
 const SKIPS_MAX: u64 = 16;
@@ -152,5 +154,29 @@ fn a_wait_that_meets_only_stale_packets_goes_on() {
     assert_eq!(events, [ready(key, Interest::WRITABLE)]);
     assert_eq!(bench.port().strays, 3);
     assert_eq!(bench.slots(), (1, 0), "what is gone is freed");
+    bench.end();
+}
+
+/// A batch with room for one event, and a source that fills it with every answer.
+#[test]
+fn a_small_batch_is_respected_and_starves_nobody() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    bench.events = Events::with_capacity(1);
+    let others: Vec<_> = (0..3).map(|_| bench.add(Interest::READABLE)).collect();
+    let (_, busy) = bench.add(Interest::READABLE);
+    assert_eq!(bench.wait(), []);
+    bench.become_ready(busy, flag::RECEIVE);
+    assert_eq!(bench.wait().len(), 1);
+    for (_, handle) in &others {
+        bench.become_ready(*handle, flag::RECEIVE);
+    }
+    assert_eq!(bench.kernel.queued(), 3);
+    let mut seen = BTreeSet::new();
+    for _ in 0..100 {
+        let before = bench.kernel.queued();
+        seen.extend(bench.wait().iter().map(|event| event.key().index));
+        assert!(before - bench.kernel.queued() <= 1, "one at a time");
+    }
+    assert_eq!(seen.len(), 4);
     bench.end();
 }

@@ -113,6 +113,88 @@ fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_n
     }
 }
 
+/// The same, where another process has the socket too, so that the packet only says "cancelled".
+#[test]
+fn removing_a_socket_closed_only_here_does_nothing_to_who_has_its_handle_now() {
+    for is_queued in [true, false] {
+        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+        let (key, handle) = bench.add(READ);
+        assert_eq!(bench.wait(), []);
+        bench.kernel.share(handle, true);
+        bench.be_slow(true);
+        bench.close_behind(handle);
+        let (successor, its) = bench.add(READ);
+        assert_eq!(its, handle, "it is used again");
+        assert_eq!(bench.wait(), []);
+        bench.be_slow(false);
+        if is_queued {
+            bench.deliver_all();
+        }
+        bench.remove_closed(key);
+        assert_eq!(bench.violations(), []);
+        bench.assert_works(successor, handle);
+        bench.deliver_all();
+        bench.assert_works(successor, handle);
+        bench.end();
+    }
+}
+
+#[test]
+fn a_socket_closed_with_nothing_in_flight_is_reported_when_it_is_asked() {
+    for mode in MODES {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (key, handle) = bench.add(READ);
+        bench.become_ready(handle, flag::RECEIVE);
+        assert_eq!(bench.wait(), [ready(key, READ)]);
+        bench.close_behind(handle);
+        let report = refused(key, READ, Status::INVALID_HANDLE);
+        assert_eq!(bench.wait(), [report]);
+        assert_eq!(bench.wait(), []);
+        bench.remove_closed(key);
+        bench.end();
+    }
+}
+
+/// A failure is met while another source is removed; the wait that would tell it fails itself.
+#[test]
+fn a_wait_that_fails_loses_no_failure_and_the_end_outlives_another() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(READ);
+    let (other, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    bench
+        .kernel
+        .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
+    drop(bench.poller.remove(other).unwrap());
+    assert_eq!(bench.port().early.len(), 1);
+    bench.kernel.state().mood.refuses_dequeue = Some(Status::NO_MEMORY);
+    let error = bench.poller.wait(&mut bench.events, None).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Status::NO_MEMORY.0));
+    bench.kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
+    let report = refused(key, READ, Status::INSUFFICIENT_RESOURCES);
+    assert_eq!(bench.wait(), [report], "it is told after all");
+    assert_eq!(bench.wait(), []);
+    bench.declare(key, READ);
+    assert_eq!(bench.wait(), []);
+    bench.kernel.state().mood.refuses_dequeue = Some(Status::NO_MEMORY);
+    bench.end();
+}
+
+#[test]
+fn an_answer_with_nothing_is_a_refusal() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    bench.kernel.state().mood.answers_nothing = true;
+    let report = refused(key, READ, Status::INVALID_HANDLE);
+    assert_eq!(bench.wait(), [report]);
+    let before = bench.counts();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.spent_since(before).calls, 1, "it is not asked again");
+    bench.declare(key, READ);
+    assert_eq!(bench.wait(), [report]);
+    bench.end();
+}
+
 #[test]
 fn a_poll_that_is_cancelled_unasked_is_armed_again() {
     for mode in MODES {
@@ -326,12 +408,13 @@ fn a_wake_that_the_port_refuses_is_told_and_caps_the_sleep() {
     let waker = bench.poller.waker();
     let refused = thread::spawn(move || {
         // Only a thread that is asleep needs a packet.
-        loop {
+        for _ in 0..10_000_000 {
             match waker.wake() {
                 Ok(()) => thread::yield_now(),
                 Err(error) => return error,
             }
         }
+        panic!("nobody is told of the refusal")
     });
     while !refused.is_finished() {
         bench.wait_for(CAPPED_SLEEP / 100);
