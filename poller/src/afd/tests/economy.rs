@@ -1,16 +1,20 @@
 //! What the port says that it has called is what the kernel was asked, and how little that is.
 
+use std::io;
+use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::super::control::OPERATION_KEY;
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
 use super::super::port::{ControlMode, Port};
+use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
-use crate::nt::{Handle, Nt, Status, flag};
+use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission, flag};
 use crate::sys::{Backend, Fate};
-use crate::{Events, Interest, Key};
+use crate::{Events, Interest, Key, Poller};
 
 const READ: Interest = Interest::READABLE;
 
@@ -122,6 +126,25 @@ fn taking_back_what_is_not_in_flight_costs_its_mark() {
         bare.port.deregister(never, Fate::Kept);
     });
     assert_eq!(cost, 1);
+}
+
+#[test]
+fn who_goes_with_nothing_in_flight_gives_back_slot_and_helper_at_once() {
+    for (mode, helpers) in [
+        (ControlMode::Direct, &[][..]),
+        (ControlMode::Helper, &[Some(0)]),
+    ] {
+        for fate in [Fate::Kept, Fate::Closed] {
+            let mut bare = Bare::new(mode);
+            let (key, socket) = bare.add(READ);
+            bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+            assert_eq!(bare.pass(), (1, false));
+            assert_eq!(bare.port.slots.taken().len(), 1);
+            bare.port.deregister(key, fate);
+            assert_eq!(bare.port.slots.taken(), [], "{mode:?}, {fate:?}");
+            assert!(bare.port.helpers.users().eq(helpers.iter().copied()));
+        }
+    }
 }
 
 #[test]
@@ -293,6 +316,27 @@ fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
 }
 
 #[test]
+fn whatever_has_the_pass_look_at_it_a_refused_source_rests_until_it_is_declared_again() {
+    let trouble = Status::INSUFFICIENT_RESOURCES;
+    for is_refused_at_once in [true, false] {
+        let mut bare = Bare::new(ControlMode::Direct);
+        let (key, socket) = bare.add(READ);
+        if is_refused_at_once {
+            bare.kernel.state().mood.refuses_submit = Some(trouble);
+        } else {
+            bare.pass();
+            bare.kernel.end_polls(socket.handle(), trouble);
+        }
+        assert_eq!(bare.pass(), (1, false));
+        bare.port.table.touch(key.index);
+        let cost = bare.cost(|bare| assert_eq!(bare.pass(), (0, false)));
+        assert_eq!(cost, 1, "the dequeue");
+        bare.port.declare(key, READ);
+        assert_eq!(bare.cost(Bare::pass), 2, "a poll");
+    }
+}
+
+#[test]
 fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
     let mut bare = Bare::new(ControlMode::Direct);
     let (key, _socket) = bare.add(READ);
@@ -313,4 +357,146 @@ fn sixteen_waits_running_may_leave_the_port_alone() {
     let costs: Vec<u64> = (0..35).map(|_| bare.cost(Bare::pass)).collect();
     let expected = (0..35).map(|at| if at == 15 || at == 32 { 2 } else { 1 });
     assert_eq!(costs, expected.collect::<Vec<_>>());
+}
+
+/// What a [`Faulty`] kernel does.
+#[derive(Debug, Default)]
+struct Faults {
+    /// It answers each poll at once, with nothing.
+    answers_nothing: AtomicBool,
+    refuses_dequeue: AtomicBool,
+}
+
+/// The simulated kernel, but for its faults.
+struct Faulty {
+    sim: Sim,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    fn over(kernel: &Arc<Kernel>) -> Faulty {
+        Faulty {
+            sim: Sim::new(kernel),
+            faults: Arc::default(),
+        }
+    }
+}
+
+impl Nt for Faulty {
+    fn new() -> io::Result<Self> {
+        Ok(Faulty::over(&Arc::default()))
+    }
+
+    fn create_port(&self) -> Result<Handle, Status> {
+        self.sim.create_port()
+    }
+
+    fn open_helper(&self) -> Result<Handle, Status> {
+        self.sim.open_helper()
+    }
+
+    fn close(&self, handle: Handle) {
+        self.sim.close(handle);
+    }
+
+    fn base_socket(&self, socket: Handle) -> io::Result<Handle> {
+        self.sim.base_socket(socket)
+    }
+
+    fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
+        self.sim.associate(file, port, key)
+    }
+
+    fn dissociate(&self, file: Handle) -> Result<(), Status> {
+        self.sim.dissociate(file)
+    }
+
+    fn skip_packets_on_success(&self, file: Handle) -> Result<(), Status> {
+        self.sim.skip_packets_on_success(file)
+    }
+
+    unsafe fn submit(&self, submission: Submission) -> Status {
+        if self.faults.answers_nothing.load(Relaxed) {
+            // SAFETY: the submitter promises it, and the operation is over when this returns.
+            unsafe { (*submission.info.as_ptr()).number_of_handles = 0 };
+            return Status::SUCCESS;
+        }
+        // SAFETY: the submitter's promises are passed on.
+        unsafe { self.sim.submit(submission) }
+    }
+
+    fn cancel(&self, control: Handle, status: NonNull<IoStatusBlock>) -> Status {
+        self.sim.cancel(control, status)
+    }
+
+    fn post(&self, port: Handle, packet: Packet) -> Status {
+        self.sim.post(port, packet)
+    }
+
+    fn dequeue(
+        &self,
+        port: Handle,
+        packets: &mut [Packet],
+        timeout: Option<Duration>,
+    ) -> Result<usize, Status> {
+        if self.faults.refuses_dequeue.load(Relaxed) {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        }
+        self.sim.dequeue(port, packets, timeout)
+    }
+
+    fn os_error(&self, status: Status) -> i32 {
+        self.sim.os_error(status)
+    }
+}
+
+#[test]
+fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
+    let kernel = Arc::<Kernel>::default();
+    let nt = Faulty::over(&kernel);
+    nt.faults.answers_nothing.store(true, Relaxed);
+    let port = Port::<_, Sound>::with_mode(nt, ControlMode::Auto).unwrap();
+    let mut poller = Poller::over(port);
+    let mut events = Events::with_capacity(64);
+    let key = poller.insert(Socket::bare(&kernel)).unwrap();
+    for _ in 0..2 {
+        poller.set_interest(key, READ);
+        for expected in [Some(Status::INVALID_HANDLE), None, None] {
+            poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            let expected = expected.map(|status| Event::refused(key, READ, status.0));
+            assert!(events.iter().copied().eq(expected), "{events:?}");
+        }
+    }
+}
+
+/// A refusal would not come again by itself, and the batch with it is not delivered.
+#[test]
+fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
+    let kernel = Arc::<Kernel>::default();
+    let nt = Faulty::over(&kernel);
+    let faults = Arc::clone(&nt.faults);
+    let port = Port::<_, Sound>::with_mode(nt, ControlMode::Auto).unwrap();
+    let mut poller = Poller::over(port);
+    let mut events = Events::with_capacity(64);
+    let add = |poller: &mut Poller<_, _>| {
+        let socket = Socket::bare(&kernel);
+        kernel.set_events(socket.handle(), flag::RECEIVE);
+        let key = poller.insert(socket).unwrap();
+        poller.set_interest(key, READ);
+        key
+    };
+    let ready = add(&mut poller);
+    // So many waits leave the port alone.
+    for _ in 0..16 {
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    }
+    let refused = add(&mut poller);
+    kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
+    faults.refuses_dequeue.store(true, Relaxed);
+    assert!(poller.wait(&mut events, Some(Duration::ZERO)).is_err());
+    faults.refuses_dequeue.store(false, Relaxed);
+    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    let mut reported: Vec<Event> = events.iter().copied().collect();
+    reported.sort_by_key(|event| event.key() == refused);
+    assert_eq!(reported, [ready, refused].map(|key| Event::new(key, READ)));
 }

@@ -144,7 +144,11 @@ fn every_block_returns_to_the_allocator() {
         assert_eq!(LIVE.get(), expected, "one that is empty is kept");
     }
     slots.release(kept);
-    assert_eq!(LIVE.get(), 1);
+    for _ in 0..2 {
+        assert_eq!(LIVE.get(), 1, "and used again");
+        let slot = take(&mut slots, 1)[0];
+        slots.release(slot);
+    }
     take(&mut slots, SLOTS + 1);
     assert_eq!(LIVE.get(), 2);
     drop(slots);
@@ -167,6 +171,20 @@ fn what_is_in_flight_at_the_end_is_left_with_its_block_and_nothing_else() {
     drop(slots);
     assert_eq!(LIVE.get(), 1);
     assert!(held.covers(lent, 48) && !held.covers(idle, 48));
+    LIVE.set(0);
+}
+
+/// Whatever has gone wrong, the kernel writes to where it was told to.
+#[test]
+fn what_is_in_flight_when_a_panic_unwinds_is_left_to_the_kernel() {
+    let unwinds = || {
+        let mut slots = Slots::<Blocks>::new();
+        let slot = take(&mut slots, 1)[0];
+        Lender::new().lend(&mut slots, slot);
+        panic!("of something else");
+    };
+    assert!(catch_unwind(unwinds).is_err());
+    assert_eq!(LIVE.get(), 1);
     LIVE.set(0);
 }
 
