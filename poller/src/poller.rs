@@ -316,7 +316,6 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
         self.backend.shut_down()
     }
 
-    /// What a state is made of, for tests that explore all of them.
     /// One pass of a wait that has time, however little comes of it.
     #[cfg(test)]
     pub(crate) fn wait_once(&mut self, events: &mut Events, time: Duration) -> io::Result<()> {
@@ -324,6 +323,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
         self.pass(events, Deadline::after(Some(time))).map(drop)
     }
 
+    /// What a state is made of, for tests that explore all of them.
     #[cfg(test)]
     pub(crate) fn parts(&self) -> (&B, &[u32]) {
         (&self.backend, &self.vacant)

@@ -143,7 +143,7 @@ impl<D: Defects> Slots<D> {
             generation,
             index,
             operation: Operation::Idle,
-            // Goes on counting where the memory was used before.
+            // Goes on counting where the memory was used before, for as long as its block is there.
             number: ours.number,
             ..unused().ours
         };

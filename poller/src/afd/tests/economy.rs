@@ -1,9 +1,6 @@
 //! What the port says that it has called is what the kernel was asked, and how little that is.
 
-use std::io;
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::super::control::OPERATION_KEY;
@@ -12,7 +9,7 @@ use super::super::helpers::Helpers;
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
-use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission, flag};
+use crate::nt::{Handle, Nt, Status, flag};
 use crate::sys::{Backend, Fate};
 use crate::{Events, Interest, Key, Poller};
 
@@ -359,103 +356,11 @@ fn sixteen_waits_running_may_leave_the_port_alone() {
     assert_eq!(costs, expected.collect::<Vec<_>>());
 }
 
-/// What a [`Faulty`] kernel does.
-#[derive(Debug, Default)]
-struct Faults {
-    /// It answers each poll at once, with nothing.
-    answers_nothing: AtomicBool,
-    refuses_dequeue: AtomicBool,
-}
-
-/// The simulated kernel, but for its faults.
-struct Faulty {
-    sim: Sim,
-    faults: Arc<Faults>,
-}
-
-impl Faulty {
-    fn over(kernel: &Arc<Kernel>) -> Faulty {
-        Faulty {
-            sim: Sim::new(kernel),
-            faults: Arc::default(),
-        }
-    }
-}
-
-impl Nt for Faulty {
-    fn new() -> io::Result<Self> {
-        Ok(Faulty::over(&Arc::default()))
-    }
-
-    fn create_port(&self) -> Result<Handle, Status> {
-        self.sim.create_port()
-    }
-
-    fn open_helper(&self) -> Result<Handle, Status> {
-        self.sim.open_helper()
-    }
-
-    fn close(&self, handle: Handle) {
-        self.sim.close(handle);
-    }
-
-    fn base_socket(&self, socket: Handle) -> io::Result<Handle> {
-        self.sim.base_socket(socket)
-    }
-
-    fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
-        self.sim.associate(file, port, key)
-    }
-
-    fn dissociate(&self, file: Handle) -> Result<(), Status> {
-        self.sim.dissociate(file)
-    }
-
-    fn skip_packets_on_success(&self, file: Handle) -> Result<(), Status> {
-        self.sim.skip_packets_on_success(file)
-    }
-
-    unsafe fn submit(&self, submission: Submission) -> Status {
-        if self.faults.answers_nothing.load(Relaxed) {
-            // SAFETY: the submitter promises it, and the operation is over when this returns.
-            unsafe { (*submission.info.as_ptr()).number_of_handles = 0 };
-            return Status::SUCCESS;
-        }
-        // SAFETY: the submitter's promises are passed on.
-        unsafe { self.sim.submit(submission) }
-    }
-
-    fn cancel(&self, control: Handle, status: NonNull<IoStatusBlock>) -> Status {
-        self.sim.cancel(control, status)
-    }
-
-    fn post(&self, port: Handle, packet: Packet) -> Status {
-        self.sim.post(port, packet)
-    }
-
-    fn dequeue(
-        &self,
-        port: Handle,
-        packets: &mut [Packet],
-        timeout: Option<Duration>,
-    ) -> Result<usize, Status> {
-        if self.faults.refuses_dequeue.load(Relaxed) {
-            return Err(Status::INSUFFICIENT_RESOURCES);
-        }
-        self.sim.dequeue(port, packets, timeout)
-    }
-
-    fn os_error(&self, status: Status) -> i32 {
-        self.sim.os_error(status)
-    }
-}
-
 #[test]
 fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
     let kernel = Arc::<Kernel>::default();
-    let nt = Faulty::over(&kernel);
-    nt.faults.answers_nothing.store(true, Relaxed);
-    let port = Port::<_, Sound>::with_mode(nt, ControlMode::Auto).unwrap();
+    kernel.state().mood.answers_nothing = true;
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let key = poller.insert(Socket::bare(&kernel)).unwrap();
@@ -473,9 +378,7 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
 #[test]
 fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     let kernel = Arc::<Kernel>::default();
-    let nt = Faulty::over(&kernel);
-    let faults = Arc::clone(&nt.faults);
-    let port = Port::<_, Sound>::with_mode(nt, ControlMode::Auto).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let add = |poller: &mut Poller<_, _>| {
@@ -492,9 +395,8 @@ fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     }
     let refused = add(&mut poller);
     kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
-    faults.refuses_dequeue.store(true, Relaxed);
+    kernel.state().mood.refuses_dequeue = Some(Status::NO_MEMORY);
     assert!(poller.wait(&mut events, Some(Duration::ZERO)).is_err());
-    faults.refuses_dequeue.store(false, Relaxed);
     poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
     let mut reported: Vec<Event> = events.iter().copied().collect();
     reported.sort_by_key(|event| event.key() == refused);

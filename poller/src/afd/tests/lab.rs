@@ -111,7 +111,7 @@ pub(super) struct Setup {
     /// The sets of flags that a socket may take on.
     pub(super) flags: &'static [u16],
     pub(super) interests: &'static [Interest],
-    /// How many operations may be in flight when another source is inserted.
+    /// With fewer operations in flight than this another source may be inserted.
     pub(super) operations_max: usize,
     /// Further handles for a socket, here and in another process.
     pub(super) has_duplicates: bool,

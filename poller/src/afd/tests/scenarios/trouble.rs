@@ -181,21 +181,6 @@ fn a_wait_that_fails_loses_no_failure_and_the_end_outlives_another() {
 }
 
 #[test]
-fn an_answer_with_nothing_is_a_refusal() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    let (key, _) = bench.add(READ);
-    bench.kernel.state().mood.answers_nothing = true;
-    let report = refused(key, READ, Status::INVALID_HANDLE);
-    assert_eq!(bench.wait(), [report]);
-    let before = bench.counts();
-    assert_eq!(bench.wait(), []);
-    assert_eq!(bench.spent_since(before).calls, 1, "it is not asked again");
-    bench.declare(key, READ);
-    assert_eq!(bench.wait(), [report]);
-    bench.end();
-}
-
-#[test]
 fn a_poll_that_is_cancelled_unasked_is_armed_again() {
     for mode in MODES {
         let mut bench = Bench::<Sound>::new(mode);
