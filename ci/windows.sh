@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Builds the workspace for Windows and runs all of its tests under Wine, the poller's first.
+#
+#   bash ci/windows.sh [debug|release|both]
+#
+# Goes one of two ways, and says which. Where the compiler in use knows x86_64-pc-windows-gnu (by
+# `rustup target add`), with a mingw-w64 linker and Wine as they are installed. Otherwise on Debian
+# 12, where packages hold a compiler with the sources of its standard library, a linker, and Wine 8:
+# what is missing is installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=x86_64-pc-windows-gnu
+case "${1:-debug}" in
+    debug | release) profiles=("${1:-debug}") ;;
+    both) profiles=(debug release) ;;
+    *) echo 'usage: bash ci/windows.sh [debug|release|both]' >&2 && exit 2 ;;
+esac
+
+log=$(mktemp)
+export CARGO_TERM_COLOR=never
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/windows}
+export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
+# A trace takes seconds under Wine, and hundreds of tests panic on purpose.
+export RUST_BACKTRACE=0
+
+count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$log"; }
+
+summary() {
+    local status=$?
+    local reasons skipped_here
+    reasons=$(grep -aohE 'skipped: .*|^test .* \.\.\. ignored(, .*)?$' "$log" | tr -d '\r' | sort | uniq -c || true)
+    skipped_here=$(grep -aohE 'skipped: ' "$log" | wc -l)
+    [ -z "$reasons" ] || printf '\nskipped, with reasons:\n%s\n' "$reasons"
+    [ "$status" -eq 0 ] || printf '\nfailed: the step above ended with status %s\n' "$status"
+    printf '\nwindows: %s passed, %s failed, %s skipped\n' \
+        "$(count passed)" "$(count failed)" $(($(count ignored) + skipped_here))
+    rm -f "$log"
+    exit "$status"
+}
+trap summary EXIT
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    "$@" 2>&1 | tee -a "$log"
+    printf '== %s took %s s\n' "$name" $((SECONDS - start))
+}
+
+knows_target() {
+    [ -d "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/$target/lib" ] 2>/dev/null &&
+        command -v x86_64-w64-mingw32-gcc >/dev/null && find_wine
+}
+
+find_wine() {
+    local candidate
+    for candidate in /usr/lib/wine/wine64 wine64 wine; do
+        command -v "$candidate" >/dev/null && wine=$(command -v "$candidate") && return
+    done
+    return 1
+}
+
+packages='rustc-web rust-web-src gcc-mingw-w64-x86-64 wine64'
+debian() {
+    # shellcheck disable=SC2086
+    if ! dpkg --status $packages >/dev/null 2>&1; then
+        local sudo=
+        [ "$(id -u)" -eq 0 ] || sudo=sudo
+        step 'packages' $sudo apt-get update --quiet
+        # shellcheck disable=SC2086
+        step 'packages' $sudo env DEBIAN_FRONTEND=noninteractive \
+            apt-get install --yes --quiet --no-install-recommends $packages
+    fi
+    find_wine
+    export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
+    export CARGO_UNSTABLE_BUILD_STD=std,panic_unwind,test
+}
+
+# Rust's standard library takes random numbers from a DLL that Wine 8 does not have: without it every
+# program ends at once, with code 53 and without a word.
+random_numbers() {
+    local directory=$WINEPREFIX/drive_c/windows/system32
+    [ ! -e "$directory/bcryptprimitives.dll" ] || return 0
+    cat >"$CARGO_TARGET_DIR/random.c" <<'C'
+unsigned char __stdcall SystemFunction036(void *buffer, unsigned long length);
+__declspec(dllexport) int __stdcall ProcessPrng(unsigned char *buffer, unsigned long long length) {
+    while (length > 0) {
+        unsigned long part = length > 1 << 20 ? 1 << 20 : (unsigned long)length;
+        if (!SystemFunction036(buffer, part)) return 0;
+        buffer += part;
+        length -= part;
+    }
+    return 1;
+}
+C
+    x86_64-w64-mingw32-gcc -shared -O2 -o "$directory/bcryptprimitives.dll" \
+        "$CARGO_TARGET_DIR/random.c" -ladvapi32
+}
+
+prepare_wine() {
+    mkdir -p "$CARGO_TARGET_DIR"
+    [ -e "$WINEPREFIX/system.reg" ] || "$wine" wineboot --init >/dev/null 2>&1
+    random_numbers
+    "$wine" --version
+}
+
+wine=
+if knows_target; then
+    echo "windows: with the compiler's own target $target"
+elif [ -r /etc/debian_version ] && command -v apt-get >/dev/null; then
+    echo 'windows: with the compiler of Debian packages, which builds its standard library first'
+    debian
+else
+    echo "windows: run \`rustup target add $target\`, and install mingw-w64 and Wine" >&2
+    exit 1
+fi
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine
+step 'Wine' prepare_wine
+
+status=0
+for profile in "${profiles[@]}"; do
+    flags=()
+    [ "$profile" = debug ] || flags=(--release)
+    step "build in $profile" cargo test --target $target --workspace --tests --locked --no-run "${flags[@]}"
+    for package in ampe-poller ampe ampe-cli; do
+        # All are run, so that the closing line counts all.
+        step "$package in $profile" cargo test --target $target --package $package --tests \
+            --locked --no-fail-fast "${flags[@]}" || status=$?
+    done
+done
+exit "$status"
