@@ -16,6 +16,9 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
             "could not listen on {shown}: its host cannot be resolved: check its spelling"
         );
     }
+    if closed.reason() == Reason::NoUnixSockets {
+        return format!("could not listen on {shown}: {}", no_unix_sockets());
+    }
     let error = closed.os_error();
     let kind = error.as_ref().map(io::Error::kind);
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
@@ -43,6 +46,10 @@ pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
         (Address::Tcp { .. }, _) => "choose another address",
     };
     format!("could not listen on {shown}{because}: {advice}")
+}
+
+fn no_unix_sockets() -> String {
+    format!("{}: use a TCP address", Reason::NoUnixSockets)
 }
 
 /// Whether something other than a socket stands at the path.
@@ -73,6 +80,7 @@ pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&s
         Reason::UdsPathNotFound => {
             format!("there is no socket at {shown}: start what listens there, or correct the path")
         }
+        Reason::NoUnixSockets => format!("could not connect to {shown}: {}", no_unix_sockets()),
         Reason::NameNotResolved => format!(
             "the host of {shown} cannot be resolved: check its spelling, and that this machine \
              reaches its name server"

@@ -51,13 +51,14 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
     // Mostly the child has removed it already.
     let left = directory.close();
     let measured = measured?;
+    let skipped = receiver::skipped();
     if let Err(error) = left
         && error.kind() != io::ErrorKind::NotFound
     {
         let said = format!("cannot remove the temporary directory: {error}: remove it");
         return Err(Failure::Failed(said));
     }
-    tell(arguments, &path, &measured)
+    tell(arguments, &path, &measured, skipped)
 }
 
 fn own_executable() -> Result<PathBuf, Failure> {
@@ -162,9 +163,15 @@ fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
     removed.map_err(|error| Failure::new(format!("cannot remove {shown}: {error}: remove it")))
 }
 
-fn tell(arguments: &Demo, path: &Path, measured: &[Measured]) -> Result<(), Failure> {
+/// Prints what was measured, and why a transport was not.
+fn tell(
+    arguments: &Demo,
+    path: &Path,
+    measured: &[Measured],
+    skipped: Option<String>,
+) -> Result<(), Failure> {
     if arguments.json {
-        return output::json(&document(path, measured));
+        return output::json(&document(path, measured, skipped));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -204,11 +211,14 @@ fn tell(arguments: &Demo, path: &Path, measured: &[Measured]) -> Result<(), Fail
             of.transport, of.sent.sha256
         ));
     }
+    if let Some(why) = skipped {
+        output::note(&format!("uds: skipped: {why}"));
+    }
     output::line(&table.to_string())
 }
 
-fn document(path: &Path, measured: &[Measured]) -> Value {
-    let transports: Map<String, Value> = measured
+fn document(path: &Path, measured: &[Measured], skipped: Option<String>) -> Value {
+    let mut transports: Map<String, Value> = measured
         .iter()
         .map(|of| {
             let rate = output::megabytes_per_second(of.sent.bytes, of.sent.seconds);
@@ -226,5 +236,8 @@ fn document(path: &Path, measured: &[Measured]) -> Value {
             (of.transport.to_owned(), document)
         })
         .collect();
+    if let Some(why) = skipped {
+        transports.insert("uds".to_owned(), json!({ "skipped": why }));
+    }
     json!({ "file": path.to_string_lossy(), "transports": transports })
 }

@@ -4,12 +4,13 @@
 mod common;
 
 use std::fs;
+#[cfg(unix)]
 use std::process::Command;
 use std::time::Instant;
 
 use ampe::{Engine, Event, GroupOptions, Options, Reason};
 use common::peer::Peer;
-use common::{Finished, Place, Running, WATCHDOG, has_partial, start, transports, until};
+use common::{Finished, Place, Running, WATCHDOG, has_partial, on_each_transport, start, until};
 use serde_json::Value;
 
 /// A sender and a receiver in the middle of a file.
@@ -23,32 +24,27 @@ fn in_the_middle(place: &Place, listen: &str) -> (Running, Running) {
 
 #[test]
 fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
-    for transport in 0..2 {
-        let place = Place::new();
-        let listen = &transports(&place)[transport];
-        let (sender, receiver) = in_the_middle(&place, listen);
-        receiver.signal("KILL");
-        assert_eq!(receiver.finish().code, None);
+    on_each_transport(|place, listen| {
+        let (sender, receiver) = in_the_middle(place, listen);
+        receiver.kill();
         sender.finish().assert_fails(1, &["broke", "try again"]);
         assert!(has_partial(&place.out()));
         // A socket that nobody answers at is replaced.
         let (_next, _) = place.receiver(listen, &[]);
         assert!(place.out_entries().is_empty());
-    }
+    });
 }
 
 #[test]
 fn a_killed_sender_is_noticed_and_nothing_is_left() {
-    for transport in 0..2 {
-        let place = Place::new();
-        let (sender, receiver) = in_the_middle(&place, &transports(&place)[transport]);
-        sender.signal("KILL");
-        assert_eq!(sender.finish().code, None);
+    on_each_transport(|place, listen| {
+        let (sender, receiver) = in_the_middle(place, listen);
+        sender.kill();
         receiver
             .finish()
             .assert_fails(1, &["endless from", "broken off after", "send it again"]);
         assert!(place.out_entries().is_empty());
-    }
+    });
 }
 
 /// Whoever reads JSON learns from it what became of each file; people read the line on stderr.
@@ -68,10 +64,10 @@ fn a_broken_transfer_is_told_in_json_by_whoever_is_left() {
         assert!(receiver.line().contains("received"), "the first file");
         until("it is being received", || has_partial(&place.out()));
         if killed == "receiver" {
-            receiver.signal("KILL");
+            receiver.kill();
             check_sent(&sender.finish());
         } else {
-            sender.signal("KILL");
+            sender.kill();
             check_received(&receiver.finish());
         }
     }
@@ -152,15 +148,16 @@ fn check_received(received: &Finished) {
 
 #[test]
 fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
-    for transport in 0..2 {
-        let place = Place::new();
-        let (sender, receiver) = in_the_middle(&place, &transports(&place)[transport]);
-        receiver.signal("INT");
+    on_each_transport(|place, listen| {
+        let (sender, receiver) = in_the_middle(place, listen);
+        if !receiver.interrupt() {
+            return;
+        }
         receiver.finish().assert_fails(130, &["interrupted"]);
         sender.finish().assert_fails(1, &["try again"]);
         assert!(place.out_entries().is_empty());
         assert_eq!(common::entries(place.path()), ["endless", "out"]);
-    }
+    });
 }
 
 #[test]
@@ -170,7 +167,9 @@ fn an_interrupted_sender_is_noticed() {
     let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
     let sender = start(&["send", "--json", "--to", &to, file.to_str().unwrap()]);
     until("it is being received", || has_partial(&place.out()));
-    sender.signal("INT");
+    if !sender.interrupt() {
+        return;
+    }
     let sent = sender.finish();
     sent.assert_fails(130, &["interrupted"]);
     assert_eq!(sent.stdout.len(), 1, "{sent:?}");
@@ -181,6 +180,7 @@ fn an_interrupted_sender_is_noticed() {
     assert!(place.out_entries().is_empty());
 }
 
+#[cfg(unix)] // elsewhere no process can be stopped
 #[test]
 fn a_receiver_that_hangs_is_given_up() {
     let place = Place::new();
@@ -276,6 +276,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_given_up_by_both() {
     sender.finish().assert_fails(1, &["became shorter"]);
 }
 
+#[cfg(unix)] // elsewhere no small disk can be made
 #[test]
 fn a_full_disk_is_said_by_both_and_nothing_is_left() {
     let place = Place::new();

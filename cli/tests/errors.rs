@@ -6,11 +6,9 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use common::{Place, run, start, start_with};
+use common::{Place, has_unix_sockets, os_text, run, start, start_with};
 use serde_json::Value;
 
 fn recv(place: &Place, listen: &str, out: &str) -> common::Finished {
@@ -22,12 +20,22 @@ fn recv(place: &Place, listen: &str, out: &str) -> common::Finished {
     run(&["recv", "--listen", listen, "--out", &out])
 }
 
+/// What the systems call it; these texts are theirs.
+const ADDRESS_IN_USE: i32 = if cfg!(windows) { 10048 } else { 98 };
+const REFUSED: i32 = if cfg!(windows) { 10061 } else { 111 };
+const NO_SUCH_FILE: i32 = 2;
+const NOT_A_DIRECTORY: i32 = if cfg!(windows) { 3 } else { 20 };
+
 #[test]
 fn address_in_use() {
     let place = Place::new();
     let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
-    recv(&place, &to, "").assert_fails(1, &["could not listen", "in use", "port 0"]);
-    run(&["echo", "--listen", &to]).assert_fails(1, &["could not listen", "in use"]);
+    let in_use = os_text(ADDRESS_IN_USE);
+    recv(&place, &to, "").assert_fails(1, &["could not listen", &in_use, "port 0"]);
+    run(&["echo", "--listen", &to]).assert_fails(1, &["could not listen", &in_use]);
+    if !has_unix_sockets() {
+        return;
+    }
     let (_receiver, to) = place.receiver(&place.uds("socket"), &[]);
     recv(&place, &to, "").assert_fails(1, &["could not listen", "another path"]);
 }
@@ -36,12 +44,11 @@ fn address_in_use() {
 fn refused() {
     let place = Place::new();
     let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
-    receiver.signal("INT");
-    assert_eq!(receiver.finish().code, Some(130));
-    let file = place.file("file", 10);
+    receiver.kill();
+    let (file, refused) = (place.file("file", 10), os_text(REFUSED));
     let parts = [
         "could not connect",
-        "refused",
+        &refused,
         "see that something listens there",
     ];
     run(&["send", "--to", &to, file.to_str().unwrap()]).assert_fails(1, &parts);
@@ -51,15 +58,25 @@ fn refused() {
 #[test]
 fn no_socket_at_the_path() {
     let place = Place::new();
+    if !has_unix_sockets() {
+        let parts = ["this system has no Unix sockets", "use a TCP address"];
+        let uds = place.uds("missing");
+        run(&["ping", "--to", &uds]).assert_fails(1, &parts);
+        run(&["echo", "--listen", &uds]).assert_fails(1, &parts);
+        return;
+    }
     let parts = ["there is no socket at", "start what listens there"];
     run(&["ping", "--to", &place.uds("missing")]).assert_fails(1, &parts);
     place.file("file", 10);
     let parts = ["what is there is no socket", "correct the path"];
     run(&["ping", "--to", &place.uds("file")]).assert_fails(1, &parts);
     // What is left of a listener that was killed.
-    drop(UnixListener::bind(place.path().join("left")).unwrap());
-    let parts = ["refused", "start what listens there"];
-    run(&["ping", "--to", &place.uds("left")]).assert_fails(1, &parts);
+    #[cfg(unix)]
+    {
+        drop(std::os::unix::net::UnixListener::bind(place.path().join("left")).unwrap());
+        let parts = ["refused", "start what listens there"];
+        run(&["ping", "--to", &place.uds("left")]).assert_fails(1, &parts);
+    }
 }
 
 /// The address of a program that is not ours, and what it does with each connection.
@@ -223,6 +240,9 @@ fn beyond_this_machine_only_for_anyone() {
 
 #[test]
 fn a_regular_file_is_no_socket_and_stays() {
+    if !has_unix_sockets() {
+        return;
+    }
     let place = Place::new();
     let file = place.file("file", 10);
     let finished = recv(&place, &place.uds("file"), "");
@@ -245,21 +265,24 @@ fn files_that_cannot_be_sent() {
         good.to_str().unwrap(),
         missing.to_str().unwrap(),
     ]);
-    sent.assert_fails(1, &["missing", "No such file", "check the name"]);
+    sent.assert_fails(1, &["missing", &os_text(NO_SUCH_FILE), "check the name"]);
     assert!(
         place.out_entries().is_empty(),
         "nothing is sent if a name is wrong"
     );
     let sent = run(&["send", "--to", &to, place.out().to_str().unwrap()]);
     sent.assert_fails(1, &["no regular file"]);
-    let odd = place.file("odd:name", 10);
-    let sent = run(&["send", "--to", &to, odd.to_str().unwrap()]);
-    sent.assert_fails(1, &["odd:name", "rename"]);
-    run(&["send", "--to", &to, "/dev/zero"]).assert_fails(1, &["no regular file"]);
-    run(&["demo", missing.to_str().unwrap()]).assert_fails(1, &["No such file"]);
+    if cfg!(unix) {
+        let odd = place.file("odd:name", 10);
+        let sent = run(&["send", "--to", &to, odd.to_str().unwrap()]);
+        sent.assert_fails(1, &["odd:name", "rename"]);
+        run(&["send", "--to", &to, "/dev/zero"]).assert_fails(1, &["no regular file"]);
+    }
+    run(&["demo", missing.to_str().unwrap()]).assert_fails(1, &[&os_text(NO_SUCH_FILE)]);
 }
 
 /// A failure is one line on stderr, and does nothing to a terminal, whatever files are called.
+#[cfg(unix)] // elsewhere no file has such a name
 #[test]
 fn names_with_line_ends_and_escapes_stay_on_one_line() {
     let place = Place::new();
@@ -314,62 +337,20 @@ fn directories_that_cannot_be_received_into() {
     let file = place.file("file", 10);
     let listen = "tcp://127.0.0.1:0";
     let missing = place.path().join("missing").display().to_string();
-    recv(&place, listen, &missing).assert_fails(1, &["No such file", "create it first"]);
+    recv(&place, listen, &missing).assert_fails(1, &[&os_text(NO_SUCH_FILE), "create it first"]);
     let file = file.display().to_string();
     recv(&place, listen, &file).assert_fails(1, &["no directory"]);
     let below = format!("{file}/below");
-    recv(&place, listen, &below).assert_fails(1, &["Not a directory"]);
+    recv(&place, listen, &below).assert_fails(1, &[&os_text(NOT_A_DIRECTORY)]);
 }
 
 #[test]
-fn a_directory_without_write_permission() {
-    let place = Place::new();
-    fs::set_permissions(place.out(), fs::Permissions::from_mode(0o555)).unwrap();
-    let probe = place.out().join("probe");
-    let directory = if fs::write(&probe, "").is_ok() {
-        // Permissions do not bind this user: a directory that nobody can write to.
-        fs::remove_file(&probe).unwrap();
-        "/proc".to_owned()
-    } else {
-        place.out().display().to_string()
-    };
-    let finished = recv(&place, "tcp://127.0.0.1:0", &directory);
-    finished.assert_fails(1, &["cannot write into", "choose a directory"]);
-    assert!(
-        finished.stdout.is_empty(),
-        "found before a sender is told to come"
-    );
-}
-
-#[test]
-fn interruptions_end_with_130_and_unlink_sockets() {
-    for name in ["INT", "TERM"] {
-        let place = Place::new();
-        let socket = place.path().join("socket");
-        let mut echo = start(&["echo", "--listen", &place.uds("socket")]);
-        echo.line();
-        let found = fs::symlink_metadata(&socket).unwrap();
-        assert!(found.file_type().is_socket());
-        assert_eq!(found.permissions().mode() & 0o777, 0o600);
-        echo.signal(name);
+fn an_interruption_ends_with_130() {
+    let mut echo = start(&["echo", "--listen", "tcp://127.0.0.1:0"]);
+    echo.line();
+    if echo.interrupt() {
         echo.finish().assert_fails(130, &["interrupted"]);
-        assert!(!socket.exists());
-
-        let mut echo = start(&["echo", "--listen", "tcp://127.0.0.1:0"]);
-        let to = echo.line();
-        let count = u64::MAX.to_string();
-        let ping = start(&["ping", "--to", &to, "--count", &count]);
-        common::until("ping catches signals", || catches_interrupts(ping.id()));
-        ping.signal(name);
-        ping.finish().assert_fails(130, &["interrupted"]);
     }
-}
-
-/// Whether a process has a handler for SIGINT, rather than to die of it.
-fn catches_interrupts(id: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
 }
 
 #[test]
@@ -396,6 +377,9 @@ fn nobody_at_stdout_is_no_panic() {
 
 #[test]
 fn a_socket_in_a_directory_that_is_missing() {
+    if !has_unix_sockets() {
+        return;
+    }
     let finished = run(&["echo", "--listen", "uds:///nonexistent/directory/socket"]);
     finished.assert_fails(1, &["could not listen", "a directory that exists"]);
 }
@@ -404,11 +388,16 @@ fn a_socket_in_a_directory_that_is_missing() {
 #[test]
 fn what_fails_before_anything_is_sent_is_told_in_json_too() {
     let place = Place::new();
-    let nobody = place.uds("nobody");
+    let has_unix_sockets = has_unix_sockets();
+    let (nobody, said) = if has_unix_sockets {
+        (place.uds("nobody"), "there is no socket at".to_owned())
+    } else {
+        ("tcp://127.0.0.1:1".to_owned(), os_text(REFUSED))
+    };
     let (file, out) = (place.file("file", 10), place.out());
     let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
     let send = ["send", "--json", "--to", &nobody, file];
-    let document = told(&run(&send), "there is no socket at");
+    let document = told(&run(&send), &said);
     assert_eq!(document["files"][0]["name"], "file");
     // The Hello, for which there was no connection.
     let account = &document["account"];
@@ -422,16 +411,13 @@ fn what_fails_before_anything_is_sent_is_told_in_json_too() {
     let document = told(&run(&missing), "cannot read missing");
     assert_eq!(document["files"][0]["name"], "missing");
     assert_eq!(document["account"], Value::Null, "nobody was spoken to");
-    told(
-        &run(&["ping", "--json", "--to", &nobody]),
-        "there is no socket at",
-    );
+    told(&run(&["ping", "--json", "--to", &nobody]), &said);
     told(&run(&["demo", "--json", "missing"]), "missing");
-    let listen = place.uds("socket");
+    let listen = "tcp://127.0.0.1:0";
     let recv = ["recv", "--json", "--once", "--timeout", "0.1"];
-    let recv = [&recv[..], &["--listen", &listen, "--out", out]].concat();
+    let recv = [&recv[..], &["--listen", listen, "--out", out]].concat();
     assert_eq!(told(&run(&recv), "no sender came")["event"], "failed");
-    let recv = ["recv", "--json", "--listen", &listen, "--out", file];
+    let recv = ["recv", "--json", "--listen", listen, "--out", file];
     assert_eq!(told(&run(&recv), "file")["event"], "failed");
 }
 
@@ -444,4 +430,62 @@ fn told(finished: &common::Finished, part: &str) -> Value {
     let why = document["error"].as_str().unwrap();
     assert_eq!(finished.stderr, format!("ampe: {why}\n"));
     document
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_without_write_permission() {
+        let place = Place::new();
+        fs::set_permissions(place.out(), fs::Permissions::from_mode(0o555)).unwrap();
+        let probe = place.out().join("probe");
+        let directory = if fs::write(&probe, "").is_ok() {
+            // Permissions do not bind this user: a directory that nobody can write to.
+            fs::remove_file(&probe).unwrap();
+            "/proc".to_owned()
+        } else {
+            place.out().display().to_string()
+        };
+        let finished = recv(&place, "tcp://127.0.0.1:0", &directory);
+        finished.assert_fails(1, &["cannot write into", "choose a directory"]);
+        assert!(
+            finished.stdout.is_empty(),
+            "found before a sender is told to come"
+        );
+    }
+
+    #[test]
+    fn interruptions_end_with_130_and_unlink_sockets() {
+        for name in ["INT", "TERM"] {
+            let place = Place::new();
+            let socket = place.path().join("socket");
+            let mut echo = start(&["echo", "--listen", &place.uds("socket")]);
+            echo.line();
+            let found = fs::symlink_metadata(&socket).unwrap();
+            assert!(found.file_type().is_socket());
+            assert_eq!(found.permissions().mode() & 0o777, 0o600);
+            echo.signal(name);
+            echo.finish().assert_fails(130, &["interrupted"]);
+            assert!(!socket.exists());
+
+            let mut echo = start(&["echo", "--listen", "tcp://127.0.0.1:0"]);
+            let to = echo.line();
+            let count = u64::MAX.to_string();
+            let ping = start(&["ping", "--to", &to, "--count", &count]);
+            common::until("ping catches signals", || catches_interrupts(ping.id()));
+            ping.signal(name);
+            ping.finish().assert_fails(130, &["interrupted"]);
+        }
+    }
+
+    /// Whether a process has a handler for SIGINT, rather than to die of it.
+    fn catches_interrupts(id: u32) -> bool {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+    }
 }

@@ -94,6 +94,8 @@ mod status;
 mod sync;
 mod waiting;
 
+pub use ampe_poller::platform;
+
 pub use address::{Address, AddressError};
 pub use channel::Channel;
 pub use endpoint::Endpoint;

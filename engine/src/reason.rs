@@ -44,6 +44,9 @@ pub enum Reason {
     /// There is no Unix socket at the path.
     #[error("there is no socket at the path")]
     UdsPathNotFound,
+    /// The address is a Unix socket's, and this system has none.
+    #[error("this system has no Unix sockets")]
+    NoUnixSockets,
     /// The host's name has no address that anybody told us of: it is misspelt, or whoever knows
     /// names does not answer, which may pass. Not every system says which it was. A connection
     /// or listener whose name would be one too many, beyond 1,024 that wait, fails like this too.
@@ -97,7 +100,7 @@ impl Reason {
                 Status::ConnectFailed
             }
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
-            Reason::InvalidAddress => Status::InvalidAddress,
+            Reason::InvalidAddress | Reason::NoUnixSockets => Status::InvalidAddress,
             Reason::ListenFailed => Status::ListenFailed,
             Reason::EngineStopped => Status::ShutdownStarted,
         }

@@ -48,7 +48,7 @@ struct Buffers {
 
 #[test]
 fn steady_state_allocates_nothing_for_a_message() {
-    for transport in common::TRANSPORTS {
+    for transport in common::transports() {
         // Room for a whole batch, so that no post is refused.
         let mut options = ampe::Options::default();
         options.outbound_bytes_per_channel = 16 << 20;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ampe::{ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason};
-use common::{PATIENCE, TRANSPORTS, group, listen, next, place};
+use common::{PATIENCE, group, listen, next, place, transports};
 
 /// Held by each test, so that processor time is that of its own reactors.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -104,7 +104,7 @@ fn a_starved_engine_rests_whatever_its_peer_does() {
     let _alone = alone();
     const SLOTS: usize = 8;
     const SENT: usize = 60;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         for end in ["stays quiet", "closes", "resets"] {
             let place = place(transport);
             let (server_engine, client_engine) = (small_engine(SLOTS), common::engine());
@@ -153,7 +153,7 @@ fn of_a_thousand_starved_channels_one_slot_frees_one() {
     let _alone = alone();
     const SLOTS: usize = 15; // a budget of about 1 MiB
     const CHANNELS: usize = 1000;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let mut options = Options::default();
         options.outbound_bytes = 2 * CHANNELS * LARGE_COST;
@@ -183,7 +183,7 @@ fn of_a_thousand_starved_channels_one_slot_frees_one() {
 fn a_thousand_idle_connections_rest() {
     let _alone = alone();
     const CONNECTIONS: usize = 1000;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let (server_engine, client_engine) = (small_engine(15), common::engine());
         let (mut server, client) = (group(&server_engine), group(&client_engine));
@@ -207,7 +207,7 @@ fn a_thousand_idle_connections_rest() {
 #[test]
 fn beside_a_peer_that_never_reads_a_bystander_is_served() {
     let _alone = alone();
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let (deaf_engine, echo_engine, client_engine) =
             (small_engine(4), common::engine(), common::engine());
@@ -281,7 +281,7 @@ impl Flooder {
 fn two_peers_that_flood_each_other_both_finish() {
     let _alone = alone();
     const COUNT: usize = 1000;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let engines = (small_engine(8), small_engine(8));
         let (mut server, client) = (group(&engines.0), group(&engines.1));

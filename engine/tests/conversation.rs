@@ -7,13 +7,13 @@
 
 mod common;
 
-use common::{TRANSPORTS, connected, engine, group, listen, next, place};
+use common::{connected, engine, group, listen, next, place, transports};
 
 use ampe::{Event, Reason};
 
 #[test]
 fn requests_are_answered_and_accounts_agree() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let post = it
             .engine
@@ -60,7 +60,7 @@ fn requests_are_answered_and_accounts_agree() {
 
 #[test]
 fn large_and_small_messages_keep_their_order() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let lens = [
             0usize, 1, 64, 255, 256, 4095, 4096, 5000, 65_535, 16, 65_535, 65_535, 3,
@@ -103,7 +103,7 @@ fn large_and_small_messages_keep_their_order() {
 
 #[test]
 fn the_last_events_come_when_the_engine_is_dropped() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         drop(it.engine);
         for inbox in [&mut it.client.1, &mut it.server.1] {
@@ -122,7 +122,7 @@ fn the_last_events_come_when_the_engine_is_dropped() {
 /// Not every peer says that it accepts, and none has to be waited for.
 #[test]
 fn a_hello_that_is_dropped_is_neither_accepted_nor_refused() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let (engine, place) = (engine(), place(transport));
         let (mut server, mut client) = (group(&engine), group(&engine));
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
@@ -138,7 +138,7 @@ fn a_hello_that_is_dropped_is_neither_accepted_nor_refused() {
 
 #[test]
 fn a_goodbye_is_completed_by_a_group_that_closes() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         it.client
             .0
@@ -163,7 +163,7 @@ fn a_goodbye_is_completed_by_a_group_that_closes() {
 /// the message does not belong to.
 #[test]
 fn what_was_received_may_be_enlarged_and_passed_on_by_another_engine() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut first = connected(transport);
         let mut second = connected(transport);
         for len in [0usize, 10, 5000, 60_000] {

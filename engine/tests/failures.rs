@@ -25,7 +25,10 @@ use ampe::{
     Refused, Returned,
 };
 
-use common::{Place, TRANSPORTS, Transport, assert_nothing, engine, group, listen, next, place};
+use common::{
+    Place, Transport, assert_nothing, engine, group, has_unix_sockets, listen, next, place,
+    transports,
+};
 
 /// What was posted to a channel that cannot be: a HelloRequest with content, and more behind it.
 struct Attempt {
@@ -146,12 +149,19 @@ fn a_port_on_which_nobody_listens() {
 #[test]
 fn a_path_without_a_socket() {
     let place = place(Transport::Uds);
+    if !has_unix_sockets() {
+        check_connect_fails(&place.address.to_string(), Reason::NoUnixSockets);
+        return;
+    }
     let closed = check_connect_fails(&place.address.to_string(), Reason::UdsPathNotFound);
     assert!(closed.os_error().is_some());
 }
 
 #[test]
 fn a_path_in_a_directory_that_does_not_exist() {
+    if !has_unix_sockets() {
+        return;
+    }
     let place = place(Transport::Uds);
     check_connect_fails(
         &format!("{}/deeper", place.address),
@@ -250,7 +260,7 @@ fn stalled(transport: Transport, connect_timeout: Duration) -> Stalled {
 
 #[test]
 fn a_connection_that_does_not_come_about_in_time() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut stalled = stalled(transport, Duration::from_millis(200));
         let closed = check_shape(
             &mut stalled.waiting.1,
@@ -265,7 +275,7 @@ fn a_connection_that_does_not_come_about_in_time() {
 
 #[test]
 fn a_connection_that_waited_long_is_served_at_last() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut stalled = stalled(transport, common::PATIENCE);
         let Attempt { channel, ids } = &stalled.attempt;
         // Those in line disappear, and so does the one that was served.
@@ -303,7 +313,7 @@ fn a_connection_that_waited_long_is_served_at_last() {
 
 #[test]
 fn what_came_back_is_posted_again_and_arrives_once() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut stalled = stalled(transport, Duration::from_millis(200));
         let place: Place = place(transport);
         let engine = engine();

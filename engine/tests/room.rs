@@ -20,7 +20,9 @@ use ampe::{
     Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason, Refused,
 };
 use common::peer::{PeerListener, raw_transports};
-use common::{PATIENCE, TRANSPORTS, connected, connected_with, group, listen, next, place};
+use common::{
+    PATIENCE, Transport, connected, connected_with, group, listen, next, place, transports,
+};
 
 /// Wakes a thread that is parked.
 struct Unpark(Thread);
@@ -111,7 +113,7 @@ fn large(group: &ChannelGroup, from: u8) -> ampe::Message {
 fn tasks_that_await_room_get_everything_across() {
     const TASKS: u8 = 3;
     const EACH: u64 = 300;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let pair = connected_with(transport, tight());
         let (client, channel) = (&pair.client.0, pair.to_server);
         let mut server = pair.server.1;
@@ -198,7 +200,7 @@ fn wait_while(group: &ChannelGroup, channel: Channel, act: impl FnOnce()) -> Res
 
 #[test]
 fn a_wait_ends_with_its_channel() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let pair = connected_with(transport, tight());
         let (client, channel) = (pair.client.0, pair.to_server);
         let aborts = client.clone();
@@ -221,7 +223,7 @@ fn a_wait_ends_with_its_channel() {
 
 #[test]
 fn a_wait_ends_with_its_peer() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let pair = connected_with(transport, tight());
         let server = pair.server;
         let ended = wait_while(&pair.client.0, pair.to_server, || drop(server));
@@ -267,7 +269,7 @@ fn a_wait_ends_as_soon_as_its_group_closes() {
 
 #[test]
 fn a_wait_ends_with_its_engine() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let (ours, theirs) = (
             Engine::start(tight()).unwrap(),
@@ -292,7 +294,7 @@ fn a_wait_ends_with_its_engine() {
 /// A thread waits for the event, and a task for room, on the same channel.
 #[test]
 fn a_task_and_a_thread_are_both_told() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let pair = connected_with(transport, tight());
         let (client, channel, mut server) = (pair.client.0, pair.to_server, pair.server.1);
         fill(&client, channel);
@@ -318,7 +320,7 @@ fn a_task_and_a_thread_are_both_told() {
 
 #[test]
 fn a_channel_with_room_is_not_waited_for() {
-    let pair = connected(TRANSPORTS[0]);
+    let pair = connected(Transport::Tcp);
     assert_eq!(block_on(pair.client.0.room(pair.to_server)), Ok(()));
     let listener = block_on(pair.server.0.room(pair.listener));
     assert_eq!(listener, Err(PostError::IsListener));

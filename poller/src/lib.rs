@@ -111,6 +111,7 @@ mod interest;
     allow(dead_code, reason = "built and tested everywhere, used on Windows")
 )]
 mod nt;
+pub mod platform;
 mod poller;
 pub mod socket;
 mod sync;

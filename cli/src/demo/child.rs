@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use ampe::{Address, ChannelGroup, Event};
 
-use super::receiver::TRANSPORTS;
+use super::receiver::transports;
 use crate::error::Failure;
+use crate::output;
 use crate::session::Session;
 
 /// How long the child may take to clean up before it is killed.
@@ -61,7 +62,8 @@ impl Child {
         })?;
         let deadline = Instant::now() + timeout;
         let mut addresses = Vec::new();
-        while addresses.len() < TRANSPORTS {
+        let transports = transports();
+        while addresses.len() < transports {
             match session.next(Some(deadline))? {
                 Some(Event::Notified(line)) => addresses.push(self.address(line.body_bytes())?),
                 Some(_) => {}
@@ -87,25 +89,28 @@ impl Child {
         })
     }
 
-    fn end(&mut self) -> std::io::Result<()> {
+    /// Returns whether it had to be killed.
+    fn end(&mut self) -> std::io::Result<bool> {
         drop(self.process.stdin.take());
         let deadline = Instant::now() + PATIENCE;
         while self.process.try_wait()?.is_none() {
             if Instant::now() >= deadline {
                 self.process.kill()?;
                 self.process.wait()?;
-                break;
+                return Ok(true);
             }
             thread::sleep(Duration::from_millis(2));
         }
-        Ok(())
+        Ok(false)
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         // What can fail is waiting for a process that is gone.
-        let _ = self.end();
+        if let Ok(true) = self.end() {
+            output::note("the second process did not end by itself and was killed");
+        }
     }
 }
 

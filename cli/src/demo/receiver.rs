@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ampe::{Address, ChannelGroup};
+use ampe::{Address, ChannelGroup, Reason, platform};
 
 use crate::args::DemoReceiver;
 use crate::error::Failure;
@@ -20,7 +20,14 @@ use crate::transfer::directory::{Directory, Policy};
 use crate::transfer::receiver::{Happening, Receiver};
 
 /// How many transports the receiver listens on.
-pub(super) const TRANSPORTS: usize = 2;
+pub(super) fn transports() -> usize {
+    if skipped().is_some() { 1 } else { 2 }
+}
+
+/// Why it does not listen on a Unix socket, if so.
+pub(super) fn skipped() -> Option<String> {
+    (!platform::has_unix_sockets()).then(|| Reason::NoUnixSockets.to_string())
+}
 
 /// The Unix socket in the demo's directory.
 pub(super) fn socket_path(directory: &Path) -> PathBuf {
@@ -60,7 +67,10 @@ fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {
     let uds = Address::uds(socket_path(path)).map_err(|error| failure(&error))?;
     let served = receiver
         .listen(&tcp)
-        .and_then(|()| receiver.listen(&uds))
+        .and_then(|()| match skipped() {
+            Some(_) => Ok(()),
+            None => receiver.listen(&uds),
+        })
         .and_then(|()| serve(&mut receiver, &has_ended));
     receiver.end(Duration::ZERO);
     served

@@ -52,6 +52,12 @@ pub fn start_with<S: AsRef<std::ffi::OsStr>>(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // A process group of its own, since that is what can be interrupted.
+    #[cfg(windows)]
+    std::os::windows::process::CommandExt::creation_flags(
+        &mut command,
+        windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP,
+    );
     change(&mut command);
     let mut child = command.spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -101,6 +107,22 @@ impl Running {
         self.child.id()
     }
 
+    /// Interrupts it as a user would, unless that cannot be done here.
+    #[must_use]
+    pub fn interrupt(&self) -> bool {
+        interrupt(self.id())
+    }
+
+    /// Ends it without giving it a chance to do anything about that.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        let finished = self.finish();
+        // Windows gives the code that was asked for, Unix none.
+        let expected = if cfg!(unix) { None } else { Some(1) };
+        assert_eq!(finished.code, expected, "{finished:?}");
+    }
+
+    #[cfg(unix)]
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);
     }
@@ -182,6 +204,41 @@ pub fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "\nskipped: {reason}");
 }
 
+/// Whether this system has Unix sockets. If not, says what is skipped.
+pub fn has_unix_sockets() -> bool {
+    let has_them = ampe::platform::has_unix_sockets();
+    if !has_them {
+        skip("Unix sockets: this system has none");
+    }
+    has_them
+}
+
+/// The system's words for an error of this code, as they are told.
+pub fn os_text(code: i32) -> String {
+    std::io::Error::from_raw_os_error(code).to_string()
+}
+
+#[cfg(unix)]
+fn interrupt(id: u32) -> bool {
+    signal(id, "INT");
+    true
+}
+
+#[cfg(windows)]
+fn interrupt(group: u32) -> bool {
+    use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
+    // SAFETY: nothing is pointed to.
+    let done = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, group) };
+    if done == 0 {
+        let error = std::io::Error::last_os_error();
+        skip(&format!(
+            "an interruption: there is no console here ({error})"
+        ));
+    }
+    done != 0
+}
+
+#[cfg(unix)]
 pub fn signal(id: u32, name: &str) {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &id.to_string()])
@@ -289,12 +346,26 @@ pub fn has_partial(path: &Path) -> bool {
     })
 }
 
-/// Both transports: a listen address for each.
-pub fn transports(place: &Place) -> [String; 2] {
-    ["tcp://127.0.0.1:0".to_owned(), place.uds("socket")]
+/// Runs a test on each transport that this system has, with a place of its own and an address to
+/// listen on.
+pub fn on_each_transport(test: impl Fn(&Place, &str)) {
+    test(&Place::new(), "tcp://127.0.0.1:0");
+    if has_unix_sockets() {
+        let place = Place::new();
+        test(&place, &place.uds("socket"));
+    }
 }
 
-/// The SHA-256 of `bytes`, by a program of its own.
+/// The SHA-256 of a file, by a library where there is no program for it.
+#[cfg(not(unix))]
+pub fn sha256(path: &Path) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(fs::read(path).unwrap());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of a file, by a program of its own.
+#[cfg(unix)]
 pub fn sha256(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -44,7 +44,11 @@ impl Core {
     }
 
     pub(crate) fn handle_listen_failed(&mut self, key: Key, error: &io::Error) {
+        let is_uds = self
+            .listener(key)
+            .is_some_and(|it| it.address.path().is_some());
         let reason = match error.kind() {
+            io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ListenFailed,
         };

@@ -141,6 +141,7 @@ impl Core {
         }
         let reason = match error.kind() {
             io::ErrorKind::NotFound if is_uds => Reason::UdsPathNotFound,
+            io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ConnectFailed,
         };

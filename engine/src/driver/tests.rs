@@ -1,18 +1,16 @@
 //! The reactor's loop, one pass after the other, where sockets misbehave as only a test can have
 //! them do.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ampe_poller::{Events, Waker};
+use ampe_poller::Waker;
 
 use crate::address::Address;
-use crate::core::Wanted;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::group::{self, ChannelGroup, Inbox};
@@ -23,6 +21,7 @@ use crate::shared::GroupShared;
 use crate::wire::{Header, OpCode};
 
 use super::Driver;
+#[cfg(unix)]
 use super::sockets::Socket;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,16 +98,6 @@ impl Bench {
         assert_eq!(keys.len(), 1);
         keys[0]
     }
-
-    #[track_caller]
-    fn assert_closed(&mut self, reason: Reason, kind: ErrorKind) {
-        let Event::Closed(closed) = self.event() else {
-            panic!("not closed")
-        };
-        let error = closed.os_error().map(|error| error.kind());
-        assert_eq!((closed.reason(), error), (reason, Some(kind)));
-        assert!(self.driver.sockets.keys().is_empty());
-    }
 }
 
 impl Deref for Bench {
@@ -132,6 +121,7 @@ impl Drop for Bench {
     }
 }
 
+#[cfg(unix)]
 fn is_connecting(bench: &Bench, key: Key) -> bool {
     matches!(bench.sockets.get(key), Some(Socket::Connecting(_)))
 }
@@ -154,7 +144,23 @@ fn connected(bench: &mut Bench) -> (Key, TcpStream) {
 /// What epoll refuses: a file knows no readiness.
 #[cfg(target_os = "linux")]
 mod refused {
+    use std::io::ErrorKind;
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::core::Wanted;
+
+    impl Bench {
+        #[track_caller]
+        fn assert_closed(&mut self, reason: Reason, kind: ErrorKind) {
+            let Event::Closed(closed) = self.event() else {
+                panic!("not closed")
+            };
+            let error = closed.os_error().map(|error| error.kind());
+            assert_eq!((closed.reason(), error), (reason, Some(kind)));
+            assert!(self.driver.sockets.keys().is_empty());
+        }
+    }
 
     fn refuse(bench: &mut Bench, key: Key) {
         let file = tempfile::tempfile().unwrap();
@@ -236,69 +242,8 @@ mod refused {
 }
 
 mod names;
-
-/// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
-/// it is reported as ready for ever, and nothing says how it ended.
-fn undecided(options: Options) -> (Bench, Key) {
-    let mut bench = Bench::with(options);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    bench.connect(port);
-    bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
-    let key = bench.only_socket();
-    let Some(Socket::Connecting(stream)) = bench.sockets.get(key) else {
-        panic!("not connecting")
-    };
-    let deadline = Instant::now() + PATIENCE;
-    while stream.take_error().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "the attempt does not fail");
-    }
-    (bench, key)
-}
-
-#[test]
-fn an_attempt_that_is_reported_and_undecided_rests() {
-    let (mut bench, key) = undecided(Options::default());
-    bench.pass_until("a report", |bench| !bench.undecided.is_empty());
-    let mut events = Events::with_capacity(1);
-    bench
-        .sockets
-        .wait(&mut events, Some(Duration::ZERO))
-        .unwrap();
-    assert!(
-        bench.sockets.next_event(&mut events).is_none(),
-        "the reactor is kept awake"
-    );
-    // It is looked at again, as often as it takes.
-    for _ in 0..3 {
-        let (until, resting) = bench.undecided[0];
-        assert_eq!(resting, key);
-        bench.pass_until("another look", |bench| {
-            bench
-                .undecided
-                .front()
-                .is_some_and(|&(again, _)| again > until)
-        });
-        assert_eq!(bench.undecided.len(), 1);
-        assert!(is_connecting(&bench, key));
-    }
-}
-
-#[test]
-fn an_attempt_that_stays_undecided_ends_in_time() {
-    let (mut bench, _) = undecided(Options {
-        connect_timeout: Duration::from_millis(100),
-        ..Options::default()
-    });
-    assert!(matches!(bench.event(), Event::Returned(_)));
-    let Event::Closed(closed) = bench.event() else {
-        panic!("not closed")
-    };
-    assert_eq!(closed.reason(), Reason::ConnectTimedOut);
-    let passes = bench.shared.counters.passes.load(Ordering::Relaxed);
-    assert!(passes < 100, "{passes} passes");
-}
+#[cfg(unix)]
+mod undecided;
 
 #[test]
 fn what_was_received_when_the_reactor_failed_is_handed_over() {

@@ -19,7 +19,39 @@ pub(crate) enum Transport {
     Uds,
 }
 
-pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Uds];
+/// Those that this system has.
+pub(crate) fn transports() -> Vec<Transport> {
+    let mut transports = vec![Transport::Tcp];
+    if has_unix_sockets() {
+        transports.push(Transport::Uds);
+    }
+    transports
+}
+
+/// Whether this system has Unix sockets. If not, says what is skipped.
+pub(crate) fn has_unix_sockets() -> bool {
+    let has_them = ampe_poller::socket::has_unix_sockets();
+    if !has_them {
+        skip("Unix sockets: this system has none");
+    }
+    has_them
+}
+
+/// Whether a channel ends like this whose peer reset the connection. Wine mostly takes the error away
+/// when it looks at a socket, so that reading goes on to what looks like an orderly end.
+pub(crate) fn is_end_by_reset(reason: ampe::Reason) -> bool {
+    match reason {
+        ampe::Reason::ReceiveFailed => true,
+        ampe::Reason::PeerDisconnected => ampe::platform::is_wine(),
+        _ => false,
+    }
+}
+
+/// Says what cannot run here, past the capture of the test runner.
+pub(crate) fn skip(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
 
 /// A fresh address to listen on, and the directory that it lives in.
 pub(crate) struct Place {

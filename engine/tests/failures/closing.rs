@@ -7,13 +7,13 @@ use ampe::{Address, Ended, Engine, Event, GroupOptions, Inbox, Post, PostError, 
 
 use super::common::peer::{BYE_REQUEST, BYE_RESPONSE, End, Peer, SIGNAL, frame, raw_transports};
 use super::common::{
-    PATIENCE, TRANSPORTS, Transport, connected, engine, group, listen, next, place, wait_until,
+    PATIENCE, Transport, connected, engine, group, listen, next, place, transports, wait_until,
 };
 use super::{dead_port, expect};
 
 #[test]
 fn a_closed_group_hands_over_what_was_not_read() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         it.server
             .0
@@ -98,7 +98,7 @@ fn a_group_that_closes_gives_up_what_it_was_opening() {
 
 #[test]
 fn an_engine_is_stopped_twice_and_its_inboxes_end() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let another = it.engine.clone();
         let waiting = group(&it.engine);
@@ -181,7 +181,7 @@ fn whoever_stops_an_engine_finds_it_stopped() {
 
 #[test]
 fn an_engine_that_stops_sends_what_was_posted() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let (server_engine, client_engine): (Engine, Engine) = (engine(), engine());
         let (mut server, client) = (group(&server_engine), group(&client_engine));

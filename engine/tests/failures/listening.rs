@@ -3,7 +3,7 @@
 use ampe::{Address, AddressError, Channel, ChannelGroup, Event, Inbox, Post, Reason};
 
 use super::common::{
-    TRANSPORTS, Transport, assert_nothing, engine, group, listen, next, place, serve_well,
+    Transport, assert_nothing, engine, group, listen, next, place, serve_well, transports,
 };
 use super::expect;
 
@@ -36,13 +36,23 @@ fn an_address_of_another_machine() {
 }
 
 #[test]
+fn a_unix_socket_where_there_are_none_is_refused_in_words() {
+    if ampe::platform::has_unix_sockets() {
+        return;
+    }
+    let path = place(Transport::Uds).address.to_string();
+    assert!(check_listen_fails(&path, Reason::NoUnixSockets).is_none());
+    assert_eq!(Reason::NoUnixSockets.status(), ampe::Status::InvalidAddress);
+}
+
+#[test]
 fn a_name_that_nobody_knows() {
     check_listen_fails("tcp://nosuchhost.invalid:0", Reason::NameNotResolved);
 }
 
 #[test]
 fn an_address_that_another_listener_has() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let (place, engine) = (place(transport), engine());
         let mut first = group(&engine);
         let (_, bound) = listen(&first.0, &mut first.1, &place.address);
@@ -174,7 +184,7 @@ fn listen_and_abort(group: &ChannelGroup, inbox: &mut Inbox, address: &Address, 
 
 #[test]
 fn a_listener_that_is_aborted_at_once_leaves_nothing_behind() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let place = place(transport);
         let engine = engine();
         let mut it = group(&engine);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ampe::{Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
 
 use super::common::{
-    PATIENCE, TRANSPORTS, Transport, assert_nothing, connected, engine, group, listen, place,
+    PATIENCE, Transport, assert_nothing, connected, engine, group, listen, place, transports,
 };
 use super::{dead_port, expect};
 
@@ -15,7 +15,7 @@ type Refusal = (PostError, Post);
 
 #[test]
 fn what_cannot_be_posted_comes_back_with_the_reason() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let message = || it.engine.message().header("Job", "mine").unwrap();
         let (to_server, listener) = (it.to_server, it.listener);
@@ -95,7 +95,7 @@ fn content_that_is_too_long_is_refused_before_it_is_posted() {
 
 #[test]
 fn a_batch_is_posted_up_to_the_first_that_is_refused() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let signal = |id| it.engine.message().signal(it.to_server).with_id(id);
         let foreign = it.engine.message().signal(it.to_client).with_id(3);
@@ -122,7 +122,7 @@ fn a_batch_is_posted_up_to_the_first_that_is_refused() {
 
 #[test]
 fn a_batch_is_received_up_to_its_bound_and_in_order() {
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         let signals = (1..=100).map(|id| it.engine.message().signal(it.to_server).with_id(id));
         let mut posts: VecDeque<Post> = signals.collect();
@@ -234,7 +234,7 @@ fn a_notification_wakes_the_receiver_and_the_reactor_sleeps_on() {
 fn many_threads_post_to_one_channel_and_each_keeps_its_order() {
     const THREADS: u64 = 4;
     const EACH: u64 = 500;
-    for transport in TRANSPORTS {
+    for transport in transports() {
         let mut it = connected(transport);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {

@@ -16,6 +16,8 @@ use std::time::Duration;
 pub(crate) mod real;
 #[cfg(test)]
 pub(crate) mod sim;
+#[cfg(windows)]
+pub(crate) mod system;
 
 /// A handle of the system's: a socket, a port, a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

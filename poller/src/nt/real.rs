@@ -319,7 +319,7 @@ fn query(socket: Handle, code: u32) -> io::Result<Handle> {
 }
 
 /// The name of the topmost provider of a socket.
-fn provider(socket: Handle) -> String {
+pub(super) fn provider(socket: Handle) -> String {
     // SAFETY: it consists of numbers, for which zero is a value.
     let mut found: winsock::WSAPROTOCOL_INFOW = unsafe { zeroed() };
     let mut length = size_of::<winsock::WSAPROTOCOL_INFOW>() as i32;

@@ -1,10 +1,10 @@
 use std::io;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket};
 
 #[cfg(unix)]
 use super::claim::Claim;
-use super::{SocketAddress, Stream, retry};
+use super::{SocketAddress, Stream, open, retry};
 
 /// Accepts connections.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ impl Listener {
     ///   ([`io::ErrorKind::InvalidInput`]), that holds something other than a socket
     ///   ([`io::ErrorKind::AlreadyExists`]; it is left as it is), or in a directory that does not
     ///   exist ([`io::ErrorKind::NotFound`]).
+    /// - A Unix domain path on a system without such sockets ([`io::ErrorKind::Unsupported`]).
     /// - The process or the system has no descriptor left.
     ///
     /// # Platform notes
@@ -42,10 +43,13 @@ impl Listener {
     /// the directory, for as long as binding takes. In a directory that this user may not read, or
     /// on a file system without locks, no leftover is replaced: there it counts as in use, until it
     /// is removed by hand.
+    ///
+    /// On Windows the file of a Unix domain socket is neither replaced nor
+    /// removed there, and has the rights that its directory gives it.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        let socket = Socket::new(domain, Type::STREAM, None)?;
+        let socket = open(domain)?;
         socket.set_nonblocking(true)?;
         #[cfg(unix)]
         if let SocketAddress::Uds(Some(path)) = address {

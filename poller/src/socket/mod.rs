@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::listener::Listener;
 pub use self::stream::Stream;
@@ -100,6 +100,41 @@ impl fmt::Display for SocketAddress {
             SocketAddress::Uds(None) => f.write_str("uds://"),
         }
     }
+}
+
+/// Whether this system has Unix domain sockets, as Linux does, and not every Windows.
+pub fn has_unix_sockets() -> bool {
+    match open(Domain::UNIX) {
+        // Having no descriptor left says nothing about it.
+        Err(error) => error.kind() != io::ErrorKind::Unsupported,
+        Ok(_) => true,
+    }
+}
+
+/// A stream socket, or an error that says so in words where the system lacks the family.
+fn open(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM, None).map_err(|error| {
+        if domain == Domain::UNIX && is_family_unknown(&error) {
+            let said = "this system has no Unix domain sockets";
+            return io::Error::new(io::ErrorKind::Unsupported, said);
+        }
+        error
+    })
+}
+
+#[cfg(unix)]
+fn is_family_unknown(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)
+}
+
+#[cfg(windows)]
+fn is_family_unknown(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(windows_sys::Win32::Networking::WinSock::WSAEAFNOSUPPORT)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn is_family_unknown(_error: &io::Error) -> bool {
+    false
 }
 
 /// Repeats what a signal interrupted.

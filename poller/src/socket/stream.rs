@@ -2,9 +2,11 @@ use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+#[cfg(unix)]
+use socket2::Type;
+use socket2::{Domain, Socket, TcpKeepalive};
 
-use super::{SocketAddress, retry};
+use super::{SocketAddress, open, retry};
 
 /// One end of a connection, or an attempt at one.
 ///
@@ -36,13 +38,14 @@ impl Stream {
     ///
     /// - The address cannot be one of a socket: a Unix domain path that is missing, too long or
     ///   has a zero byte ([`io::ErrorKind::InvalidInput`]).
+    /// - A Unix domain path on a system without such sockets ([`io::ErrorKind::Unsupported`]).
     /// - Nobody listens there, where the system knows that at once.
     /// - A Unix domain listener whose backlog is full ([`io::ErrorKind::WouldBlock`]). No event
     ///   tells when it has room again: try again later with a new stream.
     /// - The process or the system has no descriptor, port or memory left.
     pub fn connect(address: &SocketAddress) -> io::Result<Stream> {
         let (domain, system_address) = address.to_system()?;
-        let socket = Socket::new(domain, Type::STREAM, None)?;
+        let socket = open(domain)?;
         let stream = Stream::with_options(socket, domain)?;
         match stream.socket.connect(&system_address) {
             Err(error) if is_in_progress(&error, domain) => {}

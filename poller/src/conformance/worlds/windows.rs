@@ -8,6 +8,7 @@ use windows_sys::Win32::Networking::WinSock as winsock;
 
 use super::*;
 use crate::backend::{Afd, ControlMode};
+use crate::platform::is_wine;
 use crate::socket::{Listener, SocketAddress, Stream};
 
 /// TCP sockets of the system.
@@ -52,16 +53,6 @@ fn ask<T>(mut question: impl FnMut() -> Option<T>) -> T {
             Some(answer) => return answer,
             None => thread::yield_now(),
         }
-    }
-}
-
-/// Whether this is Wine, whose ntdll says so.
-fn is_wine() -> bool {
-    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
-    // SAFETY: both names end with a zero byte, and ntdll is loaded in every process.
-    unsafe {
-        let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
-        GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast()).is_some()
     }
 }
 

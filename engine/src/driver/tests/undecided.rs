@@ -1,0 +1,71 @@
+//! Attempts to connect of which nothing says how they ended.
+
+use std::sync::atomic::Ordering;
+
+use ampe_poller::Events;
+
+use super::*;
+
+/// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
+/// it is reported as ready for ever, and nothing says how it ended. Windows tells of a failed attempt
+/// as often as it is asked.
+fn undecided(options: Options) -> (Bench, Key) {
+    let mut bench = Bench::with(options);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    bench.connect(port);
+    bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
+    let key = bench.only_socket();
+    let Some(Socket::Connecting(stream)) = bench.sockets.get(key) else {
+        panic!("not connecting")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while stream.take_error().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the attempt does not fail");
+    }
+    (bench, key)
+}
+
+#[test]
+fn an_attempt_that_is_reported_and_undecided_rests() {
+    let (mut bench, key) = undecided(Options::default());
+    bench.pass_until("a report", |bench| !bench.undecided.is_empty());
+    let mut events = Events::with_capacity(1);
+    bench
+        .sockets
+        .wait(&mut events, Some(Duration::ZERO))
+        .unwrap();
+    assert!(
+        bench.sockets.next_event(&mut events).is_none(),
+        "the reactor is kept awake"
+    );
+    // It is looked at again, as often as it takes.
+    for _ in 0..3 {
+        let (until, resting) = bench.undecided[0];
+        assert_eq!(resting, key);
+        bench.pass_until("another look", |bench| {
+            bench
+                .undecided
+                .front()
+                .is_some_and(|&(again, _)| again > until)
+        });
+        assert_eq!(bench.undecided.len(), 1);
+        assert!(is_connecting(&bench, key));
+    }
+}
+
+#[test]
+fn an_attempt_that_stays_undecided_ends_in_time() {
+    let (mut bench, _) = undecided(Options {
+        connect_timeout: Duration::from_millis(100),
+        ..Options::default()
+    });
+    assert!(matches!(bench.event(), Event::Returned(_)));
+    let Event::Closed(closed) = bench.event() else {
+        panic!("not closed")
+    };
+    assert_eq!(closed.reason(), Reason::ConnectTimedOut);
+    let passes = bench.shared.counters.passes.load(Ordering::Relaxed);
+    assert!(passes < 100, "{passes} passes");
+}

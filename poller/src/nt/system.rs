@@ -1,0 +1,61 @@
+//! Which Windows this is, and what lies between its sockets and us.
+
+use std::ffi::{CStr, c_char};
+use std::io;
+use std::mem::{size_of, transmute, zeroed};
+use std::os::windows::io::AsRawSocket;
+
+use socket2::{Domain, Socket, Type};
+use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
+use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
+
+use super::real::{Windows, provider};
+use super::{Handle, Nt};
+
+/// Whether a TCP socket can be polled by its own handle, or why it cannot be polled, and the name
+/// of its provider.
+pub(crate) fn polling() -> io::Result<(io::Result<bool>, String)> {
+    let windows = Windows::new()?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let handle = Handle(socket.as_raw_socket() as usize);
+    let failed = |status| io::Error::from_raw_os_error(windows.os_error(status));
+    let port = windows.create_port().map_err(failed)?;
+    let is_direct = windows.base_socket(handle).map(|base| {
+        base == handle
+            && windows.associate(handle, port, 0).is_ok()
+            && windows.skip_packets_on_success(handle).is_ok()
+    });
+    let provider = provider(handle);
+    drop(socket);
+    windows.close(port);
+    Ok((is_direct, provider))
+}
+
+/// Major and minor version, and build.
+pub(crate) fn version() -> (u32, u32, u32) {
+    // SAFETY: it consists of numbers, for which zero is a value.
+    let mut found: OSVERSIONINFOW = unsafe { zeroed() };
+    found.dwOSVersionInfoSize = size_of::<OSVERSIONINFOW>() as u32;
+    // SAFETY: the structure lives until the call returns and states its own size. It cannot fail.
+    unsafe { RtlGetVersion(&raw mut found) };
+    (
+        found.dwMajorVersion,
+        found.dwMinorVersion,
+        found.dwBuildNumber,
+    )
+}
+
+/// Wine's version, where this is Wine.
+pub(crate) fn wine_version() -> Option<String> {
+    // SAFETY: both names end with a zero byte, and ntdll is loaded in every process.
+    let function = unsafe {
+        let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+        GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast())?
+    };
+    // SAFETY: Wine documents this function as one of this type.
+    let function: unsafe extern "C" fn() -> *const c_char = unsafe { transmute(function) };
+    // SAFETY: it takes nothing and returns a constant string.
+    let version = unsafe { CStr::from_ptr(function()) };
+    Some(version.to_string_lossy().into_owned())
+}
