@@ -2,11 +2,12 @@
 
 use std::ffi::{CStr, c_char};
 use std::io;
-use std::mem::{size_of, transmute, zeroed};
-use std::os::windows::io::AsRawSocket;
+use std::mem::{size_of, size_of_val, transmute, zeroed};
+use std::os::windows::io::{AsRawSocket, AsSocket};
 
 use socket2::{Domain, Socket, Type};
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::Networking::WinSock as winsock;
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
 
@@ -58,4 +59,27 @@ pub(crate) fn wine_version() -> Option<String> {
     // SAFETY: it takes nothing and returns a constant string.
     let version = unsafe { CStr::from_ptr(function()) };
     Some(version.to_string_lossy().into_owned())
+}
+
+/// Keeps others from binding to the address that a socket is about to bind to, whatever options
+/// they set.
+pub(crate) fn claim_address(socket: &impl AsSocket) -> io::Result<()> {
+    let yes: i32 = 1;
+    // SAFETY: the socket is open while it is lent, and the value has the length that is stated.
+    let outcome = unsafe {
+        winsock::setsockopt(
+            socket.as_socket().as_raw_socket() as winsock::SOCKET,
+            winsock::SOL_SOCKET,
+            winsock::SO_EXCLUSIVEADDRUSE,
+            (&raw const yes).cast(),
+            size_of_val(&yes) as i32,
+        )
+    };
+    match outcome {
+        0 => Ok(()),
+        // SAFETY: nothing is pointed to.
+        _ => Err(io::Error::from_raw_os_error(unsafe {
+            winsock::WSAGetLastError()
+        })),
+    }
 }

@@ -44,7 +44,8 @@ impl Listener {
     /// on a file system without locks, no leftover is replaced: there it counts as in use, until it
     /// is removed by hand.
     ///
-    /// On Windows the file of a Unix domain socket is neither replaced nor
+    /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
+    /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
     /// removed there, and has the rights that its directory gives it.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
@@ -64,6 +65,11 @@ impl Listener {
         // one that is listened on; on Windows it would share it.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
+        // Without it another program could take a share of the connections there.
+        #[cfg(windows)]
+        if domain != Domain::UNIX {
+            crate::nt::system::claim_address(&socket)?;
+        }
         socket.bind(&system_address)?;
         socket.listen(backlog)?;
         Ok(Listener {
@@ -118,5 +124,29 @@ impl std::os::fd::AsFd for Listener {
 impl std::os::windows::io::AsSocket for Listener {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
         self.socket.as_socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shared_with_nobody_whatever_the_other_asks_for() {
+        let any = SocketAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&any, 1).unwrap();
+        let SocketAddress::Tcp(address) = listener.local_address().unwrap() else {
+            panic!("not an address of TCP")
+        };
+        let second = Listener::bind(&SocketAddress::Tcp(address), 1);
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let other = Socket::new(Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        other.set_reuse_address(true).unwrap();
+        let shared = other.bind(&address.into()).and_then(|()| other.listen(1));
+        let refused = shared.unwrap_err().kind();
+        let (in_use, denied) = (io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied);
+        assert!(refused == in_use || refused == denied, "{refused:?}");
+        drop((listener, other));
+        Listener::bind(&SocketAddress::Tcp(address), 1).unwrap();
     }
 }
