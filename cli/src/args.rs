@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Send(Send),
     Echo(Echo),
     Ping(Ping),
+    Doctor(Doctor),
     #[command(hide = true)]
     DemoReceiver(DemoReceiver),
 }
@@ -176,6 +177,20 @@ pub(crate) struct Ping {
     /// Give up when connecting, or a response, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+}
+
+/// Tell what this system is and offers: paste it into a report of a defect.
+///
+/// How sockets are polled, whether there are Unix sockets, how many descriptors there may be.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe doctor
+  ampe doctor --json")]
+pub(crate) struct Doctor {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The second process of `demo`. Ends when its stdin does, and removes the directory.

@@ -4,6 +4,7 @@
 mod advice;
 mod args;
 mod demo;
+mod doctor;
 mod echo;
 mod error;
 mod interrupt;
@@ -45,6 +46,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
         Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
+        Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
     }
 }

@@ -1,0 +1,50 @@
+//! `ampe doctor`: what it says is what is so.
+
+mod common;
+
+use common::run;
+use serde_json::Value;
+
+#[test]
+fn what_is_told_in_json_is_told_in_words() {
+    let told = run(&["doctor", "--json"]);
+    told.assert_succeeds();
+    assert_eq!(told.stdout.len(), 1, "{told:?}");
+    let document: Value = serde_json::from_str(&told.stdout[0]).unwrap();
+    let text = run(&["doctor"]);
+    text.assert_succeeds();
+    let text = text.stdout.join("\n");
+    for name in ["version", "build", "architecture", "system", "backend"] {
+        let value = document[name].as_str().unwrap();
+        assert!(!value.is_empty() && text.contains(value), "{name}: {text}");
+    }
+    // What only Windows has is there, and in words too, or it is not.
+    for name in ["control", "provider"] {
+        let value = document[name].as_str();
+        assert_eq!(value.is_some(), cfg!(windows), "{name}");
+        assert!(
+            value.is_none_or(|value| text.contains(value)),
+            "{name}: {text}"
+        );
+    }
+    let has_unix_sockets = document["unix_sockets"].as_bool().unwrap();
+    assert_eq!(has_unix_sockets, ampe::platform::has_unix_sockets());
+}
+
+/// A lower limit, set before it starts, is the one that it tells.
+#[cfg(unix)]
+#[test]
+fn the_limit_that_holds_is_told() {
+    let ampe = env!("CARGO_BIN_EXE_ampe");
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -Sn 123 && exec \"$0\" doctor --json", ampe])
+        .output()
+        .unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["descriptors"]["soft"], 123);
+    assert!(
+        document["descriptors"]["hard"]
+            .as_u64()
+            .is_none_or(|hard| hard >= 123)
+    );
+}
