@@ -10,7 +10,10 @@ use std::time::Instant;
 
 use ampe::{Engine, Event, GroupOptions, Options, Reason};
 use common::peer::Peer;
-use common::{Finished, Place, Running, WATCHDOG, has_partial, on_each_transport, start, until};
+use common::{
+    Finished, Place, Running, WATCHDOG, has_partial, has_receivers_that_die, on_each_transport,
+    start, until,
+};
 use serde_json::Value;
 
 /// A sender and a receiver in the middle of a file.
@@ -24,6 +27,9 @@ fn in_the_middle(place: &Place, listen: &str) -> (Running, Running) {
 
 #[test]
 fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
+    if !has_receivers_that_die() {
+        return;
+    }
     on_each_transport(|place, listen| {
         let (sender, receiver) = in_the_middle(place, listen);
         receiver.kill();
@@ -51,6 +57,9 @@ fn a_killed_sender_is_noticed_and_nothing_is_left() {
 #[test]
 fn a_broken_transfer_is_told_in_json_by_whoever_is_left() {
     for killed in ["receiver", "sender"] {
+        if killed == "receiver" && !has_receivers_that_die() {
+            continue;
+        }
         let place = Place::new();
         let (first, last) = (place.file("first", 5000), place.file("last", 10));
         let endless = place.endless_file();

@@ -213,6 +213,15 @@ pub fn has_unix_sockets() -> bool {
     has_them
 }
 
+/// Whether a sender learns that its receiver was killed. If not, says what is skipped.
+pub fn has_receivers_that_die() -> bool {
+    let is_wine = ampe::platform::is_wine();
+    if is_wine {
+        skip("a killed receiver: Wine may keep the sockets of a process that was receiving");
+    }
+    !is_wine
+}
+
 /// The system's words for an error of this code, as they are told.
 pub fn os_text(code: i32) -> String {
     std::io::Error::from_raw_os_error(code).to_string()
