@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the workspace for Windows and runs all of its tests under Wine, the poller's first.
+# Builds the workspace for Windows and runs all of its tests under Wine.
 #
 #   bash ci/windows.sh [debug|release|both]
 #
@@ -44,8 +44,10 @@ step() {
     local name=$1 start=$SECONDS
     shift
     printf '\n== %s: %s\n' "$name" "$*"
-    "$@" 2>&1 | tee -a "$log"
+    local outcome=0
+    "$@" 2>&1 | tee -a "$log" || outcome=$?
     printf '== %s took %s s\n' "$name" $((SECONDS - start))
+    return "$outcome"
 }
 
 knows_target() {
@@ -122,11 +124,8 @@ status=0
 for profile in "${profiles[@]}"; do
     flags=()
     [ "$profile" = debug ] || flags=(--release)
-    step "build in $profile" cargo test --target $target --workspace --tests --locked --no-run "${flags[@]}"
-    for package in ampe-poller ampe ampe-cli; do
-        # All are run, so that the closing line counts all.
-        step "$package in $profile" cargo test --target $target --package $package --tests \
-            --locked --no-fail-fast "${flags[@]}" || status=$?
-    done
+    # All are run, so that the closing line counts all.
+    step "tests in $profile" cargo test --target $target --workspace --tests --locked \
+        --no-fail-fast "${flags[@]}" || status=$?
 done
 exit "$status"
