@@ -65,6 +65,7 @@ find_wine() {
 
 packages='rustc-web rust-web-src gcc-mingw-w64-x86-64 wine64'
 debian() {
+    command -v cargo >/dev/null || packages="$packages cargo-web"
     # shellcheck disable=SC2086
     if ! dpkg --status $packages >/dev/null 2>&1; then
         local sudo=
@@ -107,6 +108,16 @@ prepare_wine() {
     "$wine" --version
 }
 
+# A command for this system beside the one for Windows, with the same compiler.
+exchange() {
+    local profile=$1
+    shift
+    step "command for this system in $profile" env --unset CARGO_UNSTABLE_BUILD_STD \
+        cargo build --package ampe-cli --locked "$@"
+    step "exchange in $profile" bash ci/exchange.sh "$CARGO_TARGET_DIR/$profile/ampe" \
+        "$wine" "$CARGO_TARGET_DIR/$target/$profile/ampe.exe"
+}
+
 wine=
 if knows_target; then
     echo "windows: with the compiler's own target $target"
@@ -127,5 +138,14 @@ for profile in "${profiles[@]}"; do
     # All are run, so that the closing line counts all.
     step "tests in $profile" cargo test --target $target --workspace --tests --locked \
         --no-fail-fast "${flags[@]}" || status=$?
+    step "command in $profile" cargo build --target $target --package ampe-cli --locked "${flags[@]}"
+    exchange "$profile" "${flags[@]}" || status=$?
 done
+# Layouts differ with the width of a pointer, and are asserted when they are compiled.
+narrow=i686-pc-windows-gnu
+if [ -n "${CARGO_UNSTABLE_BUILD_STD:-}" ] || "${RUSTC:-rustc}" --print target-libdir --target $narrow | xargs test -d; then
+    step '32-bit Windows' cargo check --target $narrow --workspace --locked || status=$?
+else
+    echo "skipped: 32-bit Windows: run \`rustup target add $narrow\`" | tee -a "$log"
+fi
 exit "$status"

@@ -12,6 +12,8 @@ use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
 use std::time::Duration;
 
+#[cfg(any(windows, test))]
+mod layers;
 #[cfg(windows)]
 pub(crate) mod real;
 #[cfg(test)]
@@ -39,6 +41,7 @@ impl Status {
     #[cfg(test)]
     pub(crate) const INSUFFICIENT_RESOURCES: Status = Status(0xC000_009A_u32 as i32);
     pub(crate) const CANCELLED: Status = Status(0xC000_0120_u32 as i32);
+    #[cfg(test)]
     pub(crate) const NOT_FOUND: Status = Status(0xC000_0225_u32 as i32);
 
     pub(crate) const fn is_error(self) -> bool {

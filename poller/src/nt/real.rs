@@ -17,6 +17,7 @@ use windows_sys::Win32::Networking::WinSock as winsock;
 use windows_sys::Win32::Storage::FileSystem::{FILE_SHARE_READ, FILE_SHARE_WRITE, SYNCHRONIZE};
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 
+use super::layers::{Question, base_of};
 use super::{AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, Submission};
 use crate::poller::Source;
 use crate::sys::SealedSource;
@@ -158,30 +159,17 @@ impl Nt for Windows {
     }
 
     fn base_socket(&self, socket: Handle) -> io::Result<Handle> {
-        let mut refusal = None;
-        for code in [
-            winsock::SIO_BASE_HANDLE,
-            winsock::SIO_BSP_HANDLE_POLL,
-            winsock::SIO_BSP_HANDLE_SELECT,
-            winsock::SIO_BSP_HANDLE,
-        ] {
-            match query(socket, code) {
-                // A layer that answers for others with itself has not been asked the right thing.
-                Ok(base) if code == winsock::SIO_BASE_HANDLE || base != socket => return Ok(base),
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(winsock::WSAENOTSOCK) => {
-                    return Err(error);
-                }
-                Err(error) => refusal = refusal.or(Some(error)),
-            }
-        }
+        let error = match base_of(socket, query) {
+            Ok(base) => return Ok(base),
+            Err(error) if error.raw_os_error() == Some(winsock::WSAENOTSOCK) => return Err(error),
+            Err(error) => error,
+        };
         let provider = provider(socket);
-        let refusal = refusal.map_or(String::new(), |error| format!(" ({error})"));
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!(
                 "the layered service provider {provider:?} hides the socket below it, which has to \
-                 be polled{refusal}: remove it, or exempt this program from it"
+                 be polled ({error}): remove it, or exempt this program from it"
             ),
         ))
     }
@@ -292,14 +280,14 @@ impl Nt for Windows {
 }
 
 /// Asks a socket's layers for a socket.
-fn query(socket: Handle, code: u32) -> io::Result<Handle> {
+fn query(socket: Handle, question: Question) -> io::Result<Handle> {
     let mut answer: winsock::SOCKET = winsock::INVALID_SOCKET;
     let mut length = 0;
     // SAFETY: the answer has the length that is stated, and there is no overlapped operation.
     let outcome = unsafe {
         winsock::WSAIoctl(
             socket.socket(),
-            code,
+            question as u32,
             null(),
             0,
             (&raw mut answer).cast(),
