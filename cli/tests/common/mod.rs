@@ -201,7 +201,9 @@ impl Finished {
 /// Says why a test cannot run here, past the capture of the test runner.
 pub fn skip(reason: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "\nskipped: {reason}");
+    // In one piece: other tests write at the same time.
+    let line = format!("\nskipped: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether this system has Unix sockets. If not, says what is skipped.

@@ -50,7 +50,9 @@ pub(crate) fn is_end_by_reset(reason: ampe::Reason) -> bool {
 /// Says what cannot run here, past the capture of the test runner.
 pub(crate) fn skip(reason: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+    // In one piece: other tests write at the same time.
+    let line = format!("skipped: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A fresh address to listen on, and the directory that it lives in.
