@@ -65,7 +65,7 @@ pub(super) struct Ours {
     /// Of the operation that was submitted last, modulo 128.
     number: u8,
     /// The file says that it had the operation when it was told to end it.
-    was_found: bool,
+    pub(super) was_found: bool,
     /// AFD's flags that are polled for; none if nothing is in flight.
     pub(super) mask: u32,
     /// The file that operations are issued on, and are cancelled through.
@@ -229,7 +229,7 @@ impl<D: Defects> Slots<D> {
         if operation.is_in_flight() {
             self.in_flight += usize::from(!before);
         } else {
-            ours.mask = 0;
+            (ours.mask, ours.was_found) = (0, false);
             self.in_flight -= usize::from(before);
         }
     }
@@ -277,7 +277,6 @@ impl<D: Defects> Slots<D> {
         };
         ours.number = (ours.number + 1) % ALIGNMENT as u8;
         ours.mask = mask;
-        ours.was_found = false;
         let index = ours.index;
         let pinned = self.blocks.memory(slot);
         let lent = UnsafeCell::raw_get(lent_of(pinned).as_ptr());
@@ -348,7 +347,8 @@ impl<D: Defects> Slots<D> {
         registration: impl FnOnce(&Ours) -> Registration,
     ) -> Option<Outcome> {
         let slot = self.claim(packet.context)?;
-        let registration = registration(self.ours(slot));
+        let ours = self.ours(slot);
+        let (registration, was_found) = (registration(ours), ours.was_found);
         let status = packet.status.status.status;
         let input = match status {
             Status::CANCELLED => Input::Packet,
@@ -363,7 +363,7 @@ impl<D: Defects> Slots<D> {
         // One that ends as if cancelled, and was not, may be of a handle that was closed: another
         // process has one for the same file.
         let is_open = match status.is_error() {
-            true => self.ours(slot).was_found,
+            true => was_found,
             false => events & flag::LOCAL_CLOSE == 0,
         };
         Some(Outcome {

@@ -85,6 +85,7 @@ impl<D: Defects> Slots<D> {
             let ours = self.ours(slot);
             bytes.push(self.ordinal(slot));
             bytes.push(ours.operation as u8);
+            bytes.push(u8::from(ours.was_found));
             bytes.push(u8::from(is_there(ours.index, ours.generation)));
             bytes.push(ours.index as u8);
             bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);

@@ -175,7 +175,7 @@ impl<const MODE: u8> World for Tcp<MODE> {
     }
 
     fn idle_limit(&self) -> usize {
-        1_000
+        2_500
     }
 
     fn after_reset(&self) -> Read {
