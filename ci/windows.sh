@@ -63,7 +63,7 @@ find_wine() {
     return 1
 }
 
-packages='rustc-web rust-web-src gcc-mingw-w64-x86-64 wine64'
+packages='rustc-web rust-web-src gcc-mingw-w64-x86-64 binutils-mingw-w64-i686 wine64'
 debian() {
     command -v cargo >/dev/null || packages="$packages cargo-web"
     # shellcheck disable=SC2086
