@@ -166,7 +166,7 @@ pub fn wake<C: Contestant>(is_asleep: bool, rounds: u32, has_marks: bool) -> io:
     let mut poller = C::new()?;
     let mut ready = Vec::new();
     let waker = poller.waker()?;
-    let helper = Helper::start(is_asleep.then_some(TO_FALL_ASLEEP), move || waker());
+    let helper = Helper::start(is_asleep.then_some(TO_FALL_ASLEEP), waker);
     let mut seconds = 0.0;
     for round in 0..WARM_UP + rounds {
         if round == WARM_UP {
