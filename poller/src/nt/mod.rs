@@ -189,7 +189,15 @@ pub(crate) struct Submission {
 }
 
 /// The calls. None of them blocks but [`dequeue`](Self::dequeue).
-pub(crate) trait Nt: Send + Sync + Sized + 'static {
+///
+/// # Safety
+///
+/// Memory that was given to [`submit`](Self::submit) is used again by what the other calls answer. So
+/// an implementation answers an error, or success with packets skipped on success, only if it will not
+/// write there any more; and `dequeue` passes on an operation's context only when it is done with it.
+/// What others post to the port is theirs to answer for: a context that they were never given names no
+/// operation, unless somebody has guessed an address.
+pub(crate) unsafe trait Nt: Send + Sync + Sized + 'static {
     /// The system.
     ///
     /// # Errors

@@ -99,7 +99,8 @@ struct CompletionInformation {
     key: usize,
 }
 
-impl Nt for Windows {
+// SAFETY: these are the system's calls, whose contract it is.
+unsafe impl Nt for Windows {
     fn new() -> io::Result<Self> {
         // SAFETY: the structure consists of numbers and pointers, and is written by the call.
         let error = unsafe {

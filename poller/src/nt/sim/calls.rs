@@ -22,7 +22,9 @@ impl Sim {
     }
 }
 
-impl Nt for Sim {
+// SAFETY: an operation is forgotten, with its pointers, before its packet is passed on, and has none
+// unless it is pending.
+unsafe impl Nt for Sim {
     fn new() -> io::Result<Self> {
         Ok(Sim::new(&Arc::default()))
     }
