@@ -105,7 +105,19 @@ prepare_wine() {
     mkdir -p "$CARGO_TARGET_DIR"
     [ -e "$WINEPREFIX/system.reg" ] || "$wine" wineboot --init >/dev/null 2>&1
     random_numbers
+    # Else it ends with each test program, and the next one may meet it in the act.
+    local server
+    server=$(find_server)
+    [ -z "$server" ] || "$server" --persistent=60 >/dev/null 2>&1 || true
     "$wine" --version
+}
+
+find_server() {
+    local candidate
+    for candidate in "$(dirname "$wine")"/wineserver{64,} wineserver; do
+        command -v "$candidate" && return
+    done
+    true
 }
 
 # A command for this system beside the one for Windows, with the same compiler.
