@@ -44,6 +44,25 @@ fn pairs(count: usize) -> io::Result<Vec<(TcpStream, TcpStream)>> {
     (0..count).map(pair).collect()
 }
 
+/// How many seconds so many rounds take, after some that are not measured.
+fn measure(
+    rounds: u32,
+    has_marks: bool,
+    mut round: impl FnMut() -> io::Result<()>,
+) -> io::Result<f64> {
+    for _ in 0..WARM_UP {
+        round()?;
+    }
+    mark(has_marks, "begin");
+    let start = Instant::now();
+    for _ in 0..rounds {
+        round()?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    mark(has_marks, "end");
+    Ok(seconds)
+}
+
 /// `active` of `count` sockets get a message each round, and are read as they are reported.
 pub fn busy<C: Contestant>(
     count: usize,
@@ -58,22 +77,13 @@ pub fn busy<C: Contestant>(
         peers.push(peer);
     }
     let mut ready = Vec::new();
-    let mut round = || -> io::Result<()> {
+    let round = || -> io::Result<()> {
         for peer in peers.iter_mut().step_by(count / active) {
             peer.write_all(&MESSAGE)?;
         }
         read_all(&mut poller, &mut ready, active * MESSAGE.len())
     };
-    for _ in 0..WARM_UP {
-        round()?;
-    }
-    mark(has_marks, "begin");
-    let start = Instant::now();
-    for _ in 0..rounds {
-        round()?;
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    mark(has_marks, "end");
+    let seconds = measure(rounds, has_marks, round)?;
     let events = u64::from(rounds) * active as u64;
     Ok(Outcome { events, seconds })
 }
@@ -132,7 +142,7 @@ pub fn flip<C: Contestant>(rounds: u32, has_marks: bool) -> io::Result<Outcome> 
     };
     let id = poller.add(ours, Wanted::Reading)?;
     let mut ready = Vec::new();
-    let mut round = || -> io::Result<()> {
+    let round = || -> io::Result<()> {
         peer.write_all(&MESSAGE)?;
         read_all(&mut poller, &mut ready, MESSAGE.len())?;
         poller.want(id, Wanted::Writing)?;
@@ -146,16 +156,7 @@ pub fn flip<C: Contestant>(rounds: u32, has_marks: bool) -> io::Result<Outcome> 
         let mut answer = MESSAGE;
         peer.read_exact(&mut answer)
     };
-    for _ in 0..WARM_UP {
-        round()?;
-    }
-    mark(has_marks, "begin");
-    let start = Instant::now();
-    for _ in 0..rounds {
-        round()?;
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    mark(has_marks, "end");
+    let seconds = measure(rounds, has_marks, round)?;
     let events = 2 * u64::from(rounds);
     Ok(Outcome { events, seconds })
 }

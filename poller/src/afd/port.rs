@@ -266,14 +266,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 return self.report_error(index, status, events);
             }
         };
-        if let Some(entry) = self.table.at_mut(index) {
-            entry.set_registration::<D>(outcome.registration);
-        }
+        self.set_registration(index, outcome.registration);
         match outcome.action {
             Action::ReportError => self.report_error(index, outcome.status, events),
             Action::Report if readiness(outcome.events).is_empty() => {
                 // An answer without anything that was asked for would come again and again.
-                self.park(index);
+                self.set_registration(index, Registration::Parked);
                 self.report_error(index, Status::INVALID_HANDLE, events);
             }
             Action::Report => self.report(index, outcome.events, events),
@@ -420,7 +418,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
         match outcome.action {
             Action::Free => self.free(outcome.slot),
             Action::ReportError => {
-                self.park(index);
+                self.set_registration(index, outcome.registration);
                 self.report_error(index, outcome.status, events);
             }
             _ => self.report(index, outcome.events, events),
@@ -451,9 +449,9 @@ impl<N: Nt, D: Defects> Port<N, D> {
         Some(packet)
     }
 
-    fn park(&mut self, index: u32) {
+    fn set_registration(&mut self, index: u32, registration: Registration) {
         if let Some(entry) = self.table.at_mut(index) {
-            entry.is_parked = !D::PARKS_NOTHING;
+            entry.set_registration::<D>(registration);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The worlds that the suite runs in.
 
+#[cfg(unix)]
 use std::io;
 #[cfg(unix)]
 use std::marker::PhantomData;
@@ -181,6 +182,14 @@ mod simulated {
     pub(in super::super) const DIRECT: u8 = 1;
     pub(in super::super) const HELPER: u8 = 2;
 
+    pub(super) fn mode(number: u8) -> ControlMode {
+        match number {
+            AUTO => ControlMode::Auto,
+            DIRECT => ControlMode::Direct,
+            _ => ControlMode::Helper,
+        }
+    }
+
     pub(in super::super) struct Simulated<const MODE: u8, D = Sound> {
         kernel: Arc<Kernel>,
         defects: PhantomData<D>,
@@ -213,12 +222,7 @@ mod simulated {
         }
 
         fn poller(&self) -> Poller<Socket, Port<Sim, D>> {
-            let mode = match MODE {
-                AUTO => ControlMode::Auto,
-                DIRECT => ControlMode::Direct,
-                _ => ControlMode::Helper,
-            };
-            Poller::over(Port::with_mode(Sim::new(&self.kernel), mode).unwrap())
+            Poller::over(Port::with_mode(Sim::new(&self.kernel), mode(MODE)).unwrap())
         }
 
         fn pair(&self) -> (Socket, Socket) {
@@ -284,6 +288,8 @@ mod simulated {
     }
 }
 
+#[cfg(any(unix, windows))]
+mod system;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
@@ -301,7 +307,7 @@ mod sockets {
     use socket2::{Domain, Type};
 
     use super::*;
-    use crate::socket::{Listener, SocketAddress, Stream};
+    use crate::socket::{SocketAddress, Stream};
 
     pub(in super::super) const TCP: bool = false;
     pub(in super::super) const UDS: bool = true;
@@ -312,11 +318,7 @@ mod sockets {
         backend: PhantomData<B>,
     }
 
-    pub(in super::super) enum Socket {
-        Stream(Stream),
-        Listener(Listener),
-        Other(OwnedFd),
-    }
+    type Socket = system::Socket<OwnedFd>;
 
     impl AsFd for Socket {
         fn as_fd(&self) -> BorrowedFd<'_> {
@@ -329,20 +331,6 @@ mod sockets {
     }
 
     impl Socket {
-        fn stream(&self) -> &Stream {
-            match self {
-                Socket::Stream(stream) => stream,
-                _ => panic!("not a stream"),
-            }
-        }
-
-        fn listener(&self) -> &Listener {
-            match self {
-                Socket::Listener(listener) => listener,
-                _ => panic!("not a listener"),
-            }
-        }
-
         fn wait_for(&self, flags: PollFlags) {
             while poll(&mut [PollFd::new(self, flags)], None).is_err() {}
         }
@@ -380,27 +368,19 @@ mod sockets {
         }
 
         fn listen(&self) -> Socket {
-            let address = if IS_UDS {
+            Socket::listen(&if IS_UDS {
                 SocketAddress::Uds(Some(self.directory.path().join("listener")))
             } else {
-                SocketAddress::Tcp(([127, 0, 0, 1], 0).into())
-            };
-            Socket::Listener(Listener::bind(&address, 16).unwrap())
+                system::any_port()
+            })
         }
 
         fn connect(&self, listener: &Socket) -> Socket {
-            let address = listener.listener().local_address().unwrap();
-            Socket::Stream(Stream::connect(&address).unwrap())
+            listener.connect()
         }
 
         fn accept(&self, listener: &Socket) -> Option<Socket> {
-            match listener.listener().accept() {
-                Ok((stream, _)) => Some(Socket::Stream(stream)),
-                Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                    None
-                }
-            }
+            listener.accept()
         }
 
         fn fill_backlog(&self, listener: &Socket) -> Result<Vec<Socket>, &'static str> {
@@ -422,12 +402,7 @@ mod sockets {
         }
 
         fn refuse(&self) -> Option<Socket> {
-            // Bound, so that nobody else gets the port, but not listened on.
-            let nobody = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-            nobody.bind(&any.into()).unwrap();
-            let address = nobody.local_addr().unwrap().as_socket().unwrap();
-            match Stream::connect(&SocketAddress::Tcp(address)) {
+            match system::connect_to_nobody() {
                 Ok(stream) => Some(Socket::Stream(stream)),
                 Err(error) => {
                     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -437,28 +412,15 @@ mod sockets {
         }
 
         fn outcome(&self, socket: &Socket) -> Option<bool> {
-            match socket.stream().finish_connect() {
-                Ok(false) => None,
-                outcome => Some(outcome.is_ok()),
-            }
+            socket.outcome()
         }
 
         fn read(&self, socket: &Socket, length: usize) -> Read {
-            match socket.stream().recv(&mut vec![0; length]) {
-                Ok(0) => Read::End,
-                Ok(length) => Read::Data(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::WouldBlock,
-                Err(_) => Read::Error,
-            }
+            socket.read(length)
         }
 
         fn write(&self, socket: &Socket, length: usize) -> usize {
-            let bytes = vec![0; length];
-            let outcome = socket.stream().send_vectored(&[io::IoSlice::new(&bytes)]);
-            match outcome {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                outcome => outcome.unwrap(),
-            }
+            socket.write(length)
         }
 
         fn shutdown(&self, socket: &Socket) {

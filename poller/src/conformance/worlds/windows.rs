@@ -7,18 +7,13 @@ use socket2::{Domain, Type};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
 use super::*;
-use crate::backend::{Afd, ControlMode};
+use crate::backend::Afd;
 use crate::platform::is_wine;
-use crate::socket::{Listener, SocketAddress, Stream};
 
 /// TCP sockets of the system.
 pub(in super::super) struct Tcp<const MODE: u8>;
 
-pub(in super::super) enum Socket {
-    Stream(Stream),
-    Listener(Listener),
-    Other(socket2::Socket),
-}
+type Socket = system::Socket<socket2::Socket>;
 
 impl AsSocket for Socket {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
@@ -26,22 +21,6 @@ impl AsSocket for Socket {
             Socket::Stream(stream) => stream.as_socket(),
             Socket::Listener(listener) => listener.as_socket(),
             Socket::Other(socket) => socket.as_socket(),
-        }
-    }
-}
-
-impl Socket {
-    fn stream(&self) -> &Stream {
-        match self {
-            Socket::Stream(stream) => stream,
-            _ => panic!("not a stream"),
-        }
-    }
-
-    fn listener(&self) -> &Listener {
-        match self {
-            Socket::Listener(listener) => listener,
-            _ => panic!("not a listener"),
         }
     }
 }
@@ -79,12 +58,7 @@ impl<const MODE: u8> World for Tcp<MODE> {
     }
 
     fn poller(&self) -> Poller<Socket, Afd> {
-        let mode = match MODE {
-            AUTO => ControlMode::Auto,
-            DIRECT => ControlMode::Direct,
-            _ => ControlMode::Helper,
-        };
-        Poller::with_control(mode).unwrap()
+        Poller::with_control(simulated::mode(MODE)).unwrap()
     }
 
     fn pair(&self) -> (Socket, Socket) {
@@ -96,61 +70,31 @@ impl<const MODE: u8> World for Tcp<MODE> {
     }
 
     fn listen(&self) -> Socket {
-        let address = SocketAddress::Tcp(([127, 0, 0, 1], 0).into());
-        Socket::Listener(Listener::bind(&address, 16).unwrap())
+        Socket::listen(&system::any_port())
     }
 
     fn connect(&self, listener: &Socket) -> Socket {
-        let address = listener.listener().local_address().unwrap();
-        Socket::Stream(Stream::connect(&address).unwrap())
+        listener.connect()
     }
 
     fn accept(&self, listener: &Socket) -> Option<Socket> {
-        match listener.listener().accept() {
-            Ok((stream, _)) => Some(Socket::Stream(stream)),
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                None
-            }
-        }
+        listener.accept()
     }
 
     fn refuse(&self) -> Option<Socket> {
-        // Bound, so that nobody else gets the port, but not listened on.
-        let nobody = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-        nobody.bind(&any.into()).unwrap();
-        let address = nobody.local_addr().unwrap().as_socket().unwrap();
-        let stream = Stream::connect(&SocketAddress::Tcp(address)).ok()?;
-        Some(Socket::Stream(stream))
+        system::connect_to_nobody().ok().map(Socket::Stream)
     }
 
     fn outcome(&self, socket: &Socket) -> Option<bool> {
-        match socket.stream().finish_connect() {
-            Ok(false) => None,
-            outcome => Some(outcome.is_ok()),
-        }
+        socket.outcome()
     }
 
     fn read(&self, socket: &Socket, length: usize) -> Read {
-        match socket.stream().recv(&mut vec![0; length]) {
-            Ok(0) => Read::End,
-            Ok(length) => Read::Data(length),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::WouldBlock,
-            Err(_) => Read::Error,
-        }
+        socket.read(length)
     }
 
     fn write(&self, socket: &Socket, length: usize) -> usize {
-        let bytes = vec![0; length];
-        let outcome = socket.stream().send_vectored(&[io::IoSlice::new(&bytes)]);
-        match outcome {
-            Ok(length) => length,
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                0
-            }
-        }
+        socket.write(length)
     }
 
     fn shutdown(&self, socket: &Socket) {
