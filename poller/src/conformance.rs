@@ -9,7 +9,7 @@ mod scale;
 mod stages;
 mod troubled;
 mod wakes;
-mod worlds;
+pub(crate) mod worlds;
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use self::worlds::World;
 use crate::{Events, Interest, Key, Poller};
 
 /// Says why a test has nothing to do here: past the test runner, which shows it of failures only.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     use std::io::Write;
     // In one piece: other tests write at the same time.
     let line = format!("skipped: {reason}\n");
@@ -134,6 +134,10 @@ macro_rules! suite {
         suite! { @world windows_tcp_direct Tcp<DIRECT>; $($($module $test)*)* }
         #[cfg(windows)]
         suite! { @world windows_tcp_helper Tcp<HELPER>; $($($module $test)*)* }
+        #[cfg(windows)]
+        suite! { @world windows_uds Uds<AUTO>; $($($module $test)*)* }
+        #[cfg(windows)]
+        suite! { @world windows_uds_helper Uds<HELPER>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -155,7 +159,10 @@ macro_rules! suite {
 
             $(#[test]
             fn $test() {
-                super::$module::$test::<$world>();
+                match <$world as World>::is_there() {
+                    Ok(()) => super::$module::$test::<$world>(),
+                    Err(reason) => super::skip(reason),
+                }
             })*
         }
     };

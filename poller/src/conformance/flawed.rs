@@ -239,6 +239,44 @@ fn state_that_moves_is_noticed_while_tables_grow() {
     );
 }
 
+/// On the system's own calls the kernel writes to memory that was freed: in a process of its own, whose
+/// end, however it comes, is what notices it.
+#[cfg(windows)]
+#[test]
+fn state_that_moves_is_noticed_on_the_systems_own_calls() {
+    use super::worlds::Tcp;
+    use crate::afd::{Port, Sound};
+    use crate::nt::real::Windows;
+
+    const VARIABLE: &str = "AMPE_STATE_MOVES";
+    const NAME: &str = "conformance::flawed::state_that_moves_is_noticed_on_the_systems_own_calls";
+    type World<D> = Tcp<HELPER, Port<Windows, D>>;
+    match std::env::var(VARIABLE).as_deref() {
+        Ok("true") => {
+            return stages::what_is_polled_stays_while_tables_grow_and_shrink::<World<StateMoves>>(
+            );
+        }
+        Ok(_) => {
+            return stages::what_is_polled_stays_while_tables_grow_and_shrink::<World<Sound>>();
+        }
+        Err(_) => {}
+    }
+    let run = |moves: bool| {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(VARIABLE, moves.to_string())
+            .output()
+            .unwrap()
+    };
+    let sound = run(false);
+    assert!(sound.status.success(), "{sound:?}");
+    let moving = run(true);
+    assert!(!moving.status.success(), "{moving:?}");
+    let error = String::from_utf8_lossy(&moving.stderr);
+    let error = error.lines().find(|line| !line.trim().is_empty());
+    println!("it ends with {}, and {error:?}", moving.status);
+}
+
 /// The in-memory world suffices: it is the tests that are on trial here.
 type Lab<const DEFECT: u8> = FlawedWorld<InMemory, DEFECT>;
 

@@ -2,7 +2,6 @@
 
 #[cfg(unix)]
 use std::io;
-#[cfg(unix)]
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::sys::scripted::{self, Network, Scripted};
 
 /// What one read gives.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(crate) enum Read {
     Data(usize),
     End,
     WouldBlock,
@@ -25,7 +24,7 @@ pub(super) enum Read {
 const PATIENT_BACKLOG: &str = "a full backlog turns nobody away, save of Unix sockets on Linux";
 
 /// Sockets, and what one can do to them. Nothing here uses the poller, which is under test.
-pub(super) trait World {
+pub(crate) trait World {
     type Backend: Backend;
     type Socket: Source<<Self::Backend as Backend>::Handle>;
     /// How long to wait for what is due. Only a failing test ever waits so long.
@@ -37,6 +36,11 @@ pub(super) trait World {
     const CASES: u32 = 256;
 
     fn new() -> Self;
+
+    /// Whether this system has such sockets, or why not.
+    fn is_there() -> Result<(), &'static str> {
+        Ok(())
+    }
 
     fn poller(&self) -> Poller<Self::Socket, Self::Backend> {
         Poller::with_backend().unwrap()
@@ -168,19 +172,17 @@ impl World for InMemory {
     }
 }
 
-pub(super) use simulated::{AUTO, DIRECT, HELPER, Simulated};
+pub(crate) use simulated::{AUTO, DIRECT, HELPER, Simulated};
 
 /// The AFD backend on the simulated kernel, with each kind of control handle.
 mod simulated {
     use super::*;
-    use std::marker::PhantomData;
-
     use crate::afd::{ControlMode, Defects, Port, Sound};
     use crate::nt::sim::{Kernel, Sim, Socket};
 
-    pub(in super::super) const AUTO: u8 = 0;
-    pub(in super::super) const DIRECT: u8 = 1;
-    pub(in super::super) const HELPER: u8 = 2;
+    pub(crate) const AUTO: u8 = 0;
+    pub(crate) const DIRECT: u8 = 1;
+    pub(crate) const HELPER: u8 = 2;
 
     pub(super) fn mode(number: u8) -> ControlMode {
         match number {
@@ -190,8 +192,8 @@ mod simulated {
         }
     }
 
-    pub(in super::super) struct Simulated<const MODE: u8, D = Sound> {
-        kernel: Arc<Kernel>,
+    pub(crate) struct Simulated<const MODE: u8, D = Sound> {
+        pub(crate) kernel: Arc<Kernel>,
         defects: PhantomData<D>,
     }
 
@@ -293,7 +295,7 @@ mod system;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub(super) use windows::Tcp;
+pub(crate) use windows::{Socket as WindowsSocket, Tcp, Uds};
 
 #[cfg(unix)]
 pub(super) use sockets::{Sockets, TCP, UDS};

@@ -8,7 +8,7 @@ use super::Read;
 use crate::socket::{Listener, SocketAddress, Stream};
 
 /// A socket of the system's; what is neither a stream nor a listener is the world's own matter.
-pub(in super::super) enum Socket<O> {
+pub(crate) enum Socket<O> {
     Stream(Stream),
     Listener(Listener),
     Other(O),

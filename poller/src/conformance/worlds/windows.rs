@@ -7,13 +7,44 @@ use socket2::{Domain, Type};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
 use super::*;
+use crate::afd::{ControlMode, Defects, Port};
 use crate::backend::Afd;
+use crate::nt::{Handle, Nt, real::Windows};
 use crate::platform::is_wine;
+use crate::socket::SocketAddress;
 
-/// TCP sockets of the system.
-pub(in super::super) struct Tcp<const MODE: u8>;
+/// The system's own sockets, of either family.
+pub(crate) struct Sockets<const IS_UDS: bool, const MODE: u8, B = Afd> {
+    directory: tempfile::TempDir,
+    backend: PhantomData<fn() -> B>,
+}
 
-type Socket = system::Socket<socket2::Socket>;
+pub(crate) type Tcp<const MODE: u8, B = Afd> = Sockets<false, MODE, B>;
+pub(crate) type Uds<const MODE: u8> = Sockets<true, MODE>;
+
+/// A backend on the system's own calls.
+pub(crate) trait OfWindows: Backend<Handle = Handle> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn poller(mode: ControlMode) -> Poller<Socket, Self>;
+}
+
+impl OfWindows for Afd {
+    fn poller(mode: ControlMode) -> Poller<Socket, Afd> {
+        Poller::with_control(mode).unwrap()
+    }
+}
+
+/// One with a planted defect: what is due and does not come is not waited for as long.
+impl<D: Defects> OfWindows for Port<Windows, D> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn poller(mode: ControlMode) -> Poller<Socket, Self> {
+        Poller::over(Port::with_mode(Windows::new().unwrap(), mode).unwrap())
+    }
+}
+
+pub(crate) type Socket = system::Socket<socket2::Socket>;
 
 impl AsSocket for Socket {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
@@ -47,18 +78,29 @@ fn is_polled(socket: &Socket, events: i16) -> bool {
     ready > 0
 }
 
-impl<const MODE: u8> World for Tcp<MODE> {
-    type Backend = Afd;
+impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS, MODE, B> {
+    type Backend = B;
     type Socket = Socket;
+    const PATIENCE: Duration = B::PATIENCE;
     const WAITS: usize = 18;
     const CASES: u32 = 12;
 
     fn new() -> Self {
-        Tcp
+        Sockets {
+            directory: tempfile::tempdir().unwrap(),
+            backend: PhantomData,
+        }
     }
 
-    fn poller(&self) -> Poller<Socket, Afd> {
-        Poller::with_control(simulated::mode(MODE)).unwrap()
+    fn is_there() -> Result<(), &'static str> {
+        match socket2::Socket::new(Domain::UNIX, Type::STREAM, None) {
+            Err(_) if IS_UDS => Err("Unix sockets: this system has none"),
+            _ => Ok(()),
+        }
+    }
+
+    fn poller(&self) -> Poller<Socket, B> {
+        B::poller(simulated::mode(MODE))
     }
 
     fn pair(&self) -> (Socket, Socket) {
@@ -70,7 +112,13 @@ impl<const MODE: u8> World for Tcp<MODE> {
     }
 
     fn listen(&self) -> Socket {
-        Socket::listen(&system::any_port())
+        Socket::listen(&if IS_UDS {
+            // Nothing takes the file away when its listener is closed.
+            let name = fastrand::u64(..).to_string();
+            SocketAddress::Uds(Some(self.directory.path().join(name)))
+        } else {
+            system::any_port()
+        })
     }
 
     fn connect(&self, listener: &Socket) -> Socket {
