@@ -28,6 +28,10 @@ use std::sync::Once;
 pub(crate) use self::canaries::StateMoves;
 use self::lab::Oracle;
 
+/// Whether there is time for part of the runs only. What they go through is the same on every system,
+/// and is gone through whole on Unix.
+const IS_PARTIAL: bool = cfg!(any(debug_assertions, windows));
+
 thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };

@@ -9,8 +9,8 @@ use super::super::defects::{Defects, Sound};
 use super::super::port::ControlMode;
 use super::canaries::Small;
 use super::exhaustive::Failure;
-use super::guarded;
 use super::lab::{Action, Choice, Lab, Oracle, Setup};
+use super::{IS_PARTIAL, guarded};
 use crate::Interest;
 use crate::nt::flag;
 
@@ -236,7 +236,7 @@ fn swarm<D: Defects>(first_seed: u64, steps: u64) -> Result<(u64, u64), (u64, Fa
     Ok((taken, seed - first_seed))
 }
 
-/// How many steps a debug build has time for.
+/// How many steps a part of the runs has time for.
 const STEPS_MAX: u64 = if cfg!(ampe_poison) { 40_000 } else { 400_000 };
 
 /// What a mutation run has time for.
@@ -263,11 +263,7 @@ fn prove<D: Defects>(name: &str, share: u64) {
         Some(seed) => (seed, 1),
         None => (
             today << 24,
-            number("AMPE_AFD_STEPS").unwrap_or(if cfg!(debug_assertions) {
-                STEPS_MAX
-            } else {
-                10_000_000
-            }),
+            number("AMPE_AFD_STEPS").unwrap_or(if IS_PARTIAL { STEPS_MAX } else { 10_000_000 }),
         ),
     };
     let start = Instant::now();
