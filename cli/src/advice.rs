@@ -10,16 +10,23 @@ use crate::output;
 
 /// Why nothing can be listened for.
 pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
+    not_listening(address, closed.reason(), closed.os_error())
+}
+
+fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) -> String {
     let shown = output::shown(address);
-    if closed.reason() == Reason::NameNotResolved {
-        return format!(
-            "could not listen on {shown}: its host cannot be resolved: check its spelling"
-        );
+    match reason {
+        Reason::NameNotResolved => {
+            return format!(
+                "could not listen on {shown}: its host cannot be resolved: check its spelling"
+            );
+        }
+        Reason::NoUnixSockets => {
+            return format!("could not listen on {shown}: {}", no_unix_sockets());
+        }
+        Reason::CannotPoll => return format!("could not listen on {shown}: {}", unpolled(error)),
+        _ => {}
     }
-    if closed.reason() == Reason::NoUnixSockets {
-        return format!("could not listen on {shown}: {}", no_unix_sockets());
-    }
-    let error = closed.os_error();
     let kind = error.as_ref().map(io::Error::kind);
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
     let advice = match (address, kind) {
@@ -52,6 +59,18 @@ fn no_unix_sockets() -> String {
     format!("{}: use a TCP address", Reason::NoUnixSockets)
 }
 
+/// What stands between this program and its sockets, and what to do. Mostly the error says both.
+fn unpolled(error: Option<io::Error>) -> String {
+    let reason = Reason::CannotPoll;
+    match error {
+        Some(error) if error.raw_os_error().is_none() => format!("{reason}: {error}"),
+        Some(error) => format!("{reason}: {error}: {ASK_THE_DOCTOR}"),
+        None => format!("{reason}: {ASK_THE_DOCTOR}"),
+    }
+}
+
+const ASK_THE_DOCTOR: &str = "see what `ampe doctor` says of it";
+
 /// Whether something other than a socket stands at the path.
 fn is_no_socket(path: &Path) -> bool {
     #[cfg(unix)]
@@ -63,14 +82,22 @@ fn is_no_socket(path: &Path) -> bool {
 
 /// Why a connection that we opened ended before its time. `farewell` is what the peer said.
 pub(crate) fn connection(address: &Address, closed: &Closed, farewell: Option<&str>) -> String {
-    let shown = output::shown(address);
-    let (reason, error) = (closed.reason(), closed.os_error());
-    let is_ours = error.is_none();
-    let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
-    let has_spoken = closed.account().received > 0;
     if let Some(farewell) = farewell {
+        let shown = output::shown(address);
         return format!("{shown} ended the conversation: {farewell}");
     }
+    let has_spoken = closed.account().received > 0;
+    broken(address, closed.reason(), closed.os_error(), has_spoken)
+}
+
+/// `has_spoken` says whether anything had come from there.
+fn broken(address: &Address, reason: Reason, error: Option<io::Error>, has_spoken: bool) -> String {
+    let shown = output::shown(address);
+    if reason == Reason::CannotPoll {
+        return format!("could not talk to {shown}: {}", unpolled(error));
+    }
+    let is_ours = error.is_none();
+    let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
     match reason {
         Reason::ConnectFailed => not_connected(address, &because),
         Reason::ConnectTimedOut => format!(
@@ -126,4 +153,39 @@ fn not_connected(address: &Address, because: &str) -> String {
 
 fn not_this_protocol(shown: &str, because: &str) -> String {
     format!("{shown} does not speak this protocol ({because}): check that the address is right")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden() -> Option<io::Error> {
+        let said = "the layered service provider \"Layer\" hides the socket below it: remove it";
+        Some(io::Error::new(io::ErrorKind::Unsupported, said))
+    }
+
+    #[test]
+    fn what_hides_a_socket_is_named_with_what_helps() {
+        for address in ["tcp://127.0.0.1:7099", "uds:///tmp/socket"] {
+            let address = address.parse().unwrap();
+            let reason = Reason::CannotPoll;
+            for said in [
+                not_listening(&address, reason, hidden()),
+                broken(&address, reason, hidden(), false),
+                broken(&address, reason, hidden(), true),
+            ] {
+                let ends = said.ends_with(&format!("{reason}: {}", hidden().unwrap()));
+                assert!(ends && said.contains(&address.to_string()), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_a_number_only_is_looked_up() {
+        let address = "tcp://127.0.0.1:7099".parse().unwrap();
+        for error in [None, Some(io::Error::from_raw_os_error(95))] {
+            let said = not_listening(&address, Reason::CannotPoll, error);
+            assert!(said.contains("`ampe doctor`"), "{said}");
+        }
+    }
 }

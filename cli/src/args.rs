@@ -59,7 +59,8 @@ pub(crate) struct Demo {
 /// Receive files into a directory.
 ///
 /// Prints the command to run on the other side, then a line "SHA-256  PATH" per file received, as
-/// `sha256sum --check` reads it. A file has its name only once it is whole and verified.
+/// `sha256sum --check` reads it: on Unix a line that starts with a backslash has \\, \n and \r in
+/// PATH for a backslash and for line ends. A file has its name only once it is whole and verified.
 ///
 /// Nothing authenticates a sender, so an address that other machines can reach is refused unless
 /// --anyone says that anyone may send.

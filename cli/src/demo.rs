@@ -214,7 +214,7 @@ fn tell(
     if let Some(why) = skipped {
         output::note(&format!("uds: skipped: {why}"));
     }
-    output::line(&table.to_string())
+    output::line(table.to_string())
 }
 
 fn document(path: &Path, measured: &[Measured], skipped: Option<String>) -> Value {

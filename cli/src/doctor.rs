@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &Doctor) -> Result<(), Failure> {
         return output::json(&document(&platform));
     }
     for (name, value) in lines(&platform) {
-        output::line(&format!("{name:<14}{value}"))?;
+        output::line(format!("{name:<14}{value}"))?;
     }
     Ok(())
 }

@@ -105,7 +105,7 @@ impl Echoing {
                 let address = listening.address().to_string();
                 output::json(&json!({ "event": "listening", "address": address }))?;
             }
-            Event::Listening(listening) => output::line(&listening.address().to_string())?,
+            Event::Listening(listening) => output::line(listening.address().to_string())?,
             Event::Hello(hello) => {
                 self.totals.connections += 1;
                 self.echo(hello.echo());

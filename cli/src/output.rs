@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::error::Failure;
 
 /// Writes a line of data, at once.
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
+pub(crate) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let line = [text.as_ref(), b"\n"].concat();
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match stdout.write_all(&line).and_then(|()| stdout.flush()) {
         // The reader has seen enough; the work goes on without it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| {
@@ -24,7 +25,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 
 /// Writes a JSON document on one line, at once.
 pub(crate) fn json(document: &Value) -> Result<(), Failure> {
-    line(&document.to_string())
+    line(document.to_string())
 }
 
 /// Says in JSON too that a command failed, where it said nothing in JSON before.

@@ -43,7 +43,7 @@ fn tell(arguments: &Ping, times: &RoundTrips) -> Result<(), Failure> {
             "rtt_us": times.json(),
         }));
     }
-    output::line(&format!(
+    output::line(format!(
         "{} round trips of {} bytes to {}, in microseconds: min {:.1}, p50 {:.1}, p90 {:.1}, \
          p99 {:.1}, max {:.1}",
         times.count(),

@@ -52,7 +52,7 @@ impl Progress {
     }
 
     /// Writes a line of data between the bars.
-    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.between(|| output::line(text))
     }
 

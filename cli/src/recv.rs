@@ -1,5 +1,6 @@
 //! `ampe recv`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ampe::Address;
@@ -94,7 +95,7 @@ fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Res
     if !is_whole {
         progress.note("put the name or address of this machine in place of THIS-MACHINE");
     }
-    progress.line(&paste)
+    progress.line(paste)
 }
 
 /// The address that another process can connect to, and whether that is all of it.
@@ -133,7 +134,7 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             "peer": stored.peer,
         })),
         Report::Stored(stored) => {
-            progress.line(&format!("{}  {}", stored.sha256, stored.path.display()))?;
+            progress.line(checksum_line(&stored.sha256.to_string(), &stored.path))?;
             let rate = output::megabytes_per_second(stored.bytes, stored.seconds);
             progress.note(&format!(
                 "received {} from {}: {} in {:.3} s, {rate:.0} MB/s",
@@ -173,6 +174,31 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
     }
 }
 
+/// A line as `sha256sum` prints it, byte for byte, for its `--check` to read. Where it would end
+/// early or read otherwise, a backslash in front says that the path is escaped.
+#[cfg(unix)]
+fn checksum_line(sha256: &str, path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'\\' => escaped.extend(br"\\"),
+            b'\n' => escaped.extend(br"\n"),
+            b'\r' => escaped.extend(br"\r"),
+            _ => escaped.push(byte),
+        }
+    }
+    let is_escaped = escaped.len() > path.as_os_str().len();
+    let mark = if is_escaped { "\\" } else { "" };
+    [mark.as_bytes(), sha256.as_bytes(), b"  ", &escaped].concat()
+}
+
+/// No path holds line ends here, and backslashes separate its parts: without a mark in front they
+/// are read as they are.
+#[cfg(not(unix))]
+fn checksum_line(sha256: &str, path: &Path) -> String {
+    format!("{sha256}  {}", path.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +209,20 @@ mod tests {
         assert_eq!(quoted("uds:///a b"), "'uds:///a b'");
         assert_eq!(quoted("uds:///it's"), r"'uds:///it'\''s'");
         assert_eq!(quoted("tcp://[::1]:80"), "'tcp://[::1]:80'");
+    }
+
+    #[test]
+    fn a_line_of_a_checksum_stays_one_line() {
+        let line = |path: &str| {
+            String::from_utf8_lossy(checksum_line("0a", path.as_ref()).as_ref()).into_owned()
+        };
+        assert_eq!(line("out/it's a file"), "0a  out/it's a file");
+        if cfg!(unix) {
+            assert_eq!(line("two\nlines/file"), r"\0a  two\nlines/file");
+            assert_eq!(line("a\rb\\n/file"), r"\0a  a\rb\\n/file");
+        } else {
+            assert_eq!(line(r"C:\new\file"), r"0a  C:\new\file");
+        }
     }
 
     #[test]

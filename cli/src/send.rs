@@ -76,7 +76,7 @@ fn tell_sent(
     progress: &Progress,
 ) -> Result<(), Failure> {
     if !arguments.json {
-        progress.line(&format!("{}  {}", sent.sha256, file.name()))?;
+        progress.line(format!("{}  {}", sent.sha256, file.name()))?;
     }
     if !arguments.quiet {
         let rate = output::megabytes_per_second(sent.bytes, sent.seconds);

@@ -247,3 +247,60 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
         assert_eq!(text.contains("MiB/4.77 MiB"), is_drawn, "{text}");
     }
 }
+
+/// Whatever the directory is called, a file has one line, and the program that it is for reads it.
+#[cfg(unix)] // elsewhere no directory has such a name
+#[test]
+fn lines_of_checksums_are_read_by_the_program_for_it() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = Place::new();
+    let file = place.file("file", 10_000);
+    for name in [
+        &b"plain, with spaces"[..],
+        b"two\nlines",
+        br"back\slash\\n",
+        b"carriage\rreturn\r\n",
+        b"no \xff UTF-8",
+    ] {
+        let out = place.path().join(OsStr::from_bytes(name));
+        fs::create_dir(&out).unwrap();
+        let line = line_of_checksum(&out, &file);
+        assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        let lines = place.path().join("lines");
+        fs::write(&lines, &line).unwrap();
+        let check = ["--check", "--strict", "--quiet"];
+        let checked = Command::new("sha256sum").args(check).arg(lines).output();
+        let Ok(checked) = checked else {
+            common::skip("lines of checksums: there is no program `sha256sum` to read them");
+            return;
+        };
+        let line = String::from_utf8_lossy(&line);
+        assert!(checked.status.success(), "{line}: {checked:?}");
+    }
+}
+
+/// What is printed for a file received into `out`, as it is.
+#[cfg(unix)]
+fn line_of_checksum(out: &std::path::Path, file: &std::path::Path) -> Vec<u8> {
+    use std::io::{BufRead, BufReader, Read};
+
+    let mut receiver = Command::new(env!("CARGO_BIN_EXE_ampe"))
+        .args(["recv", "--once", "--quiet", "--timeout", "60"])
+        .args(["--listen", "tcp://127.0.0.1:0", "--out"])
+        .arg(out)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(receiver.stdout.take().unwrap());
+    let mut paste = String::new();
+    stdout.read_line(&mut paste).unwrap();
+    let to = paste.split(' ').nth(3).unwrap();
+    run(&["send", "--quiet", "--to", to, file.to_str().unwrap()]).assert_succeeds();
+    let mut line = Vec::new();
+    stdout.read_to_end(&mut line).unwrap();
+    assert!(receiver.wait().unwrap().success());
+    line
+}

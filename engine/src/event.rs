@@ -11,6 +11,7 @@ use crate::message::Message;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::shared::Shared;
+use crate::system_error::SystemError;
 use crate::wire::{OpCode, TextHeaders};
 
 /// Something that happened in a group. Events of one channel come in the order in which they
@@ -385,7 +386,7 @@ impl Returned {
 pub struct Closed {
     pub(crate) channel: Channel,
     pub(crate) reason: Reason,
-    pub(crate) os_error: Option<i32>,
+    pub(crate) os_error: Option<SystemError>,
     pub(crate) peer: Option<Box<Endpoint>>,
     pub(crate) account: Account,
 }
@@ -401,10 +402,14 @@ impl Closed {
         self.reason
     }
 
-    /// The system's error number, where the system had a part in it. What it means differs between
-    /// systems: it is for logs, the [`reason`](Closed::reason) is for decisions.
+    /// The system's error, where the system had a part in it: mostly a number, which means
+    /// different things on different systems. It is for logs and for people, the
+    /// [`reason`](Closed::reason) is for decisions.
+    ///
+    /// Where the system tells no number, its text says what it was, and at
+    /// [`CannotPoll`](Reason::CannotPoll) what to do.
     pub fn os_error(&self) -> Option<std::io::Error> {
-        self.os_error.map(std::io::Error::from_raw_os_error)
+        self.os_error.as_ref().map(std::io::Error::from)
     }
 
     /// Who was at the other end, if a connection was established.

@@ -92,6 +92,7 @@ mod shared;
 mod sim;
 mod status;
 mod sync;
+mod system_error;
 mod waiting;
 
 pub use ampe_poller::platform;

@@ -55,6 +55,12 @@ pub enum Reason {
     /// The address cannot be used on this system.
     #[error("the address cannot be used")]
     InvalidAddress,
+    /// This system lets the socket be opened, and does not let it be polled, nor will it the next
+    /// time: on Windows, some layered service providers, which security software and VPNs install,
+    /// hide the socket that has to be polled. [`Closed::os_error`](crate::Closed::os_error) names
+    /// the provider and says what to do.
+    #[error("this system does not let the socket be polled")]
+    CannotPoll,
     /// The address could not be listened on: mostly it is in use.
     #[error("could not listen")]
     ListenFailed,
@@ -101,6 +107,7 @@ impl Reason {
             }
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
             Reason::InvalidAddress | Reason::NoUnixSockets => Status::InvalidAddress,
+            Reason::CannotPoll => Status::CommunicationFailed,
             Reason::ListenFailed => Status::ListenFailed,
             Reason::EngineStopped => Status::ShutdownStarted,
         }

@@ -44,7 +44,7 @@ pub enum Status {
     NotificationFailed = 16,
     /// The peer closed the connection.
     PeerDisconnected = 17,
-    /// Not used by this engine.
+    /// The system does not let the socket be polled.
     CommunicationFailed = 18,
     /// Not used by this engine.
     PoolEmpty = 19,

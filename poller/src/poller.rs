@@ -122,7 +122,8 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     /// In each case the source is handed back.
     ///
     /// - The backend refuses the source. Epoll and poll(2) refuse none here: what they cannot poll
-    ///   shows as that source's [event](Event::error).
+    ///   shows as that source's [event](Event::error). On Windows a layered service provider that
+    ///   hides the socket below it is named ([`io::ErrorKind::Unsupported`]).
     /// - The poller holds 4,294,967,295 sources.
     pub fn insert(&mut self, source: S) -> Result<Key, InsertError<S>> {
         let index = match self.vacant.last() {

@@ -79,7 +79,7 @@ fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {
 fn serve(receiver: &mut Receiver, has_ended: &AtomicBool) -> Result<(), Failure> {
     while !has_ended.load(Ordering::Relaxed) {
         if let Happening::Listening(address) = receiver.next(None)? {
-            output::line(&address.to_string())?;
+            output::line(address.to_string())?;
         }
     }
     Ok(())

@@ -338,7 +338,7 @@ impl Core {
                 (reason, None)
             }
             _ if connection.outbound.has_failed => {
-                (Reason::SendFailed, connection.outbound.failure)
+                (Reason::SendFailed, connection.outbound.failure.clone())
             }
             _ if is_mid_frame || planted(Flaw::OrderlyEndFails) => (Reason::ReceiveFailed, None),
             _ => (Reason::PeerDisconnected, None),
@@ -347,17 +347,21 @@ impl Core {
     }
 
     pub(crate) fn handle_read_error(&mut self, key: Key, error: &io::Error) {
+        self.fail_reading(key, Reason::ReceiveFailed, error);
+    }
+
+    pub(super) fn fail_reading(&mut self, key: Key, reason: Reason, error: &io::Error) {
         let Some(connection) = self.connection(key) else {
             return;
         };
         // Some peers close every connection by a reset: behind our ByeResponse that is an ordinary
         // end, but it confirms nothing.
         let (reason, os_error) = match connection.phase {
-            Phase::Finishing(reason) => (reason, error.raw_os_error()),
+            Phase::Finishing(reason) => (reason, Some(error.into())),
             _ if connection.outbound.has_failed => {
-                (Reason::SendFailed, connection.outbound.failure)
+                (Reason::SendFailed, connection.outbound.failure.clone())
             }
-            _ => (Reason::ReceiveFailed, error.raw_os_error()),
+            _ => (reason, Some(error.into())),
         };
         self.end(key, reason, os_error);
     }

@@ -9,6 +9,7 @@ use crate::event::{Account, Closed, Event, Returned};
 use crate::pool::{Charge, Hold, Ledger};
 use crate::reason::Reason;
 use crate::shared::{Counters, Shared};
+use crate::system_error::SystemError;
 
 use super::flaws::{Flaw, planted};
 use super::outgoing::Outgoing;
@@ -21,7 +22,7 @@ const STARVED_AGAIN: Duration = Duration::from_secs(1);
 impl Core {
     /// Ends a connection or listener: its socket goes now, its accounts are settled once everything
     /// that was admitted to it has arrived. Ending twice changes nothing.
-    pub(super) fn end(&mut self, key: Key, reason: Reason, os_error: Option<i32>) {
+    pub(super) fn end(&mut self, key: Key, reason: Reason, os_error: Option<SystemError>) {
         let Some(record) = self.table.get_mut(key) else {
             return;
         };
@@ -128,7 +129,8 @@ impl Core {
 
     fn settle_connection(&mut self, key: Key, channel: Channel, mut connection: Connection) {
         let group = connection.common.group;
-        let (reason, _) = connection.common.end.expect("it has ended");
+        let end = connection.common.end.take();
+        let &(reason, _) = end.as_ref().expect("it has ended");
         let mut cost_returned = 0;
         while let Some(outgoing) = self.nodes.pop(&mut connection.outbound.fifo) {
             cost_returned += outgoing.cost;
@@ -155,7 +157,7 @@ impl Core {
         if planted(Flaw::SentCountsAsConfirmed) {
             account.confirmed = account.sent;
         }
-        let mut closed = closed_event(channel, connection.common.end, Some(&connection));
+        let mut closed = closed_event(channel, end, Some(&connection));
         closed.account = connection.account;
         self.emit(group, Event::Closed(closed));
         self.leave(key, &connection);
@@ -190,7 +192,7 @@ impl Core {
                     self.end(key, reason, None);
                 }
                 Phase::Open if connection.outbound.has_failed => {
-                    let os_error = connection.outbound.failure;
+                    let os_error = connection.outbound.failure.clone();
                     self.end(key, Reason::SendFailed, os_error);
                 }
                 // Only an accepted connection that has not said hello has a deadline while open.
@@ -228,7 +230,7 @@ fn returned_event(
 
 fn closed_event(
     channel: Channel,
-    end: Option<(Reason, Option<i32>)>,
+    end: Option<(Reason, Option<SystemError>)>,
     connection: Option<&Connection>,
 ) -> Closed {
     let (reason, os_error) = end.expect("only what has ended is settled");

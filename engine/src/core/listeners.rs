@@ -52,7 +52,7 @@ impl Core {
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ListenFailed,
         };
-        self.end(key, reason, error.raw_os_error());
+        self.end(key, reason, Some(error.into()));
     }
 
     /// Listening could not even be tried, since somebody else binds in the socket's directory: it is
@@ -64,11 +64,11 @@ impl Core {
         };
         let give_up = match listener.phase {
             ListenerPhase::Opening => give_up,
-            ListenerPhase::Deferred { give_up, .. } => give_up,
+            ListenerPhase::Deferred { give_up } => give_up,
             _ => return,
         };
-        let os_error = error.raw_os_error();
-        listener.phase = ListenerPhase::Deferred { give_up, os_error };
+        listener.phase = ListenerPhase::Deferred { give_up };
+        listener.os_error = Some(error.into());
         self.set_deadline(key, Some(give_up.min(now + RETRY)));
     }
 
@@ -134,7 +134,8 @@ impl Core {
                 listener.phase = ListenerPhase::Listening;
                 self.touch(key);
             }
-            ListenerPhase::Deferred { give_up, os_error } => {
+            ListenerPhase::Deferred { give_up } => {
+                let os_error = listener.os_error.clone();
                 // Only Unix sockets are deferred, and their address is never a name.
                 match socket_address(&listener.address).filter(|_| now < give_up) {
                     Some(address) => self.actions.push_back(Action::Listen { key, address }),

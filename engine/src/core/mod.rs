@@ -29,6 +29,7 @@ mod stalls;
 mod submissions;
 mod table;
 mod timers;
+mod unpollable;
 
 #[cfg(test)]
 mod tests;

@@ -124,7 +124,19 @@ impl Core {
 
     /// An attempt failed: the next address is tried, or the channel ends.
     pub(crate) fn handle_connect_failed(&mut self, key: Key, error: &io::Error) {
-        let os_error = error.raw_os_error();
+        let is_uds = self
+            .opening(key)
+            .is_some_and(|(_, opening)| opening.address.path().is_some());
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound if is_uds => Reason::UdsPathNotFound,
+            io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
+            _ => Reason::ConnectFailed,
+        };
+        self.fail_attempt(key, reason, error);
+    }
+
+    pub(super) fn fail_attempt(&mut self, key: Key, reason: Reason, error: &io::Error) {
         // What is left of this attempt's share goes to the next.
         let until = self
             .table
@@ -133,19 +145,11 @@ impl Core {
         let Some((_, opening)) = self.opening(key) else {
             return;
         };
-        opening.os_error = os_error;
-        let is_uds = opening.address.path().is_some();
+        opening.os_error = Some(error.into());
         let from = until.unwrap_or(opening.give_up);
-        if self.try_next_address(key, from) {
-            return;
+        if !self.try_next_address(key, from) {
+            self.end(key, reason, Some(error.into()));
         }
-        let reason = match error.kind() {
-            io::ErrorKind::NotFound if is_uds => Reason::UdsPathNotFound,
-            io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
-            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
-            _ => Reason::ConnectFailed,
-        };
-        self.end(key, reason, os_error);
     }
 
     /// The attempt could not even start because the peer's backlog is full: it is repeated until
@@ -163,7 +167,7 @@ impl Core {
         let Some((phase, opening)) = self.opening(key) else {
             return;
         };
-        let (give_up, os_error) = (opening.give_up, opening.os_error);
+        let (give_up, os_error) = (opening.give_up, opening.os_error.clone());
         if now < give_up && *phase == Phase::Deferred {
             self.set_deadline(key, Some(give_up));
             return self.start_opening(key);

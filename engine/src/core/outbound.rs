@@ -162,7 +162,7 @@ impl Core {
             return;
         };
         connection.outbound.has_failed = true;
-        connection.outbound.failure = error.raw_os_error();
+        connection.outbound.failure = Some(error.into());
         self.set_deadline_no_later(key, linger);
         self.touch(key);
     }

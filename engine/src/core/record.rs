@@ -11,6 +11,7 @@ use crate::event::Account;
 use crate::key::Key;
 use crate::message::Message;
 use crate::reason::Reason;
+use crate::system_error::SystemError;
 use crate::wire::Header;
 
 use super::budget::Starved;
@@ -27,6 +28,8 @@ pub(super) struct Listener {
     pub(super) phase: ListenerPhase,
     /// Accepted connections that exist now.
     pub(super) connections: usize,
+    /// The last try's failure.
+    pub(super) os_error: Option<SystemError>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +38,6 @@ pub(super) enum ListenerPhase {
     /// Waits to try again: somebody else binds in the socket's directory.
     Deferred {
         give_up: Instant,
-        /// The last try's failure.
-        os_error: Option<i32>,
     },
     Listening,
     /// The system refused a connection its resources: accepting pauses until the deadline.
@@ -62,8 +63,8 @@ pub(super) struct Common {
     pub(super) deadline: Option<Instant>,
     /// Whether the driver is to be told of the interest.
     pub(super) is_touched: bool,
-    /// Why it ended, with the system's error number.
-    pub(super) end: Option<(Reason, Option<i32>)>,
+    /// Why it ended, with the system's error.
+    pub(super) end: Option<(Reason, Option<SystemError>)>,
 }
 
 impl Common {
@@ -112,7 +113,7 @@ pub(super) struct Opening {
     pub(super) hello_id: u64,
     pub(super) hello_answered: bool,
     /// The last attempt's failure.
-    pub(super) os_error: Option<i32>,
+    pub(super) os_error: Option<SystemError>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +171,7 @@ pub(super) struct Outbound {
     /// The sending side was closed.
     pub(super) is_finished: bool,
     /// Writing failed; what the peer has sent before is still received.
-    pub(super) failure: Option<i32>,
+    pub(super) failure: Option<SystemError>,
     pub(super) has_failed: bool,
 }
 

@@ -62,7 +62,7 @@ impl Core {
             let (reason, os_error) = match connection.phase {
                 Phase::Finishing(reason) => (reason, None),
                 _ if connection.outbound.has_failed => {
-                    (Reason::SendFailed, connection.outbound.failure)
+                    (Reason::SendFailed, connection.outbound.failure.clone())
                 }
                 _ => (Reason::ReceiveTimedOut, None),
             };

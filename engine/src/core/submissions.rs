@@ -108,6 +108,7 @@ impl Core {
             common,
             address: (**address).clone(),
             phase: ListenerPhase::Opening,
+            os_error: None,
             connections: 0,
         };
         let key = self.insert(channel, group, Record::Listener(listener));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ampe_poller::socket::{Listener, Stream};
 use ampe_poller::{Events, Poller, Waker};
 
 use crate::core::{Action, Core, ReadPlan, SCRATCH_BYTES, Wanted};
@@ -180,25 +181,21 @@ impl Driver {
         }
     }
 
-    /// The system refuses to poll a socket, which fails by that as by any other error of its own.
+    /// The system refuses to poll a socket that it has taken in.
     fn handle_refused(&mut self, key: Key, error: &io::Error, now: Instant) {
         match self.sockets.get(key) {
-            // It asks again after a pause.
-            Some(Socket::Listener(_)) => self.core.handle_accept_failed(key, now),
-            Some(Socket::Connecting(_)) => {
-                self.sockets.close(key, false);
-                self.core.handle_connect_failed(key, error);
-            }
+            Some(Socket::Listener(_)) => {}
+            Some(Socket::Connecting(_)) => self.sockets.close(key, false),
             Some(Socket::Connected(_)) => {
                 // Nothing is wrong with what has arrived.
                 let mut reads = 0;
                 while reads < LAST_READS && self.read(key, now) {
                     reads += 1;
                 }
-                self.core.handle_read_error(key, error);
             }
-            None => {}
+            None => return,
         }
+        self.core.handle_unpollable(key, error, now);
     }
 
     /// Reads once. Returns whether there may be more.
@@ -244,7 +241,7 @@ impl Driver {
                     };
                     self.keep_alive(&stream);
                     if let Err(error) = self.sockets.insert(key, Socket::Connected(stream)) {
-                        self.core.handle_read_error(key, &error);
+                        self.core.handle_unpollable(key, &error, now);
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -254,7 +251,7 @@ impl Driver {
         }
     }
 
-    fn keep_alive(&self, stream: &ampe_poller::socket::Stream) {
+    fn keep_alive(&self, stream: &Stream) {
         if let Some(idle) = self.shared.options.keep_alive {
             // A refinement: a system that cannot do it serves the connection all the same.
             let _ = stream.set_keep_alive(idle);
@@ -293,16 +290,17 @@ impl Driver {
 
     fn connect(&mut self, key: Key, address: Endpoint, now: Instant) {
         self.sockets.close(key, false);
-        let connecting = ampe_poller::socket::Stream::connect(&address.into()).and_then(|stream| {
-            self.keep_alive(&stream);
-            self.sockets.insert(key, Socket::Connecting(stream))
-        });
-        match connecting {
-            Ok(()) => self.sockets.declare_writable(key),
+        let stream = match Stream::connect(&address.into()) {
+            Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.core.handle_connect_deferred(key, now);
+                return self.core.handle_connect_deferred(key, now);
             }
-            Err(error) => self.core.handle_connect_failed(key, &error),
+            Err(error) => return self.core.handle_connect_failed(key, &error),
+        };
+        self.keep_alive(&stream);
+        match self.sockets.insert(key, Socket::Connecting(stream)) {
+            Ok(()) => self.sockets.declare_writable(key),
+            Err(error) => self.core.handle_unpollable(key, &error, now),
         }
     }
 
@@ -336,7 +334,7 @@ impl Driver {
                 // The stream changes its role: it is registered anew.
                 match self.sockets.promote(key) {
                     Ok(()) => self.core.handle_connected(key, &Endpoint::from(peer), now),
-                    Err(error) => self.core.handle_connect_failed(key, &error),
+                    Err(error) => self.core.handle_unpollable(key, &error, now),
                 }
             }
             Err(error) => {
@@ -348,18 +346,20 @@ impl Driver {
 
     fn listen(&mut self, key: Key, address: Endpoint, now: Instant) {
         let backlog = self.shared.options.backlog;
-        let listening =
-            ampe_poller::socket::Listener::bind(&address.into(), backlog).and_then(|listener| {
-                let bound = Endpoint::from(listener.local_address()?);
-                self.sockets.insert(key, Socket::Listener(listener))?;
-                Ok(bound)
-            });
-        match listening {
-            Ok(bound) => self.core.handle_listening(key, &bound),
+        let listening = Listener::bind(&address.into(), backlog).and_then(|listener| {
+            let bound = Endpoint::from(listener.local_address()?);
+            Ok((listener, bound))
+        });
+        let (listener, bound) = match listening {
+            Ok(listening) => listening,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.core.handle_listen_deferred(key, &error, now);
+                return self.core.handle_listen_deferred(key, &error, now);
             }
-            Err(error) => self.core.handle_listen_failed(key, &error),
+            Err(error) => return self.core.handle_listen_failed(key, &error),
+        };
+        match self.sockets.insert(key, Socket::Listener(listener)) {
+            Ok(()) => self.core.handle_listening(key, &bound),
+            Err(error) => self.core.handle_unpollable(key, &error, now),
         }
     }
 

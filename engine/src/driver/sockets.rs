@@ -54,6 +54,9 @@ pub(super) struct Sockets {
     poller: Poller<Entry>,
     /// The poller's keys, by the index of the core's, with its generation.
     places: Vec<Option<(u64, ampe_poller::Key)>>,
+    /// Refuses to take in any source, in these words.
+    #[cfg(test)]
+    refusal: Option<(io::ErrorKind, &'static str)>,
 }
 
 impl Sockets {
@@ -61,6 +64,8 @@ impl Sockets {
         Sockets {
             poller,
             places: Vec::new(),
+            #[cfg(test)]
+            refusal: None,
         }
     }
 
@@ -87,6 +92,10 @@ impl Sockets {
     }
 
     fn insert_entry(&mut self, entry: Entry) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some((kind, words)) = self.refusal {
+            return Err(io::Error::new(kind, words)); // as the poller, whose error closes the source
+        }
         let key = entry.key;
         let place = self.poller.insert(entry).map_err(io::Error::from)?;
         let index = key.index as usize;
@@ -162,6 +171,11 @@ impl Sockets {
 impl Sockets {
     pub(super) fn waker(&self) -> ampe_poller::Waker {
         self.poller.waker()
+    }
+
+    /// Takes no source in any more, as where a layer below hides what has to be polled.
+    pub(super) fn refuse(&mut self, kind: io::ErrorKind, words: &'static str) {
+        self.refusal = Some((kind, words));
     }
 
     /// Those that there are.

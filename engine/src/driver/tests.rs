@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,7 +146,6 @@ fn connected(bench: &mut Bench) -> (Key, TcpStream) {
 #[cfg(target_os = "linux")]
 mod refused {
     use std::io::ErrorKind;
-    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::core::Wanted;
@@ -241,9 +241,20 @@ mod refused {
     }
 }
 
+mod hidden;
 mod names;
 #[cfg(unix)]
 mod undecided;
+
+#[test]
+fn a_notification_arrives_without_the_reactor() {
+    let mut bench = Bench::new();
+    let note = bench.posting.message().body(b"note").unwrap();
+    bench.posting.notify(note).unwrap();
+    let arrived = bench.inbox.try_recv();
+    assert!(matches!(arrived, Ok(Some(Event::Notified(it))) if it.body_bytes() == b"note"));
+    assert_eq!(bench.shared.counters.passes.load(Ordering::Relaxed), 0);
+}
 
 #[test]
 fn what_was_received_when_the_reactor_failed_is_handed_over() {

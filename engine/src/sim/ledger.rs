@@ -15,7 +15,7 @@ use crate::reason::Reason;
 use crate::wire::{self, OpCode};
 
 use super::app::HELLO_MAGIC;
-use super::node::LinkRecord;
+use super::node::{HIDDEN, LinkRecord};
 
 /// One channel of one engine.
 pub(super) type Line = (usize, Channel);
@@ -104,6 +104,7 @@ pub(super) struct Totals {
     pub(super) resets: u64,
     pub(super) byes: u64,
     pub(super) stalls: u64,
+    pub(super) hidden: u64,
     pub(super) reused_numbers: u64,
 }
 
@@ -120,6 +121,7 @@ impl Totals {
         self.resets += other.resets;
         self.byes += other.byes;
         self.stalls += other.stalls;
+        self.hidden += other.hidden;
         self.reused_numbers += other.reused_numbers;
     }
 }
@@ -274,6 +276,11 @@ impl Ledger {
         );
         self.totals.stalls += u64::from(is_stalled);
         self.totals.byes += u64::from(closed.reason() == Reason::Bye);
+        if closed.reason() == Reason::CannotPoll {
+            let words = closed.os_error().map(|error| error.to_string());
+            assert_eq!(words.as_deref(), Some(HIDDEN), "P4: {line:?}");
+            self.totals.hidden += 1;
+        }
         if let Some(link) = link {
             self.totals.resets += u64::from(link.own.was_reset);
             self.check_delivered(line, closed, link);

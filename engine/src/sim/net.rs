@@ -30,6 +30,8 @@ pub(super) struct Temper {
     pub(super) stall: usize,
     /// How many of a hundred accepts fail.
     pub(super) accept_failures: usize,
+    /// How many of a hundred sockets cannot be polled.
+    pub(super) hidden: usize,
     /// Whether a reset swallows what arrived before it.
     pub(super) reset_swallows: bool,
 }
@@ -337,6 +339,11 @@ impl Net {
 
     pub(super) fn remote(&mut self, socket: Socket) -> Endpoint {
         self.stream(socket).remote.clone()
+    }
+
+    /// Whether the poller refuses a socket, as where a layer hides the one below that is polled.
+    pub(super) fn hides_next(&mut self) -> bool {
+        self.temper.hidden > 0 && self.rng.chance(self.temper.hidden)
     }
 
     pub(super) fn accept(&mut self, listener: Socket) -> io::Result<Socket> {

@@ -2,7 +2,7 @@
 //! drives it, over simulated sockets.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ use crate::shared::{GroupShared, Shared, Submission};
 use super::checks::Watch;
 use super::net::{Net, Socket, StreamRecord};
 use super::rng::Rng;
+
+/// What is said of a socket that cannot be polled.
+pub(super) const HIDDEN: &str = "a layer hides the socket below: remove the layer";
 
 /// So many passes without any effect, one after the other, are a reactor that spins.
 const IDLE_PASSES_MAX: u32 = 50;
@@ -317,6 +320,28 @@ impl Node {
         });
     }
 
+    /// Takes a socket in as the driver's poller does, unless it cannot be polled: then it is closed.
+    fn take_in(
+        &mut self,
+        net: &mut Net,
+        key: Key,
+        socket: Socket,
+        role: Role,
+        now: Instant,
+    ) -> bool {
+        if !net.hides_next() {
+            self.insert(net, key, socket, role);
+            return true;
+        }
+        if self.entry(key).is_some() {
+            self.places[key.index as usize] = None;
+        }
+        net.close(socket, false, now);
+        let error = Error::new(ErrorKind::Unsupported, HIDDEN);
+        self.core().handle_unpollable(key, &error, now);
+        false
+    }
+
     fn receive(&mut self, net: &mut Net, now: Instant) {
         let mut ready: Vec<(Entry, bool, bool)> = Vec::new();
         for entry in self.entries() {
@@ -376,7 +401,7 @@ impl Node {
                     let Some(key) = self.core().handle_accepted(listener.key, &peer, now) else {
                         return net.close(socket, false, now);
                     };
-                    self.insert(net, key, socket, Role::Connected);
+                    self.take_in(net, key, socket, Role::Connected, now);
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -390,8 +415,9 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 let peer = net.remote(entry.socket);
-                self.insert(net, entry.key, entry.socket, Role::Connected);
-                self.core().handle_connected(entry.key, &peer, now);
+                if self.take_in(net, entry.key, entry.socket, Role::Connected, now) {
+                    self.core().handle_connected(entry.key, &peer, now);
+                }
             }
             Err(error) => {
                 self.close(net, entry.key, false, now);
@@ -413,7 +439,7 @@ impl Node {
                     self.close(net, key, false, now);
                     match net.connect(&address, now) {
                         Ok(socket) => {
-                            self.insert(net, key, socket, Role::Connecting);
+                            self.take_in(net, key, socket, Role::Connecting, now);
                             let wanted = Wanted {
                                 readable: false,
                                 writable: true,
@@ -431,8 +457,9 @@ impl Node {
                     match net.listen(&address, backlog) {
                         Ok(socket) => {
                             let bound = net.bound(socket);
-                            self.insert(net, key, socket, Role::Listener);
-                            self.core().handle_listening(key, &bound);
+                            if self.take_in(net, key, socket, Role::Listener, now) {
+                                self.core().handle_listening(key, &bound);
+                            }
                         }
                         Err(error) => self.core().handle_listen_failed(key, &error),
                     }

@@ -83,6 +83,7 @@ fn promises_hold_in_random_runs() {
             totals.resets,
             totals.byes,
             totals.stalls,
+            totals.hidden,
             totals.reused_numbers,
         ];
         assert!(

@@ -484,6 +484,7 @@ fn draw_temper(rng: &mut Rng) -> Temper {
         cut: [0, 20, 60][rng.below(3)],
         stall: [0, 5, 30][rng.below(3)],
         accept_failures: [0, 0, 10][rng.below(3)],
+        hidden: [0, 0, 5][rng.below(3)],
         reset_swallows: rng.chance(50),
     }
 }

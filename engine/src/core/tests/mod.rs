@@ -10,4 +10,5 @@ mod starving;
 mod stopping;
 mod strangers;
 mod timeouts;
+mod unpollable;
 mod violations;
