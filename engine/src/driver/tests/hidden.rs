@@ -39,7 +39,10 @@ fn a_listener_ends_with_the_words() {
         refuse(&mut bench);
         bench.posting.listen(&address).unwrap();
         assert_told(&mut bench);
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        if cfg!(unix) {
+            // Elsewhere nothing removes the file.
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        }
     }
 }
 
