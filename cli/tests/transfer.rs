@@ -253,10 +253,31 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
 #[test]
 fn lines_of_checksums_are_read_by_the_program_for_it() {
     use std::ffi::OsStr;
+    use std::io::{BufRead, BufReader, Read};
     use std::os::unix::ffi::OsStrExt;
 
     let place = Place::new();
     let file = place.file("file", 10_000);
+    // As it is printed, which need not be UTF-8.
+    let line_of_checksum = |out: &std::path::Path| {
+        let mut receiver = Command::new(env!("CARGO_BIN_EXE_ampe"))
+            .args(["recv", "--once", "--quiet", "--timeout", "60"])
+            .args(["--listen", "tcp://127.0.0.1:0", "--out"])
+            .arg(out)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(receiver.stdout.take().unwrap());
+        let mut paste = String::new();
+        stdout.read_line(&mut paste).unwrap();
+        let to = paste.split(' ').nth(3).unwrap();
+        run(&["send", "--quiet", "--to", to, file.to_str().unwrap()]).assert_succeeds();
+        let mut line = Vec::new();
+        stdout.read_to_end(&mut line).unwrap();
+        assert!(receiver.wait().unwrap().success());
+        line
+    };
     for name in [
         &b"plain, with spaces"[..],
         b"two\nlines",
@@ -266,7 +287,7 @@ fn lines_of_checksums_are_read_by_the_program_for_it() {
     ] {
         let out = place.path().join(OsStr::from_bytes(name));
         fs::create_dir(&out).unwrap();
-        let line = line_of_checksum(&out, &file);
+        let line = line_of_checksum(&out);
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         let lines = place.path().join("lines");
         fs::write(&lines, &line).unwrap();
@@ -279,28 +300,4 @@ fn lines_of_checksums_are_read_by_the_program_for_it() {
         let line = String::from_utf8_lossy(&line);
         assert!(checked.status.success(), "{line}: {checked:?}");
     }
-}
-
-/// What is printed for a file received into `out`, as it is.
-#[cfg(unix)]
-fn line_of_checksum(out: &std::path::Path, file: &std::path::Path) -> Vec<u8> {
-    use std::io::{BufRead, BufReader, Read};
-
-    let mut receiver = Command::new(env!("CARGO_BIN_EXE_ampe"))
-        .args(["recv", "--once", "--quiet", "--timeout", "60"])
-        .args(["--listen", "tcp://127.0.0.1:0", "--out"])
-        .arg(out)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(receiver.stdout.take().unwrap());
-    let mut paste = String::new();
-    stdout.read_line(&mut paste).unwrap();
-    let to = paste.split(' ').nth(3).unwrap();
-    run(&["send", "--quiet", "--to", to, file.to_str().unwrap()]).assert_succeeds();
-    let mut line = Vec::new();
-    stdout.read_to_end(&mut line).unwrap();
-    assert!(receiver.wait().unwrap().success());
-    line
 }
