@@ -114,6 +114,11 @@ impl Stream {
     /// - More slices than the system takes in one call, 1,024 on most
     ///   ([`io::ErrorKind::InvalidInput`]).
     /// - The connection was reset, or shut down on this side ([`io::ErrorKind::BrokenPipe`]).
+    ///
+    /// # Platform notes
+    ///
+    /// On Windows the error of a stream that was shut down on this side is `WSAESHUTDOWN`, for which
+    /// the standard library has no kind.
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         retry(|| self.socket.send_vectored_with_flags(slices, NO_SIGNAL))
     }
