@@ -1,0 +1,18 @@
+//! What the tests of other pollers show of them, shown of this one, through its public contract and
+//! on every system alike. `docs/parity.md` says which test stands for which of theirs, and which
+//! of theirs have none here and why.
+
+#![cfg(any(unix, windows))]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bench;
+mod datagrams;
+mod ends;
+mod interest;
+mod pollers;
+mod readiness;
+mod time;
+mod wakes;
