@@ -28,7 +28,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/windows}
 export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
 # A trace takes seconds under Wine, and hundreds of tests panic on purpose. What traces would need takes
 # as long to link again as everything else.
-export RUST_BACKTRACE=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0
+export RUST_BACKTRACE=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_RELEASE_DEBUG=false CARGO_INCREMENTAL=0
 
 count() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$log"; }
 

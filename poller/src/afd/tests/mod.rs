@@ -2,7 +2,7 @@
 //! defects that have to be found.
 
 #[cfg_attr(
-    ampe_mutants,
+    any(ampe_mutants, windows),
     allow(
         unused_imports,
         unused_macros,
@@ -16,7 +16,7 @@ mod economy;
 mod exhaustive;
 mod lab;
 mod memory;
-#[cfg(not(ampe_mutants))]
+#[cfg(not(any(ampe_mutants, windows)))]
 mod sanitizer;
 mod scenarios;
 mod swarm;
