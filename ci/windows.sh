@@ -158,13 +158,13 @@ lints() {
     step 'lints' "${wrapper[@]}" cargo $check --target $target --workspace --all-targets --locked
 }
 
-# A command for this system beside the one for Windows, with the same compiler.
+# A command for this system beside the one for Windows: what AMPE_COMMAND says, or built anew.
 exchange() {
-    local profile=$1
+    local profile=$1 here=${AMPE_COMMAND:-$CARGO_TARGET_DIR/$1/ampe}
     shift
-    step "command for this system in $profile" env --unset CARGO_UNSTABLE_BUILD_STD \
-        cargo build --package ampe-cli --locked "$@"
-    step "exchange in $profile" bash ci/exchange.sh "$CARGO_TARGET_DIR/$profile/ampe" \
+    [ -n "${AMPE_COMMAND:-}" ] || step "command for this system in $profile" \
+        env --unset CARGO_UNSTABLE_BUILD_STD cargo build --package ampe-cli --locked "$@"
+    step "exchange in $profile" bash ci/exchange.sh "$here" \
         "$wine" "$CARGO_TARGET_DIR/$target/$profile/ampe.exe"
 }
 

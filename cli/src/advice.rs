@@ -41,7 +41,10 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
             "its directory is locked by another program: end that, or choose another directory"
         }
         (Address::Uds(path), _) if is_no_socket(path) => {
-            "what is there is no socket and was left as it is: choose another path"
+            return format!(
+                "could not listen on {shown}: what is there is no socket and was left as it is: \
+                 choose another path"
+            );
         }
         (Address::Uds(path), _) if path.exists() => {
             "end the program that answers there, or choose another path"

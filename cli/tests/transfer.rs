@@ -248,6 +248,27 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
     }
 }
 
+/// Whether the program for checksums accepts the line that it writes itself of a file in a directory.
+#[cfg(unix)]
+fn reads_its_own(check: &[&str], directory: &std::path::Path) -> std::io::Result<bool> {
+    use std::io::Write;
+
+    let own = directory.join("its own");
+    fs::write(&own, "checksum")?;
+    let written = Command::new("sha256sum").arg(own).output()?.stdout;
+    let mut reader = Command::new("sha256sum")
+        .args(check)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut stdin) = reader.stdin.take() {
+        // One that knows no such option may end before it is written to.
+        let _ = stdin.write_all(&written);
+    }
+    Ok(reader.wait()?.success())
+}
+
 /// Whatever the directory is called, a file has one line, and the program that it is for reads it.
 #[cfg(unix)] // elsewhere no directory has such a name
 #[test]
@@ -297,6 +318,10 @@ fn lines_of_checksums_are_read_by_the_program_for_it() {
             common::skip("lines of checksums: there is no program `sha256sum` to read them");
             return;
         };
+        if !reads_its_own(&check, &out).unwrap() {
+            common::skip("lines of checksums: this `sha256sum` does not read such names");
+            return;
+        }
         let line = String::from_utf8_lossy(&line);
         assert!(checked.status.success(), "{line}: {checked:?}");
     }

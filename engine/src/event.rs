@@ -406,8 +406,8 @@ impl Closed {
     /// different things on different systems. It is for logs and for people, the
     /// [`reason`](Closed::reason) is for decisions.
     ///
-    /// Where the system tells no number, its text says what it was, and at
-    /// [`CannotPoll`](Reason::CannotPoll) what to do.
+    /// Where the system tells no number, its text says what it was, and mostly,
+    /// at [`CannotPoll`](Reason::CannotPoll), what to do.
     pub fn os_error(&self) -> Option<std::io::Error> {
         self.os_error.as_ref().map(std::io::Error::from)
     }

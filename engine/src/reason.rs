@@ -57,8 +57,8 @@ pub enum Reason {
     InvalidAddress,
     /// This system lets the socket be opened, and does not let it be polled, nor will it the next
     /// time: on Windows, some layered service providers, which security software and VPNs install,
-    /// hide the socket that has to be polled. [`Closed::os_error`](crate::Closed::os_error) names
-    /// the provider and says what to do.
+    /// hide the socket that has to be polled. [`Closed::os_error`](crate::Closed::os_error) mostly
+    /// names the provider and says what to do.
     #[error("this system does not let the socket be polled")]
     CannotPoll,
     /// The address could not be listened on: mostly it is in use.

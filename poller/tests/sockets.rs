@@ -18,7 +18,7 @@ use ampe_poller::platform::is_wine;
 use ampe_poller::socket::{Listener, SocketAddress, Stream, UDS_PATH_BYTES, has_unix_sockets};
 use socket2::SockRef;
 
-use common::{AsSource, any_port, await_ready, connected, nobody, skip, target};
+use common::{AsSource, any_port, await_ready, connected, nobody, skip};
 
 fn uds(path: impl Into<PathBuf>) -> SocketAddress {
     SocketAddress::Uds(Some(path.into()))
@@ -133,7 +133,7 @@ fn is_inherited(socket: &impl AsSource) -> bool {
 fn no_child_inherits_a_socket() {
     for address in Places::new().of_all_kinds() {
         let listener = Listener::bind(&address, 1).unwrap();
-        let client = Stream::connect(&target(&listener, &address)).unwrap();
+        let client = Stream::connect(&listener.local_address().unwrap()).unwrap();
         await_ready(&listener, Interest::READABLE);
         let (server, _) = listener.accept().unwrap();
         assert!(!is_inherited(&listener), "{address}");
@@ -256,7 +256,7 @@ fn keep_alive_is_set_on_tcp_and_ignored_elsewhere() {
 fn a_second_listener_on_an_address_in_use_fails() {
     for address in Places::new().of_all_kinds() {
         let listener = Listener::bind(&address, 1).unwrap();
-        let address = target(&listener, &address);
+        let address = listener.local_address().unwrap();
         assert_eq!(bind_error(&address).kind(), ErrorKind::AddrInUse);
         assert!(Stream::connect(&address).is_ok(), "the first still listens");
         await_ready(&listener, Interest::READABLE);

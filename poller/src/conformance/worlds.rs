@@ -325,7 +325,7 @@ mod sockets {
     impl AsFd for Socket {
         fn as_fd(&self) -> BorrowedFd<'_> {
             match self {
-                Socket::Stream(stream) => stream.as_fd(),
+                Socket::Stream(stream) | Socket::Refused { stream, .. } => stream.as_fd(),
                 Socket::Listener(listener) => listener.as_fd(),
                 Socket::Other(descriptor) => descriptor.as_fd(),
             }
@@ -404,8 +404,8 @@ mod sockets {
         }
 
         fn refuse(&self) -> Option<Socket> {
-            match system::connect_to_nobody() {
-                Ok(stream) => Some(Socket::Stream(stream)),
+            match Socket::connect_to_nobody() {
+                Ok(refused) => Some(refused),
                 Err(error) => {
                     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
                     None

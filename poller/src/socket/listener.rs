@@ -12,6 +12,9 @@ pub struct Listener {
     /// The path that this listener created. Dropped before the socket: see there.
     #[cfg(unix)]
     _claim: Option<Claim>,
+    /// What it was bound to; the system may know, and there is no safe way to ask.
+    #[cfg(not(unix))]
+    path: Option<std::path::PathBuf>,
     socket: Socket,
     domain: Domain,
 }
@@ -75,6 +78,11 @@ impl Listener {
         Ok(Listener {
             #[cfg(unix)]
             _claim: None,
+            #[cfg(not(unix))]
+            path: match address {
+                SocketAddress::Uds(path) => path.clone(),
+                SocketAddress::Tcp(_) => None,
+            },
             socket,
             domain,
         })
@@ -109,6 +117,10 @@ impl Listener {
     ///
     /// The system has no memory left to say.
     pub fn local_address(&self) -> io::Result<SocketAddress> {
+        #[cfg(not(unix))]
+        if let Some(path) = &self.path {
+            return Ok(SocketAddress::Uds(Some(path.clone())));
+        }
         SocketAddress::from_system(&self.socket.local_addr()?)
     }
 }

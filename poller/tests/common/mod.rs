@@ -42,19 +42,11 @@ pub(crate) fn await_ready<S: AsSource>(socket: &S, interest: Interest) {
     assert!(event.error().is_none(), "{:?}", event.error());
 }
 
-/// Where to connect to a listener that was bound to an address. Not every system says its path.
-pub(crate) fn target(listener: &Listener, bound_to: &SocketAddress) -> SocketAddress {
-    match bound_to {
-        SocketAddress::Tcp(_) => listener.local_address().unwrap(),
-        SocketAddress::Uds(_) => bound_to.clone(),
-    }
-}
-
 /// Two ends of a connection by way of an address that is free.
 #[track_caller]
 pub(crate) fn connected(address: &SocketAddress) -> (Stream, Stream) {
     let listener = Listener::bind(address, 1).unwrap();
-    let client = Stream::connect(&target(&listener, address)).unwrap();
+    let client = Stream::connect(&listener.local_address().unwrap()).unwrap();
     await_ready(&client, Interest::WRITABLE);
     assert!(client.finish_connect().unwrap());
     await_ready(&listener, Interest::READABLE);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampe_poller::{Events, Interest};
 
@@ -95,7 +95,9 @@ fn a_socket_that_was_inserted_twice_is_reported_or_refused_each_time() {
     theirs.write_all(b"x").unwrap();
     let mut refused = HashMap::new();
     let mut reported = HashMap::new();
+    let deadline = Instant::now() + PATIENCE;
     while reported.len() + refused.len() < keys.len() {
+        assert!(Instant::now() < deadline, "{reported:?}, {refused:?}");
         reported.extend(bench.wait(PATIENCE));
         refused.extend(bench.refused.drain());
     }
@@ -120,9 +122,11 @@ fn a_connected_stream_is_writable_only_while_it_has_room() {
     let key = bench.add(ours, Interest::WRITABLE);
     for _ in 0..5 {
         let mut sent = 0;
+        let deadline = Instant::now() + PATIENCE;
         bench.assert_reports(&[(key, Interest::WRITABLE)]);
         // TCP takes more while it moves what it has: until it does not.
         while !bench.wait(Duration::ZERO).is_empty() {
+            assert!(Instant::now() < deadline, "it is writable without room");
             sent += fill(bench.get(key));
         }
         assert!(sent > 0);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bench::Bench;
 use super::common::PATIENCE;
@@ -43,6 +43,7 @@ fn a_wake_of_another_thread_ends_a_wait_without_end() {
 fn what_other_threads_put_down_before_a_wake_is_seen() {
     let mut bench = Bench::<UdpSocket>::new();
     let waker = bench.poller.waker();
+    let deadline = Instant::now() + PATIENCE;
     let put_down = AtomicUsize::new(0);
     let seen = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -52,8 +53,9 @@ fn what_other_threads_put_down_before_a_wake_is_seen() {
                     let before = seen.load(Ordering::Relaxed);
                     put_down.fetch_add(1, Ordering::Relaxed);
                     waker.wake().unwrap();
-                    // The next comes into another wait.
+                    // Until somebody has looked, so that not all of them come into one wait.
                     while seen.load(Ordering::Relaxed) == before {
+                        assert!(Instant::now() < deadline, "nobody looks");
                         thread::yield_now();
                     }
                 }

@@ -10,6 +10,12 @@ use crate::socket::{Listener, SocketAddress, Stream};
 /// A socket of the system's; what is neither a stream nor a listener is the world's own matter.
 pub(crate) enum Socket<O> {
     Stream(Stream),
+    /// Connects to where nobody listens.
+    Refused {
+        stream: Stream,
+        /// Bound there, so that nobody else is.
+        _nobody: socket2::Socket,
+    },
     Listener(Listener),
     Other(O),
 }
@@ -21,7 +27,7 @@ impl<O> Socket<O> {
 
     pub(super) fn stream(&self) -> &Stream {
         match self {
-            Socket::Stream(stream) => stream,
+            Socket::Stream(stream) | Socket::Refused { stream, .. } => stream,
             _ => panic!("not a stream"),
         }
     }
@@ -36,6 +42,18 @@ impl<O> Socket<O> {
     pub(super) fn connect(&self) -> Self {
         let address = self.listener().local_address().unwrap();
         Socket::Stream(Stream::connect(&address).unwrap())
+    }
+
+    /// Starts to connect to where nobody listens.
+    pub(super) fn connect_to_nobody() -> io::Result<Self> {
+        let nobody = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+        nobody.bind(&any.into()).unwrap();
+        let address = nobody.local_addr().unwrap().as_socket().unwrap();
+        Ok(Socket::Refused {
+            stream: Stream::connect(&SocketAddress::Tcp(address))?,
+            _nobody: nobody,
+        })
     }
 
     pub(super) fn accept(&self) -> Option<Self> {
@@ -76,14 +94,4 @@ impl<O> Socket<O> {
 
 pub(super) fn any_port() -> SocketAddress {
     SocketAddress::Tcp(([127, 0, 0, 1], 0).into())
-}
-
-/// Starts to connect to where nobody listens.
-pub(super) fn connect_to_nobody() -> io::Result<Stream> {
-    // Bound, so that nobody else gets the port, but not listened on.
-    let nobody = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-    nobody.bind(&any.into()).unwrap();
-    let address = nobody.local_addr().unwrap().as_socket().unwrap();
-    Stream::connect(&SocketAddress::Tcp(address))
 }

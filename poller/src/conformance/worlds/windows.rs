@@ -11,7 +11,7 @@ use crate::afd::{ControlMode, Defects, Port};
 use crate::backend::Afd;
 use crate::nt::{Handle, Nt, real::Windows};
 use crate::platform::is_wine;
-use crate::socket::SocketAddress;
+use crate::socket::{SocketAddress, has_unix_sockets};
 
 /// The system's own sockets, of either family.
 pub(crate) struct Sockets<const IS_UDS: bool, const MODE: u8, B = Afd> {
@@ -35,9 +35,9 @@ impl OfWindows for Afd {
     }
 }
 
-/// One with a planted defect: what is due and does not come is not waited for as long.
+/// With a planted defect: what is due and does not come is not waited for as long.
 impl<D: Defects> OfWindows for Port<Windows, D> {
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(if D::STATE_MOVES { 10 } else { 60 });
 
     fn poller(mode: ControlMode) -> Poller<Socket, Self> {
         Poller::over(Port::with_mode(Windows::new().unwrap(), mode).unwrap())
@@ -49,7 +49,7 @@ pub(crate) type Socket = system::Socket<socket2::Socket>;
 impl AsSocket for Socket {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
         match self {
-            Socket::Stream(stream) => stream.as_socket(),
+            Socket::Stream(stream) | Socket::Refused { stream, .. } => stream.as_socket(),
             Socket::Listener(listener) => listener.as_socket(),
             Socket::Other(socket) => socket.as_socket(),
         }
@@ -93,9 +93,9 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
     }
 
     fn is_there() -> Result<(), &'static str> {
-        match socket2::Socket::new(Domain::UNIX, Type::STREAM, None) {
-            Err(_) if IS_UDS => Err("Unix sockets: this system has none"),
-            _ => Ok(()),
+        match IS_UDS && !has_unix_sockets() {
+            true => Err("Unix sockets: this system has none"),
+            false => Ok(()),
         }
     }
 
@@ -130,7 +130,7 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
     }
 
     fn refuse(&self) -> Option<Socket> {
-        system::connect_to_nobody().ok().map(Socket::Stream)
+        Socket::connect_to_nobody().ok()
     }
 
     fn outcome(&self, socket: &Socket) -> Option<bool> {
@@ -149,8 +149,13 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
         socket.stream().shutdown_write().unwrap();
     }
 
-    fn reset(&self, _ours: &Socket, theirs: Socket) {
-        theirs.stream().set_abortive().unwrap();
+    fn reset(&self, ours: &Socket, theirs: Socket) {
+        if IS_UDS {
+            // Closed with data unread, a Unix domain socket aborts.
+            assert_eq!(self.write(ours, 1), 1);
+        } else {
+            theirs.stream().set_abortive().unwrap();
+        }
     }
 
     fn await_readable(&self, socket: &Socket) {

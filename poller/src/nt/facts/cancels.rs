@@ -102,6 +102,7 @@ unsafe impl<N: Nt> Nt for Witness<N> {
 
     fn cancel(&self, control: Handle, status: NonNull<IoStatusBlock>) -> Status {
         let answer = self.inner.cancel(control, status);
+        assert!([Status::SUCCESS, Status::NOT_FOUND].contains(&answer));
         let mut record = self.record();
         record.counts.not_found += u64::from(answer == Status::NOT_FOUND);
         if answer == Status::NOT_FOUND && !self.claims_success {
