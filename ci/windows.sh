@@ -6,14 +6,14 @@
 # `lints` runs clippy instead. Ends with status 3 if this machine cannot build for Windows, or has no
 # Wine, and neither can be installed.
 #
-# Goes one of two ways, and says which. Where the compiler in use knows x86_64-pc-windows-gnu (by
-# `rustup target add`), with a mingw-w64 linker and Wine as they are installed. Otherwise on Debian
-# 12, where packages hold a compiler with the sources of its standard library, a linker, and Wine 8:
-# what is missing is installed.
+# Goes one of two ways, and says which: with the compiler in use, if that knows the target or rustup can
+# add it; else, on Debian 12, with the compiler of a package, which builds the standard library first.
+# A linker (mingw-w64) and Wine are used as they are, and on Debian installed where there are none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=x86_64-pc-windows-gnu
+narrow=i686-pc-windows-gnu
 case "${1:-debug}" in
     debug | release) profiles=("${1:-debug}") ;;
     both) profiles=(debug release) ;;
@@ -58,8 +58,11 @@ step() {
 }
 
 knows_target() {
-    [ -d "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/$target/lib" ] 2>/dev/null &&
-        command -v x86_64-w64-mingw32-gcc >/dev/null && find_wine
+    local compiler=${RUSTC:-rustc}
+    if [ -z "${RUSTC:-}" ] && command -v rustup >/dev/null; then
+        rustup target add $target $narrow || true
+    fi
+    command -v "$compiler" >/dev/null && [ -d "$("$compiler" --print sysroot)/lib/rustlib/$target/lib" ]
 }
 
 find_wine() {
@@ -70,23 +73,40 @@ find_wine() {
     return 1
 }
 
-packages='rustc-web rust-web-src gcc-mingw-w64-x86-64 binutils-mingw-w64-i686 wine64'
-debian() {
-    command -v cargo >/dev/null || packages="$packages cargo-web"
-    [ ${#profiles[@]} -gt 0 ] || packages="$packages rust-web-clippy"
-    # shellcheck disable=SC2086
-    if ! dpkg --status $packages >/dev/null 2>&1; then
-        local sudo=
-        [ "$(id -u)" -eq 0 ] || sudo=sudo
-        # shellcheck disable=SC2086
-        if ! step 'packages' $sudo apt-get update --quiet ||
-            ! step 'packages' $sudo env DEBIAN_FRONTEND=noninteractive \
-                apt-get install --yes --quiet --no-install-recommends $packages; then
-            echo "windows: these packages cannot be installed: $packages" >&2
-            exit 3
-        fi
+# Installs what is not there of these Debian packages.
+install() {
+    dpkg --status "$@" >/dev/null 2>&1 && return
+    local sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    if ! step 'packages' $sudo apt-get update --quiet ||
+        ! step 'packages' $sudo env DEBIAN_FRONTEND=noninteractive \
+            apt-get install --yes --quiet --no-install-recommends "$@"; then
+        echo "windows: these packages cannot be installed: $*" >&2
+        exit 3
     fi
-    find_wine
+}
+
+is_debian() { [ -r /etc/debian_version ] && command -v apt-get >/dev/null; }
+
+linker_and_wine() {
+    if is_debian; then
+        local packages=()
+        command -v x86_64-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-x86-64)
+        command -v i686-w64-mingw32-dlltool >/dev/null || packages+=(binutils-mingw-w64-i686)
+        find_wine || packages+=(wine64)
+        [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+    fi
+    if ! command -v x86_64-w64-mingw32-gcc >/dev/null || ! find_wine; then
+        echo 'windows: install mingw-w64 and Wine' >&2
+        exit 3
+    fi
+}
+
+debian_compiler() {
+    local packages=(rustc-web rust-web-src)
+    command -v cargo >/dev/null || packages+=(cargo-web)
+    [ ${#profiles[@]} -gt 0 ] || packages+=(rust-web-clippy)
+    install "${packages[@]}"
     export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
     export CARGO_UNSTABLE_BUILD_STD=std,panic_unwind,test
 }
@@ -171,13 +191,14 @@ exchange() {
 wine=
 if knows_target; then
     echo "windows: with the compiler's own target $target"
-elif [ -r /etc/debian_version ] && command -v apt-get >/dev/null; then
+elif is_debian; then
     echo 'windows: with the compiler of Debian packages, which builds its standard library first'
-    debian
+    debian_compiler
 else
-    echo "windows: run \`rustup target add $target\`, and install mingw-w64 and Wine" >&2
+    echo "windows: run \`rustup target add $target\`" >&2
     exit 3
 fi
+linker_and_wine
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$wine
 step 'Wine' prepare_wine
 
@@ -194,8 +215,9 @@ for profile in "${profiles[@]}"; do
     exchange "$profile" "${flags[@]}" || status=$?
 done
 # Layouts differ with the width of a pointer, and are asserted when they are compiled.
-narrow=i686-pc-windows-gnu
-if [ -n "${CARGO_UNSTABLE_BUILD_STD:-}" ] || "${RUSTC:-rustc}" --print target-libdir --target $narrow | xargs test -d; then
+if ! command -v i686-w64-mingw32-dlltool >/dev/null; then
+    echo 'skipped: 32-bit Windows: there is no i686-w64-mingw32-dlltool' | tee -a "$log"
+elif [ -n "${CARGO_UNSTABLE_BUILD_STD:-}" ] || "${RUSTC:-rustc}" --print target-libdir --target $narrow | xargs test -d; then
     step '32-bit Windows' cargo check --target $narrow --workspace --locked || status=$?
 else
     echo "skipped: 32-bit Windows: run \`rustup target add $narrow\`" | tee -a "$log"

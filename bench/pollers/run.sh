@@ -16,7 +16,7 @@ case "$what" in
     all | calls | times | native) ;;
     *) echo 'usage: bash bench/pollers/run.sh [calls|times|native]' >&2 && exit 2 ;;
 esac
-contestants=(ampe mio polling polling-oneshot)
+contestants=(ampe ampe-helpers mio polling polling-oneshot)
 workloads=(one many sparse late flip asleep awake register)
 target=x86_64-pc-windows-gnu
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target/windows}

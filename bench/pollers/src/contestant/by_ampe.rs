@@ -6,10 +6,21 @@ use ampe_poller::{Events, Interest, Key, Poller};
 
 use super::{Contestant, EVENTS, Ready, Wanted, is_blocked, unknown_source};
 
-/// Level-triggered, by declared interest.
-pub struct Ampe {
+/// Level-triggered, by declared interest. By choice, on Windows, with polls on shared handles
+/// instead of on the sockets themselves; elsewhere that makes no difference.
+pub struct Ampe<const ON_HELPERS: bool> {
     poller: Poller<TcpStream>,
     events: Events,
+}
+
+#[cfg(windows)]
+fn by_helpers() -> io::Result<Poller<TcpStream>> {
+    Poller::with_control(ampe_poller::backend::ControlMode::Helper)
+}
+
+#[cfg(not(windows))]
+fn by_helpers() -> io::Result<Poller<TcpStream>> {
+    Poller::new()
 }
 
 fn interest(wanted: Wanted) -> Interest {
@@ -19,12 +30,15 @@ fn interest(wanted: Wanted) -> Interest {
     }
 }
 
-impl Contestant for Ampe {
+impl<const ON_HELPERS: bool> Contestant for Ampe<ON_HELPERS> {
     type Id = Key;
 
     fn new() -> io::Result<Self> {
         Ok(Ampe {
-            poller: Poller::new()?,
+            poller: match ON_HELPERS {
+                true => by_helpers()?,
+                false => Poller::new()?,
+            },
             events: Events::with_capacity(EVENTS),
         })
     }
