@@ -29,7 +29,7 @@ ulimit -n "$(ulimit -Hn)"
 # As in ci/windows.sh: the compiler's own target, or Debian's compiler with its library's sources.
 build_for_windows() {
     if [ ! -d "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/$target/lib" ]; then
-        export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_unwind
+        export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std panic_unwind"
     fi
     cargo build --release --locked --target "$target"
     for wine in /usr/lib/wine/wine64 wine64 wine; do
