@@ -11,29 +11,27 @@ use std::time::Instant;
 use ampe::{Engine, Event, GroupOptions, Options, Reason};
 use common::peer::Peer;
 use common::{
-    Finished, Place, Running, WATCHDOG, has_partial, has_receivers_that_die, on_each_transport,
-    start, until,
+    Finished, Killed, Place, Running, WATCHDOG, has_partial, on_each_transport, start, until,
 };
 use serde_json::Value;
 
-/// A sender and a receiver in the middle of a file.
-fn in_the_middle(place: &Place, listen: &str) -> (Running, Running) {
+/// A sender and a receiver in the middle of a file, and the address between them.
+fn in_the_middle(place: &Place, listen: &str) -> (Running, Running, String) {
     let file = place.endless_file();
     let (receiver, to) = place.receiver(listen, &["--once"]);
     let sender = start(&["send", "--to", &to, file.to_str().unwrap()]);
     until("it is being received", || has_partial(&place.out()));
-    (sender, receiver)
+    (sender, receiver, to)
 }
 
 #[test]
 fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
-    if !has_receivers_that_die() {
-        return;
-    }
     on_each_transport(|place, listen| {
-        let (sender, receiver) = in_the_middle(place, listen);
+        let (sender, receiver, address) = in_the_middle(place, listen);
         receiver.kill();
-        sender.finish().assert_fails(1, &["broke", "try again"]);
+        if let Some(sent) = sender.finish_alone(&address, Killed::Receiver) {
+            sent.assert_fails(1, &["broke", "try again"]);
+        }
         assert!(has_partial(&place.out()));
         // A socket that nobody answers at is replaced.
         let (_next, _) = place.receiver(listen, &[]);
@@ -44,22 +42,19 @@ fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
 #[test]
 fn a_killed_sender_is_noticed_and_nothing_is_left() {
     on_each_transport(|place, listen| {
-        let (sender, receiver) = in_the_middle(place, listen);
+        let (sender, receiver, address) = in_the_middle(place, listen);
         sender.kill();
-        receiver
-            .finish()
-            .assert_fails(1, &["endless from", "broken off after", "send it again"]);
-        assert!(place.out_entries().is_empty());
+        if let Some(received) = receiver.finish_alone(&address, Killed::Sender) {
+            received.assert_fails(1, &["endless from", "broken off after", "send it again"]);
+            assert!(place.out_entries().is_empty());
+        }
     });
 }
 
 /// Whoever reads JSON learns from it what became of each file; people read the line on stderr.
 #[test]
 fn a_broken_transfer_is_told_in_json_by_whoever_is_left() {
-    for killed in ["receiver", "sender"] {
-        if killed == "receiver" && !has_receivers_that_die() {
-            continue;
-        }
+    for killed in [Killed::Receiver, Killed::Sender] {
         let place = Place::new();
         let (first, last) = (place.file("first", 5000), place.file("last", 10));
         let endless = place.endless_file();
@@ -72,12 +67,15 @@ fn a_broken_transfer_is_told_in_json_by_whoever_is_left() {
         let sender = start(&[&["send", "--json", "--to", to], &files[..]].concat());
         assert!(receiver.line().contains("received"), "the first file");
         until("it is being received", || has_partial(&place.out()));
-        if killed == "receiver" {
-            receiver.kill();
-            check_sent(&sender.finish());
-        } else {
-            sender.kill();
-            check_received(&receiver.finish());
+        let (dies, lives) = match killed {
+            Killed::Receiver => (receiver, sender),
+            Killed::Sender => (sender, receiver),
+        };
+        dies.kill();
+        match (lives.finish_alone(to, killed), killed) {
+            (Some(sent), Killed::Receiver) => check_sent(&sent),
+            (Some(received), Killed::Sender) => check_received(&received),
+            (None, _) => {}
         }
     }
 }
@@ -158,7 +156,7 @@ fn check_received(received: &Finished) {
 #[test]
 fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
     on_each_transport(|place, listen| {
-        let (sender, receiver) = in_the_middle(place, listen);
+        let (sender, receiver, _) = in_the_middle(place, listen);
         if !receiver.interrupt() {
             return;
         }
