@@ -1,7 +1,9 @@
 //! An epoll whose system refuses what it is told to.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{EventData, EventFlags};
@@ -9,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{Careless, add, send, wait};
 use crate::backend::Epoll;
+use crate::socket::Stream;
 use crate::sys::epoll::{Control, System};
 use crate::waker::CAPPED_SLEEP;
 use crate::{Events, Interest, Key, Poller, Waker};
@@ -96,12 +99,37 @@ fn a_source_for_which_there_is_no_room_rests_until_it_is_declared_again() {
     }
 }
 
+#[test]
+fn a_handle_that_is_held_twice_is_an_error_of_one_of_its_sources() {
+    let mut poller = Poller::<Arc<Stream>, Epoll>::with_backend().unwrap();
+    let (ours, theirs) = Stream::pair().unwrap();
+    let ours = Arc::new(ours);
+    let keys = [(); 2].map(|()| {
+        let key = poller.insert(Arc::clone(&ours)).unwrap();
+        poller.set_interest(key, Interest::READABLE);
+        key
+    });
+    send(&theirs);
+    let mut events = Events::with_capacity(8);
+    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    let mut errors = [const { None }; 2];
+    while let Some(event) = poller.next_event(&mut events) {
+        let which = keys.iter().position(|&key| key == event.key()).unwrap();
+        errors[which] = Some(event.error().map(|error| error.kind()));
+    }
+    errors.sort();
+    assert_eq!(
+        errors,
+        [Some(None), Some(Some(io::ErrorKind::AlreadyExists))]
+    );
+}
+
 /// A poller with a source that the set cannot forget, and that is ready for ever; a bystander, and
 /// the successor in the place of the source. The system refuses another set.
 struct Unforgetting {
     poller: RefusingPoller,
-    bystander: (Key, crate::socket::Stream),
-    successor: (Key, crate::socket::Stream),
+    bystander: (Key, Stream),
+    successor: (Key, Stream),
     _duplicate: OwnedFd,
 }
 
