@@ -2,6 +2,10 @@
 # Builds the workspace for Windows and runs all of its tests under Wine.
 #
 #   bash ci/windows.sh [debug|release|both|lints]
+#   AMPE_ONE_PROCESSOR=1 bash ci/windows.sh both
+#
+# Wine's server takes part in each call of its processes: on one processor that takes a fraction of the
+# time, on all of them more can happen at once.
 #
 # `lints` runs clippy instead. Ends with status 3 if this machine cannot build for Windows, or has no
 # Wine, and neither can be installed.
@@ -40,8 +44,8 @@ summary() {
     [ -z "$reasons" ] || printf '\nskipped, with reasons:\n%s\n' "$reasons"
     [ "$status" -eq 0 ] || printf '\nfailed: the step above ended with status %s\n' "$status"
     [ -z "$repeated" ] || printf '\nfailed, and passed when repeated:\n%s' "$repeated"
-    printf '\nwindows: %s passed, %s failed, %s skipped\n' \
-        "$(count passed)" "$(count failed)" $(($(count ignored) + skipped_here))
+    printf '\nwindows: %s passed, %s failed%s, %s skipped\n' \
+        "$(count passed)" "$(count failed)" "${repeated:+ once}" $(($(count ignored) + skipped_here))
     rm -f "$log"
     exit "$status"
 }
@@ -147,22 +151,22 @@ find_server() {
     true
 }
 
-# Wine's server takes part in each call of its processes. On one processor that takes a fraction of the
-# time, on all of them more can happen at once: debug builds are tested on one, release builds on all.
 # The server stays for a minute: else it ends with each test program, and the next one may meet it in
-# the act.
+# the act. Wine's services are started at once: else the first test program would, and they would keep
+# its output open as long.
 restart_server() {
-    local profile=$1 server
+    local server
     local -a on_one=()
-    server=$(find_server)
-    if [ "$profile" = debug ] && [ -n "$server" ] && command -v taskset >/dev/null; then
+    if [ -n "${AMPE_ONE_PROCESSOR:-}" ] && command -v taskset >/dev/null; then
         on_one=(taskset --cpu-list "$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')")
     fi
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="${on_one[*]:+${on_one[*]} }$wine"
+    server=$(find_server)
     [ -n "$server" ] || return 0
     "$server" --kill >/dev/null 2>&1 || true
     "$server" --wait
     "${on_one[@]}" "$server" --persistent=60 >/dev/null 2>&1 || true
+    "${on_one[@]}" "$wine" cmd /c exit >/dev/null 2>&1 || true
 }
 
 # Runs all test programs, so that the closing line counts all. Wine cannot always start a process, and
@@ -172,7 +176,7 @@ tests() {
     shift
     step "build in $profile" cargo test --target $target --workspace --tests --locked --no-run "$@" ||
         return 1
-    restart_server "$profile"
+    restart_server
     ! step "tests in $profile" cargo test --target $target --workspace --tests --locked \
         --no-fail-fast "$@" || return 0
     local failed

@@ -40,9 +40,21 @@ build_for_windows() {
         exit 1
     fi
     program=("$wine" "$CARGO_TARGET_DIR/$target/release/pollers.exe")
+    on_one_processor
     # As long as it waits for its input, Wine's services run: else each program would start them
     # again, and they would be traced with it.
     exec 3> >(exec "$wine" cmd >/dev/null 2>&1)
+}
+
+# Wine's server takes part in each call. Where it runs on another processor than who calls, each call
+# takes several times as long, and times of the same work lie apart by as much.
+on_one_processor() {
+    command -v taskset >/dev/null || return 0
+    local server
+    server=$(command -v "$(dirname "$wine")/wineserver64" || command -v wineserver64 || command -v wineserver) || return 0
+    "$server" --kill >/dev/null 2>&1 || true
+    "$server" --wait
+    taskset --cpu-list --pid "$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')" $$ >/dev/null
 }
 
 # Wine's trace is told for which functions it is wanted, whoever calls them: mio and polling do so
