@@ -70,11 +70,12 @@ restrict_trace() {
 
 rounds_to_time() {
     case "$1" in
-        many) echo 60 ;;
-        sparse) echo 40 ;;
-        late | asleep) echo 300 ;;
-        register) echo 1000 ;;
-        *) echo 3000 ;;
+        many) echo 180 ;;
+        sparse) echo 120 ;;
+        late | asleep) echo 1500 ;;
+        awake) echo 30000 ;;
+        register) echo 2000 ;;
+        *) echo 9000 ;;
     esac
 }
 
