@@ -5,7 +5,8 @@
 #   AMPE_ONE_PROCESSOR=1 bash ci/windows.sh both
 #
 # Wine's server takes part in each call of its processes: on one processor that takes a fraction of the
-# time, on all of them more can happen at once.
+# time, on all of them more can happen at once. Whatever else runs in this WINEPREFIX is ended; without one
+# it is a directory below target.
 #
 # `lints` runs clippy instead. Ends with status 3 if this machine cannot build for Windows, or has no
 # Wine, and neither can be installed.
@@ -44,8 +45,11 @@ summary() {
     [ -z "$reasons" ] || printf '\nskipped, with reasons:\n%s\n' "$reasons"
     [ "$status" -eq 0 ] || printf '\nfailed: the step above ended with status %s\n' "$status"
     [ -z "$repeated" ] || printf '\nfailed, and passed when repeated:\n%s' "$repeated"
-    printf '\nwindows: %s passed, %s failed%s, %s skipped\n' \
-        "$(count passed)" "$(count failed)" "${repeated:+ once}" $(($(count ignored) + skipped_here))
+    local failed
+    failed=$(count failed)
+    [ "$status" -ne 0 ] || [ "$failed" -eq 0 ] || failed+=' once'
+    printf '\nwindows: %s passed, %s failed, %s skipped\n' \
+        "$(count passed)" "$failed" $(($(count ignored) + skipped_here))
     rm -f "$log"
     exit "$status"
 }
@@ -155,17 +159,19 @@ find_server() {
 # the act. Wine's services are started at once: else the first test program would, and they would keep
 # its output open as long.
 restart_server() {
-    local server
+    local server processor
     local -a on_one=()
     if [ -n "${AMPE_ONE_PROCESSOR:-}" ] && command -v taskset >/dev/null; then
-        on_one=(taskset --cpu-list "$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')")
+        processor=$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')
+        [ -z "$processor" ] || on_one=(taskset --cpu-list "$processor")
     fi
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="${on_one[*]:+${on_one[*]} }$wine"
     server=$(find_server)
-    [ -n "$server" ] || return 0
-    "$server" --kill >/dev/null 2>&1 || true
-    "$server" --wait
-    "${on_one[@]}" "$server" --persistent=60 >/dev/null 2>&1 || true
+    if [ -n "$server" ]; then
+        "$server" --kill >/dev/null 2>&1 || true
+        "$server" --wait
+        "${on_one[@]}" "$server" --persistent=60 >/dev/null 2>&1 || true
+    fi
     "${on_one[@]}" "$wine" cmd /c exit >/dev/null 2>&1 || true
 }
 

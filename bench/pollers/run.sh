@@ -6,18 +6,27 @@
 #   bash bench/pollers/run.sh calls      only the calls
 #   bash bench/pollers/run.sh times      only the times
 #   bash bench/pollers/run.sh native     on this system; there are no calls to count
+#   RUNS=15 bash bench/pollers/run.sh times late asleep    more runs than five, of this work only
 #
-# Under Wine it wants what `bash ci/windows.sh` has set up, run before with the same target directory.
+# Under Wine it ends what else runs in the same WINEPREFIX, and wants what `bash ci/windows.sh` has set up, run before with the same target directory.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 what=${1:-all}
 case "$what" in
     all | calls | times | native) ;;
-    *) echo 'usage: bash bench/pollers/run.sh [calls|times|native]' >&2 && exit 2 ;;
+    *) echo 'usage: bash bench/pollers/run.sh [calls|times|native [WORKLOAD...]]' >&2 && exit 2 ;;
 esac
+runs=${RUNS:-5}
 contestants=(ampe ampe-helpers mio polling polling-oneshot)
 workloads=(one many sparse late flip asleep awake register)
+if [ $# -gt 1 ]; then
+    for workload in "${@:2}"; do
+        [[ " ${workloads[*]} " == *" $workload "* ]] || { echo "one of: ${workloads[*]}" >&2 && exit 2; }
+    done
+    workloads=("${@:2}")
+fi
+[[ $runs =~ ^[0-9]*[13579]$ ]] || { echo 'RUNS is an odd number: the one in the middle counts' >&2 && exit 2; }
 target=x86_64-pc-windows-gnu
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target/windows}
 export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
@@ -49,9 +58,12 @@ build_for_windows() {
 # Wine's server takes part in each call. Where it runs on another processor than who calls, each call
 # takes several times as long, and times of the same work lie apart by as much.
 on_one_processor() {
-    command -v taskset >/dev/null || return 0
     local server
-    server=$(command -v "$(dirname "$wine")/wineserver64" || command -v wineserver64 || command -v wineserver) || return 0
+    server=$(command -v "$(dirname "$wine")/wineserver64" || command -v wineserver64 || command -v wineserver || true)
+    if [ -z "$server" ] || ! command -v taskset >/dev/null; then
+        echo 'not on one processor, so that times will be rough: there is no taskset, or no wineserver' >&2
+        return
+    fi
     "$server" --kill >/dev/null 2>&1 || true
     "$server" --wait
     taskset --cpu-list --pid "$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')" $$ >/dev/null
@@ -129,11 +141,11 @@ calls() {
     echo 'p: polls, d: dequeues, w: wakes posted, c: cancels, m: marks set on files, h: handles opened'
 }
 
-median() { sort -g | sed -n 3p; }
+median() { sort -g | sed -n "$(((runs + 1) / 2))p"; }
 
 times() {
     for workload in "${workloads[@]}"; do
-        for _ in 1 2 3 4 5; do
+        for _ in $(seq "$runs"); do
             for contestant in "${contestants[@]}"; do
                 "${program[@]}" "$contestant" "$workload" "$(rounds_to_time "$workload")" 2>/dev/null |
                     awk '{ print $4 / $5 }' >>"$results/$workload.$contestant"
@@ -150,7 +162,7 @@ times() {
         done
         echo "$row"
     done
-    echo "ratios: ampe's median of five runs in turn, divided by the other's"
+    echo "ratios: ampe's median of $runs runs in turn, divided by the other's"
 }
 
 if [ "$what" = native ]; then

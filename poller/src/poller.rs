@@ -117,7 +117,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
 
     /// Takes a source in. It is wanted for nothing until [`set_interest`](Self::set_interest).
     ///
-    /// A handle is meant to be held once. Of two sources with the same handle in one poller epoll polls
+    /// A handle is meant to be held once. Of two sources with the same handle in one poller, epoll polls
     /// one, and reports an [event with an error](Event::error) of the other as soon as both are wanted
     /// for something; what other systems report of the two is not defined.
     ///

@@ -135,8 +135,12 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub fn finish(mut self) -> Finished {
-        let code = self.wait();
+    pub fn finish(self) -> Finished {
+        self.finish_before(Instant::now() + WATCHDOG)
+    }
+
+    fn finish_before(mut self, deadline: Instant) -> Finished {
+        let code = self.wait(deadline);
         let stderr = self.stderr();
         let mut stdout = std::mem::take(&mut self.seen);
         stdout.extend(self.lines.iter());
@@ -152,15 +156,14 @@ impl Running {
     /// said, and counted as skipped.
     #[must_use]
     pub fn finish_alone(mut self, address: &str, killed: Killed) -> Option<Finished> {
-        let deadline = Instant::now() + WATCHDOG / 6;
-        while ampe::platform::is_wine() && self.child.try_wait().unwrap().is_none() {
-            if Instant::now() >= deadline && wine_keeps(address, killed) {
-                skip("a killed process: Wine has kept its socket");
-                return None;
-            }
-            thread::sleep(Duration::from_millis(2));
+        let start = Instant::now();
+        let has_ended = self.ends_before(start + WATCHDOG / 6);
+        if !has_ended && ampe::platform::is_wine() && wine_keeps(address, killed) {
+            skip("a killed process: Wine has kept its socket");
+            return None;
         }
-        Some(self.finish())
+        // Sooner than it would give up a peer that says nothing: it has to notice the end.
+        Some(self.finish_before(start + WATCHDOG / 2))
     }
 
     /// All of stderr, once it has ended: in processes started by this one, too.
@@ -169,19 +172,23 @@ impl Running {
         text.expect("nobody holds stderr open after the end")
     }
 
-    fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + WATCHDOG;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
+    fn wait(&mut self, deadline: Instant) -> Option<i32> {
+        if !self.ends_before(deadline) {
+            let _ = self.child.kill();
+            let stderr = self.stderr();
+            panic!("it did not end; stderr: {stderr}");
+        }
+        self.child.wait().unwrap().code()
+    }
+
+    fn ends_before(&mut self, deadline: Instant) -> bool {
+        while self.child.try_wait().unwrap().is_none() {
             if Instant::now() >= deadline {
-                let _ = self.child.kill();
-                let stderr = self.stderr();
-                panic!("it did not end; stderr: {stderr}");
+                return false;
             }
             thread::sleep(Duration::from_millis(2));
         }
+        true
     }
 }
 
@@ -238,11 +245,14 @@ pub fn has_unix_sockets() -> bool {
     has_them
 }
 
-/// Whether Wine's server keeps a connection to or from this port open. Its processes' sockets are this
+/// Whether Wine's server keeps the killed end of a connection to this address open. Its processes' sockets are this
 /// system's, whose table says so.
 fn wine_keeps(address: &str, killed: Killed) -> bool {
-    let table = fs::read_to_string(r"Z:\proc\net\tcp").unwrap_or_default();
-    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    let Some(port) = address.strip_prefix("tcp://127.0.0.1:") else {
+        return false;
+    };
+    let address = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
+    let table = fs::read_to_string(r"Z:\proc\net\tcp").unwrap();
     let established = "01";
     table.lines().skip(1).any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -250,7 +260,7 @@ fn wine_keeps(address: &str, killed: Killed) -> bool {
             Killed::Receiver => words[1],
             Killed::Sender => words[2],
         };
-        words[3] == established && end.ends_with(&format!(":{port:04X}"))
+        words[3] == established && end == address
     })
 }
 

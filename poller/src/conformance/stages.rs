@@ -14,6 +14,7 @@ use super::{Bench, scale};
 use crate::{Interest, Key};
 
 const CONNECTIONS: usize = 1_000;
+const SHORT_CONNECTIONS: usize = 10_000;
 
 fn random() -> fastrand::Rng {
     let seed = match std::env::var("AMPE_SEED") {
@@ -311,7 +312,7 @@ pub(super) fn ten_thousand_short_connections_lose_and_confuse_nothing<W: World>(
     let mut random = random();
     let mut crowd = Crowd::<W>::new();
     let mut live: Vec<Key> = Vec::new();
-    while crowd.counts.connections < W::SHORT_CONNECTIONS {
+    while crowd.counts.connections < SHORT_CONNECTIONS {
         live.push(crowd.connect());
         // The first use of a handle, a place and a slot that somebody else had just now.
         match random.u8(0..5) {

@@ -34,8 +34,6 @@ pub(crate) trait World {
     const WAITS: usize = 1;
     /// How many random sequences are tried.
     const CASES: u32 = 256;
-    /// How many connections come and go in their stage.
-    const SHORT_CONNECTIONS: usize = 10_000;
 
     fn new() -> Self;
 

@@ -84,12 +84,6 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
     const PATIENCE: Duration = B::PATIENCE;
     const WAITS: usize = 18;
     const CASES: u32 = 12;
-    /// What is left to choice is polled as in one of the other worlds, and a thousand take seconds.
-    const SHORT_CONNECTIONS: usize = if MODE == simulated::AUTO {
-        1_000
-    } else {
-        10_000
-    };
 
     fn new() -> Self {
         Sockets {
