@@ -8,7 +8,8 @@
 #   bash bench/pollers/run.sh native     on this system; there are no calls to count
 #   RUNS=15 bash bench/pollers/run.sh times late asleep    more runs than five, of this work only
 #
-# Under Wine it ends what else runs in the same WINEPREFIX, and wants what `bash ci/windows.sh` has set up, run before with the same target directory.
+# Under Wine it ends what else runs in the same WINEPREFIX, and wants what `bash ci/windows.sh` has set
+# up, run before with the same target directory.
 set -euo pipefail
 cd "$(dirname "$0")"
 

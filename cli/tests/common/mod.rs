@@ -245,8 +245,8 @@ pub fn has_unix_sockets() -> bool {
     has_them
 }
 
-/// Whether Wine's server keeps the killed end of a connection to this address open. Its processes' sockets are this
-/// system's, whose table says so.
+/// Whether Wine's server keeps the killed end of a connection to this address open. Its processes'
+/// sockets are Linux's, whose table says so.
 fn wine_keeps(address: &str, killed: Killed) -> bool {
     let Some(port) = address.strip_prefix("tcp://127.0.0.1:") else {
         return false;

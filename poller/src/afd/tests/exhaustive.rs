@@ -255,13 +255,7 @@ fn with_trouble(setup: Setup) -> Setup {
 }
 
 /// How many states a part of the runs has time for.
-const STATES_MAX: usize = if cfg!(ampe_poison) {
-    2_000
-} else if cfg!(all(windows, debug_assertions)) {
-    5_000
-} else {
-    20_000
-};
+const STATES_MAX: usize = if cfg!(ampe_poison) { 2_000 } else { 20_000 };
 
 /// What a mutation run has time for.
 pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
