@@ -12,6 +12,9 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const BATCH: usize = 256;
     /// How many waits running may leave the port alone because there are answers already.
     const SKIPS_MAX: u8 = 16;
+    /// How many dequeues running that do not empty the port are waited for the packet of a poll that was
+    /// left to the closing of its source.
+    const LINGERS_MAX: u8 = 16;
 
     /// The memory of the slots moves when it grows, as that of a plain vector would.
     const STATE_MOVES: bool = false;
@@ -39,6 +42,12 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const DELIVERS_STALE: bool = false;
     /// Waits leave the port alone for as long as there are answers.
     const SKIPS_WITHOUT_END: bool = false;
+    /// A socket that has further handles shares its helper with others.
+    const SHARES_ANYWAY: bool = false;
+    /// A helper with the poll of a source that was closed is joined by others.
+    const SHARES_WITH_LINGERING: bool = false;
+    /// A poll that was left to the closing of its source is not cancelled if that does not end it.
+    const LINGERS_FOR_EVER: bool = false;
     /// What the system refused to poll is tried again in every pass.
     const PARKS_NOTHING: bool = false;
 

@@ -7,9 +7,9 @@
 //!
 //! | registration | no slot yet | idle | submitting, in flight | cancelling |
 //! |---|---|---|---|---|
-//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; removed -> cancel, ZOMBIE | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
+//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; taken back -> cancel, ZOMBIE; closed -> lingers, ZOMBIE | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
 //! | parked | the system refused: nothing until interest is declared again | the same; removed -> the slot is freed | never | never |
-//! | removed | DEAD | DEAD: the slot is freed | ZOMBIE: packet -> DEAD | ZOMBIE: packet -> DEAD |
+//! | removed | DEAD | DEAD: the slot is freed | ZOMBIE: packet -> DEAD; overdue -> cancel | ZOMBIE: packet -> DEAD |
 //!
 //! What a cancel answers is no input: whether it found the operation, came too late or was refused,
 //! only the dequeued packet ends an operation.
@@ -108,8 +108,11 @@ pub(crate) enum Input {
     Packet,
     /// Its packet was dequeued, and says that the system failed to poll.
     Failure,
-    /// The source goes.
+    /// The source goes. It counts as kept too if its poll could not be cancelled once its handle is
+    /// closed.
     Remove(Fate),
+    /// The packet of a poll that was left to the closing of its source has not come.
+    Overdue,
 }
 
 /// What the caller has to do about it.
@@ -121,6 +124,8 @@ pub(crate) enum Action {
     /// Give the slot to the kernel, for what is wanted now.
     Submit,
     Cancel,
+    /// Leave it to the closing to end the poll, and say if its packet is overdue.
+    Linger,
     /// Report what was found, as far as it is wanted, and look again in the next pass.
     Report,
     /// Report the error.
@@ -176,8 +181,10 @@ pub(crate) fn next(state: State, input: Input) -> (State, Action) {
 
         (Live | Parked, None, Input::Remove(_)) => (Removed, None, Action::Nothing),
         (Live | Parked, Idle, Input::Remove(_)) => (Removed, Idle, Action::Free),
-        // Closing would bring the packet too, but only if it closes the last handle.
-        (Live, InFlight, Input::Remove(_)) => (Removed, Cancelling, Action::Cancel),
+        (Live, InFlight, Input::Remove(Fate::Kept)) => (Removed, Cancelling, Action::Cancel),
+        // Closing the last handle brings the packet. If this was not the last one, none comes.
+        (Live, InFlight, Input::Remove(Fate::Closed)) => (Removed, InFlight, Action::Linger),
+        (Removed, InFlight, Input::Overdue) => (Removed, Cancelling, Action::Cancel),
         (Live, Cancelling, Input::Remove(_)) => (Removed, Cancelling, Action::Nothing),
 
         (registration, operation, input) => {
@@ -199,7 +206,7 @@ mod tests {
     use super::Registration::{Live, Parked, Removed};
     use super::*;
 
-    const INPUTS: [Input; 11] = [
+    const INPUTS: [Input; 12] = [
         Input::Declare,
         Input::Look(Need::Nothing),
         Input::Look(Need::Covered),
@@ -211,6 +218,7 @@ mod tests {
         Input::Failure,
         Input::Remove(Fate::Kept),
         Input::Remove(Fate::Closed),
+        Input::Overdue,
     ];
 
     /// The cells: a name, a state with its lifecycle, an input, and what comes of it.
@@ -255,7 +263,7 @@ mod tests {
         in_flight_packet_reports_and_is_idle: Live InFlight Active, Input::Packet => Live Idle Active, Report;
         in_flight_failure_reports_once_and_is_parked: Live InFlight Active, Input::Failure => Parked Idle Active, ReportError;
         in_flight_removed_is_cancelled_and_a_zombie: Live InFlight Active, Input::Remove(Fate::Kept) => Removed Cancelling Zombie, Cancel;
-        in_flight_closed_is_cancelled_and_a_zombie: Live InFlight Active, Input::Remove(Fate::Closed) => Removed Cancelling Zombie, Cancel;
+        in_flight_closed_lingers_as_a_zombie: Live InFlight Active, Input::Remove(Fate::Closed) => Removed InFlight Zombie, Linger;
 
         cancel_pending_declared_waits_for_the_packet: Live Cancelling CancelPending, Input::Declare => Live Cancelling CancelPending, Nothing;
         cancel_pending_wanted_for_nothing_waits_for_the_packet: Live Cancelling CancelPending, Input::Look(Need::Nothing) => Live Cancelling CancelPending, Nothing;
@@ -280,6 +288,7 @@ mod tests {
         parked_without_a_slot_closed_is_free: Parked None Uninitialized, Input::Remove(Fate::Closed) => Removed None Dead, Nothing;
 
         zombie_packet_is_dead: Removed InFlight Zombie, Input::Packet => Removed Idle Dead, Free;
+        zombie_whose_packet_is_overdue_is_cancelled: Removed InFlight Zombie, Input::Overdue => Removed Cancelling Zombie, Cancel;
         zombie_failure_is_dead: Removed InFlight Zombie, Input::Failure => Removed Idle Dead, Free;
         zombie_cancelled_packet_is_dead: Removed Cancelling Zombie, Input::Packet => Removed Idle Dead, Free;
         zombie_cancelled_failure_is_dead: Removed Cancelling Zombie, Input::Failure => Removed Idle Dead, Free;

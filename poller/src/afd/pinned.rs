@@ -101,6 +101,8 @@ pub(super) struct Outcome {
     pub(super) events: u32,
     /// The handle that the operation was issued on was still that file's when this was under way.
     pub(super) is_open: bool,
+    /// The operation had been left to the closing of its source, and was not overdue.
+    pub(super) has_lingered: bool,
 }
 
 /// All slots of one port.
@@ -266,6 +268,7 @@ impl<D: Defects> Slots<D> {
             status,
             events,
             is_open: true,
+            has_lingered: false,
         }
     }
 
@@ -349,6 +352,8 @@ impl<D: Defects> Slots<D> {
         let slot = self.claim(packet.context)?;
         let ours = self.ours(slot);
         let (registration, was_found) = (registration(ours), ours.was_found);
+        let has_lingered =
+            registration == Registration::Removed && ours.operation == Operation::InFlight;
         let status = packet.status.status.status;
         let input = match status {
             Status::CANCELLED => Input::Packet,
@@ -373,7 +378,17 @@ impl<D: Defects> Slots<D> {
             status,
             events,
             is_open,
+            has_lingered,
         })
+    }
+
+    /// Whether the operation of a source that is gone is in flight and was not told to end. The slot
+    /// may have been given back meanwhile, and taken by another.
+    pub(super) fn lingers(&self, slot: Slot, generation: u64) -> bool {
+        self.blocks.is_there(slot) && {
+            let ours = self.ours(slot);
+            ours.generation == generation && ours.operation == Operation::InFlight
+        }
     }
 
     /// The defect of taking a slot back before the kernel is done with it.

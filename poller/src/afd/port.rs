@@ -8,6 +8,8 @@
 //! generation, which no other source ever had. If the source at the index has another generation, or
 //! there is none, the slot's own source is gone, and all that the packet does is to free the slot.
 
+mod controls;
+mod lingering;
 mod shared;
 
 use std::collections::VecDeque;
@@ -15,8 +17,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::lingering::Lingering;
 use self::shared::SharedPort;
-use super::control::{Control, OPERATION_KEY};
+use super::control::OPERATION_KEY;
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
 use super::machine::{Action, Input, Operation, Registration, State, next};
@@ -40,11 +43,12 @@ const DRAIN_WAITS_MAX: u32 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(unreachable_pub, reason = "public on Windows")]
 pub enum ControlMode {
-    /// On the socket itself where that is possible, else on a helper.
+    /// On a handle of AFD's that sources share, a helper; on the socket itself where no helper can be
+    /// opened.
     Auto,
     /// On the socket itself; what does not allow that is refused.
     Direct,
-    /// On a helper.
+    /// On a helper; where none can be opened sources are refused.
     Helper,
 }
 
@@ -60,6 +64,7 @@ pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     packets: Vec<Packet>,
     /// Packets that were dequeued while a source was removed, and are about others.
     pub(super) early: VecDeque<Packet>,
+    pub(super) lingering: Lingering,
     /// How many waits running have left the port alone.
     pub(super) skips: u8,
     /// Packets that were nobody's.
@@ -110,12 +115,19 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
         if self.table.get_mut(key).is_none() {
             return;
         }
-        let action = self.step(key.index, Input::Remove(fate));
+        // On a handle that is closed nothing can be cancelled: this poll has to be before.
+        let is_direct = |entry: &Entry| entry.is_associated;
+        let fate_of_poll = match self.table.at(key.index).is_some_and(is_direct) {
+            true => Fate::Kept,
+            false => fate,
+        };
+        let action = self.step(key.index, Input::Remove(fate_of_poll));
         let Some(entry) = self.table.remove(key) else {
             return;
         };
         let Some(slot) = entry.slot else { return };
         match action {
+            Action::Linger => self.linger(slot),
             Action::Free => self.free(slot),
             Action::Cancel if D::FREES_ON_CANCEL => {
                 self.cancel(slot);
@@ -190,6 +202,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             touched: Vec::new(),
             packets: vec![Packet::EMPTY; D::BATCH],
             early: VecDeque::new(),
+            lingering: Lingering::default(),
             skips: 0,
             strays: 0,
             calls: 0,
@@ -296,44 +309,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
         Ok(self.slots.submit(nt, slot, registration, base, wanted))
     }
 
-    /// Settles on which handle a source's polls are issued from now on.
-    fn choose_control(&mut self, index: u32, slot: Slot) -> Result<(), Status> {
-        let Some(entry) = self.table.at_mut(index) else {
-            return Err(Status::INVALID_HANDLE);
-        };
-        let socket = entry.socket;
-        let may_be_direct = self.mode != ControlMode::Helper && entry.base == socket;
-        if may_be_direct && let Some(control) = self.associate(socket) {
-            if let Some(entry) = self.table.at_mut(index) {
-                entry.is_associated = true;
-            }
-            self.slots.set_control(slot, control, None);
-            return Ok(());
-        }
-        if self.mode == ControlMode::Direct {
-            return Err(Status::INVALID_PARAMETER);
-        }
-        let (group, control) = self.helpers.join(&self.shared.nt, self.shared.handle)?;
-        self.slots.set_control(slot, control, Some(group));
-        Ok(())
-    }
-
-    /// Makes a socket fit to be polled directly, or leaves it as it was.
-    fn associate(&mut self, socket: Handle) -> Option<Control> {
-        let (nt, port) = (&self.shared.nt, self.shared.handle);
-        match Control::new(nt, port, socket, &mut self.calls) {
-            Ok(control) => Some(control),
-            Err(unfit) => {
-                if unfit.is_associated {
-                    self.calls += 1;
-                    // If even that fails the socket's own packets come here, and are strays.
-                    let _ = nt.dissociate(socket);
-                }
-                None
-            }
-        }
-    }
-
     fn cancel(&mut self, slot: Slot) {
         self.calls += 1;
         self.slots.cancel(&self.shared.nt, slot);
@@ -370,17 +345,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
         outcome.is_open
     }
 
-    /// Takes the marks of polling off a socket that its owner takes back. What was in flight on it
-    /// has to be over. If its packet was not there yet it comes when the handle may already be
-    /// another's; so then the marks stay.
-    fn dissociate(&mut self, socket: Handle, is_over: bool) {
-        if is_over {
-            self.calls += 1;
-            // An older system cannot: then the marks stay too.
-            let _ = self.nt().dissociate(socket);
-        }
-    }
-
     fn fetch(&mut self, timeout: Option<Duration>, limit: usize) -> Result<usize, Status> {
         self.calls += 1;
         let (nt, port) = (&self.shared.nt, self.shared.handle);
@@ -402,6 +366,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             let packet = self.packets[at];
             was_signalled |= self.dispatch(&packet, events);
         }
+        self.end_lingering(found < limit);
         Ok(was_signalled)
     }
 
@@ -416,7 +381,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
         };
         let index = self.slots.ours(outcome.slot).index;
         match outcome.action {
-            Action::Free => self.free(outcome.slot),
+            Action::Free => {
+                if outcome.has_lingered {
+                    self.linger_no_more(outcome.slot);
+                }
+                self.free(outcome.slot);
+            }
             Action::ReportError => {
                 self.set_registration(index, outcome.registration);
                 self.report_error(index, outcome.status, events);

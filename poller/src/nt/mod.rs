@@ -223,6 +223,10 @@ pub(crate) unsafe trait Nt: Send + Sync + Sized + 'static {
     /// No layer tells. The error names the layered service provider.
     fn base_socket(&self, socket: Handle) -> io::Result<Handle>;
 
+    /// `NtQueryObject`, `ObjectBasicInformation`: how many handles there are for the file that this
+    /// one is for, in all processes.
+    fn count_handles(&self, file: Handle) -> Result<u32, Status>;
+
     /// `NtSetInformationFile`, `FileCompletionInformation`: the file's packets go to the port, with
     /// this key.
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status>;

@@ -93,6 +93,8 @@ pub(crate) struct Mood {
     pub(crate) keeps_packets: bool,
     /// No layer tells what socket is below it.
     pub(crate) hides_base: bool,
+    /// Does not say how many handles there are for a file.
+    pub(crate) hides_counts: bool,
     /// Who polls does not fall back on helpers: what cannot be associated has failed.
     pub(crate) is_direct_only: bool,
 }
@@ -114,6 +116,7 @@ impl Default for Mood {
             keeps_association: false,
             keeps_packets: false,
             hides_base: false,
+            hides_counts: false,
             is_direct_only: false,
         }
     }
@@ -285,6 +288,14 @@ impl Kernel {
                 state.set_events(number, events);
             }
         });
+    }
+
+    /// What is ready about a socket now.
+    pub(crate) fn events(&self, socket: Handle) -> u32 {
+        let mut state = self.state();
+        let number = state.number(socket);
+        let endpoint = number.and_then(|number| state.endpoint(number));
+        endpoint.map_or(0, |endpoint| endpoint.events)
     }
 
     /// The operations that have ended and whose packets are not queued, oldest first.

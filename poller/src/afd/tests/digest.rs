@@ -32,12 +32,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
             let entry = self.table.at(index);
             entry.is_some_and(|entry| entry.key.generation == generation)
         });
-        bytes.extend(
-            self.helpers
-                .users()
-                .map(|users| users.map_or(0xFE, |users| users as u8)),
-        );
-        bytes.push(0xFF);
+        self.helpers.digest(bytes);
+        let (lingering, dequeues) = self.lingering.parts();
+        // Those that are over make no difference any more.
+        let is_left = |(slot, generation): &&(_, u64)| self.slots.lingers(*slot, *generation);
+        let left = lingering.iter().filter(is_left);
+        bytes.extend(left.map(|(slot, _)| self.slots.ordinal(*slot)));
+        bytes.extend([0xFF, dequeues]);
         for packet in &self.early {
             bytes.push(packet.key as u8);
             bytes.extend(self.place_of(packet.context));

@@ -76,7 +76,7 @@ impl Bare {
 
 #[test]
 fn a_directly_polled_source_costs_its_marks_once() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(ControlMode::Direct);
     assert_eq!(bare.cost(|bare| bare.add(Interest::NONE)), 0);
     assert_eq!(bare.cost(Bare::pass), 1, "the dequeue");
     let (key, socket) = bare.add(READ);
@@ -164,15 +164,15 @@ fn a_shared_helper_is_paid_for_once() {
     let mut sources = vec![bare.add(READ)];
     assert_eq!(
         bare.cost(Bare::pass),
-        5,
-        "a helper, two marks, a poll, the dequeue"
+        6,
+        "a look at the socket, a helper, two marks, a poll, the dequeue"
     );
     for _ in 1..32 {
         sources.push(bare.add(READ));
-        assert_eq!(bare.cost(Bare::pass), 2);
+        assert_eq!(bare.cost(Bare::pass), 3);
     }
     sources.push(bare.add(READ));
-    assert_eq!(bare.cost(Bare::pass), 5);
+    assert_eq!(bare.cost(Bare::pass), 6);
     let (last, _socket) = sources.pop().unwrap();
     assert_eq!(
         bare.cost(|bare| bare.port.deregister(last, Fate::Kept)),
@@ -191,7 +191,7 @@ fn a_shared_helper_is_paid_for_once() {
     // The one that was kept is used again and again.
     for _ in 0..3 {
         let (key, _socket) = bare.add(READ);
-        assert_eq!(bare.cost(Bare::pass), 2);
+        assert_eq!(bare.cost(Bare::pass), 3);
         bare.port.deregister(key, Fate::Kept);
         assert_eq!(bare.cost(Bare::pass), 1);
     }
@@ -199,12 +199,45 @@ fn a_shared_helper_is_paid_for_once() {
 }
 
 #[test]
+fn closing_what_a_helper_polls_costs_nothing() {
+    let mut bare = Bare::new(ControlMode::Auto);
+    let (_resting, _socket) = bare.add(READ);
+    bare.pass();
+    for round in 0..40 {
+        let (key, socket) = bare.add(READ);
+        // While the one before it has not gone, another helper is used: there are two in turn.
+        let helper = if round == 1 { 3 } else { 0 };
+        assert_eq!(bare.cost(Bare::pass), 3 + helper, "round {round}");
+        assert_eq!(bare.cost(|bare| bare.port.deregister(key, Fate::Closed)), 0);
+        drop(socket);
+    }
+    assert_eq!(bare.cost(Bare::pass), 1);
+    assert_eq!(bare.port.slots.in_flight(), 1);
+}
+
+#[test]
+fn what_closing_does_not_end_costs_a_cancel() {
+    let mut bare = Bare::new(ControlMode::Auto);
+    let (key, socket) = bare.add(READ);
+    bare.pass();
+    let _duplicate = socket.duplicate();
+    assert_eq!(bare.cost(|bare| bare.port.deregister(key, Fate::Closed)), 0);
+    drop(socket);
+    assert_eq!(bare.cost(Bare::pass), 2, "the dequeue and the cancel");
+    assert_eq!(bare.cost(Bare::pass), 1);
+    assert_eq!(bare.port.slots.in_flight(), 0);
+}
+
+#[test]
 fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
     let mut bare = Bare::new(ControlMode::Auto);
     bare.keep_packets(true);
     let (key, socket) = bare.add(READ);
-    // Two marks, of which one is taken off; a helper, its two marks, its end. Answers are there.
-    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 3 + 4);
+    // A look; a helper, its two marks, its end; two marks, of which one is taken off. Answers are there.
+    assert_eq!(
+        bare.cost(|bare| assert_eq!(bare.pass(), (1, false))),
+        1 + 4 + 3
+    );
     bare.keep_packets(false);
     bare.port.deregister(key, Fate::Kept);
     // Somebody else's port has the socket.
@@ -213,11 +246,17 @@ fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
     other.associate(socket.handle(), port, 5).unwrap();
     bare.insert(&socket, READ);
     assert_eq!(bare.cost(Bare::pass), 1 + 3 + 2);
+    let mut bare = Bare::new(ControlMode::Direct);
+    let (_, socket) = bare.add(READ);
+    let other = Sim::new(&bare.kernel);
+    let port = other.create_port().unwrap();
+    other.associate(socket.handle(), port, 5).unwrap();
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 1);
     // No helper to be had.
     let mut bare = Bare::new(ControlMode::Helper);
     bare.kernel.state().mood.has_no_helpers = true;
     let _source = bare.add(READ);
-    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 1);
+    assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 2);
     // A poll that is refused.
     let mut bare = Bare::new(ControlMode::Direct);
     bare.kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
@@ -360,7 +399,7 @@ fn sixteen_waits_running_may_leave_the_port_alone() {
 fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
     let kernel = Arc::<Kernel>::default();
     kernel.state().mood.answers_nothing = true;
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let key = poller.insert(Socket::bare(&kernel)).unwrap();
@@ -378,7 +417,7 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
 #[test]
 fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let add = |poller: &mut Poller<_, _>| {

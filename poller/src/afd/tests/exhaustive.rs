@@ -218,6 +218,7 @@ const ALL_FLAGS: &[u16] = &[
 ];
 /// One of each: what may be read, what may be written.
 const FEW_FLAGS: &[u16] = &[0, RECEIVE, SEND];
+const NARROW_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE];
 const FEW_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE, Interest::BOTH];
 
 /// As many sources, readiness that comes and goes, and no trouble.
@@ -259,13 +260,14 @@ const STATES_MAX: usize = if cfg!(ampe_poison) { 2_000 } else { 20_000 };
 
 /// What a mutation run has time for.
 pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
-    use ControlMode::{Auto, Helper};
+    use ControlMode::{Auto, Direct, Helper};
     let setups = [
-        with_trouble(plain(1, Auto)),
+        with_trouble(plain(1, Direct)),
         with_trouble(plain(1, Helper)),
-        with_strangers(plain(1, Auto)),
+        with_trouble(plain(1, Auto)),
+        with_strangers(plain(1, Direct)),
         with_strangers(plain(2, Helper)),
-        plain(2, Auto),
+        plain(2, Direct),
     ];
     for setup in setups {
         explore::<D>(&setup, STATES_MAX, Telling::ByAll)?;
@@ -312,7 +314,10 @@ fn all_that_can_happen_to_one_source_polled_directly() {
 
 #[test]
 fn all_that_can_happen_to_one_source_polled_by_a_helper() {
-    let setup = plain(1, ControlMode::Helper);
+    let setup = Setup {
+        flags: &[0, RECEIVE],
+        ..plain(1, ControlMode::Helper)
+    };
     prove_all("one source, by a helper", &setup);
 }
 
@@ -320,6 +325,7 @@ fn all_that_can_happen_to_one_source_polled_by_a_helper() {
 fn all_that_can_happen_to_one_source_with_failures() {
     let setup = Setup {
         flags: &[0, RECEIVE],
+        interests: NARROW_INTERESTS,
         has_failures: true,
         ..plain(1, ControlMode::Helper)
     };
@@ -330,6 +336,7 @@ fn all_that_can_happen_to_one_source_with_failures() {
 fn all_that_can_happen_to_one_source_with_wakes() {
     let setup = Setup {
         flags: &[0, RECEIVE],
+        interests: NARROW_INTERESTS,
         has_wakes: true,
         ..plain(1, ControlMode::Helper)
     };
@@ -338,7 +345,7 @@ fn all_that_can_happen_to_one_source_with_wakes() {
 
 #[test]
 fn much_that_can_happen_to_one_source_with_everything() {
-    for mode in [ControlMode::Auto, ControlMode::Helper] {
+    for mode in [ControlMode::Auto, ControlMode::Direct, ControlMode::Helper] {
         let setup = Setup {
             flags: ALL_FLAGS,
             interests: INTERESTS,
@@ -354,7 +361,7 @@ fn much_that_can_happen_to_one_source_with_everything() {
 
 #[test]
 fn a_million_states_of_two_sources() {
-    let explored = prove("two sources", &plain(2, ControlMode::Auto), 1_000_000);
+    let explored = prove("two sources", &plain(2, ControlMode::Helper), 1_000_000);
     assert!(explored.states >= 1_000_000 || IS_PARTIAL);
 }
 
@@ -366,8 +373,12 @@ fn much_that_can_happen_to_two_sources_of_one_helper() {
 
 #[test]
 fn much_that_can_happen_to_two_sources_polled_directly() {
-    let setup = with_strangers(with_trouble(plain(2, ControlMode::Auto)));
-    prove("two sources with everything, Auto", &setup, 150_000);
+    let setup = with_strangers(with_trouble(plain(2, ControlMode::Direct)));
+    prove(
+        "two sources polled directly with everything",
+        &setup,
+        150_000,
+    );
 }
 
 /// If the exploration took different states for one, it would miss things: here it does.
@@ -400,7 +411,7 @@ fn states_that_differ_in_an_answer_kept_for_later_are_told_apart() {
             Action::Remove(1),
         ];
         let mut bytes = Vec::new();
-        let setup = plain(2, ControlMode::Auto);
+        let setup = plain(2, ControlMode::Direct);
         replay::<Small, _>(&setup, &run, |lab| {
             lab.digest(&mut bytes, true);
             lab.tear_down()

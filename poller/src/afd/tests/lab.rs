@@ -48,6 +48,8 @@ pub(super) enum Oracle {
     LeaksHandles,
     /// Operations were left behind although they could be ended.
     LeftBehind,
+    /// At rest the kernel polls for more sources than there are.
+    Lingers,
 }
 
 /// One thing that may happen.
@@ -66,6 +68,8 @@ pub(super) enum Action {
     /// There is a second handle for the socket in this process.
     Duplicate(u8),
     CloseDuplicate(u8),
+    /// The second handle is registered, after the source was closed.
+    InsertDuplicate(u8),
     /// Another process has a handle, too.
     Share(u8),
     /// Packets of operations that have ended are queued, one by one.
@@ -98,6 +102,8 @@ pub(super) enum Choice {
     Refuse,
     /// It says of cancels that come too late that they have succeeded.
     LateCancel,
+    /// It opens no helper.
+    NoHelper,
     /// There is time: what has ended is told if nothing else is.
     Sleep,
 }
@@ -210,6 +216,9 @@ impl<D: Defects> Lab<D> {
         }
         if self.setup.has_failures {
             enabled.push(Action::Wait(Choice::Refuse));
+            if self.setup.mode == ControlMode::Auto {
+                enabled.push(Action::Wait(Choice::NoHelper));
+            }
         }
         if self.setup.has_wakes && !self.is_wake_due {
             enabled.extend([Action::Wake, Action::WakeRefused]);
@@ -238,8 +247,10 @@ impl<D: Defects> Lab<D> {
                 if operations < self.setup.operations_max {
                     enabled.push(Action::Insert(at));
                 }
-                if matches!(place.holding, Holding::TakenBack(_)) {
-                    enabled.push(Action::Discard(at));
+                match place.holding {
+                    Holding::TakenBack(_) => enabled.push(Action::Discard(at)),
+                    _ if place.duplicate.is_some() => enabled.push(Action::InsertDuplicate(at)),
+                    _ => {}
                 }
                 if self.setup.has_duplicates && self.handle(at).is_some() {
                     enabled.extend(self.becoming(at, place));
@@ -286,6 +297,9 @@ impl<D: Defects> Lab<D> {
             Action::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
             Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
             Action::CloseDuplicate(at) => place(at).duplicate.is_some(),
+            Action::InsertDuplicate(at) => {
+                matches!(place(at).holding, Holding::Nothing) && place(at).duplicate.is_some()
+            }
             Action::Share(at) => is_registered(at) && !place(at).is_shared,
             Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
             Action::Foreign | Action::ForeignStale | Action::ForeignKey => {
@@ -329,6 +343,15 @@ impl<D: Defects> Lab<D> {
                 self.places[at as usize].duplicate = Some(duplicate);
             }
             Action::CloseDuplicate(at) => self.places[at as usize].duplicate = None,
+            Action::InsertDuplicate(at) => {
+                let duplicate = self.places[at as usize].duplicate.take();
+                if let Some(socket) = duplicate {
+                    let place = &mut self.places[at as usize];
+                    place.flags = self.kernel.events(socket.handle()) as u16;
+                    place.holding = Holding::TakenBack(socket);
+                    self.insert(at);
+                }
+            }
             Action::Share(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.share(handle, true);
@@ -478,6 +501,10 @@ impl<D: Defects> Lab<D> {
                     state.mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
                 }
                 Choice::LateCancel => state.mood.cancels_too_late = true,
+                // Who may do without.
+                Choice::NoHelper => {
+                    state.mood.has_no_helpers = self.setup.mode == ControlMode::Auto;
+                }
             }
         }
         let poller = self.poller.as_mut().unwrap();
@@ -495,6 +522,7 @@ impl<D: Defects> Lab<D> {
             state.mood.batch = usize::MAX;
             state.mood.refuses_submit = None;
             state.mood.cancels_too_late = false;
+            state.mood.has_no_helpers = false;
         }
         self.check_kernel()?;
         self.check_submissions()?;

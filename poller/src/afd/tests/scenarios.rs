@@ -4,6 +4,7 @@
 //! backend; its tests say what comes of it in production, and what with the defect.
 
 mod blocks;
+mod closing;
 mod direct;
 mod end;
 mod identity;
@@ -50,6 +51,11 @@ impl<D: Defects> Bench<D> {
     /// Packets are queued only by `deliver` from here on, or by themselves again.
     fn be_slow(&self, is_slow: bool) {
         self.kernel.state().mood.is_slow = is_slow;
+    }
+
+    /// Whether helpers can be opened, from here on.
+    fn have_helpers(&self, are_there: bool) {
+        self.kernel.state().mood.has_no_helpers = !are_there;
     }
 
     fn insert(&mut self, socket: Socket, interest: Interest) -> (Key, Handle) {

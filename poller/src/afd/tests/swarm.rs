@@ -47,6 +47,7 @@ const KINDS: &[Action] = &[
     Action::Discard(0),
     Action::Duplicate(0),
     Action::CloseDuplicate(0),
+    Action::InsertDuplicate(0),
     Action::Share(0),
     Action::Deliver(0),
     Action::CancelUnasked(0),
@@ -62,6 +63,7 @@ const KINDS: &[Action] = &[
     Action::Wait(Choice::OnePacket),
     Action::Wait(Choice::Refuse),
     Action::Wait(Choice::LateCancel),
+    Action::Wait(Choice::NoHelper),
     Action::Take,
 ];
 
@@ -87,7 +89,7 @@ impl Script {
     fn new(seed: u64) -> Script {
         let mut random = fastrand::Rng::with_seed(seed);
         let mode = *random
-            .choice(&[ControlMode::Auto, ControlMode::Helper])
+            .choice(&[ControlMode::Auto, ControlMode::Direct, ControlMode::Helper])
             .unwrap();
         let setup = Setup {
             sources: SOURCES,
@@ -135,6 +137,7 @@ impl Script {
             Action::Discard(_) => Action::Discard(at),
             Action::Duplicate(_) => Action::Duplicate(at),
             Action::CloseDuplicate(_) => Action::CloseDuplicate(at),
+            Action::InsertDuplicate(_) => Action::InsertDuplicate(at),
             Action::Share(_) => Action::Share(at),
             Action::Deliver(_) => Action::Deliver(self.random.u8(0..8)),
             Action::CancelUnasked(_) => Action::CancelUnasked(at),

@@ -79,6 +79,10 @@ unsafe impl<N: Nt> Nt for Witness<N> {
         self.inner.base_socket(socket)
     }
 
+    fn count_handles(&self, file: Handle) -> Result<u32, Status> {
+        self.inner.count_handles(file)
+    }
+
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         self.inner.associate(file, port, key)
     }

@@ -67,19 +67,30 @@ unsafe impl Nt for Sim {
         })
     }
 
+    fn count_handles(&self, file: Handle) -> Result<u32, Status> {
+        self.kernel.call(|state| {
+            let number = state.number(file).ok_or(Status::INVALID_HANDLE)?;
+            if state.mood.hides_counts {
+                return Err(Status::INSUFFICIENT_RESOURCES);
+            }
+            let file = state.file(number);
+            Ok(file.handles + u32::from(file.is_elsewhere))
+        })
+    }
+
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         self.kernel.call(|state| {
             let (Some(file), Some(port)) = (state.number(file), state.number(port)) else {
                 return Err(Status::INVALID_HANDLE);
             };
-            let is_direct_only = state.mood.is_direct_only;
+            let is_last_way = state.mood.is_direct_only || state.mood.has_no_helpers;
             let file = state.file(file);
             if file.port.is_none() && !matches!(file.kind, Kind::Other) {
                 file.port = Some((port, key));
                 return Ok(());
             }
             if let Kind::Endpoint(endpoint) = &mut file.kind {
-                endpoint.has_failed |= is_direct_only;
+                endpoint.has_failed |= is_last_way;
             }
             Err(Status::INVALID_PARAMETER)
         })

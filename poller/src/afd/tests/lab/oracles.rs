@@ -105,6 +105,10 @@ impl<D: Defects> Lab<D> {
         if self.is_wake_due {
             return Err(Oracle::LostWake);
         }
+        let is_registered = |place: &&Place| matches!(place.holding, Holding::Registered { .. });
+        if self.kernel.operations() > self.places.iter().filter(is_registered).count() {
+            return Err(Oracle::Lingers);
+        }
         let mut is_quiet = true;
         for place in &self.places {
             let Holding::Registered { wanted, .. } = place.holding else {

@@ -31,7 +31,7 @@ impl<D: Defects> Bench<D> {
 
 #[test]
 fn a_block_holds_128_sources() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.add(Interest::NONE);
     assert_eq!(bench.wait(), []);
     assert_eq!(
@@ -54,7 +54,7 @@ fn a_block_holds_128_sources() {
 
 #[test]
 fn coming_and_going_at_a_blocks_limit_allocates_nothing() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.add_polled(128);
     for _ in 0..100 {
         let (key, _) = bench.add_polled(1)[0];

@@ -4,7 +4,7 @@ use super::super::canaries::Small;
 use super::{Bench, ready, refused};
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
-use crate::nt::sim::{Sim, Socket, Violation};
+use crate::nt::sim::{Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::{Interest, Key};
 
@@ -42,10 +42,17 @@ impl<D: Defects> Bench<D> {
     }
 }
 
+/// A port of its own choice where no helper can be opened for the time being.
+fn without_helpers() -> Bench {
+    let bench = Bench::new(ControlMode::Auto);
+    bench.have_helpers(false);
+    bench
+}
+
 #[test]
-fn a_socket_is_polled_itself_where_that_is_possible_and_allowed() {
+fn a_socket_is_polled_itself_where_that_is_asked_for() {
     for (mode, is_direct) in [
-        (ControlMode::Auto, true),
+        (ControlMode::Auto, false),
         (ControlMode::Direct, true),
         (ControlMode::Helper, false),
     ] {
@@ -55,6 +62,26 @@ fn a_socket_is_polled_itself_where_that_is_possible_and_allowed() {
         assert_eq!(bench.associate_elsewhere(handle), !is_direct, "{mode:?}");
         bench.end();
     }
+}
+
+#[test]
+fn without_helpers_a_socket_is_polled_itself_unless_helpers_are_asked_for() {
+    let mut bench = without_helpers();
+    let (one, one_handle) = bench.add(READ);
+    bench.assert_polled(one, one_handle, true);
+    // Who has begun so goes on so.
+    bench.have_helpers(true);
+    let (other, other_handle) = bench.add(READ);
+    bench.assert_polled(one, one_handle, true);
+    bench.assert_polled(other, other_handle, false);
+    bench.end();
+
+    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    bench.have_helpers(false);
+    let (key, _) = bench.add(READ);
+    let report = refused(key, READ, Status::INSUFFICIENT_RESOURCES);
+    assert_eq!(bench.wait(), [report]);
+    bench.end();
 }
 
 #[test]
@@ -81,10 +108,12 @@ fn a_socket_of_somebody_elses_port_is_polled_by_a_helper_or_refused() {
 fn of_two_handles_of_one_socket_the_second_is_polled_by_a_helper_or_refused() {
     for mode in [ControlMode::Auto, ControlMode::Direct] {
         let mut bench = Bench::<Sound>::new(mode);
+        bench.have_helpers(false);
         let socket = Socket::bare(&bench.kernel);
         let duplicate = socket.duplicate();
         let (one, handle) = bench.insert(socket, READ);
         bench.assert_polled(one, handle, true);
+        bench.have_helpers(true);
         let (other, other_handle) = bench.insert(duplicate, READ);
         if mode == ControlMode::Direct {
             let report = refused(other, READ, Status::INVALID_PARAMETER);
@@ -107,29 +136,10 @@ fn of_two_handles_of_one_socket_the_second_is_polled_by_a_helper_or_refused() {
     }
 }
 
-/// Windows mixes up the answers of two polls of one socket that are issued on one file. Who insists
-/// on helpers and registers a socket twice is on his own; nobody else comes to it.
-#[test]
-fn two_handles_of_one_socket_are_polled_on_one_file_only_where_helpers_are_asked_for() {
-    for (mode, violations) in [
-        (ControlMode::Auto, vec![]),
-        (ControlMode::Helper, vec![Violation::PollsTwice]),
-    ] {
-        let mut bench = Bench::<Sound>::new(mode);
-        let socket = Socket::bare(&bench.kernel);
-        let duplicate = socket.duplicate();
-        bench.insert(socket, READ);
-        bench.insert(duplicate, READ);
-        assert_eq!(bench.wait(), []);
-        assert_eq!(bench.slots(), (2, 2));
-        assert_eq!(bench.violations(), violations, "{mode:?}");
-    }
-}
-
 /// A packet that an earlier removal has met is found when its own source is removed.
 #[test]
 fn marks_are_taken_off_wherever_the_packet_was_met() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (one, _) = bench.add(READ);
     let (two, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -158,7 +168,7 @@ fn marks_are_taken_off_wherever_the_packet_was_met() {
 /// What a removal may have to look through is bounded; it gives up the mark instead.
 #[test]
 fn a_removal_does_not_search_among_ever_more_packets() {
-    let mut bench = Bench::<Small>::new(ControlMode::Auto);
+    let mut bench = Bench::<Small>::new(ControlMode::Direct);
     let ready: Vec<_> = (0..Small::BATCH).map(|_| bench.add(READ)).collect();
     let (first, first_handle) = bench.add(READ);
     let (second, second_handle) = bench.add(READ);
@@ -207,7 +217,7 @@ fn a_layered_socket_is_polled_below_its_layers_by_a_helper_or_refused() {
 
 #[test]
 fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.kernel.state().mood.hides_base = true;
     let socket = Socket::bare(&bench.kernel);
     let handle = socket.handle();
@@ -228,7 +238,7 @@ fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
 }
 
 #[test]
-fn a_socket_that_cannot_be_told_to_skip_packets_is_polled_by_a_helper_or_refused() {
+fn what_cannot_be_told_to_skip_packets_is_refused() {
     let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.kernel.state().mood.keeps_packets = true;
     let (key, handle) = bench.add(READ);
@@ -239,19 +249,22 @@ fn a_socket_that_cannot_be_told_to_skip_packets_is_polled_by_a_helper_or_refused
     );
     bench.end();
 
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    // There is a helper with room already: helpers that keep packets are of no use.
-    bench.kernel.state().mood.hides_base = false;
-    let layered = Socket::layered(&bench.kernel);
-    let (key, handle) = bench.insert(layered, READ);
-    bench.assert_polled(key, handle, false);
+    // Nor is there any use of helpers that keep packets.
+    let mut bench = without_helpers();
     bench.kernel.state().mood.keeps_packets = true;
-    let (key, handle) = bench.add(READ);
-    bench.assert_polled(key, handle, false);
-    assert!(
-        bench.associate_elsewhere(handle),
-        "the association is undone"
-    );
+    for has_helpers in [false, true] {
+        bench.have_helpers(has_helpers);
+        let (key, handle) = bench.add(READ);
+        let status = match has_helpers {
+            true => Status::INVALID_PARAMETER,
+            false => Status::INSUFFICIENT_RESOURCES,
+        };
+        assert_eq!(bench.wait(), [refused(key, READ, status)]);
+        assert!(
+            bench.associate_elsewhere(handle),
+            "the association is undone"
+        );
+    }
     bench.end();
 }
 
@@ -264,7 +277,7 @@ fn take_back(bench: &mut Bench, key: Key) -> (Socket, u64) {
 
 #[test]
 fn a_socket_taken_back_is_free_of_its_port_once_nothing_is_in_flight() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (mut key, handle) = bench.add(READ);
     for _ in 0..3 {
         bench.assert_polled(key, handle, true);
@@ -286,7 +299,7 @@ fn a_socket_taken_back_is_free_of_its_port_once_nothing_is_in_flight() {
 
 #[test]
 fn a_socket_that_was_never_polled_is_taken_back_without_a_call() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (key, handle) = bench.add(Interest::NONE);
     assert_eq!(bench.wait(), []);
     let (_socket, calls) = take_back(&mut bench, key);
@@ -298,13 +311,14 @@ fn a_socket_that_was_never_polled_is_taken_back_without_a_call() {
 /// Later, the handle may be another's: then the marks stay, and a helper has to do.
 #[test]
 fn a_socket_taken_back_before_its_packet_keeps_its_port() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = without_helpers();
     let (key, handle) = bench.add(READ);
     bench.assert_polled(key, handle, true);
     bench.be_slow(true);
     let (socket, calls) = take_back(&mut bench, key);
     assert_eq!(calls, 2, "to cancel, and to dequeue in vain");
     assert_eq!(bench.slots(), (1, 1), "a zombie");
+    bench.have_helpers(true);
     let (again, _) = bench.insert(socket, READ);
     assert_eq!(bench.wait(), []);
     assert!(!bench.is_direct(again));
@@ -319,12 +333,13 @@ fn a_socket_taken_back_before_its_packet_keeps_its_port() {
 
 #[test]
 fn where_the_system_cannot_dissociate_a_socket_taken_back_is_polled_by_a_helper() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = without_helpers();
     bench.kernel.state().mood.keeps_association = true;
     let (key, handle) = bench.add(READ);
     bench.assert_polled(key, handle, true);
     let (socket, _) = take_back(&mut bench, key);
     assert!(!bench.associate_elsewhere(handle));
+    bench.have_helpers(true);
     let (again, _) = bench.insert(socket, READ);
     bench.assert_polled(again, handle, false);
     bench.end();

@@ -12,7 +12,7 @@ use crate::nt::{Status, flag};
 use crate::sys::Backend;
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
+const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
 
 /// One source in each state that a source can be in.
 fn one_of_each<D: Defects>(mode: ControlMode) -> Bench<D> {
@@ -95,7 +95,7 @@ fn freeing_at_the_end_leaves_everything_that_is_in_flight() {
 /// poll goes on and cannot be cancelled: the only handle that it could be cancelled on is gone.
 #[test]
 fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.kernel.state().mood.writes_early = true;
     for _ in 0..128 {
         bench.add(READ);
@@ -136,7 +136,7 @@ fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
 /// The same, while it has been told to end.
 #[test]
 fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let address = bench.newest_context() / 128 * 128;
@@ -155,7 +155,7 @@ fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
 
 #[test]
 fn a_poll_of_a_closed_socket_ends_although_a_duplicate_is_open() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let duplicate = bench.poller.get(key).unwrap().duplicate();
@@ -179,6 +179,8 @@ fn a_poll_on_a_helper_can_be_ended_whatever_became_of_its_socket() {
         bench.kernel.share(handle, is_elsewhere);
         assert!(bench.poller.close(key));
         assert_eq!(bench.wait(), []);
+        assert_eq!(bench.slots(), (1, 1), "the closing has not ended it");
+        assert_eq!(bench.wait(), []);
         assert_eq!(bench.slots(), (0, 0));
         bench.end();
         drop(duplicate);
@@ -187,7 +189,7 @@ fn a_poll_on_a_helper_can_be_ended_whatever_became_of_its_socket() {
 
 #[test]
 fn a_poll_of_a_socket_that_another_process_keeps_is_ended_by_closing_it_here() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.kernel.share(handle, true);
@@ -200,7 +202,7 @@ fn a_poll_of_a_socket_that_another_process_keeps_is_ended_by_closing_it_here() {
 #[test]
 fn wakes_after_the_end_go_nowhere_and_the_last_waker_closes_the_port() {
     let kernel = Arc::<Kernel>::default();
-    let mut bench = Bench::<Sound>::on(&kernel, ControlMode::Auto);
+    let mut bench = Bench::<Sound>::on(&kernel, ControlMode::Direct);
     bench.add(READ);
     assert_eq!(bench.wait(), []);
     let (waker, signal) = (bench.poller.waker(), bench.port().signal());

@@ -12,7 +12,7 @@ use crate::waker::CAPPED_SLEEP;
 use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
+const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
 
 impl<D: Defects> Bench<D> {
     /// Closes a handle that the poller's source believes to be its own.
@@ -117,7 +117,7 @@ fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_n
 #[test]
 fn removing_a_socket_closed_only_here_does_nothing_to_who_has_its_handle_now() {
     for is_queued in [true, false] {
-        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+        let mut bench = Bench::<Sound>::new(ControlMode::Direct);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench.kernel.share(handle, true);
@@ -158,7 +158,7 @@ fn a_socket_closed_with_nothing_in_flight_is_reported_when_it_is_asked() {
 /// A failure is met while another source is removed; the wait that would tell it fails itself.
 #[test]
 fn a_wait_that_fails_loses_no_failure_and_the_end_outlives_another() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     let (key, handle) = bench.add(READ);
     let (other, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -387,7 +387,7 @@ fn ten_active_sources_cost_the_same_beside_none_and_beside_ten_thousand() {
 
 #[test]
 fn a_wake_that_the_port_refuses_is_told_and_caps_the_sleep() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
     bench.kernel.state().mood.sleeps = true;
     bench.kernel.state().mood.refuses_post = Some(Status::INSUFFICIENT_RESOURCES);
     let waker = bench.poller.waker();

@@ -1,0 +1,233 @@
+//! Helpers, sockets with several handles, and polls that are left to the closing of their sources.
+
+use super::super::canaries::{LingersForEver, SharesAnyway, SharesWithLingering, Small};
+use super::{Bench, ready};
+use crate::Interest;
+use crate::afd::control::OPERATION_KEY;
+use crate::afd::defects::{Defects, Sound};
+use crate::afd::port::ControlMode;
+use crate::nt::flag;
+use crate::nt::sim::{Socket, Violation};
+
+const READ: Interest = Interest::READABLE;
+const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
+
+#[test]
+fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
+    for mode in MODES {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (key, _) = bench.add(READ);
+        assert_eq!(bench.wait(), []);
+        let before = bench.counts();
+        assert!(bench.poller.close(key));
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.spent_since(before).cancels, 0);
+        assert_eq!(bench.slots(), (0, 0));
+        assert_eq!(bench.helpers(), [Some(0)]);
+        assert_eq!(bench.port().strays, 0);
+        bench.end();
+    }
+}
+
+/// Closes a source whose socket has another handle. How many slots are taken after some waits.
+fn close_with_duplicate<D: Defects>() -> usize {
+    let mut bench = Bench::<D>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let duplicate = bench.poller.get(key).unwrap().duplicate();
+    assert!(bench.poller.close(key));
+    for _ in 0..4 {
+        assert_eq!(bench.wait(), []);
+    }
+    let (taken, _) = bench.slots();
+    bench.end();
+    drop(duplicate);
+    taken
+}
+
+#[test]
+fn what_closing_does_not_end_is_cancelled() {
+    assert_eq!(close_with_duplicate::<Sound>(), 0);
+    assert_eq!(close_with_duplicate::<Small>(), 0);
+}
+
+#[test]
+fn lingering_for_ever_keeps_the_slot() {
+    assert_eq!(close_with_duplicate::<LingersForEver>(), 1);
+}
+
+#[test]
+fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
+    let mut bench = Bench::<Small>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let _duplicate = bench.poller.get(key).unwrap().duplicate();
+    assert!(bench.poller.close(key));
+    let before = bench.counts();
+    let mut cancels = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..Small::BATCH {
+            let nobody = usize::MAX / 256 * 128;
+            bench.kernel.post_foreign(OPERATION_KEY, nobody);
+        }
+        assert_eq!(bench.wait(), []);
+        cancels.push(bench.spent_since(before).cancels);
+    }
+    let waited = usize::from(Small::LINGERS_MAX) - 1;
+    assert_eq!(
+        cancels,
+        [[0].repeat(waited), [1].repeat(3 - waited)].concat()
+    );
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (0, 0));
+    bench.end();
+}
+
+/// Its slot is another source's before the port was emptied.
+#[test]
+fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
+    let mut bench = Bench::<Small>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    assert!(bench.poller.close(key));
+    // A batch that is full with its packet.
+    for _ in 1..Small::BATCH {
+        bench
+            .kernel
+            .post_foreign(OPERATION_KEY, usize::MAX / 256 * 128);
+    }
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (0, 0));
+    let before = bench.counts();
+    let (next, handle) = bench.add(READ);
+    for _ in 0..3 {
+        assert_eq!(bench.wait(), []);
+    }
+    assert_eq!(bench.spent_since(before).cancels, 0);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(next, READ)]);
+    bench.end();
+}
+
+/// Registers three handles of one socket, and another one's. What the kernel says of it.
+fn three_handles<D: Defects>(mode: ControlMode) -> (Bench<D>, Vec<Violation>) {
+    let mut bench = Bench::<D>::new(mode);
+    let socket = Socket::bare(&bench.kernel);
+    let handle = socket.handle();
+    let duplicates = [socket.duplicate(), socket.duplicate()];
+    let (first, _) = bench.insert(socket, READ);
+    let others = duplicates.map(|duplicate| bench.insert(duplicate, READ).0);
+    let (stranger, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (4, 4));
+    let violations = bench.violations();
+    if violations.is_empty() {
+        let files = [first, others[0], others[1], stranger].map(|key| bench.slot(key).control);
+        for (at, file) in files.iter().enumerate() {
+            assert!(!files[..at].contains(file), "{files:?}");
+        }
+        bench.become_ready(handle, flag::RECEIVE);
+        let reported = [first, others[0], others[1]].map(|key| ready(key, READ));
+        assert_eq!(bench.wait(), reported);
+    }
+    (bench, violations)
+}
+
+/// Windows mixes up the answers of two polls of one socket that are in flight on one file.
+#[test]
+fn each_handle_of_a_socket_is_polled_on_a_file_of_its_own() {
+    for mode in MODES {
+        let (bench, violations) = three_handles::<Sound>(mode);
+        assert_eq!(violations, [], "{mode:?}");
+        bench.end();
+    }
+}
+
+#[test]
+fn with_helpers_shared_by_all_a_socket_is_polled_twice_on_one_file() {
+    for mode in MODES {
+        let (_, violations) = three_handles::<SharesAnyway>(mode);
+        assert!(violations.contains(&Violation::PollsTwice), "{mode:?}");
+    }
+}
+
+/// Of what is said to have further handles, or of which nothing is said, each has a helper to itself.
+#[test]
+fn who_may_have_further_handles_shares_with_nobody() {
+    for is_elsewhere in [false, true] {
+        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+        bench.kernel.state().mood.hides_counts = !is_elsewhere;
+        for _ in 0..2 {
+            let (_, handle) = bench.add(READ);
+            bench.kernel.share(handle, is_elsewhere);
+        }
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.helpers(), [Some(1), Some(1)]);
+        bench.kernel.state().mood.hides_counts = false;
+        let sole: Vec<_> = (0..2).map(|_| bench.add(READ)).collect();
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(2)]);
+        for (key, _) in sole {
+            assert!(bench.poller.close(key));
+        }
+        assert_eq!(bench.wait(), []);
+        // The one that is there for the next is taken, by whomever.
+        let (_, handle) = bench.add(READ);
+        bench.kernel.share(handle, true);
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(1)]);
+        bench.add(READ);
+        assert_eq!(bench.wait(), []);
+        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(1), Some(1)]);
+        bench.end();
+    }
+}
+
+/// A helper that somebody had to himself is there for all once he has gone.
+#[test]
+fn a_helper_that_was_taken_is_shared_again() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, handle) = bench.add(READ);
+    bench.kernel.share(handle, true);
+    assert_eq!(bench.wait(), []);
+    bench.kernel.share(handle, false);
+    assert!(bench.poller.close(key));
+    assert_eq!(bench.wait(), []);
+    for _ in 0..2 {
+        bench.add(READ);
+    }
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.helpers(), [Some(2)]);
+    bench.end();
+}
+
+/// The duplicate of a source that was closed comes before the source's poll has ended.
+fn successor_of_a_lingering_poll<D: Defects>() -> Vec<Violation> {
+    let mut bench = Bench::<D>::new(ControlMode::Auto);
+    let (first, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let duplicate = bench.poller.get(first).unwrap().duplicate();
+    assert!(bench.poller.close(first));
+    let (second, handle) = bench.insert(duplicate, READ);
+    assert_eq!(bench.wait(), []);
+    let violations = bench.violations();
+    assert_eq!(bench.wait(), []);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(second, READ)]);
+    if violations.is_empty() {
+        bench.end();
+    }
+    violations
+}
+
+#[test]
+fn nobody_joins_a_helper_with_a_poll_that_lingers() {
+    assert_eq!(successor_of_a_lingering_poll::<Sound>(), []);
+    assert_eq!(successor_of_a_lingering_poll::<Small>(), []);
+}
+
+#[test]
+fn joining_a_helper_with_a_poll_that_lingers_polls_a_socket_twice() {
+    let violations = successor_of_a_lingering_poll::<SharesWithLingering>();
+    assert_eq!(violations, [Violation::PollsTwice]);
+}
