@@ -6,7 +6,7 @@
 #   bash bench/pollers/run.sh calls      only the calls
 #   bash bench/pollers/run.sh times      only the times
 #   bash bench/pollers/run.sh native     on this system; there are no calls to count
-#   RUNS=15 bash bench/pollers/run.sh times late asleep    more runs than five, of this work only
+#   RUNS=31 bash bench/pollers/run.sh times late asleep    more runs than 21, of this work only
 #
 # Under Wine it ends what else runs in the same WINEPREFIX, and wants what `bash ci/windows.sh` has set
 # up, run before with the same target directory.
@@ -18,8 +18,9 @@ case "$what" in
     all | calls | times | native) ;;
     *) echo 'usage: bash bench/pollers/run.sh [calls|times|native [WORKLOAD...]]' >&2 && exit 2 ;;
 esac
-runs=${RUNS:-5}
-contestants=(ampe ampe-helpers mio polling polling-oneshot)
+# Runs of the same work lie apart by a third, whatever their length, and medians of five by a tenth.
+runs=${RUNS:-21}
+contestants=(ampe ampe-direct mio polling polling-oneshot)
 workloads=(one many sparse late flip asleep awake register)
 if [ $# -gt 1 ]; then
     for workload in "${@:2}"; do
@@ -75,7 +76,8 @@ on_one_processor() {
 restrict_trace() {
     local functions=''
     for name in NtDeviceIoControlFile NtRemoveIoCompletionEx NtRemoveIoCompletion \
-        NtSetIoCompletion NtCancelIoFileEx NtCancelIoFile NtSetInformationFile NtOpenFile NtCreateFile; do
+        NtSetIoCompletion NtCancelIoFileEx NtCancelIoFile NtSetInformationFile NtQueryObject NtOpenFile \
+        NtCreateFile; do
         functions="$functions;ntdll.$name"
     done
     "$wine" reg add 'HKCU\Software\Wine\Debug' /v RelayInclude /d "${functions#;}" /f >/dev/null
@@ -83,12 +85,12 @@ restrict_trace() {
 
 rounds_to_time() {
     case "$1" in
-        many) echo 180 ;;
-        sparse) echo 120 ;;
-        late | asleep) echo 1500 ;;
-        awake) echo 30000 ;;
-        register) echo 2000 ;;
-        *) echo 9000 ;;
+        many) echo 40 ;;
+        sparse) echo 30 ;;
+        late | asleep) echo 300 ;;
+        awake) echo 6000 ;;
+        register) echo 1000 ;;
+        *) echo 2000 ;;
     esac
 }
 
@@ -112,11 +114,12 @@ count_calls() {
         /NtSetIoCompletion\(/ { n["w"]++ }
         /NtCancelIoFile/ { n["c"]++ }
         /NtSetInformationFile/ { n["m"]++ }
+        /NtQueryObject/ { n["q"]++ }
         /NtOpenFile|NtCreateFile/ { n["h"]++ }
         END {
             if (!is_over) { print "no marks"; exit 1 }
-            for (at = 1; at <= 6; at++) {
-                kind = substr("pdwcmh", at, 1)
+            for (at = 1; at <= 7; at++) {
+                kind = substr("pdwcmqh", at, 1)
                 sum += n[kind]
                 if (n[kind]) parts = parts sprintf("%s%.3f %s", parts ? " + " : "", n[kind] / events, kind)
             }
@@ -139,7 +142,7 @@ calls() {
         done
         echo "$row"
     done
-    echo 'p: polls, d: dequeues, w: wakes posted, c: cancels, m: marks set on files, h: handles opened'
+    echo 'p: polls, d: dequeues, w: wakes posted, c: cancels, m: marks set on files, q: questions about files, h: handles opened'
 }
 
 median() { sort -g | sed -n "$(((runs + 1) / 2))p"; }

@@ -28,9 +28,9 @@ pub struct Platform {
 /// On what a socket is polled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Control {
-    /// On the socket itself.
+    /// On the socket itself, as where no helper can be opened.
     Direct,
-    /// On a handle of its own, as below layered service providers.
+    /// On a handle of the socket driver's that it shares with others, a helper.
     Helper,
     /// Not at all, for this reason.
     Refused(String),
@@ -85,16 +85,16 @@ mod system {
     use std::io;
 
     use super::{Control, Descriptors};
-    use crate::nt::system;
+    use crate::nt::system::{self, Polled};
 
     pub(super) const BACKEND: &str = "AFD";
 
     pub(super) fn polling() -> io::Result<Option<(Control, String)>> {
         let (outcome, provider) = system::polling()?;
         let control = match outcome {
-            Ok(true) => Control::Direct,
-            Ok(false) => Control::Helper,
-            Err(error) => Control::Refused(error.to_string()),
+            Polled::OnAHelper => Control::Helper,
+            Polled::OnItself => Control::Direct,
+            Polled::Not(error) => Control::Refused(error.to_string()),
         };
         Ok(Some((control, provider)))
     }
@@ -210,15 +210,33 @@ mod tests {
     #[cfg(windows)]
     #[test]
     fn a_socket_is_polled_as_is_said() {
-        use crate::Poller;
+        use std::time::Duration;
+
         use crate::backend::ControlMode;
         use crate::socket::{Listener, SocketAddress};
+        use crate::{Events, Interest, Poller};
 
         let address = SocketAddress::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(&address, 1).unwrap();
-        let mut poller = Poller::with_control(ControlMode::Direct).unwrap();
-        let is_direct = poller.insert(listener).is_ok();
+        let mut events = Events::with_capacity(1);
+        let mut is_polled = |mode| {
+            let mut poller = Poller::with_control(mode).unwrap();
+            let listener = Listener::bind(&address, 1).unwrap();
+            let Ok(key) = poller.insert(listener) else {
+                return false;
+            };
+            poller.set_interest(key, Interest::READABLE);
+            poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            // Who is refused is reported.
+            events.is_empty()
+        };
+        let expected = match is_polled(ControlMode::Helper) {
+            true => Some(Control::Helper),
+            false => is_polled(ControlMode::Direct).then_some(Control::Direct),
+        };
         let control = Platform::probe().unwrap().control;
-        assert_eq!(is_direct, control == Some(Control::Direct), "{control:?}");
+        match expected {
+            Some(expected) => assert_eq!(control, Some(expected)),
+            None => assert!(matches!(control, Some(Control::Refused(_))), "{control:?}"),
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use self::contestant::{Ampe, Contestant, Level, Mio, Oneshot, Polling};
 use self::workload::Outcome;
 
-const USAGE: &str = "usage: pollers ampe|ampe-helpers|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
+const USAGE: &str = "usage: pollers ampe|ampe-direct|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
 
 WORKLOAD is one of
   one        a busy socket
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     };
     let outcome = match name {
         "ampe" => run::<Ampe<false>>(work, rounds, has_marks),
-        "ampe-helpers" => run::<Ampe<true>>(work, rounds, has_marks),
+        "ampe-direct" => run::<Ampe<true>>(work, rounds, has_marks),
         "mio" => run::<Mio>(work, rounds, has_marks),
         "polling" => run::<Polling<Level>>(work, rounds, has_marks),
         "polling-oneshot" => run::<Polling<Oneshot>>(work, rounds, has_marks),

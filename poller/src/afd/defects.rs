@@ -16,6 +16,9 @@ pub(crate) trait Defects: Send + Sync + 'static {
     /// left to the closing of its source.
     const LINGERS_MAX: u8 = 16;
 
+    /// How many helpers that nobody uses are kept.
+    const SPARE_HELPERS_MAX: usize = 16;
+
     /// The memory of the slots moves when it grows, as that of a plain vector would.
     const STATE_MOVES: bool = false;
     /// The status block is a local variable of the function that submits.

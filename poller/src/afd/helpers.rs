@@ -4,9 +4,10 @@
 //! registrations share one.
 //!
 //! Windows mixes up the answers of two polls of one socket that are in flight on one file (trio's
-//! `afd-lab.py` shows it). A socket that has further handles may be registered by them too, so it gets
-//! a helper to itself ([`Helpers::join_alone`]). And one that was closed may have had one: until
-//! its poll is over, nobody joins the helper that has it ([`Helpers::linger`]).
+//! `afd-lab.py` shows it). So all users of a helper are of different sockets: who has another handle,
+//! which may be registered too, begins with a helper that nobody uses ([`Helpers::join`]); and until
+//! the poll of a socket that was closed is over nobody joins the helper that has it
+//! ([`Helpers::linger`]), as the socket may have had another handle.
 
 use super::control::Control;
 use crate::nt::{Handle, Nt, Status};
@@ -20,78 +21,81 @@ struct Helper {
     users: u32,
     /// How many of the users were closed with their polls in flight.
     lingering: u32,
-    /// Its one user shares it with nobody.
-    is_taken: bool,
 }
 
 impl Helper {
+    /// Has users and may have another one.
     fn has_room(&self) -> bool {
-        self.users < SHARED_MAX && self.lingering == 0 && !self.is_taken
+        (1..SHARED_MAX).contains(&self.users) && self.lingering == 0
+    }
+
+    /// Has users, and all of them are about to go.
+    fn is_ending(&self) -> bool {
+        self.users > 0 && self.lingering == self.users
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Helpers {
     /// By number; a number without a helper is used again.
     helpers: Vec<Option<Helper>>,
-    /// Those that can take another user; the last one is asked next.
+    /// Those with room; the last one is asked next.
     with_room: Vec<u32>,
-    /// How many have no user: at most one is kept.
-    unused: usize,
+    /// Those without users that are kept, and how many at most.
+    spare: Vec<u32>,
+    spare_max: usize,
+    /// How many have users that are all about to go.
+    ending: usize,
     /// How many calls were made.
     pub(super) calls: u64,
 }
 
 impl Helpers {
-    /// A helper for one more registration.
-    pub(super) fn join<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<(u32, Control), Status> {
-        let number = match self.with_room.last() {
-            Some(number) => *number,
-            None => self.open(nt, port)?,
-        };
-        Ok((number, self.add_user(number, false)))
+    /// Keeps at most so many that nobody uses.
+    pub(super) fn new(spare_max: usize) -> Helpers {
+        Helpers {
+            helpers: Vec::new(),
+            with_room: Vec::new(),
+            spare: Vec::new(),
+            spare_max,
+            ending: 0,
+            calls: 0,
+        }
     }
 
-    /// A helper that this registration shares with nobody.
-    pub(super) fn join_alone<N: Nt>(
+    /// A helper for one more registration. Whether its socket has this handle only costs a call to ask,
+    /// which is saved where nobody else is on the helper. So where sources come and go beside others
+    /// that rest, a few helpers are for those in turn.
+    pub(super) fn join<N: Nt>(
         &mut self,
         nt: &N,
         port: Handle,
+        is_sole: impl FnOnce() -> bool,
     ) -> Result<(u32, Control), Status> {
-        let is_unused = |number: &&u32| self.helper(**number).users == 0;
-        let number = match self.with_room.iter().find(is_unused) {
-            Some(number) => *number,
-            None => self.open(nt, port)?,
+        let is_turn_over = self.ending > 0 && self.ending < self.spare_max;
+        let number = match (self.spare.pop(), self.with_room.last()) {
+            (Some(number), _) => number,
+            (None, Some(number)) if !is_turn_over && is_sole() => *number,
+            _ => self.open(nt, port)?,
         };
-        Ok((number, self.add_user(number, true)))
-    }
-
-    fn add_user(&mut self, number: u32, is_alone: bool) -> Control {
-        self.change(number, |helper| {
-            helper.users += 1;
-            helper.is_taken = is_alone;
-        });
-        self.helper(number).control
-    }
-
-    fn helper(&self, number: u32) -> &Helper {
+        self.change(number, |helper| helper.users += 1);
         let helper = self.helpers[number as usize].as_ref();
-        helper.expect("a helper with users is open")
+        Ok((number, helper.expect("just joined").control))
     }
 
-    /// Changes a helper and the lists that say how it is.
+    /// Changes a helper, and what is known of all.
     fn change(&mut self, number: u32, change: impl FnOnce(&mut Helper)) {
         let helper = self.helpers[number as usize].as_mut();
         let helper = helper.expect("a helper with users is open");
-        let (had_room, was_unused) = (helper.has_room(), helper.users == 0);
+        let (had_room, was_ending) = (helper.has_room(), helper.is_ending());
         change(helper);
-        let (has_room, is_unused) = (helper.has_room(), helper.users == 0);
-        match (had_room, has_room) {
+        self.ending += usize::from(helper.is_ending());
+        self.ending -= usize::from(was_ending);
+        match (had_room, helper.has_room()) {
             (false, true) => self.with_room.push(number),
             (true, false) => self.with_room.retain(|other| *other != number),
             _ => {}
         }
-        self.unused = self.unused - usize::from(was_unused) + usize::from(is_unused);
     }
 
     fn open<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<u32, Status> {
@@ -113,10 +117,7 @@ impl Helpers {
             control,
             users: 0,
             lingering: 0,
-            is_taken: false,
         });
-        self.with_room.push(number as u32);
-        self.unused += 1;
         Ok(number as u32)
     }
 
@@ -132,24 +133,17 @@ impl Helpers {
 
     /// One registration less, with nothing of it in flight.
     pub(super) fn leave<N: Nt>(&mut self, nt: &N, number: u32) {
-        self.change(number, |helper| {
-            helper.users -= 1;
-            helper.is_taken = false;
-        });
-        if self.unused > 1 {
-            self.close_one(nt, number);
-        }
-    }
-
-    /// Closes one that has no user.
-    fn close_one<N: Nt>(&mut self, nt: &N, number: u32) {
-        let Some(helper) = self.helpers[number as usize].take() else {
+        self.change(number, |helper| helper.users -= 1);
+        let place = &mut self.helpers[number as usize];
+        if place.as_ref().is_none_or(|helper| helper.users > 0) {
             return;
-        };
-        self.unused -= 1;
-        self.with_room.retain(|other| *other != number);
-        self.calls += 1;
-        nt.close(helper.control.file());
+        }
+        if self.spare.len() < self.spare_max {
+            self.spare.push(number);
+        } else if let Some(helper) = place.take() {
+            self.calls += 1;
+            nt.close(helper.control.file());
+        }
     }
 
     /// Closes all of them. The polls in flight on them are over, or left to the kernel.
@@ -159,7 +153,8 @@ impl Helpers {
             nt.close(helper.control.file());
         }
         self.with_room.clear();
-        self.unused = 0;
+        self.spare.clear();
+        self.ending = 0;
     }
 }
 
@@ -175,16 +170,15 @@ impl Helpers {
     /// All that decides what it does next.
     pub(super) fn digest(&self, bytes: &mut Vec<u8>) {
         for helper in &self.helpers {
-            bytes.extend(helper.as_ref().map_or([0xFE; 3], |helper| {
-                [
-                    helper.users as u8,
-                    helper.lingering as u8,
-                    u8::from(helper.is_taken),
-                ]
+            let parts = helper.as_ref();
+            bytes.extend(parts.map_or([0xFE; 2], |helper| {
+                [helper.users as u8, helper.lingering as u8]
             }));
         }
         bytes.push(0xFF);
         bytes.extend(self.with_room.iter().map(|number| *number as u8));
+        bytes.push(0xFF);
+        bytes.extend(self.spare.iter().map(|number| *number as u8));
         bytes.push(0xFF);
     }
 }

@@ -198,7 +198,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             mode,
             table: Table::default(),
             slots,
-            helpers: Helpers::default(),
+            helpers: Helpers::new(D::SPARE_HELPERS_MAX),
             touched: Vec::new(),
             packets: vec![Packet::EMPTY; D::BATCH],
             early: VecDeque::new(),

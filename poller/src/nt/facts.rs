@@ -228,19 +228,40 @@ fn a_socket_without_room_is_not_ready_to_be_written<G: Ground>() {
     lab.assert_has_answered(poll, flag::SEND);
 }
 
-/// Those of two pollers, of which one polls it directly.
-fn two_polls_of_one_socket_end_each_for_itself<G: Ground>() {
-    let mut lab = Lab::<G>::new();
+/// Those of two sources, on the files that they have: two helpers, or the socket and a helper.
+fn two_polls_of_one_socket_on_two_files_end_each_for_itself<G: Ground>() {
+    for issued in Issued::WAYS {
+        let mut lab = Lab::<G>::new();
+        let (ours, theirs) = lab.ground.pair();
+        let duplicate = lab.ground.duplicate(&ours);
+        let (one, other) = (lab.control(&ours, issued), lab.helper());
+        let data = lab.wait_for(one, ours.handle(), flag::RECEIVE);
+        let end = lab.wait_for(other, duplicate.handle(), flag::DISCONNECT);
+        lab.ground.write(&theirs, 1);
+        lab.assert_ends(data, Status::SUCCESS, flag::RECEIVE);
+        lab.assert_nothing_is_queued();
+        lab.ground.read(&ours, 1);
+        lab.ground.shutdown(&theirs);
+        lab.assert_ends(end, Status::SUCCESS, flag::DISCONNECT);
+    }
+}
+
+/// By which the backend tells whether somebody else may poll the same socket.
+fn the_handles_of_a_socket_are_counted_wherever_they_are<G: Ground>() {
+    let lab = Lab::<G>::new();
+    let count = |socket: &G::Socket| lab.nt.count_handles(socket.handle());
+    let listener = lab.ground.listen();
     let (ours, theirs) = lab.ground.pair();
-    let (direct, helper) = (lab.control(&ours, Issued::OnTheSocket), lab.helper());
-    let data = lab.wait_for(direct, ours.handle(), flag::RECEIVE);
-    let end = lab.wait_for(helper, ours.handle(), flag::DISCONNECT);
-    lab.ground.write(&theirs, 1);
-    lab.assert_ends(data, Status::SUCCESS, flag::RECEIVE);
-    lab.assert_nothing_is_queued();
-    lab.ground.read(&ours, 1);
-    lab.ground.shutdown(&theirs);
-    lab.assert_ends(end, Status::SUCCESS, flag::DISCONNECT);
+    for socket in [&listener, &ours, &theirs] {
+        assert_eq!(count(socket), Ok(1));
+    }
+    let duplicate = lab.ground.duplicate(&ours);
+    assert_eq!((count(&ours), count(&duplicate)), (Ok(2), Ok(2)));
+    drop(ours);
+    assert_eq!(count(&duplicate), Ok(1));
+    let _keeper = lab.ground.share(&duplicate);
+    assert_eq!(count(&duplicate), Ok(2));
+    assert!(lab.nt.count_handles(Handle(0x7FFF_FFF0)).is_err());
 }
 
 fn polls_of_several_sockets_share_a_helper<G: Ground>() {
@@ -344,7 +365,8 @@ facts! {
     a_thread_that_ends_leaves_its_polls,
     what_happens_to_a_socket_has_its_flag,
     a_socket_without_room_is_not_ready_to_be_written,
-    two_polls_of_one_socket_end_each_for_itself,
+    two_polls_of_one_socket_on_two_files_end_each_for_itself,
+    the_handles_of_a_socket_are_counted_wherever_they_are,
     polls_of_several_sockets_share_a_helper,
     a_poll_of_what_is_not_open_is_refused_and_queues_nothing,
     a_file_has_one_port,

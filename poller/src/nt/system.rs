@@ -14,23 +14,47 @@ use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
 use super::real::{Windows, provider};
 use super::{Handle, Nt};
 
-/// Whether a TCP socket can be polled by its own handle, or why it cannot be polled, and the name
-/// of its provider.
-pub(crate) fn polling() -> io::Result<(io::Result<bool>, String)> {
+/// On what a TCP socket is polled.
+pub(crate) enum Polled {
+    OnAHelper,
+    OnItself,
+    /// Neither is possible, for this reason.
+    Not(io::Error),
+}
+
+/// On what the poller would poll a TCP socket, and the name of its provider.
+pub(crate) fn polling() -> io::Result<(Polled, String)> {
     let windows = Windows::new()?;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let handle = Handle(socket.as_raw_socket() as usize);
     let failed = |status| io::Error::from_raw_os_error(windows.os_error(status));
     let port = windows.create_port().map_err(failed)?;
-    let is_direct = windows.base_socket(handle).map(|base| {
-        base == handle
-            && windows.associate(handle, port, 0).is_ok()
-            && windows.skip_packets_on_success(handle).is_ok()
-    });
+    let fits = |file| {
+        windows.associate(file, port, 0)?;
+        windows.skip_packets_on_success(file)
+    };
+    let polled = match (windows.base_socket(handle), windows.open_helper()) {
+        (Err(error), helper) => {
+            let _ = helper.map(|helper| windows.close(helper));
+            Polled::Not(error)
+        }
+        (Ok(base), helper) => {
+            let helped = helper.and_then(|helper| {
+                let outcome = fits(helper);
+                windows.close(helper);
+                outcome
+            });
+            match helped {
+                Ok(()) => Polled::OnAHelper,
+                Err(_) if base == handle && fits(handle).is_ok() => Polled::OnItself,
+                Err(status) => Polled::Not(failed(status)),
+            }
+        }
+    };
     let provider = provider(handle);
     drop(socket);
     windows.close(port);
-    Ok((is_direct, provider))
+    Ok((polled, provider))
 }
 
 /// Major and minor version, and build.

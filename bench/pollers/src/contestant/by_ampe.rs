@@ -6,20 +6,20 @@ use ampe_poller::{Events, Interest, Key, Poller};
 
 use super::{Contestant, EVENTS, Ready, Wanted, is_blocked, unknown_source};
 
-/// Level-triggered, by declared interest. By choice, on Windows, with polls on shared handles
-/// instead of on the sockets themselves; elsewhere that makes no difference.
-pub struct Ampe<const ON_HELPERS: bool> {
+/// Level-triggered, by declared interest. By choice, on Windows, with polls on the sockets themselves
+/// instead of on shared handles; elsewhere that makes no difference.
+pub struct Ampe<const IS_DIRECT: bool> {
     poller: Poller<TcpStream>,
     events: Events,
 }
 
 #[cfg(windows)]
-fn by_helpers() -> io::Result<Poller<TcpStream>> {
-    Poller::with_control(ampe_poller::backend::ControlMode::Helper)
+fn direct() -> io::Result<Poller<TcpStream>> {
+    Poller::with_control(ampe_poller::backend::ControlMode::Direct)
 }
 
 #[cfg(not(windows))]
-fn by_helpers() -> io::Result<Poller<TcpStream>> {
+fn direct() -> io::Result<Poller<TcpStream>> {
     Poller::new()
 }
 
@@ -30,13 +30,13 @@ fn interest(wanted: Wanted) -> Interest {
     }
 }
 
-impl<const ON_HELPERS: bool> Contestant for Ampe<ON_HELPERS> {
+impl<const IS_DIRECT: bool> Contestant for Ampe<IS_DIRECT> {
     type Id = Key;
 
     fn new() -> io::Result<Self> {
         Ok(Ampe {
-            poller: match ON_HELPERS {
-                true => by_helpers()?,
+            poller: match IS_DIRECT {
+                true => direct()?,
                 false => Poller::new()?,
             },
             events: Events::with_capacity(EVENTS),

@@ -35,16 +35,14 @@ impl<N: Nt, D: Defects> Port<N, D> {
         Err(refusal)
     }
 
-    /// A helper for one more registration, of a socket that is not polled on it.
+    /// A helper for one more registration, of this socket.
     fn join_helper(&mut self, base: Handle) -> Result<(u32, Control), Status> {
-        self.calls += 1;
-        let (nt, port) = (&self.shared.nt, self.shared.handle);
-        // Who has another handle may register it, too.
-        let is_sole = nt.count_handles(base) == Ok(1) || D::SHARES_ANYWAY;
-        match is_sole {
-            true => self.helpers.join(nt, port),
-            false => self.helpers.join_alone(nt, port),
-        }
+        let (nt, port, calls) = (&self.shared.nt, self.shared.handle, &mut self.calls);
+        let is_sole = || {
+            *calls += 1;
+            nt.count_handles(base) == Ok(1) || D::SHARES_ANYWAY
+        };
+        self.helpers.join(nt, port, is_sole)
     }
 
     /// Makes a socket fit to be polled directly, or leaves it as it was.

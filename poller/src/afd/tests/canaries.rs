@@ -38,6 +38,7 @@ macro_rules! small {
             const BATCH: usize = 4;
             const SKIPS_MAX: u8 = 1;
             const LINGERS_MAX: u8 = 2;
+            const SPARE_HELPERS_MAX: usize = 2;
             $($defect)*
         }
     )*};

@@ -218,7 +218,9 @@ const ALL_FLAGS: &[u16] = &[
 ];
 /// One of each: what may be read, what may be written.
 const FEW_FLAGS: &[u16] = &[0, RECEIVE, SEND];
-const NARROW_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE];
+/// Something or nothing.
+const TWO_FLAGS: &[u16] = &[0, RECEIVE];
+const TWO_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE];
 const FEW_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE, Interest::BOTH];
 
 /// As many sources, readiness that comes and goes, and no trouble.
@@ -295,6 +297,31 @@ fn prove(name: &str, setup: &Setup, states_max: usize) -> Explored {
     explored
 }
 
+/// One source on helpers, of which there may be several: with two kinds of readiness where there is time.
+fn by_helpers() -> Setup {
+    let plain = plain(1, ControlMode::Helper);
+    match std::env::var_os("AMPE_AFD_WIDE") {
+        Some(_) => plain,
+        None => Setup {
+            flags: TWO_FLAGS,
+            ..plain
+        },
+    }
+}
+
+/// The same with what makes for many more states.
+fn by_helpers_with(trouble: impl FnOnce(Setup) -> Setup) -> Setup {
+    let interests = match std::env::var_os("AMPE_AFD_WIDE") {
+        Some(_) => FEW_INTERESTS,
+        None => TWO_INTERESTS,
+    };
+    trouble(Setup {
+        flags: TWO_FLAGS,
+        interests,
+        ..by_helpers()
+    })
+}
+
 const CLOSURE: usize = usize::MAX;
 
 #[track_caller]
@@ -306,7 +333,7 @@ fn prove_all(name: &str, setup: &Setup) {
 #[test]
 fn all_that_can_happen_to_one_source_polled_directly() {
     let setup = Setup {
-        flags: &[0, RECEIVE],
+        flags: TWO_FLAGS,
         ..plain(1, ControlMode::Direct)
     };
     prove_all("one source, directly", &setup);
@@ -314,32 +341,24 @@ fn all_that_can_happen_to_one_source_polled_directly() {
 
 #[test]
 fn all_that_can_happen_to_one_source_polled_by_a_helper() {
-    let setup = Setup {
-        flags: &[0, RECEIVE],
-        ..plain(1, ControlMode::Helper)
-    };
-    prove_all("one source, by a helper", &setup);
+    prove_all("one source, by a helper", &by_helpers());
 }
 
 #[test]
 fn all_that_can_happen_to_one_source_with_failures() {
-    let setup = Setup {
-        flags: &[0, RECEIVE],
-        interests: NARROW_INTERESTS,
+    let setup = by_helpers_with(|setup| Setup {
         has_failures: true,
-        ..plain(1, ControlMode::Helper)
-    };
+        ..setup
+    });
     prove_all("one source with failures, by a helper", &setup);
 }
 
 #[test]
 fn all_that_can_happen_to_one_source_with_wakes() {
-    let setup = Setup {
-        flags: &[0, RECEIVE],
-        interests: NARROW_INTERESTS,
+    let setup = by_helpers_with(|setup| Setup {
         has_wakes: true,
-        ..plain(1, ControlMode::Helper)
-    };
+        ..setup
+    });
     prove_all("one source with wakes, by a helper", &setup);
 }
 

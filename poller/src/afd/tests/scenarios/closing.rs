@@ -109,23 +109,21 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
     bench.end();
 }
 
-/// Registers three handles of one socket, and another one's. What the kernel says of it.
+/// Registers three handles of one socket, among others. What the kernel says of it.
 fn three_handles<D: Defects>(mode: ControlMode) -> (Bench<D>, Vec<Violation>) {
     let mut bench = Bench::<D>::new(mode);
     let socket = Socket::bare(&bench.kernel);
     let handle = socket.handle();
     let duplicates = [socket.duplicate(), socket.duplicate()];
+    bench.add(READ);
     let (first, _) = bench.insert(socket, READ);
     let others = duplicates.map(|duplicate| bench.insert(duplicate, READ).0);
-    let (stranger, _) = bench.add(READ);
+    bench.add(READ);
     assert_eq!(bench.wait(), []);
-    assert_eq!(bench.slots(), (4, 4));
+    assert_eq!(bench.slots(), (5, 5));
     let violations = bench.violations();
     if violations.is_empty() {
-        let files = [first, others[0], others[1], stranger].map(|key| bench.slot(key).control);
-        for (at, file) in files.iter().enumerate() {
-            assert!(!files[..at].contains(file), "{files:?}");
-        }
+        assert_eq!(bench.helpers().len(), 4);
         bench.become_ready(handle, flag::RECEIVE);
         let reported = [first, others[0], others[1]].map(|key| ready(key, READ));
         assert_eq!(bench.wait(), reported);
@@ -151,53 +149,55 @@ fn with_helpers_shared_by_all_a_socket_is_polled_twice_on_one_file() {
     }
 }
 
-/// Of what is said to have further handles, or of which nothing is said, each has a helper to itself.
+/// What has, or may have, further handles begins with a helper that nobody uses. Who has not may join it.
 #[test]
-fn who_may_have_further_handles_shares_with_nobody() {
+fn who_may_have_further_handles_joins_nobody() {
     for is_elsewhere in [false, true] {
         let mut bench = Bench::<Sound>::new(ControlMode::Auto);
         bench.kernel.state().mood.hides_counts = !is_elsewhere;
-        for _ in 0..2 {
+        for helpers in 1..4 {
             let (_, handle) = bench.add(READ);
             bench.kernel.share(handle, is_elsewhere);
+            assert_eq!(bench.wait(), []);
+            assert_eq!(bench.helpers(), [Some(1)].repeat(helpers));
         }
-        assert_eq!(bench.wait(), []);
-        assert_eq!(bench.helpers(), [Some(1), Some(1)]);
         bench.kernel.state().mood.hides_counts = false;
-        let sole: Vec<_> = (0..2).map(|_| bench.add(READ)).collect();
+        let sole: Vec<_> = (0..32).map(|_| bench.add(READ)).collect();
         assert_eq!(bench.wait(), []);
-        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(2)]);
+        assert_eq!(bench.helpers(), [Some(1), Some(2), Some(32)]);
         for (key, _) in sole {
             assert!(bench.poller.close(key));
         }
         assert_eq!(bench.wait(), []);
-        // The one that is there for the next is taken, by whomever.
-        let (_, handle) = bench.add(READ);
-        bench.kernel.share(handle, true);
-        assert_eq!(bench.wait(), []);
         assert_eq!(bench.helpers(), [Some(1), Some(1), Some(1)]);
-        bench.add(READ);
-        assert_eq!(bench.wait(), []);
-        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(1), Some(1)]);
         bench.end();
     }
 }
 
-/// A helper that somebody had to himself is there for all once he has gone.
+/// The one helper without users that is kept is for whoever comes next.
 #[test]
-fn a_helper_that_was_taken_is_shared_again() {
+fn the_spare_helper_is_joined_without_a_look() {
     let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    let (key, handle) = bench.add(READ);
+    let resting = bench.add(READ);
+    let (first, handle) = bench.add(READ);
     bench.kernel.share(handle, true);
     assert_eq!(bench.wait(), []);
-    bench.kernel.share(handle, false);
-    assert!(bench.poller.close(key));
+    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
+    drop(bench.poller.remove(first).unwrap());
     assert_eq!(bench.wait(), []);
-    for _ in 0..2 {
-        bench.add(READ);
-    }
+    assert_eq!(bench.helpers(), [Some(1), Some(0)]);
+    bench.kernel.state().mood.hides_counts = true;
+    let before = bench.counts();
+    bench.add(READ);
     assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(2)]);
+    assert_eq!(bench.spent_since(before).calls, 2, "a poll and a dequeue");
+    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
+    // Nobody uses either, and one is closed.
+    assert!(bench.poller.close(resting.0));
+    let (other, _) = bench.add(READ);
+    assert!(bench.poller.close(other));
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.helpers(), [Some(0), Some(1)]);
     bench.end();
 }
 
