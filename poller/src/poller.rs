@@ -119,7 +119,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     ///
     /// A handle is meant to be held once. Of two sources with the same handle in one poller, epoll polls
     /// one, and reports an [event with an error](Event::error) of the other as soon as both are wanted
-    /// for something; what other systems report of the two is not defined.
+    /// for something; other systems poll both. Different handles of one socket are different sources.
     ///
     /// # Errors
     ///

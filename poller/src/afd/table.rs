@@ -1,5 +1,7 @@
 //! The registrations by index, and the list of those to look at before the next wait.
 
+use std::collections::HashMap;
+
 use super::defects::Defects;
 use super::machine::{Need, Registration};
 use super::masks::mask;
@@ -62,6 +64,8 @@ struct Place {
 pub(super) struct Table {
     places: Vec<Place>,
     touched: Vec<u32>,
+    /// How many entries poll each handle; one, unless sources share a handle.
+    polled: HashMap<Handle, u32>,
 }
 
 impl Table {
@@ -72,7 +76,13 @@ impl Table {
         }
         let place = &mut self.places[index];
         assert!(place.entry.is_none(), "two sources with one index");
+        *self.polled.entry(entry.base).or_default() += 1;
         place.entry = Some(entry);
+    }
+
+    /// Whether several sources poll this handle.
+    pub(super) fn is_shared(&self, base: Handle) -> bool {
+        self.polled.get(&base).is_some_and(|count| *count > 1)
     }
 
     /// The source of this index, whoever it is.
@@ -91,7 +101,14 @@ impl Table {
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Entry> {
         let place = self.places.get_mut(key.index as usize)?;
-        place.entry.take_if(|entry| entry.key == key)
+        let entry = place.entry.take_if(|entry| entry.key == key)?;
+        if let Some(count) = self.polled.get_mut(&entry.base) {
+            *count -= 1;
+            if *count == 0 {
+                self.polled.remove(&entry.base);
+            }
+        }
+        Some(entry)
     }
 
     /// Has the next pass look at this index.

@@ -116,6 +116,27 @@ fn a_socket_that_was_inserted_twice_is_reported_or_refused_each_time() {
 }
 
 #[test]
+fn each_handle_of_a_socket_is_reported() {
+    let mut bench = Bench::new();
+    let (one, mut theirs) = pair();
+    let handles = [one.try_clone().unwrap(), one.try_clone().unwrap(), one];
+    let keys = handles.map(|handle| bench.add(handle, Interest::READABLE));
+    bench.assert_quiet();
+    theirs.write_all(b"x").unwrap();
+    bench.assert_reports(&keys.map(|key| (key, Interest::READABLE)));
+    // Of one that is closed the others are none the worse.
+    assert!(bench.poller.close(keys[0]));
+    bench.assert_reports(&[keys[1], keys[2]].map(|key| (key, Interest::READABLE)));
+    assert_eq!(read(bench.get(keys[1]), 2), Some(1));
+    bench.assert_quiet();
+    // One wants to write and the other to read, as the halves of a stream.
+    bench.declare(keys[1], Interest::WRITABLE);
+    bench.assert_reports(&[(keys[1], Interest::WRITABLE)]);
+    theirs.write_all(b"x").unwrap();
+    bench.assert_reports(&[(keys[1], Interest::WRITABLE), (keys[2], Interest::READABLE)]);
+}
+
+#[test]
 fn a_connected_stream_is_writable_only_while_it_has_room() {
     let mut bench = Bench::new();
     let (ours, theirs) = pair();

@@ -38,7 +38,11 @@ impl<N: Nt, D: Defects> Port<N, D> {
     /// A helper for one more registration, of this socket.
     fn join_helper(&mut self, base: Handle) -> Result<(u32, Control), Status> {
         let (nt, port, calls) = (&self.shared.nt, self.shared.handle, &mut self.calls);
+        let is_held_twice = self.table.is_shared(base);
         let is_sole = || {
+            if is_held_twice {
+                return false;
+            }
             *calls += 1;
             nt.count_handles(base) == Ok(1) || D::SHARES_ANYWAY
         };

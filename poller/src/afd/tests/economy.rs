@@ -221,6 +221,30 @@ fn closing_what_a_helper_polls_costs_nothing() {
     assert_eq!(bare.port.slots.in_flight(), 1);
 }
 
+/// As by references to one socket.
+#[test]
+fn sources_that_share_a_handle_share_no_helper() {
+    let mut bare = Bare::new(ControlMode::Auto);
+    let socket = Socket::bare(&bare.kernel);
+    let keys = [(); 3].map(|()| bare.insert(&socket, READ));
+    bare.pass();
+    assert!(bare.port.helpers.users().eq([Some(1); 3]));
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.pass(), (3, false));
+    // What is no longer held twice may join others.
+    for key in &keys[1..] {
+        bare.port.deregister(*key, Fate::Kept);
+    }
+    let _others = [(); 2].map(|()| bare.add(READ));
+    bare.pass();
+    bare.port.deregister(keys[0], Fate::Kept);
+    bare.insert(&socket, READ);
+    let (_other, _socket) = bare.add(READ);
+    bare.pass();
+    assert_eq!(bare.kernel.state().violations, []);
+    assert!(bare.port.helpers.users().max() == Some(Some(2)));
+}
+
 #[test]
 fn what_closing_does_not_end_costs_a_cancel() {
     let mut bare = Bare::new(ControlMode::Auto);
