@@ -3,7 +3,7 @@
 
 /// One variant of the backend. [`Sound`] is the one that is used.
 ///
-/// Each defect changes one line of `port.rs` or `pinned.rs` (one of them, of the poller), so that
+/// Each defect changes a line of `port.rs`, its parts, or `pinned.rs` (one of them, of the poller), so that
 /// the tests can be seen to notice it.
 pub(crate) trait Defects: Send + Sync + 'static {
     /// How many slots there are in a block, at most 128.
@@ -12,10 +12,9 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const BATCH: usize = 256;
     /// How many waits running may leave the port alone because there are answers already.
     const SKIPS_MAX: u8 = 16;
-    /// How many dequeues running that do not empty the port are waited for the packet of a poll that was
-    /// left to the closing of its source.
+    /// After how many dequeues running that did not empty the port the polls are cancelled that were left to
+    /// the closing of their sources.
     const LINGERS_MAX: u8 = 16;
-
     /// How many helpers that nobody uses are kept.
     const SPARE_HELPERS_MAX: usize = 16;
 
@@ -47,8 +46,8 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const SKIPS_WITHOUT_END: bool = false;
     /// A socket that has further handles shares its helper with others.
     const SHARES_ANYWAY: bool = false;
-    /// A helper with the poll of a source that was closed is joined by others.
-    const SHARES_WITH_LINGERING: bool = false;
+    /// A helper with a poll of a source that is gone is joined by others.
+    const SHARES_WITH_LEAVING: bool = false;
     /// A poll that was left to the closing of its source is not cancelled if that does not end it.
     const LINGERS_FOR_EVER: bool = false;
     /// What the system refused to poll is tried again in every pass.

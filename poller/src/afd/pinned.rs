@@ -101,8 +101,6 @@ pub(super) struct Outcome {
     pub(super) events: u32,
     /// The handle that the operation was issued on was still that file's when this was under way.
     pub(super) is_open: bool,
-    /// The operation had been left to the closing of its source, and was not overdue.
-    pub(super) has_lingered: bool,
 }
 
 /// All slots of one port.
@@ -268,7 +266,6 @@ impl<D: Defects> Slots<D> {
             status,
             events,
             is_open: true,
-            has_lingered: false,
         }
     }
 
@@ -352,8 +349,6 @@ impl<D: Defects> Slots<D> {
         let slot = self.claim(packet.context)?;
         let ours = self.ours(slot);
         let (registration, was_found) = (registration(ours), ours.was_found);
-        let has_lingered =
-            registration == Registration::Removed && ours.operation == Operation::InFlight;
         let status = packet.status.status.status;
         let input = match status {
             Status::CANCELLED => Input::Packet,
@@ -378,7 +373,6 @@ impl<D: Defects> Slots<D> {
             status,
             events,
             is_open,
-            has_lingered,
         })
     }
 

@@ -126,16 +126,27 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             return;
         };
         let Some(slot) = entry.slot else { return };
-        match action {
-            Action::Linger => self.linger(slot),
-            Action::Free => self.free(slot),
+        let is_free = match action {
+            Action::Free => true,
             Action::Cancel if D::FREES_ON_CANCEL => {
                 self.cancel(slot);
                 self.slots.take_back_early(slot);
-                self.free(slot);
+                true
             }
-            Action::Cancel => self.cancel(slot),
-            _ => {}
+            Action::Cancel => {
+                self.cancel(slot);
+                false
+            }
+            Action::Linger => {
+                self.linger(slot);
+                false
+            }
+            // It was told to end before.
+            _ => false,
+        };
+        match is_free {
+            true => self.free(slot, false),
+            false => self.begin_to_leave(slot),
         }
         if fate == Fate::Kept && entry.is_associated && !entry.is_closed {
             let is_over = action == Action::Free || self.await_packet(slot);
@@ -314,10 +325,18 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.slots.cancel(&self.shared.nt, slot);
     }
 
-    /// Gives a slot back whose operation is over.
-    fn free(&mut self, slot: Slot) {
+    /// The source of a slot is gone, and its operation is in flight.
+    fn begin_to_leave(&mut self, slot: Slot) {
+        if let (Some(group), false) = (self.slots.ours(slot).group, D::SHARES_WITH_LEAVING) {
+            self.helpers.begin_to_leave(group);
+        }
+    }
+
+    /// Gives a slot back whose operation is over, if there was one when its source went.
+    fn free(&mut self, slot: Slot, was_in_flight: bool) {
         if let Some(group) = self.slots.ours(slot).group {
-            self.helpers.leave(&self.shared.nt, group);
+            let has_begun = was_in_flight && !D::SHARES_WITH_LEAVING;
+            self.helpers.leave(&self.shared.nt, group, has_begun);
         }
         self.slots.release(slot);
     }
@@ -341,7 +360,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let Some(outcome) = self.slots.complete(&packet, gone) else {
             return false;
         };
-        self.free(slot);
+        self.free(slot, true);
         outcome.is_open
     }
 
@@ -381,12 +400,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
         };
         let index = self.slots.ours(outcome.slot).index;
         match outcome.action {
-            Action::Free => {
-                if outcome.has_lingered {
-                    self.linger_no_more(outcome.slot);
-                }
-                self.free(outcome.slot);
-            }
+            Action::Free => self.free(outcome.slot, true),
             Action::ReportError => {
                 self.set_registration(index, outcome.registration);
                 self.report_error(index, outcome.status, events);

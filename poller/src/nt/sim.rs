@@ -402,18 +402,24 @@ impl Kernel {
         operations.any(|operation| operation.context == context)
     }
 
-    /// The flags that were answered about a socket since this was asked last, and whether polling
+    /// The flags that were answered about a socket since they were taken last, and whether polling
     /// it has failed since.
-    pub(crate) fn take_answered(&self, socket: Handle) -> (u32, bool) {
+    pub(crate) fn answered(&self, socket: Handle) -> (u32, bool) {
         let mut state = self.state();
         let number = state.number(socket);
-        let Some(endpoint) = number.and_then(|number| state.endpoint(number)) else {
-            return (0, true);
-        };
-        (
-            std::mem::take(&mut endpoint.answered),
-            std::mem::take(&mut endpoint.has_failed),
-        )
+        let endpoint = number.and_then(|number| state.endpoint(number));
+        endpoint.map_or((0, true), |endpoint| {
+            (endpoint.answered, endpoint.has_failed)
+        })
+    }
+
+    /// Takes them.
+    pub(crate) fn take_answered(&self, socket: Handle) {
+        let mut state = self.state();
+        let number = state.number(socket);
+        if let Some(endpoint) = number.and_then(|number| state.endpoint(number)) {
+            (endpoint.answered, endpoint.has_failed) = (0, false);
+        }
     }
 
     /// Another handle of this process for the same socket.

@@ -16,8 +16,6 @@ use crate::nt::Nt;
 pub(in crate::afd) struct Lingering {
     /// Their slots, with the sources' generations. Some may be over, and their slots be used again.
     slots: Vec<(Slot, u64)>,
-    /// How many are not over.
-    left: usize,
     /// How many dequeues running have not emptied the port while there were some.
     dequeues: u8,
 }
@@ -25,41 +23,24 @@ pub(in crate::afd) struct Lingering {
 impl<N: Nt, D: Defects> Port<N, D> {
     /// Leaves the poll of a slot to the closing of its source.
     pub(super) fn linger(&mut self, slot: Slot) {
-        let ours = self.slots.ours(slot);
-        self.lingering.slots.push((slot, ours.generation));
-        self.lingering.left += 1;
-        if let (Some(group), false) = (ours.group, D::SHARES_WITH_LINGERING) {
-            self.helpers.linger(group);
-        }
-    }
-
-    /// The poll of a slot is over, or was told to end.
-    pub(super) fn linger_no_more(&mut self, slot: Slot) {
-        if let (Some(group), false) = (self.slots.ours(slot).group, D::SHARES_WITH_LINGERING) {
-            self.helpers.linger_no_more(group);
-        }
-        let lingering = &mut self.lingering;
-        lingering.left -= 1;
-        if lingering.left == 0 {
-            lingering.slots.clear();
-            lingering.dequeues = 0;
-        }
+        let generation = self.slots.ours(slot).generation;
+        self.lingering.slots.push((slot, generation));
     }
 
     /// After a dequeue: cancels those that had time to end. A port that is never emptied is as one
     /// that was, after a while: else they would become ever more.
     pub(super) fn end_lingering(&mut self, is_port_empty: bool) {
-        if self.lingering.left == 0 || D::LINGERS_FOR_EVER {
+        if self.lingering.slots.is_empty() || D::LINGERS_FOR_EVER {
             return;
         }
         self.lingering.dequeues += 1;
         if !is_port_empty && self.lingering.dequeues < D::LINGERS_MAX {
             return;
         }
+        self.lingering.dequeues = 0;
         while let Some((slot, generation)) = self.lingering.slots.pop() {
             if self.slots.lingers(slot, generation) {
                 self.slots.step(slot, Registration::Removed, Input::Overdue);
-                self.linger_no_more(slot);
                 self.cancel(slot);
             }
         }

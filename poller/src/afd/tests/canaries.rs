@@ -67,7 +67,7 @@ small! {
     SkipsWithoutEnd { const SKIPS_WITHOUT_END: bool = true; }
     ParksNothing { const PARKS_NOTHING: bool = true; }
     SharesAnyway { const SHARES_ANYWAY: bool = true; }
-    SharesWithLingering { const SHARES_WITH_LINGERING: bool = true; }
+    SharesWithLeaving { const SHARES_WITH_LEAVING: bool = true; }
     LingersForEver { const LINGERS_FOR_EVER: bool = true; }
 }
 
@@ -127,14 +127,15 @@ found! {
     ignoring_the_number_is_found: IgnoresNumber by Oracle::Kernel(Violation::LeavesOperations);
     ignoring_the_flight_is_found: IgnoresFlight by Oracle::Assertion(String::new());
     ignoring_the_blocks_is_found: IgnoresBlocks by Oracle::Misrouted;
-    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Misrouted, Oracle::Assertion(String::new());
+    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Assertion(String::new());
     delivering_stale_events_is_found: DeliversStale by Oracle::Misrouted;
     freeing_at_shutdown_is_found: FreesAtShutdown by Oracle::Kernel(Violation::LeavesOperations);
     arming_without_interest_is_found: ArmsWithoutInterest by Oracle::PollsUnwanted;
     a_lost_wake_is_found: LosesWakes by Oracle::LostWake;
     a_wake_like_a_slot_is_found: WakesLikeASlot by Oracle::LostWake;
-    skipping_without_end_is_found: SkipsWithoutEnd by Oracle::LostWake;
+    skipping_without_end_is_found: SkipsWithoutEnd by Oracle::Lingers;
     parking_nothing_is_found: ParksNothing by Oracle::PollsParked;
-    sharing_with_what_lingers_is_found: SharesWithLingering by Oracle::Kernel(Violation::PollsTwice);
+    sharing_with_who_leaves_is_found: SharesWithLeaving by Oracle::Kernel(Violation::PollsTwice);
+    sharing_anyway_is_found: SharesAnyway by Oracle::Kernel(Violation::PollsTwice);
     lingering_for_ever_is_found: LingersForEver by Oracle::Lingers;
 }

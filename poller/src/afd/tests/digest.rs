@@ -3,7 +3,7 @@
 
 use super::super::defects::Defects;
 use super::super::machine::Registration;
-use super::super::pinned::Slots;
+use super::super::pinned::{Slot, Slots};
 use super::super::port::Port;
 use crate::nt::Nt;
 
@@ -34,10 +34,15 @@ impl<N: Nt, D: Defects> Port<N, D> {
         });
         self.helpers.digest(bytes);
         let (lingering, dequeues) = self.lingering.parts();
-        // Those that are over make no difference any more.
-        let is_left = |(slot, generation): &&(_, u64)| self.slots.lingers(*slot, *generation);
-        let left = lingering.iter().filter(is_left);
-        bytes.extend(left.map(|(slot, _)| self.slots.ordinal(*slot)));
+        for (slot, generation) in lingering {
+            // Those that are over count as well: until the port is emptied they are listed.
+            let is_left = self.slots.lingers(*slot, *generation);
+            bytes.push(if is_left {
+                self.slots.ordinal(*slot)
+            } else {
+                0xFE
+            });
+        }
         bytes.extend([0xFF, dequeues]);
         for packet in &self.early {
             bytes.push(packet.key as u8);
@@ -49,6 +54,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
             bytes.extend([events as u8, (events >> 8) as u8]);
         }
         bytes.extend([0xFF, self.skips]);
+    }
+
+    /// How many sources have an operation in flight.
+    pub(super) fn polled(&self) -> usize {
+        let entries = (0..self.table.len()).filter_map(|index| self.table.at(index)?.slot);
+        let is_polled = |slot: &Slot| self.slots.ours(*slot).operation.is_in_flight();
+        entries.filter(is_polled).count()
     }
 
     /// Whether packets were dequeued that nobody has looked at.

@@ -267,6 +267,12 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
         with_trouble(plain(1, Direct)),
         with_trouble(plain(1, Helper)),
         with_trouble(plain(1, Auto)),
+        Setup {
+            flags: &[0],
+            interests: TWO_INTERESTS,
+            has_duplicates: true,
+            ..plain(2, Helper)
+        },
         with_strangers(plain(1, Direct)),
         with_strangers(plain(2, Helper)),
         plain(2, Direct),
@@ -297,31 +303,6 @@ fn prove(name: &str, setup: &Setup, states_max: usize) -> Explored {
     explored
 }
 
-/// One source on helpers, of which there may be several: with two kinds of readiness where there is time.
-fn by_helpers() -> Setup {
-    let plain = plain(1, ControlMode::Helper);
-    match std::env::var_os("AMPE_AFD_WIDE") {
-        Some(_) => plain,
-        None => Setup {
-            flags: TWO_FLAGS,
-            ..plain
-        },
-    }
-}
-
-/// The same with what makes for many more states.
-fn by_helpers_with(trouble: impl FnOnce(Setup) -> Setup) -> Setup {
-    let interests = match std::env::var_os("AMPE_AFD_WIDE") {
-        Some(_) => FEW_INTERESTS,
-        None => TWO_INTERESTS,
-    };
-    trouble(Setup {
-        flags: TWO_FLAGS,
-        interests,
-        ..by_helpers()
-    })
-}
-
 const CLOSURE: usize = usize::MAX;
 
 #[track_caller]
@@ -341,24 +322,27 @@ fn all_that_can_happen_to_one_source_polled_directly() {
 
 #[test]
 fn all_that_can_happen_to_one_source_polled_by_a_helper() {
-    prove_all("one source, by a helper", &by_helpers());
+    let setup = plain(1, ControlMode::Helper);
+    prove_all("one source, by a helper", &setup);
 }
 
 #[test]
 fn all_that_can_happen_to_one_source_with_failures() {
-    let setup = by_helpers_with(|setup| Setup {
+    let setup = Setup {
+        flags: TWO_FLAGS,
         has_failures: true,
-        ..setup
-    });
+        ..plain(1, ControlMode::Helper)
+    };
     prove_all("one source with failures, by a helper", &setup);
 }
 
 #[test]
 fn all_that_can_happen_to_one_source_with_wakes() {
-    let setup = by_helpers_with(|setup| Setup {
+    let setup = Setup {
+        flags: TWO_FLAGS,
         has_wakes: true,
-        ..setup
-    });
+        ..plain(1, ControlMode::Helper)
+    };
     prove_all("one source with wakes, by a helper", &setup);
 }
 

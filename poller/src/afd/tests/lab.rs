@@ -68,7 +68,7 @@ pub(super) enum Action {
     /// There is a second handle for the socket in this process.
     Duplicate(u8),
     CloseDuplicate(u8),
-    /// The second handle is registered, after the source was closed.
+    /// The second handle is registered, in a place that is free.
     InsertDuplicate(u8),
     /// Another process has a handle, too.
     Share(u8),
@@ -148,6 +148,9 @@ struct Place {
     has_failed: bool,
     /// What was reported since this was emptied last.
     reported: Interest,
+    /// What flags the kernel's answers about its socket carried that were not reported yet, and whether
+    /// polling it has failed.
+    answered: (u32, bool),
 }
 
 /// Everything that one run consists of.
@@ -182,6 +185,7 @@ impl<D: Defects> Lab<D> {
             flags: 0,
             has_failed: false,
             reported: Interest::NONE,
+            answered: (0, false),
         });
         Lab {
             setup: setup.clone(),
@@ -241,16 +245,17 @@ impl<D: Defects> Lab<D> {
     fn enabled_at(&self, at: u8, place: &Place, operations: usize, enabled: &mut Vec<Action>) {
         if place.duplicate.is_some() {
             enabled.push(Action::CloseDuplicate(at));
+            if self.vacant(at).is_some() {
+                enabled.push(Action::InsertDuplicate(at));
+            }
         }
         match &place.holding {
             Holding::Nothing | Holding::TakenBack(_) => {
                 if operations < self.setup.operations_max {
                     enabled.push(Action::Insert(at));
                 }
-                match place.holding {
-                    Holding::TakenBack(_) => enabled.push(Action::Discard(at)),
-                    _ if place.duplicate.is_some() => enabled.push(Action::InsertDuplicate(at)),
-                    _ => {}
+                if matches!(place.holding, Holding::TakenBack(_)) {
+                    enabled.push(Action::Discard(at));
                 }
                 if self.setup.has_duplicates && self.handle(at).is_some() {
                     enabled.extend(self.becoming(at, place));
@@ -298,7 +303,7 @@ impl<D: Defects> Lab<D> {
             Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
             Action::CloseDuplicate(at) => place(at).duplicate.is_some(),
             Action::InsertDuplicate(at) => {
-                matches!(place(at).holding, Holding::Nothing) && place(at).duplicate.is_some()
+                place(at).duplicate.is_some() && self.vacant(at).is_some()
             }
             Action::Share(at) => is_registered(at) && !place(at).is_shared,
             Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
@@ -318,9 +323,9 @@ impl<D: Defects> Lab<D> {
             Action::Insert(at) => self.insert(at),
             Action::Declare(at, interest) => self.declare(at, interest),
             Action::Become(at, flags) => {
-                self.places[at as usize].flags = flags;
                 if let Some(handle) = self.handle(at) {
                     self.kernel.set_events(handle, u32::from(flags));
+                    self.look_at_flags();
                 }
             }
             Action::Remove(at) => {
@@ -344,12 +349,12 @@ impl<D: Defects> Lab<D> {
             }
             Action::CloseDuplicate(at) => self.places[at as usize].duplicate = None,
             Action::InsertDuplicate(at) => {
+                let place = self.vacant(at);
                 let duplicate = self.places[at as usize].duplicate.take();
-                if let Some(socket) = duplicate {
-                    let place = &mut self.places[at as usize];
-                    place.flags = self.kernel.events(socket.handle()) as u16;
-                    place.holding = Holding::TakenBack(socket);
-                    self.insert(at);
+                if let (Some(to), Some(socket)) = (place, duplicate) {
+                    self.places[to as usize].holding = Holding::TakenBack(socket);
+                    self.look_at_flags();
+                    self.insert(to);
                 }
             }
             Action::Share(at) => {
@@ -430,6 +435,39 @@ impl<D: Defects> Lab<D> {
         self.kernel.foreign_queued(OPERATION_KEY) + self.kernel.foreign_queued(FOREIGN_KEY)
     }
 
+    /// A place where a duplicate can be registered: its own, or the first one that is free.
+    fn vacant(&self, at: u8) -> Option<u8> {
+        let is_free = |at: &u8| matches!(self.places[usize::from(*at)].holding, Holding::Nothing);
+        let mut places = std::iter::once(at).chain(0..self.places.len() as u8);
+        places.find(is_free)
+    }
+
+    /// Several places may have one socket.
+    fn look_at_flags(&mut self) {
+        for at in 0..self.places.len() as u8 {
+            if let Some(handle) = self.handle(at) {
+                self.places[usize::from(at)].flags = self.kernel.events(handle) as u16;
+            }
+        }
+    }
+
+    /// Notes what the kernel has answered, at each place of the socket.
+    fn note_answers(&mut self) {
+        let handles: Vec<_> = (0..self.places.len() as u8)
+            .map(|at| self.handle(at))
+            .collect();
+        for (place, handle) in self.places.iter_mut().zip(&handles) {
+            if let Some(handle) = handle {
+                let (flags, has_failed) = self.kernel.answered(*handle);
+                place.answered.0 |= flags;
+                place.answered.1 |= has_failed;
+            }
+        }
+        for handle in handles.into_iter().flatten() {
+            self.kernel.take_answered(handle);
+        }
+    }
+
     fn key(&self, at: u8) -> Option<Key> {
         match &self.places[at as usize].holding {
             Holding::Registered { key, .. } => Some(*key),
@@ -468,7 +506,8 @@ impl<D: Defects> Lab<D> {
             handle,
             wanted: Interest::NONE,
         };
-        self.kernel.take_answered(handle);
+        self.note_answers();
+        self.places[at as usize].answered = (0, false);
     }
 
     fn declare(&mut self, at: u8, interest: Interest) {
@@ -546,6 +585,8 @@ impl<D: Defects> Lab<D> {
                     | u8::from(wanted.is_writable()) << 6,
             );
             bytes.extend(place.flags.to_le_bytes());
+            bytes.extend((place.answered.0 as u16).to_le_bytes());
+            bytes.push(u8::from(place.answered.1));
         }
         bytes.push(u8::from(self.is_wake_due));
         for event in self.events.iter() {

@@ -324,9 +324,7 @@ impl State {
         }
         let is_here = |number: &u32| {
             let operation = self.operations.get(number);
-            operation.is_some_and(|operation| {
-                operation.target == target && operation.stage == Stage::Pending
-            })
+            operation.is_some_and(|operation| operation.target == target)
         };
         let issued = &self.files[control as usize];
         if issued

@@ -41,15 +41,16 @@ impl<D: Defects> Lab<D> {
 
     /// Events are about registered sources, wanted, and what the kernel has said of their sockets.
     pub(super) fn check_events(&mut self) -> Result<(), Oracle> {
+        self.note_answers();
         for event in self.events.iter() {
             let place = find(&mut self.places, event).ok_or(Oracle::Misrouted)?;
-            let Holding::Registered { handle, wanted, .. } = place.holding else {
+            let Holding::Registered { wanted, .. } = place.holding else {
                 return Err(Oracle::Misrouted);
             };
             if !(event.readiness() & wanted == event.readiness()) || wanted.is_empty() {
                 return Err(Oracle::Unwanted);
             }
-            let (answered, has_failed) = self.kernel.take_answered(handle);
+            let (answered, has_failed) = std::mem::take(&mut place.answered);
             if event.error().is_some() {
                 if !has_failed {
                     return Err(Oracle::Misrouted);
@@ -63,16 +64,11 @@ impl<D: Defects> Lab<D> {
             }
         }
         let (port, _) = self.poller.as_ref().unwrap().parts();
-        if port.has_early() {
-            // What was dequeued and not looked at yet has to be reported later.
-            return Ok(());
-        }
-        // What was answered and not wanted is no excuse for a later report.
-        for place in &self.places {
-            match &place.holding {
-                Holding::Registered { handle, .. } => drop(self.kernel.take_answered(*handle)),
-                Holding::TakenBack(socket) => drop(self.kernel.take_answered(socket.handle())),
-                Holding::Nothing => {}
+        // What was dequeued and not looked at yet has to be reported later.
+        if !port.has_early() {
+            // What was answered and not wanted is no excuse for a later report.
+            for place in &mut self.places {
+                place.answered = (0, false);
             }
         }
         Ok(())
@@ -105,8 +101,7 @@ impl<D: Defects> Lab<D> {
         if self.is_wake_due {
             return Err(Oracle::LostWake);
         }
-        let is_registered = |place: &&Place| matches!(place.holding, Holding::Registered { .. });
-        if self.kernel.operations() > self.places.iter().filter(is_registered).count() {
+        if self.kernel.operations() > self.poller.as_ref().unwrap().parts().0.polled() {
             return Err(Oracle::Lingers);
         }
         let mut is_quiet = true;

@@ -1,13 +1,13 @@
 //! Helpers, sockets with several handles, and polls that are left to the closing of their sources.
 
-use super::super::canaries::{LingersForEver, SharesAnyway, SharesWithLingering, Small};
+use super::super::canaries::{LingersForEver, SharesAnyway, SharesWithLeaving, Small};
 use super::{Bench, ready};
 use crate::Interest;
 use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
-use crate::nt::flag;
 use crate::nt::sim::{Socket, Violation};
+use crate::nt::{Status, flag};
 
 const READ: Interest = Interest::READABLE;
 const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
@@ -98,14 +98,43 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
     }
     assert_eq!(bench.wait(), []);
     assert_eq!(bench.slots(), (0, 0));
+    assert_eq!(bench.port().lingering.parts().0.len(), 1, "still listed");
     let before = bench.counts();
     let (next, handle) = bench.add(READ);
-    for _ in 0..3 {
-        assert_eq!(bench.wait(), []);
-    }
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.port().lingering.parts(), (&[][..], 0));
     assert_eq!(bench.spent_since(before).cancels, 0);
     bench.become_ready(handle, flag::RECEIVE);
     assert_eq!(bench.wait(), [ready(next, READ)]);
+    bench.end();
+}
+
+/// The end comes before what closing has not ended was cancelled.
+#[test]
+fn the_end_waits_for_what_lingers() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let duplicate = bench.poller.get(key).unwrap().duplicate();
+    assert!(bench.poller.close(key));
+    bench.end();
+    drop(duplicate);
+}
+
+#[test]
+fn what_lingers_and_fails_is_over_as_well() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (key, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let duplicate = bench.poller.get(key).unwrap().duplicate();
+    assert!(bench.poller.close(key));
+    let failure = Status::INSUFFICIENT_RESOURCES;
+    bench.kernel.end_polls(duplicate.handle(), failure);
+    let before = bench.counts();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.spent_since(before).cancels, 0);
+    assert_eq!(bench.slots(), (0, 0));
+    assert_eq!(bench.helpers(), [Some(0)]);
     bench.end();
 }
 
@@ -174,11 +203,11 @@ fn who_may_have_further_handles_joins_nobody() {
     }
 }
 
-/// The one helper without users that is kept is for whoever comes next.
+/// A helper without users is for whoever comes next.
 #[test]
-fn the_spare_helper_is_joined_without_a_look() {
+fn a_spare_helper_is_joined_without_a_look() {
     let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    let resting = bench.add(READ);
+    bench.add(READ);
     let (first, handle) = bench.add(READ);
     bench.kernel.share(handle, true);
     assert_eq!(bench.wait(), []);
@@ -192,12 +221,59 @@ fn the_spare_helper_is_joined_without_a_look() {
     assert_eq!(bench.wait(), []);
     assert_eq!(bench.spent_since(before).calls, 2, "a poll and a dequeue");
     assert_eq!(bench.helpers(), [Some(1), Some(1)]);
-    // Nobody uses either, and one is closed.
-    assert!(bench.poller.close(resting.0));
-    let (other, _) = bench.add(READ);
-    assert!(bench.poller.close(other));
+    bench.end();
+}
+
+/// One that rests, and one that goes, so that the next ones are taken for such that come and go.
+fn with_turnover() -> Bench {
+    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    bench.add(READ);
+    let (first, handle) = bench.add(READ);
+    bench.kernel.share(handle, true);
     assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(0), Some(1)]);
+    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
+    bench.kernel.share(handle, false);
+    assert!(bench.poller.close(first));
+    bench
+}
+
+#[test]
+fn where_sources_come_and_go_a_few_helpers_more_are_opened_and_not_ever_more() {
+    let mut bench = with_turnover();
+    for _ in 0..1_000 {
+        bench.add(READ);
+    }
+    assert_eq!(bench.wait(), []);
+    let helpers = bench.helpers().len();
+    assert!(
+        helpers <= 1_000 / 32 + 1 + Sound::SPARE_HELPERS_MAX,
+        "{helpers}"
+    );
+    bench.end();
+
+    // One that stays, for each that goes.
+    let mut bench = with_turnover();
+    for _ in 0..1_000 {
+        bench.add(READ);
+        let (passing, _) = bench.add(READ);
+        assert_eq!(bench.wait(), []);
+        assert!(bench.poller.close(passing));
+    }
+    let helpers = bench.helpers().len();
+    let spare = 2 * Sound::SPARE_HELPERS_MAX;
+    assert!(helpers <= 1_000 / 32 + 1 + spare, "{helpers}");
+    bench.end();
+}
+
+#[test]
+fn who_cannot_have_a_helper_for_himself_joins_others() {
+    let mut bench = with_turnover();
+    bench.have_helpers(false);
+    let (key, handle) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.helpers(), [Some(2), Some(0)]);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(key, READ)]);
     bench.end();
 }
 
@@ -228,6 +304,30 @@ fn nobody_joins_a_helper_with_a_poll_that_lingers() {
 
 #[test]
 fn joining_a_helper_with_a_poll_that_lingers_polls_a_socket_twice() {
-    let violations = successor_of_a_lingering_poll::<SharesWithLingering>();
+    let violations = successor_of_a_lingering_poll::<SharesWithLeaving>();
+    assert_eq!(violations, [Violation::PollsTwice]);
+}
+
+/// A source is taken back and put in again before its cancelled poll's packet was dequeued.
+fn taken_back_and_put_in_again<D: Defects>() -> Vec<Violation> {
+    let mut bench = Bench::<D>::new(ControlMode::Auto);
+    let (first, handle) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    let socket = bench.poller.remove(first).unwrap();
+    let (again, _) = bench.insert(socket, READ);
+    assert_eq!(bench.wait(), []);
+    let violations = bench.violations();
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(again, READ)]);
+    if violations.is_empty() {
+        bench.end();
+    }
+    violations
+}
+
+#[test]
+fn who_comes_back_before_his_packet_has_another_helper() {
+    assert_eq!(taken_back_and_put_in_again::<Sound>(), []);
+    let violations = taken_back_and_put_in_again::<SharesWithLeaving>();
     assert_eq!(violations, [Violation::PollsTwice]);
 }
