@@ -8,7 +8,7 @@
 //! generation, which no other source ever had. If the source at the index has another generation, or
 //! there is none, the slot's own source is gone, and all that the packet does is to free the slot.
 
-mod controls;
+mod choice;
 mod lingering;
 mod shared;
 

@@ -21,14 +21,14 @@ use crate::waker::Signal;
 /// - Windows 8.1 and later; Wine 8 and later.
 /// - Polls are issued on handles of the driver's, helpers, that up to 32 sources share; a few that nobody
 ///   uses are kept. They leave no marks on a socket, whoever else uses it, and whatever port it has.
-/// - The handles of one socket may be in one poller as several sources: each is polled on a helper of its
-///   own. That they are seen to be of one socket takes that the system counts handles rightly.
+/// - The handles of one socket may be in one poller as several sources. No two of them are polled on one
+///   helper, as Windows would mix up their answers.
 /// - Where no helper can be opened, or with [`ControlMode::Direct`], a socket is polled on itself.
 ///   That associates it with the poller's port, and has it queue no packet for what succeeds at once. Both
 ///   are marks on the socket itself, which its duplicates share: the socket's own overlapped operations
 ///   report to the poller's port, where they are thrown away. [`Poller::remove`] takes the first mark
-///   off if the system can; the second stays. A socket that has another port cannot be polled so,
-///   nor can one below layered service providers.
+///   off if the system can; the second stays. A socket that has a port, be it this poller's, cannot be
+///   polled so, nor can one below layered service providers.
 /// - A socket whose layered service provider hides what is below it cannot be polled:
 ///   [`Poller::insert`] refuses it.
 /// - A report may be of what was ready a moment ago, and eighteen waits together report all that is

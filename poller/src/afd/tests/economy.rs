@@ -386,7 +386,7 @@ fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
 fn whatever_has_the_pass_look_at_it_a_refused_source_rests_until_it_is_declared_again() {
     let trouble = Status::INSUFFICIENT_RESOURCES;
     for is_refused_at_once in [true, false] {
-        let mut bare = Bare::new(ControlMode::Direct);
+        let mut bare = Bare::new(ControlMode::Auto);
         let (key, socket) = bare.add(READ);
         if is_refused_at_once {
             bare.kernel.state().mood.refuses_submit = Some(trouble);
@@ -405,7 +405,7 @@ fn whatever_has_the_pass_look_at_it_a_refused_source_rests_until_it_is_declared_
 
 #[test]
 fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(ControlMode::Auto);
     let (key, _socket) = bare.add(READ);
     bare.pass();
     bare.port.declare(key, Interest::BOTH);
@@ -417,7 +417,7 @@ fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
 
 #[test]
 fn sixteen_waits_running_may_leave_the_port_alone() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(ControlMode::Auto);
     let (_, socket) = bare.add(READ);
     bare.kernel.set_events(socket.handle(), flag::RECEIVE);
     bare.pass();
@@ -430,7 +430,7 @@ fn sixteen_waits_running_may_leave_the_port_alone() {
 fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
     let kernel = Arc::<Kernel>::default();
     kernel.state().mood.answers_nothing = true;
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let key = poller.insert(Socket::bare(&kernel)).unwrap();
@@ -448,7 +448,7 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
 #[test]
 fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let add = |poller: &mut Poller<_, _>| {

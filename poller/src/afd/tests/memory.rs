@@ -267,7 +267,7 @@ fn nobody_else_says_that_an_operation_is_over() {
 #[test]
 fn memory_that_is_used_again_goes_on_counting() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
+    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let mut events = Events::with_capacity(64);
     let mut contexts = Vec::new();
@@ -288,7 +288,7 @@ fn memory_that_is_used_again_goes_on_counting() {
 #[test]
 fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Direct).unwrap();
+    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
     let mut poller = Poller::over(port);
     let add = |poller: &mut Poller<Socket, Port<Sim, Blocks>>| -> Key {
         let socket = Socket::bare(&kernel);

@@ -44,6 +44,29 @@ fn somebody_else_s_wsapoll_of_the_same_socket_takes_nothing_away() {
     }
 }
 
+/// What the backend sees to that it never happens: a poll for room, another one for data, and data comes.
+#[test]
+#[ignore = "asks real Windows"]
+fn what_two_polls_of_one_socket_on_one_file_answer() {
+    let mut lab = Windows::new();
+    let (ours, theirs) = lab.ground.pair();
+    let helper = lab.helper();
+    lab.ground.fill(&ours);
+    let polls = [flag::SEND, flag::RECEIVE].map(|mask| lab.wait_for(helper, ours.handle(), mask));
+    lab.ground.write(&theirs, 1);
+    lab.ground.await_readable(&ours);
+    let (first, status) = lab.next_packet();
+    let found = lab.answer(first);
+    println!(
+        "first: the poll for room, {}: {status:?}, {found:#05x}",
+        first == polls[0]
+    );
+    for poll in polls.into_iter().filter(|poll| *poll != first) {
+        println!("the other one is pending: {}", lab.poll_is_pending(poll));
+        lab.cancel(helper, poll);
+    }
+}
+
 #[test]
 #[ignore = "asks real Windows"]
 fn what_becomes_of_a_file_that_leaves_its_port_with_a_poll_in_flight() {

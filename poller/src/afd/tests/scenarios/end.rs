@@ -202,7 +202,7 @@ fn a_poll_of_a_socket_that_another_process_keeps_is_ended_by_closing_it_here() {
 #[test]
 fn wakes_after_the_end_go_nowhere_and_the_last_waker_closes_the_port() {
     let kernel = Arc::<Kernel>::default();
-    let mut bench = Bench::<Sound>::on(&kernel, ControlMode::Direct);
+    let mut bench = Bench::<Sound>::on(&kernel, ControlMode::Auto);
     bench.add(READ);
     assert_eq!(bench.wait(), []);
     let (waker, signal) = (bench.poller.waker(), bench.port().signal());

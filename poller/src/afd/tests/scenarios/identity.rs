@@ -273,7 +273,7 @@ fn each_defect_of_identity_falls_for_a_stranger_of_its_own() {
 /// A packet under the wakes' key is a wake, whatever else it carries.
 #[test]
 fn a_wake_that_carries_the_address_of_an_operation_is_only_a_wake() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
     bench.kernel.post_foreign(WAKE_KEY, bench.newest_context());
@@ -288,7 +288,7 @@ fn a_wake_that_carries_the_address_of_an_operation_is_only_a_wake() {
 /// The number of an operation is told modulo 128, and nothing depends on its ever being new.
 #[test]
 fn operations_of_one_slot_are_told_apart_however_many_there_were() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     for _ in 0..300 {
         assert_eq!(bench.wait(), []);

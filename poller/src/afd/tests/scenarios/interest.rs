@@ -22,7 +22,7 @@ fn polled(mode: ControlMode, interest: Interest) -> (Bench, Key, Handle) {
 /// What it costs to declare these one after the other: `passes` with a wait after each, or all of
 /// them and then a wait.
 fn cost(from: Interest, declared: &[Interest], passes: bool) -> Spent {
-    let [auto, helper] = [ControlMode::Direct, ControlMode::Helper].map(|mode| {
+    let [direct, helper] = [ControlMode::Direct, ControlMode::Helper].map(|mode| {
         let (mut bench, key, _) = polled(mode, from);
         let before = bench.counts();
         for interest in declared {
@@ -38,8 +38,8 @@ fn cost(from: Interest, declared: &[Interest], passes: bool) -> Spent {
         bench.end();
         spent
     });
-    assert_eq!(auto, helper);
-    auto
+    assert_eq!(direct, helper);
+    direct
 }
 
 /// With so many waits, each of which is a call too.
@@ -95,7 +95,7 @@ fn interest_that_flips_from_wait_to_wait_costs_a_cancel_and_a_poll_each_time() {
 
 #[test]
 fn interest_that_grows_again_before_the_packet_is_not_cancelled_twice() {
-    let (mut bench, key, handle) = polled(ControlMode::Direct, READ);
+    let (mut bench, key, handle) = polled(ControlMode::Auto, READ);
     bench.be_slow(true);
     let before = bench.counts();
     for interest in [WRITE, BOTH, READ, NONE, BOTH] {
@@ -115,7 +115,7 @@ fn interest_that_grows_again_before_the_packet_is_not_cancelled_twice() {
 
 #[test]
 fn what_is_no_longer_wanted_is_not_reported_and_not_asked_again() {
-    let (mut bench, key, handle) = polled(ControlMode::Direct, BOTH);
+    let (mut bench, key, handle) = polled(ControlMode::Auto, BOTH);
     bench.declare(key, READ);
     let before = bench.counts();
     bench.become_ready(handle, flag::SEND);

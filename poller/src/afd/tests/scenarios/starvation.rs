@@ -31,7 +31,14 @@ enum Message {
 /// With one source always ready: how many waits it takes until a message is there that comes after
 /// so many others. Nothing if that is more than a hundred.
 fn waits_until<D: Defects>(message: Message, waits_before: u64) -> Option<u64> {
-    let mut bench = Bench::<D>::new(ControlMode::Direct);
+    let modes = [ControlMode::Auto, ControlMode::Direct];
+    let [auto, direct] = modes.map(|mode| waits_with::<D>(mode, message, waits_before));
+    assert_eq!(auto, direct);
+    auto
+}
+
+fn waits_with<D: Defects>(mode: ControlMode, message: Message, waits_before: u64) -> Option<u64> {
+    let mut bench = Bench::<D>::new(mode);
     let (quiet, quiet_handle) = bench.add(Interest::READABLE);
     let (_, busy_handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
@@ -83,7 +90,7 @@ fn without_an_end_to_skipping_others_starve() {
 
 #[test]
 fn a_wait_that_has_an_answer_makes_one_call_and_each_seventeenth_two() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
     bench.become_ready(handle, flag::RECEIVE);
@@ -101,7 +108,7 @@ fn a_wait_that_has_an_answer_makes_one_call_and_each_seventeenth_two() {
 
 #[test]
 fn a_wait_without_an_answer_starts_the_count_again() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     for _ in 0..3 {
         assert_eq!(bench.wait(), []);
@@ -160,7 +167,7 @@ fn a_wait_that_meets_only_stale_packets_goes_on() {
 /// A batch with room for one event, and a source that fills it with every answer.
 #[test]
 fn a_small_batch_is_respected_and_starves_nobody() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     bench.events = Events::with_capacity(1);
     let others: Vec<_> = (0..3).map(|_| bench.add(Interest::READABLE)).collect();
     let (_, busy) = bench.add(Interest::READABLE);

@@ -117,7 +117,7 @@ fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_n
 #[test]
 fn removing_a_socket_closed_only_here_does_nothing_to_who_has_its_handle_now() {
     for is_queued in [true, false] {
-        let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench.kernel.share(handle, true);
@@ -387,7 +387,7 @@ fn ten_active_sources_cost_the_same_beside_none_and_beside_ten_thousand() {
 
 #[test]
 fn a_wake_that_the_port_refuses_is_told_and_caps_the_sleep() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     bench.kernel.state().mood.sleeps = true;
     bench.kernel.state().mood.refuses_post = Some(Status::INSUFFICIENT_RESOURCES);
     let waker = bench.poller.waker();
