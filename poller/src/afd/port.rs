@@ -112,12 +112,11 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
     }
 
     fn deregister(&mut self, key: Key, fate: Fate) {
-        if self.table.get_mut(key).is_none() {
+        let Some(entry) = self.table.get_mut(key) else {
             return;
-        }
-        // On a handle that is closed nothing can be cancelled: this poll has to be before.
-        let is_direct = |entry: &Entry| entry.is_associated;
-        let fate_of_poll = match self.table.at(key.index).is_some_and(is_direct) {
+        };
+        // What is polled on the socket itself cannot be cancelled any more once that is closed.
+        let fate_of_poll = match entry.is_associated {
             true => Fate::Kept,
             false => fate,
         };
@@ -126,27 +125,14 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             return;
         };
         let Some(slot) = entry.slot else { return };
-        let is_free = match action {
-            Action::Free => true,
+        match action {
+            Action::Free => self.free(slot, false),
             Action::Cancel if D::FREES_ON_CANCEL => {
                 self.cancel(slot);
                 self.slots.take_back_early(slot);
-                true
+                self.free(slot, false);
             }
-            Action::Cancel => {
-                self.cancel(slot);
-                false
-            }
-            Action::Linger => {
-                self.linger(slot);
-                false
-            }
-            // It was told to end before.
-            _ => false,
-        };
-        match is_free {
-            true => self.free(slot, false),
-            false => self.begin_to_leave(slot),
+            _ => self.begin_to_leave(slot, action),
         }
         if fate == Fate::Kept && entry.is_associated && !entry.is_closed {
             let is_over = action == Action::Free || self.await_packet(slot);
@@ -326,7 +312,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
     }
 
     /// The source of a slot is gone, and its operation is in flight.
-    fn begin_to_leave(&mut self, slot: Slot) {
+    fn begin_to_leave(&mut self, slot: Slot, action: Action) {
+        match action {
+            Action::Cancel => self.cancel(slot),
+            Action::Linger => self.linger(slot),
+            // It was told to end before.
+            _ => {}
+        }
         if let (Some(group), false) = (self.slots.ours(slot).group, D::SHARES_WITH_LEAVING) {
             self.helpers.begin_to_leave(group);
         }
