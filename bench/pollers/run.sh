@@ -2,7 +2,7 @@
 # Runs each poller on each piece of work and prints tables in Markdown: how many NT calls an event
 # costs, counted by Wine, and how many events a second there are beside ampe's.
 #
-#   bash bench/pollers/run.sh            for Windows, under Wine
+#   bash bench/pollers/run.sh            for Windows, under Wine; takes twenty-five minutes
 #   bash bench/pollers/run.sh calls      only the calls
 #   bash bench/pollers/run.sh times      only the times
 #   bash bench/pollers/run.sh native     on this system; there are no calls to count
@@ -28,7 +28,7 @@ if [ $# -gt 1 ]; then
     done
     workloads=("${@:2}")
 fi
-[[ $runs =~ ^[0-9]*[13579]$ ]] || { echo 'RUNS is an odd number: the one in the middle counts' >&2 && exit 2; }
+[[ $runs =~ ^([1-9][0-9]*)?[13579]$ ]] || { echo 'RUNS is an odd number: the one in the middle counts' >&2 && exit 2; }
 target=x86_64-pc-windows-gnu
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target/windows}
 export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all

@@ -119,9 +119,9 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     ///
     /// A handle is meant to be held once. Of two sources with the same handle in one poller, epoll polls
     /// one, and reports an [event with an error](Event::error) of the other as soon as both are wanted
-    /// for something. Other systems poll both, but for a poller on Windows that polls sockets on
-    /// themselves: it does as epoll does, also with two handles of one socket, which elsewhere are
-    /// two sources like any others.
+    /// for something. Other systems poll both. A poller on Windows that polls sockets on themselves
+    /// polls one, once it was wanted for something, until that is removed, and reports the other as
+    /// refused; so too with two handles of one socket, which elsewhere are sources like any others.
     ///
     /// # Errors
     ///

@@ -6,8 +6,9 @@
 //! Windows mixes up the answers of two polls of one socket that are in flight on one file (trio's
 //! `afd-lab.py` shows it). So all users of a helper are of different sockets. Who joins others
 //! must have the only handle of its socket; everybody else begins with a helper that nobody uses
-//! ([`Helpers::join`]). And as long as the poll of a source that is gone is in flight, nobody joins the
-//! helper that has it ([`Helpers::begin_to_leave`]): the same socket may be registered anew.
+//! ([`Helpers::join`]). A duplicate that is made later is counted when it comes itself. And as long as
+//! the poll of a source that is gone is in flight, nobody joins the helper that has it
+//! ([`Helpers::begin_to_leave`]): the same socket may be registered anew.
 
 use super::control::Control;
 use crate::nt::{Handle, Nt, Status};
@@ -98,12 +99,12 @@ impl Helpers {
         // Where sources come and go, a few helpers more are for them in turn, and nobody has to ask.
         let has_turnover =
             self.ending > 0 && self.ending.max(self.with_room.len()) < self.spare_max;
-        if has_turnover && let Ok(number) = self.open(nt, port) {
-            return Ok(number);
-        }
-        match is_sole() {
-            true => Ok(room),
-            false => self.open(nt, port),
+        let opened = has_turnover.then(|| self.open(nt, port));
+        match opened {
+            Some(Ok(number)) => Ok(number),
+            _ if is_sole() => Ok(room),
+            Some(refused) => refused,
+            None => self.open(nt, port),
         }
     }
 

@@ -147,6 +147,14 @@ enum Kind {
     Other,
 }
 
+/// What polls of a handle have come to since its last report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) flags: u32,
+    /// One was refused or has failed.
+    pub(crate) has_failed: bool,
+}
+
 /// A socket, as AFD sees it.
 #[derive(Debug, Default)]
 struct Endpoint {
@@ -154,10 +162,8 @@ struct Endpoint {
     events: u32,
     /// The operations that poll it.
     polls: Vec<u32>,
-    /// What flags the answers about it carried since its last report, for tests that check reports.
-    answered: u32,
-    /// A poll of it was refused or has failed since its last report.
-    has_failed: bool,
+    /// What the answers about it were, by the handle that was asked about, for tests that check reports.
+    answered: BTreeMap<Handle, Answered>,
     /// It is below a layer: polling the layer's handle is not polling it directly.
     is_layered: bool,
     connection: network::Connection,
@@ -402,24 +408,24 @@ impl Kernel {
         operations.any(|operation| operation.context == context)
     }
 
-    /// The flags that were answered about a socket since they were taken last, and whether polling
-    /// it has failed since.
-    pub(crate) fn answered(&self, socket: Handle) -> (u32, bool) {
+    /// What polls of a handle have come to since this was asked last.
+    pub(crate) fn take_answered(&self, socket: Handle) -> Answered {
         let mut state = self.state();
         let number = state.number(socket);
-        let endpoint = number.and_then(|number| state.endpoint(number));
-        endpoint.map_or((0, true), |endpoint| {
-            (endpoint.answered, endpoint.has_failed)
-        })
+        match number.and_then(|number| state.endpoint(number)) {
+            Some(endpoint) => endpoint.answered.remove(&socket).unwrap_or_default(),
+            None => Answered {
+                flags: 0,
+                has_failed: true,
+            },
+        }
     }
 
-    /// Takes them.
-    pub(crate) fn take_answered(&self, socket: Handle) {
+    /// Whether another process has a handle for a socket.
+    pub(crate) fn is_shared(&self, socket: Handle) -> bool {
         let mut state = self.state();
-        let number = state.number(socket);
-        if let Some(endpoint) = number.and_then(|number| state.endpoint(number)) {
-            (endpoint.answered, endpoint.has_failed) = (0, false);
-        }
+        let number = state.number(socket).unwrap();
+        state.file(number).is_elsewhere
     }
 
     /// Another handle of this process for the same socket.

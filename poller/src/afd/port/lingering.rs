@@ -2,8 +2,8 @@
 //!
 //! Closing the last handle of a socket ends its polls, and saves the cancel. Whether a handle is the
 //! last one nobody says; if it is not, the poll goes on. So what has not ended by itself when the port
-//! was emptied is cancelled then. That takes a helper: what is issued on the socket itself can be cancelled
-//! only as long as its handle is open.
+//! was emptied, or after some dequeues that have not emptied it, is cancelled then. That takes a helper: what
+//! is issued on the socket itself can be cancelled only as long as its handle is open.
 
 use super::Port;
 use crate::afd::defects::Defects;

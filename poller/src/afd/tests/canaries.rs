@@ -139,3 +139,12 @@ found! {
     sharing_anyway_is_found: SharesAnyway by Oracle::Kernel(Violation::PollsTwice);
     lingering_for_ever_is_found: LingersForEver by Oracle::Lingers;
 }
+
+/// Besides what lingers, wakes are lost.
+#[cfg(not(any(ampe_poison, ampe_mutants, windows)))]
+#[test]
+fn skipping_without_end_loses_wakes() {
+    exhaustive::quick_with_wakes::<Small>().unwrap_or_else(|failure| panic!("{failure}"));
+    let failure = exhaustive::quick_with_wakes::<SkipsWithoutEnd>().unwrap_err();
+    assert_eq!(failure.oracle, Oracle::LostWake, "{failure}");
+}

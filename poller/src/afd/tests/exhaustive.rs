@@ -283,6 +283,16 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same with wakes alone.
+#[cfg(not(any(ampe_poison, ampe_mutants, windows)))]
+pub(super) fn quick_with_wakes<D: Defects>() -> Result<(), Failure> {
+    let setup = Setup {
+        has_wakes: true,
+        ..plain(1, ControlMode::Helper)
+    };
+    explore::<D>(&setup, STATES_MAX, Telling::ByAll).map(drop)
+}
+
 /// Explores and prints; only so far as time allows, if that is so.
 fn prove(name: &str, setup: &Setup, states_max: usize) -> Explored {
     let states_max = if IS_PARTIAL {

@@ -148,9 +148,6 @@ struct Place {
     has_failed: bool,
     /// What was reported since this was emptied last.
     reported: Interest,
-    /// What flags the kernel's answers about its socket carried that were not reported yet, and whether
-    /// polling it has failed.
-    answered: (u32, bool),
 }
 
 /// Everything that one run consists of.
@@ -185,7 +182,6 @@ impl<D: Defects> Lab<D> {
             flags: 0,
             has_failed: false,
             reported: Interest::NONE,
-            answered: (0, false),
         });
         Lab {
             setup: setup.clone(),
@@ -325,7 +321,7 @@ impl<D: Defects> Lab<D> {
             Action::Become(at, flags) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.set_events(handle, u32::from(flags));
-                    self.look_at_flags();
+                    self.look_at_sockets();
                 }
             }
             Action::Remove(at) => {
@@ -337,9 +333,13 @@ impl<D: Defects> Lab<D> {
             Action::Close(at) => {
                 if let Some(key) = self.forget(at) {
                     assert!(self.poller().close(key));
+                    self.look_at_sockets();
                 }
             }
-            Action::Discard(at) => self.places[at as usize].holding = Holding::Nothing,
+            Action::Discard(at) => {
+                self.places[at as usize].holding = Holding::Nothing;
+                self.look_at_sockets();
+            }
             Action::Duplicate(at) => {
                 let Some(key) = self.key(at) else {
                     return Ok(());
@@ -353,7 +353,7 @@ impl<D: Defects> Lab<D> {
                 let duplicate = self.places[at as usize].duplicate.take();
                 if let (Some(to), Some(socket)) = (place, duplicate) {
                     self.places[to as usize].holding = Holding::TakenBack(socket);
-                    self.look_at_flags();
+                    self.look_at_sockets();
                     self.insert(to);
                 }
             }
@@ -435,36 +435,25 @@ impl<D: Defects> Lab<D> {
         self.kernel.foreign_queued(OPERATION_KEY) + self.kernel.foreign_queued(FOREIGN_KEY)
     }
 
-    /// A place where a duplicate can be registered: its own, or the first one that is free.
+    /// A place where a duplicate can be registered: its own, or the first one that has no socket.
     fn vacant(&self, at: u8) -> Option<u8> {
-        let is_free = |at: &u8| matches!(self.places[usize::from(*at)].holding, Holding::Nothing);
+        let is_vacant = |other: &u8| {
+            let place = &self.places[usize::from(*other)];
+            let is_vacant = matches!(place.holding, Holding::Nothing);
+            is_vacant && (*other == at || place.duplicate.is_none())
+        };
         let mut places = std::iter::once(at).chain(0..self.places.len() as u8);
-        places.find(is_free)
+        places.find(is_vacant)
     }
 
-    /// Several places may have one socket.
-    fn look_at_flags(&mut self) {
+    /// How the sockets of all places are: several may have one, or another than a moment ago.
+    fn look_at_sockets(&mut self) {
         for at in 0..self.places.len() as u8 {
             if let Some(handle) = self.handle(at) {
-                self.places[usize::from(at)].flags = self.kernel.events(handle) as u16;
+                let place = &mut self.places[usize::from(at)];
+                place.flags = self.kernel.events(handle) as u16;
+                place.is_shared = self.kernel.is_shared(handle);
             }
-        }
-    }
-
-    /// Notes what the kernel has answered, at each place of the socket.
-    fn note_answers(&mut self) {
-        let handles: Vec<_> = (0..self.places.len() as u8)
-            .map(|at| self.handle(at))
-            .collect();
-        for (place, handle) in self.places.iter_mut().zip(&handles) {
-            if let Some(handle) = handle {
-                let (flags, has_failed) = self.kernel.answered(*handle);
-                place.answered.0 |= flags;
-                place.answered.1 |= has_failed;
-            }
-        }
-        for handle in handles.into_iter().flatten() {
-            self.kernel.take_answered(handle);
         }
     }
 
@@ -506,8 +495,7 @@ impl<D: Defects> Lab<D> {
             handle,
             wanted: Interest::NONE,
         };
-        self.note_answers();
-        self.places[at as usize].answered = (0, false);
+        self.kernel.take_answered(handle);
     }
 
     fn declare(&mut self, at: u8, interest: Interest) {
@@ -585,8 +573,6 @@ impl<D: Defects> Lab<D> {
                     | u8::from(wanted.is_writable()) << 6,
             );
             bytes.extend(place.flags.to_le_bytes());
-            bytes.extend((place.answered.0 as u16).to_le_bytes());
-            bytes.push(u8::from(place.answered.1));
         }
         bytes.push(u8::from(self.is_wake_due));
         for event in self.events.iter() {

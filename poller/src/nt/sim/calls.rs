@@ -80,6 +80,7 @@ unsafe impl Nt for Sim {
 
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         self.kernel.call(|state| {
+            let handle = file;
             let (Some(file), Some(port)) = (state.number(file), state.number(port)) else {
                 return Err(Status::INVALID_HANDLE);
             };
@@ -90,7 +91,7 @@ unsafe impl Nt for Sim {
                 return Ok(());
             }
             if let Kind::Endpoint(endpoint) = &mut file.kind {
-                endpoint.has_failed |= is_last_way;
+                endpoint.credit(handle, 0, is_last_way);
             }
             Err(Status::INVALID_PARAMETER)
         })

@@ -60,8 +60,12 @@ fn digest_file(state: &State, file: u32, bytes: &mut Vec<u8>, slot: &dyn Fn(usiz
             assert!(is_bare, "connections are not explored");
             bytes.extend([endpoint.events as u8, (endpoint.events >> 8) as u8]);
             // What the oracles go by.
-            bytes.extend([endpoint.answered as u8, (endpoint.answered >> 8) as u8]);
-            bytes.push(u8::from(endpoint.has_failed));
+            for (handle, answered) in &endpoint.answered {
+                let flags = answered.flags;
+                bytes.extend([handle.0 as u8, flags as u8, (flags >> 8) as u8]);
+                bytes.push(u8::from(answered.has_failed));
+            }
+            bytes.push(0xFF);
         }
     }
 }

@@ -16,6 +16,17 @@ fn vacancy<T>(places: &mut Vec<Option<T>>) -> u32 {
     at as u32
 }
 
+impl Endpoint {
+    /// Notes what the poll of a handle has come to.
+    pub(super) fn credit(&mut self, handle: Handle, events: u32, has_failed: bool) {
+        if events != 0 || has_failed {
+            let answered = self.answered.entry(handle).or_default();
+            answered.flags |= events;
+            answered.has_failed |= has_failed;
+        }
+    }
+}
+
 impl State {
     pub(super) fn number(&self, handle: Handle) -> Option<u32> {
         let at = (handle.0 / 4).checked_sub(1)?;
@@ -259,7 +270,7 @@ impl State {
             return Status::INVALID_PARAMETER;
         };
         if let Some(refusal) = refusal {
-            endpoint.has_failed = true;
+            endpoint.credit(asked.handle, 0, true);
             return refusal;
         }
         let found = endpoint.events & asked.events;
@@ -274,7 +285,9 @@ impl State {
         let skips_packets = self.file(control).skips_packets;
         if found != 0 && skips_packets {
             self.counts.answered_at_once += 1;
-            self.credit(target, found);
+            if let Some(endpoint) = self.endpoint(target) {
+                endpoint.credit(asked.handle, found, false);
+            }
             let (block, info) = (submission.status, submission.info);
             self.write_outcome(block, info, asked.handle, Status::SUCCESS, found);
             return Status::SUCCESS;
@@ -332,13 +345,6 @@ impl State {
             .is_some_and(|file| file.issued.iter().any(is_here))
         {
             self.violations.push(Violation::PollsTwice);
-        }
-    }
-
-    /// Notes what was answered about a socket.
-    pub(super) fn credit(&mut self, target: u32, events: u32) {
-        if let Some(endpoint) = self.endpoint(target) {
-            endpoint.answered |= events;
         }
     }
 
@@ -407,8 +413,8 @@ impl State {
             && let Some(endpoint) = self.endpoint(target)
         {
             endpoint.polls.retain(|other| *other != number);
-            endpoint.answered |= events;
-            endpoint.has_failed |= status.is_error() && status != Status::CANCELLED;
+            let has_failed = status.is_error() && status != Status::CANCELLED;
+            endpoint.credit(operation.handle, events, has_failed);
         }
         self.forget_file(target);
         if control != target {

@@ -41,23 +41,22 @@ impl<D: Defects> Lab<D> {
 
     /// Events are about registered sources, wanted, and what the kernel has said of their sockets.
     pub(super) fn check_events(&mut self) -> Result<(), Oracle> {
-        self.note_answers();
         for event in self.events.iter() {
             let place = find(&mut self.places, event).ok_or(Oracle::Misrouted)?;
-            let Holding::Registered { wanted, .. } = place.holding else {
+            let Holding::Registered { handle, wanted, .. } = place.holding else {
                 return Err(Oracle::Misrouted);
             };
             if !(event.readiness() & wanted == event.readiness()) || wanted.is_empty() {
                 return Err(Oracle::Unwanted);
             }
-            let (answered, has_failed) = std::mem::take(&mut place.answered);
+            let answered = self.kernel.take_answered(handle);
             if event.error().is_some() {
-                if !has_failed {
+                if !answered.has_failed {
                     return Err(Oracle::Misrouted);
                 }
                 place.has_failed = true;
             } else {
-                if event.readiness() & readiness(answered) != event.readiness() {
+                if event.readiness() & readiness(answered.flags) != event.readiness() {
                     return Err(Oracle::Misrouted);
                 }
                 place.reported |= event.readiness();
@@ -67,8 +66,12 @@ impl<D: Defects> Lab<D> {
         // What was dequeued and not looked at yet has to be reported later.
         if !port.has_early() {
             // What was answered and not wanted is no excuse for a later report.
-            for place in &mut self.places {
-                place.answered = (0, false);
+            for place in &self.places {
+                if let Holding::Registered { handle, .. } = place.holding {
+                    self.kernel.take_answered(handle);
+                } else if let Holding::TakenBack(socket) = &place.holding {
+                    self.kernel.take_answered(socket.handle());
+                }
             }
         }
         Ok(())
@@ -101,9 +104,6 @@ impl<D: Defects> Lab<D> {
         if self.is_wake_due {
             return Err(Oracle::LostWake);
         }
-        if self.kernel.operations() > self.poller.as_ref().unwrap().parts().0.polled() {
-            return Err(Oracle::Lingers);
-        }
         let mut is_quiet = true;
         for place in &self.places {
             let Holding::Registered { wanted, .. } = place.holding else {
@@ -120,6 +120,9 @@ impl<D: Defects> Lab<D> {
                 return Err(Oracle::Phantom);
             }
             is_quiet &= expected.is_empty();
+        }
+        if self.kernel.operations() > self.poller.as_ref().unwrap().parts().0.polled() {
+            return Err(Oracle::Lingers);
         }
         let before = self.kernel.state().counts.calls;
         self.act(Action::Wait(Choice::Plain))?;
