@@ -33,23 +33,19 @@ pub(crate) fn polling() -> io::Result<(Polled, String)> {
         windows.associate(file, port, 0)?;
         windows.skip_packets_on_success(file)
     };
-    let polled = match (windows.base_socket(handle), windows.open_helper()) {
-        (Err(error), helper) => {
-            let _ = helper.map(|helper| windows.close(helper));
-            Polled::Not(error)
-        }
-        (Ok(base), helper) => {
-            let helped = helper.and_then(|helper| {
-                let outcome = fits(helper);
-                windows.close(helper);
-                outcome
-            });
-            match helped {
-                Ok(()) => Polled::OnAHelper,
-                Err(_) if base == handle && fits(handle).is_ok() => Polled::OnItself,
-                Err(status) => Polled::Not(failed(status)),
-            }
-        }
+    let helped = || {
+        let helper = windows.open_helper()?;
+        let outcome = fits(helper);
+        windows.close(helper);
+        outcome
+    };
+    let polled = match windows.base_socket(handle) {
+        Err(error) => Polled::Not(error),
+        Ok(base) => match helped() {
+            Ok(()) => Polled::OnAHelper,
+            Err(_) if base == handle && fits(handle).is_ok() => Polled::OnItself,
+            Err(status) => Polled::Not(failed(status)),
+        },
     };
     let provider = provider(handle);
     drop(socket);

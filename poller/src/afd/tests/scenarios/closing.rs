@@ -29,13 +29,19 @@ fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
     }
 }
 
-/// Closes a source whose socket has another handle. How many slots are taken after some waits.
-fn close_with_duplicate<D: Defects>() -> usize {
+/// A source was closed with its poll in flight, and its socket has this other handle.
+fn with_lingering<D: Defects>() -> (Bench<D>, Socket) {
     let mut bench = Bench::<D>::new(ControlMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let duplicate = bench.poller.get(key).unwrap().duplicate();
     assert!(bench.poller.close(key));
+    (bench, duplicate)
+}
+
+/// Closes a source whose socket has another handle. How many slots are taken after some waits.
+fn close_with_duplicate<D: Defects>() -> usize {
+    let (mut bench, duplicate) = with_lingering::<D>();
     for _ in 0..4 {
         assert_eq!(bench.wait(), []);
     }
@@ -58,11 +64,7 @@ fn lingering_for_ever_keeps_the_slot() {
 
 #[test]
 fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
-    let mut bench = Bench::<Small>::new(ControlMode::Auto);
-    let (key, _) = bench.add(READ);
-    assert_eq!(bench.wait(), []);
-    let _duplicate = bench.poller.get(key).unwrap().duplicate();
-    assert!(bench.poller.close(key));
+    let (mut bench, _duplicate) = with_lingering::<Small>();
     let before = bench.counts();
     let mut cancels = Vec::new();
     for _ in 0..3 {
@@ -115,22 +117,14 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
 /// The end comes before what closing has not ended was cancelled.
 #[test]
 fn the_end_waits_for_what_lingers() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    let (key, _) = bench.add(READ);
-    assert_eq!(bench.wait(), []);
-    let duplicate = bench.poller.get(key).unwrap().duplicate();
-    assert!(bench.poller.close(key));
+    let (bench, duplicate) = with_lingering::<Sound>();
     bench.end();
     drop(duplicate);
 }
 
 #[test]
 fn what_lingers_and_fails_is_over_as_well() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    let (key, _) = bench.add(READ);
-    assert_eq!(bench.wait(), []);
-    let duplicate = bench.poller.get(key).unwrap().duplicate();
-    assert!(bench.poller.close(key));
+    let (mut bench, duplicate) = with_lingering::<Sound>();
     let failure = Status::INSUFFICIENT_RESOURCES;
     bench.kernel.end_polls(duplicate.handle(), failure);
     let before = bench.counts();
@@ -296,23 +290,24 @@ fn who_cannot_have_a_helper_for_himself_joins_others() {
     bench.end();
 }
 
-/// The duplicate of a source that was closed comes before the source's poll has ended.
-fn successor_of_a_lingering_poll<D: Defects>() -> Vec<Violation> {
-    let mut bench = Bench::<D>::new(ControlMode::Auto);
-    let (first, _) = bench.add(READ);
-    assert_eq!(bench.wait(), []);
-    let duplicate = bench.poller.get(first).unwrap().duplicate();
-    assert!(bench.poller.close(first));
-    let (second, handle) = bench.insert(duplicate, READ);
+/// A socket comes while a poll of it is in flight whose source is gone. What the kernel says of it.
+fn comes_again<D: Defects>(mut bench: Bench<D>, socket: Socket) -> Vec<Violation> {
+    let (again, handle) = bench.insert(socket, READ);
     assert_eq!(bench.wait(), []);
     let violations = bench.violations();
     assert_eq!(bench.wait(), []);
     bench.become_ready(handle, flag::RECEIVE);
-    assert_eq!(bench.wait(), [ready(second, READ)]);
+    assert_eq!(bench.wait(), [ready(again, READ)]);
     if violations.is_empty() {
         bench.end();
     }
     violations
+}
+
+/// The duplicate of a source that was closed comes before the source's poll has ended.
+fn successor_of_a_lingering_poll<D: Defects>() -> Vec<Violation> {
+    let (bench, duplicate) = with_lingering::<D>();
+    comes_again(bench, duplicate)
 }
 
 #[test]
@@ -330,18 +325,10 @@ fn joining_a_helper_with_a_poll_that_lingers_polls_a_socket_twice() {
 /// A source is taken back and put in again before its cancelled poll's packet was dequeued.
 fn taken_back_and_put_in_again<D: Defects>() -> Vec<Violation> {
     let mut bench = Bench::<D>::new(ControlMode::Auto);
-    let (first, handle) = bench.add(READ);
+    let (first, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let socket = bench.poller.remove(first).unwrap();
-    let (again, _) = bench.insert(socket, READ);
-    assert_eq!(bench.wait(), []);
-    let violations = bench.violations();
-    bench.become_ready(handle, flag::RECEIVE);
-    assert_eq!(bench.wait(), [ready(again, READ)]);
-    if violations.is_empty() {
-        bench.end();
-    }
-    violations
+    comes_again(bench, socket)
 }
 
 #[test]
