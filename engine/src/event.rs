@@ -42,7 +42,9 @@ pub enum Event {
     Returned(Returned),
     /// A channel on which `post` was refused for want of budget has room again: half of its own
     /// budget, and the engine's takes the largest message. Comes once for any number of refusals,
-    /// and not again before it was received. A task may await
+    /// and not again before it was received. Comes too where that will never be, since writing to the
+    /// channel failed: the next post is refused with
+    /// [`PostError::ChannelClosed`](crate::PostError::ChannelClosed) then. A task may await
     /// [`ChannelGroup::room`](crate::ChannelGroup::room) instead.
     Room(Channel),
     /// A message from [`ChannelGroup::notify`](crate::ChannelGroup::notify).

@@ -29,7 +29,10 @@ pub enum Reason {
     /// [`Options::frame_timeout`](crate::Options).
     #[error("the peer stopped in the middle of a message")]
     ReceiveTimedOut,
-    /// Writing failed: mostly a peer that is gone.
+    /// Writing failed: mostly a peer that is gone. The channel takes no posts from then on and
+    /// returns what was not sent; it ends once all that the peer had sent was received, and no later
+    /// than [`Options::linger_timeout`](crate::Options::linger_timeout) after the application last
+    /// let some of that be received, nor than twelve times as long in all.
     #[error("the connection broke while sending")]
     SendFailed,
     /// The peer sent what the protocol does not allow.

@@ -405,16 +405,19 @@ impl Registry {
         id
     }
 
-    /// Admits no more posts to this channel. Those admitted before are in the queue by now.
-    pub(crate) fn close(&mut self, channel: Channel) {
+    /// Admits no more posts to this channel. Those admitted before are in the queue by now. Has the
+    /// tasks woken that wait for room, and returns whether a thread was refused and waits to be told.
+    pub(crate) fn close(&mut self, channel: Channel) -> bool {
         let slot = self
             .slot(channel)
             .expect("a channel is closed once, while it is open");
         assert_eq!(slot.state, State::Open, "a channel is closed once");
         slot.state = State::Closed;
+        let room_is_due = slot.may_be_told();
         if !planted("a closed channel leaves its tasks asleep") {
             self.waiting.tell(channel);
         }
+        room_is_due
     }
 
     /// Lets a number rest: the application has taken its channel's `Closed`, or never will.

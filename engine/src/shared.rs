@@ -380,7 +380,7 @@ fn admit_one(
         let admitted = registry.admit(channel, group, post.role(), cost, held);
         if let Err(denied) = admitted {
             if matches!(post.target, Target::New(_)) {
-                registry.close(channel);
+                let _ = registry.close(channel); // nobody can wait for a channel that never was
                 registry.forget(channel);
             }
             return Err(denied.into());

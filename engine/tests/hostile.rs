@@ -7,6 +7,8 @@
 )]
 
 mod common;
+#[path = "hostile/deaf.rs"]
+mod deaf;
 #[path = "hostile/resets.rs"]
 mod resets;
 #[path = "hostile/stalls.rs"]

@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) is_mid_frame: bool,
     /// Grows with every frame that was given its storage.
     pub(crate) frames_started: u64,
+    /// Writing failed.
+    pub(crate) has_failed: bool,
 }
 
 impl Core {
@@ -91,6 +93,7 @@ fn seen(key: Key, connection: &Connection) -> Seen {
         starved: inbound.starved.map(|(why, _)| why == Starved::ByShare),
         held: inbound.held,
         is_mid_frame: inbound.is_mid_frame(),
-        frames_started: connection.account.received + u64::from(inbound.partial.is_some()),
+        frames_started: connection.frames_started(),
+        has_failed: connection.is_live() && connection.outbound.failure.is_some(),
     }
 }

@@ -33,6 +33,10 @@ pub(crate) enum Flaw {
     EndedKeepsBuffer,
     /// A frame that waits for budget counts as one that the peer does not finish.
     StarvedTimesOut,
+    /// A channel whose writing failed goes on taking posts.
+    FailedTakesPosts,
+    /// A connection that cannot be written to is kept as long as it waits for budget.
+    FailedLivesOn,
     /// Room is not told.
     RoomIsNotTold,
 }

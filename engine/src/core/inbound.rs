@@ -337,11 +337,10 @@ impl Core {
                 }
                 (reason, None)
             }
-            _ if connection.outbound.has_failed => {
-                (Reason::SendFailed, connection.outbound.failure.clone())
+            _ if is_mid_frame || planted(Flaw::OrderlyEndFails) => {
+                connection.cause_of_end(Reason::ReceiveFailed, None)
             }
-            _ if is_mid_frame || planted(Flaw::OrderlyEndFails) => (Reason::ReceiveFailed, None),
-            _ => (Reason::PeerDisconnected, None),
+            _ => connection.cause_of_end(Reason::PeerDisconnected, None),
         };
         self.end(key, reason, os_error);
     }
@@ -358,10 +357,7 @@ impl Core {
         // end, but it confirms nothing.
         let (reason, os_error) = match connection.phase {
             Phase::Finishing(reason) => (reason, Some(error.into())),
-            _ if connection.outbound.has_failed => {
-                (Reason::SendFailed, connection.outbound.failure.clone())
-            }
-            _ => (reason, Some(error.into())),
+            _ => connection.cause_of_end(reason, Some(error.into())),
         };
         self.end(key, reason, os_error);
     }

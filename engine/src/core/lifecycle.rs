@@ -12,7 +12,7 @@ use crate::shared::{Counters, Shared};
 use crate::system_error::SystemError;
 
 use super::flaws::{Flaw, planted};
-use super::outgoing::Outgoing;
+use super::outgoing::{Fifo, Outgoing};
 use super::record::{Connection, ListenerPhase, Origin, Phase, Record};
 use super::{Action, Core, Key};
 
@@ -87,6 +87,7 @@ impl Core {
     /// Settles the channels that the last exchange closed: returns what was not sent, then says
     /// `Closed`. Every post that was admitted to them has been handled by now.
     pub(crate) fn settle(&mut self) {
+        self.return_unsendable();
         self.tell_room();
         self.forget_unheard();
         let mut closed = mem::take(&mut self.closed);
@@ -127,25 +128,57 @@ impl Core {
         self.room = room;
     }
 
-    fn settle_connection(&mut self, key: Key, channel: Channel, mut connection: Connection) {
-        let group = connection.common.group;
-        let end = connection.common.end.take();
-        let &(reason, _) = end.as_ref().expect("it has ended");
-        let mut cost_returned = 0;
-        while let Some(outgoing) = self.nodes.pop(&mut connection.outbound.fifo) {
-            cost_returned += outgoing.cost;
-            connection.account.returned += 1;
+    /// Returns what is queued on connections whose writing failed, and which the last exchange closed
+    /// to posts: everything admitted to them has been handled by now.
+    fn return_unsendable(&mut self) {
+        let mut unsendable = mem::take(&mut self.unsendable);
+        for key in unsendable.drain(..) {
+            let Some(connection) = self.connection(key) else {
+                continue;
+            };
+            let channel = connection
+                .common
+                .channel
+                .expect("only channels are sent to");
+            let mut fifo = mem::replace(&mut connection.outbound.fifo, Fifo::new());
+            let group = connection.common.group;
+            let returned = self.return_all(&mut fifo, channel, group, Reason::SendFailed);
+            let connection = self.connection(key).expect("found above");
+            connection.account.returned += returned;
+        }
+        self.unsendable = unsendable;
+    }
+
+    /// Returns all that is queued for a channel to its group, and says how many messages that were.
+    fn return_all(
+        &mut self,
+        fifo: &mut Fifo,
+        channel: Channel,
+        group: usize,
+        reason: Reason,
+    ) -> u64 {
+        let (mut count, mut cost) = (0, 0);
+        while let Some(outgoing) = self.nodes.pop(fifo) {
+            cost += outgoing.cost;
+            count += 1;
             let returned = returned_event(&self.shared, channel, reason, outgoing);
             if !planted(Flaw::UnsentIsDropped) {
                 self.emit(group, Event::Returned(returned));
             }
         }
-        if cost_returned > 0 {
-            let shared = Arc::clone(&self.shared);
-            shared
-                .queue
-                .with_registry(|registry| registry.release_channel(channel, cost_returned));
+        if cost > 0 {
+            let queue = &self.shared.queue;
+            queue.with_registry(|registry| registry.release_channel(channel, cost));
         }
+        count
+    }
+
+    fn settle_connection(&mut self, key: Key, channel: Channel, mut connection: Connection) {
+        let group = connection.common.group;
+        let end = connection.common.end.take();
+        let &(reason, _) = end.as_ref().expect("it has ended");
+        let mut fifo = mem::replace(&mut connection.outbound.fifo, Fifo::new());
+        connection.account.returned += self.return_all(&mut fifo, channel, group, reason);
         let account = &mut connection.account;
         assert_eq!(
             account.posted,
@@ -180,6 +213,9 @@ impl Core {
             };
             let is_ours_to_read = connection.inbound.starved.is_some() || self.holder == Some(key);
             match connection.phase {
+                Phase::Open if connection.outbound.failure.is_some() => {
+                    self.handle_failed_time(key, now);
+                }
                 // It is not the peer that is late: its bytes are here and wait for budget.
                 Phase::Open if is_ours_to_read => {
                     self.set_deadline(key, Some(now + STARVED_AGAIN));
@@ -190,10 +226,6 @@ impl Core {
                 Phase::Finishing(reason) => {
                     // The peer did not close in time: this end confirms nothing.
                     self.end(key, reason, None);
-                }
-                Phase::Open if connection.outbound.has_failed => {
-                    let os_error = connection.outbound.failure.clone();
-                    self.end(key, Reason::SendFailed, os_error);
                 }
                 // Only an accepted connection that has not said hello has a deadline while open.
                 Phase::Open => self.end(key, Reason::PeerDisconnected, None),

@@ -116,6 +116,10 @@ pub(crate) struct Core {
     unheard: Vec<Key>,
     /// Closed to posts: everything admitted has arrived, and is returned.
     closed: Vec<Key>,
+    /// Their writing failed: they are closed to posts with the next exchange, and go on receiving.
+    failed: Vec<Key>,
+    /// Of those, the ones that are closed to posts and have not returned what is queued.
+    unsendable: Vec<Key>,
     /// Credit of messages sent since the last exchange.
     releases: Vec<(Channel, usize)>,
     released: Vec<(Key, usize)>,
@@ -148,6 +152,8 @@ impl Core {
             ended: Vec::new(),
             unheard: Vec::new(),
             closed: Vec::new(),
+            failed: Vec::new(),
+            unsendable: Vec::new(),
             releases: Vec::new(),
             released: Vec::new(),
             room: Vec::new(),
@@ -195,6 +201,8 @@ impl Core {
             || !self.ended.is_empty()
             || !self.unheard.is_empty()
             || !self.closed.is_empty()
+            || !self.failed.is_empty()
+            || !self.unsendable.is_empty()
             || !self.releases.is_empty()
             || !self.unsealed.is_empty()
             || (!self.dirty_groups.is_empty() && !planted(Flaw::ReceivedMayWait))

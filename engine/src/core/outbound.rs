@@ -7,9 +7,14 @@ use crate::options::after;
 use crate::reason::Reason;
 use crate::wire::OpCode;
 
+use super::flaws::{Flaw, planted};
 use super::outgoing::{Gather, Outgoing};
-use super::record::{Phase, Record};
+use super::record::{Phase, Record, WriteFailure};
 use super::{Action, Core, Key};
+
+/// How many times the end of a connection that cannot be written to is put off, by
+/// [`Options::linger_timeout`](crate::Options::linger_timeout) each.
+const EXTENSIONS_MAX: u32 = 11;
 
 impl Core {
     /// Swaps in the list of those that have something to write; each may write once in this pass.
@@ -155,15 +160,48 @@ impl Core {
         self.set_deadline(key, Some(before.map_or(at, |before| before.min(at))));
     }
 
-    /// Writing failed. What the peer sent before is received first; then the channel ends.
+    /// Writing failed. With the next exchange the channel is closed to posts and returns what is
+    /// queued, which can never be sent. What the peer sent before is received; then the channel ends.
     pub(crate) fn handle_write_error(&mut self, key: Key, error: &io::Error, now: Instant) {
         let linger = after(now, self.shared.options.linger_timeout);
         let Some(connection) = self.connection(key) else {
             return;
         };
-        connection.outbound.has_failed = true;
-        connection.outbound.failure = Some(error.into());
+        let frames_started = connection.frames_started();
+        let failure = WriteFailure {
+            os_error: error.into(),
+            extensions: 0,
+            frames_started,
+        };
+        let before = connection.outbound.failure.replace(failure);
+        assert!(before.is_none(), "what failed is not written to again");
+        if !planted(Flaw::FailedTakesPosts) {
+            self.failed.push(key);
+        }
         self.set_deadline_no_later(key, linger);
         self.touch(key);
+    }
+
+    /// The time is up of a connection whose writing failed. What the system still yields is waited
+    /// for as long as the application lets some of it be received, within bounds.
+    pub(super) fn handle_failed_time(&mut self, key: Key, now: Instant) {
+        let linger = after(now, self.shared.options.linger_timeout);
+        let waits_here = self.holder == Some(key);
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
+        let frames_started = connection.frames_started();
+        let waits_here = waits_here || connection.inbound.starved.is_some();
+        let (reason, os_error) = connection.cause_of_end(Reason::SendFailed, None);
+        if let Some(failure) = &mut connection.outbound.failure
+            && waits_here
+            && (failure.extensions < EXTENSIONS_MAX || planted(Flaw::FailedLivesOn))
+            && (failure.frames_started != frames_started || planted(Flaw::FailedLivesOn))
+        {
+            failure.extensions += 1;
+            failure.frames_started = frames_started;
+            return self.set_deadline(key, Some(linger));
+        }
+        self.end(key, reason, os_error);
     }
 }

@@ -171,8 +171,18 @@ pub(super) struct Outbound {
     /// The sending side was closed.
     pub(super) is_finished: bool,
     /// Writing failed; what the peer has sent before is still received.
-    pub(super) failure: Option<SystemError>,
-    pub(super) has_failed: bool,
+    pub(super) failure: Option<WriteFailure>,
+    /// The registry admits no more posts.
+    pub(super) is_closed_to_posts: bool,
+}
+
+/// A connection that cannot be written to any more, and may still have something to read.
+pub(super) struct WriteFailure {
+    pub(super) os_error: SystemError,
+    /// How many times its end was put off because it went on receiving.
+    pub(super) extensions: u32,
+    /// How many frames had begun when that was last decided.
+    pub(super) frames_started: u64,
 }
 
 /// How far the goodbyes have come.
@@ -204,7 +214,7 @@ impl Connection {
                 is_listed: false,
                 is_finished: false,
                 failure: None,
-                has_failed: false,
+                is_closed_to_posts: false,
             },
             bye: Bye::default(),
             account: Account::default(),
@@ -226,7 +236,25 @@ impl Connection {
     }
 
     pub(super) fn may_send(&self) -> bool {
-        self.is_live() && !self.outbound.is_finished && !self.outbound.has_failed
+        self.is_live() && !self.outbound.is_finished && self.outbound.failure.is_none()
+    }
+
+    /// Why the connection ends for which `reason` and `os_error` are the occasion: a write that
+    /// failed before is the cause of all that follows.
+    pub(super) fn cause_of_end(
+        &self,
+        reason: Reason,
+        os_error: Option<SystemError>,
+    ) -> (Reason, Option<SystemError>) {
+        match &self.outbound.failure {
+            Some(failure) => (Reason::SendFailed, Some(failure.os_error.clone())),
+            None => (reason, os_error),
+        }
+    }
+
+    /// Grows with every frame that was given its storage.
+    pub(super) fn frames_started(&self) -> u64 {
+        self.account.received + u64::from(self.inbound.partial.is_some())
     }
 }
 

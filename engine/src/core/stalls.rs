@@ -61,10 +61,7 @@ impl Core {
             }
             let (reason, os_error) = match connection.phase {
                 Phase::Finishing(reason) => (reason, None),
-                _ if connection.outbound.has_failed => {
-                    (Reason::SendFailed, connection.outbound.failure.clone())
-                }
-                _ => (Reason::ReceiveTimedOut, None),
+                _ => connection.cause_of_end(Reason::ReceiveTimedOut, None),
             };
             self.end(key, reason, os_error);
         }

@@ -8,7 +8,7 @@ use crate::error::Ended;
 use crate::options::after;
 use crate::pool::Charge;
 use crate::post::{Post, Target};
-use crate::registry::GroupId;
+use crate::registry::{GroupId, Registry};
 use crate::shared::Submission;
 use crate::wire::{Header, OpCode};
 
@@ -26,21 +26,42 @@ impl Core {
             for (channel, cost) in self.releases.drain(..) {
                 registry.release(channel, cost);
             }
-            for key in self.ended.drain(..) {
-                let record = self
-                    .table
-                    .get(key)
-                    .expect("an ended record waits to be settled");
-                let channel = record
-                    .common()
-                    .channel
-                    .expect("only channels wait to be settled");
-                registry.close(channel);
+            for key in std::mem::take(&mut self.failed) {
+                if self.close_to_posts(registry, key) {
+                    self.unsendable.push(key);
+                }
+            }
+            for key in std::mem::take(&mut self.ended) {
+                self.close_to_posts(registry, key);
                 self.closed.push(key);
             }
             registry.take_room(&mut self.room);
             self.seal_groups(registry);
         });
+    }
+
+    /// Closes a channel to posts, once. A receiver that was promised a Room gets it now: its next post
+    /// tells that there is none any more. Returns whether the channel was open to posts.
+    fn close_to_posts(&mut self, registry: &mut Registry, key: Key) -> bool {
+        let record = self
+            .table
+            .get_mut(key)
+            .expect("an ended record waits to be settled");
+        let channel = record
+            .common()
+            .channel
+            .expect("only channels wait to be settled");
+        let has_ended = record.common().end.is_some();
+        if let Record::Connection(connection) = record
+            && mem::replace(&mut connection.outbound.is_closed_to_posts, true)
+        {
+            return false;
+        }
+        let room_is_due = registry.close(channel);
+        if room_is_due && !has_ended {
+            self.room.push(channel);
+        }
+        true
     }
 
     pub(crate) fn handle_submission(&mut self, submission: Submission, now: Instant) {

@@ -85,7 +85,9 @@ impl Bench {
     }
 
     fn close(&self, channel: Channel) {
-        self.exchange(|registry| registry.close(channel));
+        self.exchange(|registry| {
+            registry.close(channel);
+        });
     }
 
     fn room(&self, channel: Channel) -> WaitForRoom {

@@ -50,5 +50,7 @@ canaries! {
     a_line_that_is_not_first_come_first_served: LastIsServedFirst breaks ["P6:"];
     a_shared_buffer_that_is_kept_after_the_end: EndedKeepsBuffer breaks ["P6:"];
     a_wait_for_budget_that_is_held_against_the_peer: StarvedTimesOut breaks ["P2:"];
+    a_failed_channel_that_takes_posts: FailedTakesPosts breaks ["P3:", "P1:"];
+    a_failed_channel_that_lives_on: FailedLivesOn breaks ["P3:"];
     room_that_nobody_is_told_of: RoomIsNotTold breaks ["Room:"];
 }

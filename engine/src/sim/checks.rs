@@ -13,6 +13,9 @@ use crate::shared::Shared;
 /// A pass takes no time here, but a close needs one more.
 const PASS: Duration = Duration::from_millis(2);
 
+/// So many times the linger timeout after writing to it failed, a connection has ended.
+const FAILED_LINGERS_MAX: u32 = 12;
+
 /// Follows one core from pass to pass.
 #[derive(Default)]
 pub(super) struct Watch {
@@ -20,9 +23,13 @@ pub(super) struct Watch {
     waiting_before: Vec<(Key, u64)>,
     pub(super) closing: BTreeMap<GroupId, Instant>,
     pub(super) stopping: Option<Instant>,
+    /// Connections that cannot be written to, and since when.
+    failed: BTreeMap<Key, Instant>,
     pub(super) most_inbound: usize,
     /// How often a connection was seen to wait for budget.
     pub(super) starved: u64,
+    /// How often a connection was seen that cannot be written to.
+    pub(super) failures: u64,
 }
 
 impl Watch {
@@ -31,6 +38,38 @@ impl Watch {
         self.check_line(audit);
         self.check_outbound(shared);
         self.check_closing(audit, now);
+        self.check_failed(audit, shared, now);
+    }
+
+    /// Who cannot be written to takes no posts one pass later, keeps nothing queued, and ends in time
+    /// whatever its application does with what it received.
+    fn check_failed(&mut self, audit: &Audit, shared: &Shared, now: Instant) {
+        let before = std::mem::take(&mut self.failed);
+        for seen in audit.connections.iter().filter(|seen| seen.has_failed) {
+            let Some(&since) = before.get(&seen.key) else {
+                self.failed.insert(seen.key, now);
+                continue;
+            };
+            self.failed.insert(seen.key, since);
+            self.failures += 1;
+            let channel = seen.channel.expect("only channels are written to");
+            let queue = &shared.queue;
+            let group = queue.with_registry(|registry| registry.group_of(channel));
+            assert!(
+                group.is_none(),
+                "P3: {channel:?} cannot be written to, and takes posts"
+            );
+            assert!(
+                !seen.has_queued,
+                "P1: {channel:?} keeps what can never be sent"
+            );
+            let most = shared.options.linger_timeout * FAILED_LINGERS_MAX + PASS;
+            assert!(
+                now <= since + most,
+                "P3: {channel:?} lives on {:?} after writing to it failed",
+                now - since
+            );
+        }
     }
 
     fn check_inbound(&mut self, audit: &Audit, shared: &Shared) {

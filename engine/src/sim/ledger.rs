@@ -73,6 +73,8 @@ pub(super) struct Account {
     pub(super) is_hostile: bool,
     pub(super) is_listener: bool,
     pub(super) is_accepted: bool,
+    /// Cannot be sent to: its messages come back while it goes on receiving.
+    has_failed: bool,
     /// Refused, and not told of room since.
     pub(super) room_wanted: bool,
     pub(super) refusals: u64,
@@ -101,6 +103,8 @@ pub(super) struct Totals {
     pub(super) refused_full: u64,
     pub(super) rooms: u64,
     pub(super) starved: u64,
+    /// How often a connection was seen that cannot be written to.
+    pub(super) failures: u64,
     pub(super) resets: u64,
     pub(super) byes: u64,
     pub(super) stalls: u64,
@@ -118,6 +122,7 @@ impl Totals {
         self.refused_full += other.refused_full;
         self.rooms += other.rooms;
         self.starved += other.starved;
+        self.failures += other.failures;
         self.resets += other.resets;
         self.byes += other.byes;
         self.stalls += other.stalls;
@@ -184,7 +189,7 @@ impl Ledger {
     pub(super) fn noticed(&mut self, line: Line) {
         let account = self.account(line);
         assert!(
-            account.returned.is_empty(),
+            account.returned.is_empty() || account.has_failed,
             "P4: {line:?} goes on behind a Returned"
         );
     }
@@ -241,7 +246,9 @@ impl Ledger {
             ..
         } = *returned;
         let trace = Trace::of(op_code, id, more, message);
-        self.account(line).returned.push(trace);
+        let account = self.account(line);
+        account.has_failed |= returned.reason == Reason::SendFailed;
+        account.returned.push(trace);
     }
 
     pub(super) fn closed(&mut self, line: Line, closed: &Closed, link: Option<LinkRecord>) {

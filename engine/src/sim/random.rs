@@ -80,6 +80,7 @@ fn promises_hold_in_random_runs() {
             totals.refused_full,
             totals.rooms,
             totals.starved,
+            totals.failures,
             totals.resets,
             totals.byes,
             totals.stalls,

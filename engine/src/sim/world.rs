@@ -451,6 +451,7 @@ impl World {
         for (index, node) in self.nodes.iter().enumerate() {
             assert!(!node.is_running(), "P3: an engine runs on");
             totals.starved += node.watch.starved;
+            totals.failures += node.watch.failures;
             let used = node.shared.queue.with_registry(|registry| registry.used());
             assert!(
                 used == 0 || !self.ledger.killed.is_empty(),

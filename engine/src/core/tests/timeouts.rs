@@ -67,33 +67,76 @@ fn a_hello_that_was_served_late_and_does_not_go_on_is_late() {
     assert_eq!(bench.closing(key), Some(false));
 }
 
-#[test]
-fn what_came_before_a_failed_write_is_heard_although_it_waits_for_budget() {
-    let (mut bench, _, held) = full();
+/// A connection that waits for budget, and whose writing failed just now, with so many signals more to
+/// be read.
+fn failed_and_starving(bench: &mut Bench) -> Key {
     let (_, key) = bench.connect();
-    bench.feed(key, &signal(b""));
+    bench.feed(key, &signal(b"").repeat(300));
     let broken = std::io::Error::from_raw_os_error(32);
     bench.core.handle_write_error(key, &broken, bench.now);
-    let linger = bench.shared.options.linger_timeout;
     bench.rest();
-    assert_eq!(due(&bench), Some(bench.now + linger));
-    bench.later(linger);
-    for _ in 0..100 {
-        bench.rest();
-        assert_eq!(bench.closing(key), None);
-        assert_eq!(due(&bench), Some(bench.now + SECOND), "seldom looked at");
-        bench.later(SECOND);
-    }
+    let linger = bench.shared.options.linger_timeout;
+    assert_eq!(due(bench), Some(bench.now + linger));
+    key
+}
+
+fn is_broken_pipe(closed: &crate::event::Closed) -> bool {
+    let os_error = closed.os_error().and_then(|error| error.raw_os_error());
+    closed.reason() == Reason::SendFailed && os_error == Some(32)
+}
+
+#[test]
+fn after_a_failed_write_what_came_before_is_heard_although_it_waits_for_budget() {
+    let (mut bench, _, held) = full();
+    let key = failed_and_starving(&mut bench);
+    bench.later(bench.shared.options.linger_timeout - SHORTLY);
+    bench.rest();
     drop(held);
     bench.rest();
-    assert!(matches!(bench.event(), Event::Signal(_)));
+    let mut received = 0;
+    while received < 300 {
+        received += bench.events().len();
+        bench.rest();
+    }
     assert_eq!(bench.closing(key), None, "more may have come");
-    bench.later(SECOND);
+    bench.later(SHORTLY);
     bench.rest();
-    let closed = bench.closed();
-    assert_eq!(closed.reason(), Reason::SendFailed);
-    let os_error = closed.os_error().and_then(|error| error.raw_os_error());
-    assert_eq!(os_error, Some(32));
+    assert!(is_broken_pipe(&bench.closed()));
+}
+
+#[test]
+fn after_a_failed_write_who_is_let_receive_nothing_ends_in_time() {
+    let (mut bench, _, held) = full();
+    let key = failed_and_starving(&mut bench);
+    bench.later(bench.shared.options.linger_timeout);
+    bench.rest();
+    assert_eq!(bench.closing(key), Some(false));
+    assert!(is_broken_pipe(&bench.closed()));
+    drop(held);
+}
+
+#[test]
+fn after_a_failed_write_who_is_let_receive_a_little_again_and_again_ends_in_time_too() {
+    let (mut bench, _, mut held) = full();
+    let key = failed_and_starving(&mut bench);
+    let linger = bench.shared.options.linger_timeout;
+    for _ in 0..11 {
+        drop(held.remove(held.len() - 2)); // the last is another's hello
+        bench.rest();
+        held.splice(0..0, bench.events());
+        assert!(bench.is_starving());
+        bench.later(linger);
+        bench.rest();
+        assert_eq!(bench.closing(key), None, "it went on");
+        assert_eq!(due(&bench), Some(bench.now + linger));
+    }
+    drop(held.remove(held.len() - 2));
+    bench.rest();
+    held.splice(0..0, bench.events());
+    bench.later(linger);
+    bench.rest();
+    assert_eq!(bench.closing(key), Some(false));
+    assert!(is_broken_pipe(&bench.closed()));
 }
 
 /// A connection in the middle of a frame, after so many of its bytes, and all of them.
