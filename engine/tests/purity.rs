@@ -54,8 +54,8 @@ fn breaches(source: &str) -> Vec<(usize, &'static str)> {
 
 /// The sources below `folder`, without the unit tests.
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("the folder exists") {
+        let path = entry.expect("its entries can be read").path();
         if path.file_stem().is_some_and(|name| name == "tests") {
             continue;
         }

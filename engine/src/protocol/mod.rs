@@ -12,6 +12,25 @@
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
+//!
+//! The engine's own words:
+//!
+//! - *Posted, sent, returned, confirmed*: admitted by `post`; its last byte accepted by the system;
+//!   given back because the peer cannot have it; known to have been received by the peer.
+//! - *Pass*: one turn of the driver's loop, as above.
+//! - *Exchange*: take all submissions, give back the credit of what was sent, and close ended
+//!   channels to posts, under one lock. *Settle*: then return what such a channel still has queued,
+//!   and say `Closed`.
+//! - *Charge*: whose budget a message's memory counts against. *Hold*: the part of the outbound
+//!   budget that a returned message keeps until it is dropped.
+//! - *Room*: outbound credit enough for any message, and the event that says so.
+//! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
+//!   share or the engine's. For the engine's it *lines up*: first come, first served.
+//! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
+//! - *Touched*: a connection or listener that may want other readiness than the driver was told.
+//! - *Look*: a timer that finds whether a frame in part still comes along. *Heard*: when a byte of
+//!   that frame last came.
+//! - *Unheard*: a connection from outside that ended before its HelloRequest: no channel, no events.
 
 #[cfg(test)]
 pub(crate) mod audit;

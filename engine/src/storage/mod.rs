@@ -3,7 +3,7 @@
 //! What fills memory, in all: the inbound budget (storage charged to messages received and not yet
 //! dropped), the outbound budget (messages posted and not yet sent, and messages returned and not
 //! yet dropped), the free storage kept here (`Options::pool_bytes`), and the reactor's cache of free
-//! storage ([`CACHE_BYTES`] per size). Messages that the application builds and holds are its own.
+//! storage ([`pool::CACHE_BYTES`] per size). Messages that the application builds and holds are its own.
 
 mod charge;
 pub(crate) mod pool;
