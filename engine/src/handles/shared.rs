@@ -20,6 +20,7 @@ use super::counters::Counters;
 use super::group_shared::GroupShared;
 use super::submission::Submission;
 
+/// The queue to the reactor, the pool, and what is said once for the engine.
 pub(crate) struct Shared {
     pub(crate) queue: Queue<Submission, Ended>,
     pub(crate) pool: Arc<Pool>,
@@ -151,6 +152,7 @@ impl Creditor for Shared {
 
 impl AnswerBye for Shared {
     fn answer_bye(&self, channel: Channel, id: u64) {
+        // Refused only where nothing is owed any more.
         let _ = self.post_answer(channel, id);
     }
 }
