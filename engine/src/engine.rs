@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::driver;
 use crate::error::{Ended, StartError};
-use crate::group::{self, ChannelGroup, Inbox};
+use crate::group::{self, ChannelGroup};
+use crate::handles::{GroupShared, Shared, Submission};
+use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::{GroupOptions, Options, after};
-use crate::shared::{GroupShared, Shared, Submission};
 use crate::sync::lock;
 
 /// An engine: one reactor thread that owns every socket of its groups.

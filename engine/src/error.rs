@@ -4,7 +4,6 @@ use std::io;
 
 use crate::message::MessageError;
 use crate::options::OptionsError;
-use crate::post::Post;
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -74,27 +73,6 @@ pub enum PostError {
     /// The engine was stopped, dropped, or has failed.
     #[error("the engine has ended")]
     EngineEnded,
-}
-
-/// A post that was not accepted. Nothing of it was sent, and it is still the caller's.
-#[derive(Debug, thiserror::Error)]
-#[error("not posted: {why}")]
-pub struct Refused {
-    /// What was to be posted.
-    pub post: Post,
-    /// Why it was not.
-    pub why: PostError,
-}
-
-/// A message that [`notify`](crate::ChannelGroup::notify) did not accept.
-#[derive(Debug, thiserror::Error)]
-#[error("not notified: {why}")]
-pub struct NotNotified {
-    /// The message, still the caller's.
-    pub message: crate::Message,
-    /// Why it was not accepted: [`PostError::Full`] or [`PostError::GroupClosed`], or
-    /// [`PostError::EngineEnded`].
-    pub why: PostError,
 }
 
 impl From<Ended> for PostError {

@@ -1,5 +1,7 @@
 //! What an inbox yields.
 
+mod system_error;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,9 +12,9 @@ use crate::endpoint::Endpoint;
 use crate::message::Message;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::shared::Shared;
-use crate::system_error::SystemError;
 use crate::wire::{OpCode, TextHeaders};
+
+pub(crate) use self::system_error::SystemError;
 
 /// Something that happened in a group. Events of one channel come in the order in which they
 /// happened; [`Closed`] is always a channel's last.
@@ -264,7 +266,13 @@ pub struct Bye {
 
 /// Where a dropped [`Bye`] posts its ByeResponse. Empty until the event was taken.
 #[derive(Default)]
-pub(crate) struct AnswerOnDrop(pub(crate) Option<Arc<Shared>>);
+pub(crate) struct AnswerOnDrop(pub(crate) Option<Arc<dyn AnswerBye>>);
+
+/// Answers a ByeRequest by a ByeResponse without content, unless its channel has ended or was
+/// answered: nothing is owed then.
+pub(crate) trait AnswerBye: Send + Sync {
+    fn answer_bye(&self, channel: Channel, id: u64);
+}
 
 impl fmt::Debug for AnswerOnDrop {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,10 +301,9 @@ impl Bye {
 
 impl Drop for Bye {
     fn drop(&mut self) {
-        if let Some(shared) = self.answer_on_drop.0.take() {
+        if let Some(engine) = self.answer_on_drop.0.take() {
             let Received { channel, id, .. } = self.received;
-            // Refused only where the channel has ended or was answered: nothing is owed then.
-            let _ = shared.answer_bye(channel, id);
+            engine.answer_bye(channel, id);
         }
     }
 }

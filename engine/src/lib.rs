@@ -70,30 +70,36 @@ pub mod address;
 pub mod wire;
 
 mod channel;
-mod core;
-mod delivery;
-mod driver;
 mod endpoint;
 mod engine;
 mod error;
 mod event;
 mod group;
-mod key;
+mod inbox;
 mod message;
 mod options;
-mod pool;
 mod post;
-mod queue;
 mod reason;
-mod registry;
 mod room;
-mod shared;
+mod status;
+
+mod between;
+mod driver;
+mod handles;
+mod protocol;
 #[cfg(test)]
 mod sim;
-mod status;
+mod storage;
+
+// What `tests/loom.rs` has its own of, or leaves out, is mounted here rather than in its folder.
+#[cfg(test)]
+#[path = "between/tests.rs"]
+mod between_tests;
+#[cfg(test)]
+#[path = "storage/tests.rs"]
+mod storage_tests;
+#[path = "between/sync.rs"]
 mod sync;
-mod system_error;
-mod waiting;
 
 pub use ampe_poller::platform;
 
@@ -101,14 +107,15 @@ pub use address::{Address, AddressError};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
-pub use error::{Ended, NotNotified, PostError, Refused, StartError};
+pub use error::{Ended, PostError, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
 };
-pub use group::{ChannelGroup, CloseReport, Inbox};
+pub use group::ChannelGroup;
+pub use inbox::{CloseReport, Inbox};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
-pub use post::{Post, Posted};
+pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use status::Status;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use crate::pool::MESSAGE_COST_MAX;
+use crate::storage::MESSAGE_COST_MAX;
 
 /// The limits of an engine. Start from [`Options::default`] and change what matters.
 ///

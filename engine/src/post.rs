@@ -1,10 +1,11 @@
 //! A post: a message, what it does, and to whom.
 
 use crate::address::{Address, CONNECT_TO, LISTEN_ON};
+use crate::between::registry::Role;
 use crate::channel::Channel;
+use crate::error::PostError;
 use crate::message::{Message, MessageError};
-use crate::registry::Role;
-use crate::wire::OpCode;
+use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
 
 /// Something that can be posted: a [`Message`] with a verb and a target.
 ///
@@ -34,6 +35,27 @@ pub struct Posted {
     pub channel: Channel,
     /// The message id. A response to it will carry the same.
     pub id: u64,
+}
+
+/// A post that was not accepted. Nothing of it was sent, and it is still the caller's.
+#[derive(Debug, thiserror::Error)]
+#[error("not posted: {why}")]
+pub struct Refused {
+    /// What was to be posted.
+    pub post: Post,
+    /// Why it was not.
+    pub why: PostError,
+}
+
+/// A message that [`notify`](crate::ChannelGroup::notify) did not accept.
+#[derive(Debug, thiserror::Error)]
+#[error("not notified: {why}")]
+pub struct NotNotified {
+    /// The message, still the caller's.
+    pub message: Message,
+    /// Why it was not accepted: [`PostError::Full`] or [`PostError::GroupClosed`], or
+    /// [`PostError::EngineEnded`].
+    pub why: PostError,
 }
 
 impl Message {
@@ -166,8 +188,30 @@ impl Post {
         }
     }
 
+    /// Writes the header by which a post that opens a channel carries its address.
+    pub(crate) fn write_address_header(&mut self) -> Result<(), PostError> {
+        let Some((name, address)) = self.address_header() else {
+            return Ok(());
+        };
+        let value = address.to_wire();
+        let is_named = |(found, _): &(&[u8], &[u8])| *found == name.as_bytes();
+        let mut named = self.message.text_headers().iter().filter(is_named);
+        match (named.next(), named.next()) {
+            (None, _) => {}
+            // Posted before and refused, or returned and posted again.
+            (Some((_, before)), None) if before == value.as_bytes() => return Ok(()),
+            // The content was meant for another address, or came from a peer that dialled it.
+            _ => self.message.remove_headers(name),
+        }
+        let len = wire::encoded_len(name, &value).map_err(|_| PostError::TextHeadersTooLong)?;
+        if usize::from(self.message.text_headers_len()) + len > MAX_TEXT_HEADERS_LEN {
+            return Err(PostError::TextHeadersTooLong);
+        }
+        Ok(self.message.add_any_header(name, &value)?)
+    }
+
     /// The text header by which a post that opens a channel carries its address.
-    pub(crate) fn address_header(&self) -> Option<(&'static str, &Address)> {
+    fn address_header(&self) -> Option<(&'static str, &Address)> {
         match (&self.target, self.op_code) {
             (Target::New(address), OpCode::WelcomeRequest) => Some((LISTEN_ON, address)),
             (Target::New(address), _) => Some((CONNECT_TO, address)),

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::between::waiting::TaskId;
 use crate::channel::Channel;
 use crate::error::PostError;
-use crate::shared::{GroupShared, Shared};
-use crate::waiting::TaskId;
+use crate::handles::{GroupShared, Shared};
 
 /// The future of [`ChannelGroup::room`](crate::ChannelGroup::room): ends when a channel has room,
 /// or when nothing can be posted to it any more.

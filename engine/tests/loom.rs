@@ -14,28 +14,25 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a model's threads are part of a test")]
 
+#[path = "../src/between/mod.rs"]
+mod between;
 #[allow(unreachable_pub, reason = "public in the library")]
 #[path = "../src/channel.rs"]
 mod channel;
-#[path = "../src/delivery.rs"]
-mod delivery;
-#[path = "../src/key.rs"]
-mod key;
-#[path = "../src/pool.rs"]
-mod pool;
-#[path = "../src/queue.rs"]
-mod queue;
-#[path = "../src/registry.rs"]
-mod registry;
+#[allow(
+    unused_imports,
+    reason = "the models use a part of what the folder offers"
+)]
+#[path = "../src/storage/mod.rs"]
+mod storage;
+/// Loom's primitives, in the place of `src/between/sync.rs`.
 #[path = "loom/sync.rs"]
 mod sync;
-#[path = "../src/waiting.rs"]
-mod waiting;
 
 #[path = "loom/credit_models.rs"]
 mod credit_models;
-#[path = "loom/delivery_models.rs"]
-mod delivery_models;
+#[path = "loom/mailbox_models.rs"]
+mod mailbox_models;
 #[path = "loom/pool_models.rs"]
 mod pool_models;
 #[path = "loom/queue_models.rs"]
@@ -49,9 +46,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::between::queue::Queue;
+use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
+use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::queue::{Queue, Wake};
-use crate::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 
 /// The reactor's queue in these models: a post is its channel and a tag.
 type Posts = Queue<(Channel, u32), ()>;
@@ -101,7 +99,7 @@ impl Wake for Alarm {
 /// A queue over a registry whose numbers are used again at once, with room for two messages of the
 /// largest size in each channel and in the engine.
 fn queue_waking(sleeper: Option<Arc<Sleeper>>) -> Arc<Posts> {
-    let budget = 2 * pool::MESSAGE_COST_MAX;
+    let budget = 2 * storage::MESSAGE_COST_MAX;
     let credit = Credit {
         channel: budget,
         engine: budget,

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use ampe_poller::socket::{Listener, Stream};
 use ampe_poller::{Events, Poller, Waker};
 
-use crate::core::{Action, Core, ReadPlan, SCRATCH_BYTES, Wanted};
+use crate::between::key::RecordKey;
+use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
 use crate::error::{Ended, StartError};
-use crate::key::Key;
+use crate::handles::{Counters, Shared, Submission};
 use crate::options::Options;
-use crate::queue::Wake;
-use crate::shared::{Counters, Shared, Submission};
+use crate::protocol::{Action, Core, ReadPlan, SCRATCH_BYTES, Wanted};
 
 use self::resolver::Resolver;
 use self::sockets::{Socket, Sockets};
@@ -78,10 +78,10 @@ struct Driver {
     held: std::ops::Range<usize>,
     /// Where small frames are packed for one write.
     scratch: Vec<u8>,
-    transmit_list: Vec<Key>,
+    transmit_list: Vec<RecordKey>,
     batch: Vec<Submission>,
     /// Attempts to connect that rest, and until when; the earliest first.
-    undecided: VecDeque<(Instant, Key)>,
+    undecided: VecDeque<(Instant, RecordKey)>,
 }
 
 impl Driver {
@@ -182,7 +182,7 @@ impl Driver {
     }
 
     /// The system refuses to poll a socket that it has taken in.
-    fn handle_refused(&mut self, key: Key, error: &io::Error, now: Instant) {
+    fn handle_refused(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
         match self.sockets.get(key) {
             Some(Socket::Listener(_)) => {}
             Some(Socket::Connecting(_)) => self.sockets.close(key, false),
@@ -199,7 +199,7 @@ impl Driver {
     }
 
     /// Reads once. Returns whether there may be more.
-    fn read(&mut self, key: Key, now: Instant) -> bool {
+    fn read(&mut self, key: RecordKey, now: Instant) -> bool {
         let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
             return false;
         };
@@ -225,7 +225,7 @@ impl Driver {
         false
     }
 
-    fn accept(&mut self, listener_key: Key, now: Instant) {
+    fn accept(&mut self, listener_key: RecordKey, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
             if !self.core.may_accept(listener_key) {
                 return;
@@ -280,7 +280,7 @@ impl Driver {
     }
 
     /// Offers the core the bytes again that it had no budget for.
-    fn resume(&mut self, key: Key, now: Instant) {
+    fn resume(&mut self, key: RecordKey, now: Instant) {
         let held = self.held.clone();
         let used = self
             .core
@@ -288,7 +288,7 @@ impl Driver {
         self.held = held.start + used..held.end;
     }
 
-    fn connect(&mut self, key: Key, address: Endpoint, now: Instant) {
+    fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
         self.sockets.close(key, false);
         let stream = match Stream::connect(&address.into()) {
             Ok(stream) => stream,
@@ -316,7 +316,7 @@ impl Driver {
         }
     }
 
-    fn finish_connect(&mut self, key: Key, now: Instant) {
+    fn finish_connect(&mut self, key: RecordKey, now: Instant) {
         let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
             return;
         };
@@ -344,7 +344,7 @@ impl Driver {
         }
     }
 
-    fn listen(&mut self, key: Key, address: Endpoint, now: Instant) {
+    fn listen(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
         let backlog = self.shared.options.backlog;
         let listening = Listener::bind(&address.into(), backlog).and_then(|listener| {
             let bound = Endpoint::from(listener.local_address()?);

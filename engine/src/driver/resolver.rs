@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Weak;
 use std::thread;
 
-use crate::key::Key;
-use crate::shared::{Shared, Submission};
+use crate::between::key::RecordKey;
+use crate::handles::{Shared, Submission};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 
 /// So many names are resolved at once; others wait, and their connect timeout runs.
@@ -25,7 +25,7 @@ fn look_up(host: &str, port: u16) -> Vec<SocketAddr> {
 }
 
 struct Question {
-    key: Key,
+    key: RecordKey,
     host: String,
     port: u16,
 }
@@ -89,7 +89,7 @@ impl Resolver {
 
     /// Answers with the host's addresses some time later; with none, and soon, if too many names
     /// wait already.
-    pub(super) fn resolve(&mut self, key: Key, host: String, port: u16) {
+    pub(super) fn resolve(&mut self, key: RecordKey, host: String, port: u16) {
         let is_asked = self.ask(Question { key, host, port });
         if !is_asked && let Some(shared) = self.shared.upgrade() {
             answer(&shared, key, Vec::new());
@@ -117,7 +117,7 @@ impl Resolver {
 
     /// Drops a question that nobody wants an answer to any more. One whose turn has come already is
     /// answered all the same, to nobody.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(super) fn forget(&mut self, key: RecordKey) {
         let mut line = lock(&self.questions.line);
         line.waiting.retain(|question| question.key != key);
     }
@@ -154,7 +154,7 @@ impl Drop for Resolver {
     }
 }
 
-fn answer(shared: &Shared, key: Key, addresses: Vec<SocketAddr>) {
+fn answer(shared: &Shared, key: RecordKey, addresses: Vec<SocketAddr>) {
     // A reactor that has ended needs no answer.
     let _ = shared
         .queue

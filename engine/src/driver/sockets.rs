@@ -6,9 +6,9 @@ use std::time::Duration;
 use ampe_poller::socket::{Listener, SocketAddress, Stream};
 use ampe_poller::{Event, Events, Interest, Poller};
 
-use crate::core::Wanted;
+use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
-use crate::key::Key;
+use crate::protocol::Wanted;
 
 pub(super) enum Socket {
     Listener(Listener),
@@ -19,7 +19,7 @@ pub(super) enum Socket {
 
 /// A socket and the key by which the core knows it.
 pub(super) struct Entry {
-    key: Key,
+    key: RecordKey,
     socket: Socket,
     /// What is polled instead: something that the system refuses to poll.
     #[cfg(all(test, target_os = "linux"))]
@@ -69,20 +69,20 @@ impl Sockets {
         }
     }
 
-    fn place(&self, key: Key) -> Option<ampe_poller::Key> {
+    fn place(&self, key: RecordKey) -> Option<ampe_poller::Key> {
         let place = self.places.get(key.index as usize).copied().flatten();
         place
             .filter(|&(generation, _)| generation == key.generation)
             .map(|(_, place)| place)
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Socket> {
+    pub(super) fn get(&self, key: RecordKey) -> Option<&Socket> {
         self.place(key)
             .and_then(|place| self.poller.get(place))
             .map(|entry| &entry.socket)
     }
 
-    pub(super) fn insert(&mut self, key: Key, socket: Socket) -> io::Result<()> {
+    pub(super) fn insert(&mut self, key: RecordKey, socket: Socket) -> io::Result<()> {
         self.insert_entry(Entry {
             key,
             socket,
@@ -107,7 +107,7 @@ impl Sockets {
     }
 
     /// Turns a stream that was connecting into one that is connected.
-    pub(super) fn promote(&mut self, key: Key) -> io::Result<()> {
+    pub(super) fn promote(&mut self, key: RecordKey) -> io::Result<()> {
         let entry = self.place(key).and_then(|place| self.poller.remove(place));
         match entry {
             Some(Entry {
@@ -119,7 +119,7 @@ impl Sockets {
     }
 
     /// Closes a socket, if there is one.
-    pub(super) fn close(&mut self, key: Key, abortive: bool) {
+    pub(super) fn close(&mut self, key: RecordKey, abortive: bool) {
         let Some(place) = self.place(key) else { return };
         if abortive && let Some(Socket::Connected(stream)) = self.get(key) {
             // Without it the peer sees an orderly end, which is less than it should know.
@@ -129,7 +129,7 @@ impl Sockets {
         self.places[key.index as usize] = None;
     }
 
-    pub(super) fn declare(&mut self, key: Key, wanted: Wanted) {
+    pub(super) fn declare(&mut self, key: RecordKey, wanted: Wanted) {
         let mut interest = Interest::NONE;
         if wanted.readable {
             interest |= Interest::READABLE;
@@ -142,7 +142,7 @@ impl Sockets {
         }
     }
 
-    pub(super) fn declare_writable(&mut self, key: Key) {
+    pub(super) fn declare_writable(&mut self, key: RecordKey) {
         self.declare(
             key,
             Wanted {
@@ -160,7 +160,7 @@ impl Sockets {
         self.poller.wait(events, timeout)
     }
 
-    pub(super) fn next_event(&self, events: &mut Events) -> Option<(Event, Key)> {
+    pub(super) fn next_event(&self, events: &mut Events) -> Option<(Event, RecordKey)> {
         let event = self.poller.next_event(events)?;
         let entry = self.poller.get(event.key())?;
         Some((event, entry.key))
@@ -179,7 +179,7 @@ impl Sockets {
     }
 
     /// Those that there are.
-    pub(super) fn keys(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<RecordKey> {
         let places = self.places.iter().flatten();
         let entries = places.filter_map(|&(_, place)| self.poller.get(place));
         entries.map(|entry| entry.key).collect()
@@ -187,7 +187,7 @@ impl Sockets {
 
     #[cfg(all(test, target_os = "linux"))]
     /// Has something else polled in place of a socket, or the socket again.
-    pub(super) fn set_decoy(&mut self, key: Key, decoy: Option<std::fs::File>) {
+    pub(super) fn set_decoy(&mut self, key: RecordKey, decoy: Option<std::fs::File>) {
         let place = self.place(key).unwrap();
         let mut entry = self.poller.remove(place).unwrap();
         entry.decoy = decoy;

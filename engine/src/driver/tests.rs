@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use ampe_poller::Waker;
 
 use crate::address::Address;
+use crate::between::key::RecordKey;
 use crate::error::Ended;
 use crate::event::Event;
-use crate::group::{self, ChannelGroup, Inbox};
-use crate::key::Key;
+use crate::group::{self, ChannelGroup};
+use crate::handles::GroupShared;
+use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::reason::Reason;
-use crate::shared::GroupShared;
 use crate::wire::{Header, OpCode};
 
 use super::Driver;
@@ -94,7 +95,7 @@ impl Bench {
 
     /// The key of the one socket that there is.
     #[track_caller]
-    fn only_socket(&self) -> Key {
+    fn only_socket(&self) -> RecordKey {
         let keys = self.driver.sockets.keys();
         assert_eq!(keys.len(), 1);
         keys[0]
@@ -123,12 +124,12 @@ impl Drop for Bench {
 }
 
 #[cfg(unix)]
-fn is_connecting(bench: &Bench, key: Key) -> bool {
+fn is_connecting(bench: &Bench, key: RecordKey) -> bool {
     matches!(bench.sockets.get(key), Some(Socket::Connecting(_)))
 }
 
 /// A connection whose HelloRequest is out.
-fn connected(bench: &mut Bench) -> (Key, TcpStream) {
+fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     bench.connect(listener.local_addr().unwrap().port());
     bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
@@ -148,7 +149,7 @@ mod refused {
     use std::io::ErrorKind;
 
     use super::*;
-    use crate::core::Wanted;
+    use crate::protocol::Wanted;
 
     impl Bench {
         #[track_caller]
@@ -162,7 +163,7 @@ mod refused {
         }
     }
 
-    fn refuse(bench: &mut Bench, key: Key) {
+    fn refuse(bench: &mut Bench, key: RecordKey) {
         let file = tempfile::tempfile().unwrap();
         bench.sockets.set_decoy(key, Some(file));
     }

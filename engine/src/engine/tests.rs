@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
-use crate::group::{ChannelGroup, Inbox};
+use crate::group::ChannelGroup;
+use crate::inbox::Inbox;
 use crate::options::{GroupOptions, Options};
 use crate::post::Post;
 

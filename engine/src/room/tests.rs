@@ -9,14 +9,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::between::registry::{Kind, Registry, Role};
+use crate::between::wake;
 use crate::channel::Channel;
-use crate::core::Core;
 use crate::error::{Ended, PostError};
+use crate::handles::{GroupShared, Shared, Submission};
 use crate::options::Options;
-use crate::pool::MESSAGE_COST_MAX;
-use crate::queue;
-use crate::registry::{Kind, Registry, Role};
-use crate::shared::{GroupShared, Shared, Submission};
+use crate::protocol::Core;
+use crate::storage::MESSAGE_COST_MAX;
 use crate::sync::lock;
 
 use super::WaitForRoom;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Nobody;
 
-impl queue::Wake for Nobody {
+impl wake::Wake for Nobody {
     fn wake(&self) {}
 }
 

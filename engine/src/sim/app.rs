@@ -8,19 +8,17 @@ use crate::address::Address;
 use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::{Bye, Event, Hello, Request, Returned};
-use crate::group::{ChannelGroup, Inbox};
+use crate::group::ChannelGroup;
+use crate::handles::GroupShared;
+use crate::inbox::Inbox;
 use crate::message::Message;
-use crate::pool::Charge;
 use crate::post::Post;
-use crate::shared::GroupShared;
+use crate::storage::Charge;
 use crate::wire::OpCode;
 
-use super::ledger::{Ledger, Line, Trace};
+use super::ledger::{HELLO_MAGIC, Ledger, Line, Trace};
 use super::node::Node;
 use super::rng::Rng;
-
-/// What a HelloRequest of a simulated engine starts with, before the line that it opens.
-pub(super) const HELLO_MAGIC: &[u8] = b"ampe-sim";
 
 /// One group and what its application has in hand.
 pub(super) struct Member {
@@ -383,7 +381,7 @@ impl Member {
         let charged = all
             .map(Message::storage)
             .filter(|it| matches!(it.charge, Charge::Inbound(_)));
-        charged.map(crate::pool::Storage::cost).sum()
+        charged.map(crate::storage::Storage::cost).sum()
     }
 
     pub(super) fn close(&mut self, node: &mut Node, deadline: Instant) {

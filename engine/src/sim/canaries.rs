@@ -1,6 +1,6 @@
 //! Planted defects: the very runs that find nothing in the core as it is must find each of these.
 
-use crate::core::flaws::{Flaw, plant};
+use crate::protocol::flaws::{Flaw, plant};
 
 use super::random::failure;
 

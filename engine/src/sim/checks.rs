@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::core::audit::Audit;
-use crate::key::Key;
-use crate::pool::MESSAGE_COST_MAX;
-use crate::registry::GroupId;
-use crate::shared::Shared;
+use crate::between::key::RecordKey;
+use crate::between::registry::GroupId;
+use crate::handles::Shared;
+use crate::protocol::audit::Audit;
+use crate::storage::MESSAGE_COST_MAX;
 
 /// A pass takes no time here, but a close needs one more.
 const PASS: Duration = Duration::from_millis(2);
@@ -20,11 +20,11 @@ const FAILED_LINGERS_MAX: u32 = 12;
 #[derive(Default)]
 pub(super) struct Watch {
     /// Who waited, first come first, with the frames started by then.
-    waiting_before: Vec<(Key, u64)>,
+    waiting_before: Vec<(RecordKey, u64)>,
     pub(super) closing: BTreeMap<GroupId, Instant>,
     pub(super) stopping: Option<Instant>,
     /// Connections that cannot be written to, and since when.
-    failed: BTreeMap<Key, Instant>,
+    failed: BTreeMap<RecordKey, Instant>,
     pub(super) most_inbound: usize,
     /// How often a connection was seen to wait for budget.
     pub(super) starved: u64,
@@ -115,15 +115,15 @@ impl Watch {
 
     /// First come, first served: nobody overtakes, and new ones stand behind.
     fn check_line(&mut self, audit: &Audit) {
-        let live = |key: &Key| {
+        let live = |key: &RecordKey| {
             audit
                 .connections
                 .iter()
                 .find(|seen| seen.key == *key && seen.is_live)
         };
         let starved_by_engine =
-            |key: &&Key| live(key).is_some_and(|seen| seen.starved == Some(false));
-        let line: Vec<Key> = audit
+            |key: &&RecordKey| live(key).is_some_and(|seen| seen.starved == Some(false));
+        let line: Vec<RecordKey> = audit
             .waiting
             .iter()
             .filter(starved_by_engine)

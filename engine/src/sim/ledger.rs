@@ -14,8 +14,10 @@ use crate::post::{Post, Target};
 use crate::reason::Reason;
 use crate::wire::{self, OpCode};
 
-use super::app::HELLO_MAGIC;
 use super::node::{HIDDEN, LinkRecord};
+
+/// What a HelloRequest of a simulated engine starts with, before the line that it opens.
+pub(super) const HELLO_MAGIC: &[u8] = b"ampe-sim";
 
 /// One channel of one engine.
 pub(super) type Line = (usize, Channel);
@@ -63,7 +65,7 @@ impl Trace {
 }
 
 #[derive(Default)]
-pub(super) struct Account {
+pub(super) struct LineAccount {
     pub(super) posted: Vec<Trace>,
     pub(super) returned: Vec<Trace>,
     pub(super) received: u64,
@@ -85,7 +87,7 @@ pub(super) struct Account {
 
 #[derive(Default)]
 pub(super) struct Ledger {
-    pub(super) accounts: BTreeMap<Line, Account>,
+    pub(super) accounts: BTreeMap<Line, LineAccount>,
     /// Who posted a HelloRequest that has not arrived yet, by the token in it.
     dialled: BTreeMap<u64, Line>,
     /// Engines that were killed: nothing more is owed to them.
@@ -132,13 +134,13 @@ impl Totals {
 }
 
 impl Ledger {
-    pub(super) fn open(&mut self, line: Line) -> &mut Account {
+    pub(super) fn open(&mut self, line: Line) -> &mut LineAccount {
         let generations = self
             .accounts
             .keys()
             .filter(|(node, channel)| *node == line.0 && channel.number() == line.1.number());
         self.totals.reused_numbers += u64::from(generations.count() > 0);
-        let before = self.accounts.insert(line, Account::default());
+        let before = self.accounts.insert(line, LineAccount::default());
         assert!(before.is_none(), "P5: {line:?} exists already");
         self.totals.channels += 1;
         self.accounts.get_mut(&line).expect("inserted above")
@@ -164,7 +166,7 @@ impl Ledger {
         }
     }
 
-    fn account(&mut self, line: Line) -> &mut Account {
+    fn account(&mut self, line: Line) -> &mut LineAccount {
         let account = self.accounts.get_mut(&line);
         let account =
             account.unwrap_or_else(|| panic!("P5: an event for {line:?}, which nobody opened"));

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::between::key::RecordKey;
+use crate::between::registry::GroupId;
+use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::core::audit::Seen;
-use crate::core::{Action, Core, ReadPlan, Wanted};
 use crate::error::Ended;
-use crate::group::{self, ChannelGroup, Inbox};
-use crate::key::Key;
+use crate::group::{self, ChannelGroup};
+use crate::handles::{GroupShared, Shared, Submission};
+use crate::inbox::Inbox;
 use crate::options::Options;
-use crate::pool::MESSAGE_COST_MAX;
-use crate::queue::Wake;
-use crate::registry::GroupId;
-use crate::shared::{GroupShared, Shared, Submission};
+use crate::protocol::audit::Seen;
+use crate::protocol::{Action, Core, ReadPlan, Wanted};
+use crate::storage::MESSAGE_COST_MAX;
 
 use super::checks::Watch;
 use super::net::{Net, Socket, StreamRecord};
@@ -46,7 +47,7 @@ enum Role {
 
 #[derive(Clone, Copy)]
 struct Entry {
-    key: Key,
+    key: RecordKey,
     socket: Socket,
     role: Role,
     wanted: Wanted,
@@ -74,7 +75,7 @@ pub(super) struct Node {
     buffer: Vec<u8>,
     held: std::ops::Range<usize>,
     scratch: Vec<u8>,
-    questions: Vec<(Instant, Key, String, u16)>,
+    questions: Vec<(Instant, RecordKey, String, u16)>,
     names: Names,
     pub(super) rng: Rng,
     idle_passes: u32,
@@ -285,19 +286,19 @@ impl Node {
         }
     }
 
-    fn entry(&self, key: Key) -> Option<Entry> {
+    fn entry(&self, key: RecordKey) -> Option<Entry> {
         let entry = self.places.get(key.index as usize).copied().flatten();
         entry.filter(|entry| entry.key == key)
     }
 
-    fn declare(&mut self, key: Key, wanted: Wanted) {
+    fn declare(&mut self, key: RecordKey, wanted: Wanted) {
         let entry = self.places.get_mut(key.index as usize);
         if let Some(Some(entry)) = entry.filter(|it| it.is_some_and(|it| it.key == key)) {
             entry.wanted = wanted;
         }
     }
 
-    fn insert(&mut self, net: &Net, key: Key, socket: Socket, role: Role) {
+    fn insert(&mut self, net: &Net, key: RecordKey, socket: Socket, role: Role) {
         let index = key.index as usize;
         if self.places.len() <= index {
             self.places.resize(index + 1, None);
@@ -324,7 +325,7 @@ impl Node {
     fn take_in(
         &mut self,
         net: &mut Net,
-        key: Key,
+        key: RecordKey,
         socket: Socket,
         role: Role,
         now: Instant,
@@ -481,7 +482,7 @@ impl Node {
         actions
     }
 
-    fn close(&mut self, net: &mut Net, key: Key, abortive: bool, now: Instant) {
+    fn close(&mut self, net: &mut Net, key: RecordKey, abortive: bool, now: Instant) {
         let Some(entry) = self.entry(key) else { return };
         if entry.role == Role::Connected
             && let Some(channel) = self.core().channel_of(key)
@@ -517,7 +518,7 @@ impl Node {
     }
 
     /// The sockets of what the core calls connected, with what is unread there.
-    pub(super) fn unread(&self, net: &mut Net) -> Vec<(Key, usize)> {
+    pub(super) fn unread(&self, net: &mut Net) -> Vec<(RecordKey, usize)> {
         let connected = self.entries().filter(|entry| entry.role == Role::Connected);
         connected
             .map(|entry| (entry.key, net.unread(entry.socket)))

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::options::Options;
-use crate::pool::MESSAGE_COST_MAX;
 use crate::post::Post;
+use crate::storage::MESSAGE_COST_MAX;
 
 use super::app::{Context, Member};
 use super::hostile::Stranger;

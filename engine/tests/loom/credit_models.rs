@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::registry::{Denied, Kind, Role};
 use crate::channel::Channel;
-use crate::pool::MESSAGE_COST_MAX;
-use crate::registry::{Denied, Kind, Role};
+use crate::storage::MESSAGE_COST_MAX;
 use crate::{GROUP, Posts, finds, open, post, proves, queue_waking};
 
 const COST: usize = 448;

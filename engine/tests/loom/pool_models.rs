@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use crate::key::Key;
-use crate::pool::{Cache, Charge, Pool, RECORD_COST, SIZES, Storage};
-use crate::queue::Wake;
+use crate::between::key::RecordKey;
+use crate::between::wake::Wake;
+use crate::storage::sizes::SIZES;
+use crate::storage::{Cache, Charge, Pool, RECORD_COST, Storage};
 use crate::{Alarm, NOBODY_CAN_GO_ON, Sleeper, finds, proves};
 
 const SIZE: usize = SIZES[0];
 const COST: usize = SIZE + RECORD_COST;
 
-fn key(index: u32) -> Key {
-    Key {
+fn key(index: u32) -> RecordKey {
+    RecordKey {
         index,
         generation: 1,
     }
@@ -26,7 +27,7 @@ fn received(pool: &Arc<Pool>, index: u32) -> Storage {
     storage
 }
 
-type Look = fn(&Pool, &mut Vec<(Key, usize)>);
+type Look = fn(&Pool, &mut Vec<(RecordKey, usize)>);
 
 /// The application's threads drop received messages; the reactor waits for all of their budget, and
 /// sleeps whenever it found nothing.

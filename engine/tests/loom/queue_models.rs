@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use crate::queue::Queue;
+use crate::between::queue::Queue;
 use crate::{Alarm, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
 
 const COST: usize = 448;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::registry::{Denied, Registry};
 use crate::channel::Channel;
-use crate::pool::{Hold, Ledger, MESSAGE_COST_MAX};
-use crate::registry::{Denied, Registry};
+use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
 use crate::{NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
 
 /// Posts until admitted, each time waiting to be told of room. Returns how often it was refused.
@@ -123,12 +123,12 @@ fn canary_refusals_that_are_not_noted() {
 }
 
 /// Gives back as the engine does, and wakes the reactor as it is told to.
-struct Ledgers {
+struct Creditors {
     queue: Arc<Posts>,
     wakes: bool,
 }
 
-impl Ledger for Ledgers {
+impl Creditor for Creditors {
     fn release(&self, cost: usize) {
         let wake = self.queue.with_registry(|registry| {
             registry.release_engine(cost);
@@ -151,7 +151,7 @@ fn a_poster_waits_for_returned_messages(wakes: bool) {
         post(&queue, ended, tag, MESSAGE_COST_MAX).unwrap();
         queue.with_registry(|registry| registry.release_channel(ended, MESSAGE_COST_MAX));
         let queue = Arc::clone(&queue);
-        Hold::new(Arc::new(Ledgers { queue, wakes }), MESSAGE_COST_MAX)
+        Hold::new(Arc::new(Creditors { queue, wakes }), MESSAGE_COST_MAX)
     });
     queue.exchange(&mut batch, |_| ());
     batch.clear();

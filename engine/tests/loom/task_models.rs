@@ -5,10 +5,10 @@ use std::task::{Poll, Wake, Waker};
 
 use loom::thread;
 
+use crate::between::registry::Denied;
+use crate::between::waiting::TaskId;
 use crate::channel::Channel;
-use crate::pool::MESSAGE_COST_MAX;
-use crate::registry::Denied;
-use crate::waiting::TaskId;
+use crate::storage::MESSAGE_COST_MAX;
 use crate::{GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
 
 /// The waker of a task whose executor sleeps until it is called.

@@ -9,7 +9,7 @@ use super::*;
 /// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
 /// it is reported as ready for ever, and nothing says how it ended. Windows tells of a failed attempt
 /// as often as it is asked.
-fn undecided(options: Options) -> (Bench, Key) {
+fn undecided(options: Options) -> (Bench, RecordKey) {
     let mut bench = Bench::with(options);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,0 +1,109 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::between::mailbox::{self, Taken};
+
+type Mailbox = mailbox::Mailbox<u32, &'static str>;
+
+fn take(mailbox: &Mailbox) -> (Taken<&'static str>, VecDeque<u32>) {
+    let mut events = VecDeque::new();
+    let taken = mailbox.take(&mut events, Some(Instant::now()));
+    (taken, events)
+}
+
+#[test]
+fn batches_are_taken_together_and_in_order() {
+    let mailbox = Mailbox::new();
+    for first in [1, 3] {
+        let mut batch = VecDeque::from([first, first + 1]);
+        mailbox.deliver(&mut batch);
+        assert!(batch.is_empty());
+    }
+    assert_eq!(
+        take(&mailbox),
+        (Taken::Events, VecDeque::from([1, 2, 3, 4]))
+    );
+    assert_eq!(take(&mailbox), (Taken::Nothing, VecDeque::new()));
+}
+
+#[test]
+fn an_empty_batch_is_not_an_event() {
+    let mailbox = Mailbox::new();
+    mailbox.deliver(&mut VecDeque::new());
+    assert_eq!(take(&mailbox).0, Taken::Nothing);
+}
+
+#[test]
+fn a_deadline_is_waited_for() {
+    let mailbox = Mailbox::new();
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let taken = mailbox.take(&mut VecDeque::new(), Some(deadline));
+    assert_eq!(taken, Taken::Nothing);
+    assert!(Instant::now() >= deadline);
+}
+
+#[test]
+fn events_that_are_there_are_taken_whatever_the_deadline() {
+    let mailbox = Mailbox::new();
+    mailbox.deliver(&mut VecDeque::from([1]));
+    let mut events = VecDeque::new();
+    let past = Instant::now() - Duration::from_millis(1);
+    assert_eq!(mailbox.take(&mut events, Some(past)), Taken::Events);
+    assert_eq!(events, [1]);
+}
+
+#[test]
+fn notifications_stop_at_the_limit_and_come_back() {
+    let mailbox = Mailbox::new();
+    mailbox.deliver(&mut VecDeque::from([1]));
+    assert_eq!(mailbox.notify(2, 2), Ok(()));
+    assert_eq!(mailbox.notify(3, 2), Err((3, None)));
+    mailbox.deliver(&mut VecDeque::from([4]));
+    let (_, events) = take(&mailbox);
+    assert_eq!(events, [1, 2, 4], "the limit is not the reactor's");
+    assert_eq!(mailbox.notify(5, 2), Ok(()));
+    mailbox.end("stopped");
+    assert_eq!(mailbox.notify(6, 2), Err((6, Some("stopped"))));
+}
+
+#[test]
+fn the_end_comes_after_the_last_event_and_stays() {
+    let mailbox = Mailbox::new();
+    mailbox.deliver(&mut VecDeque::from([1]));
+    mailbox.end("stopped");
+    mailbox.end("failed");
+    assert_eq!(take(&mailbox), (Taken::Events, VecDeque::from([1])));
+    for _ in 0..2 {
+        assert_eq!(take(&mailbox).0, Taken::Ended("stopped"));
+        let for_ever = mailbox.take(&mut VecDeque::new(), None);
+        assert_eq!(for_ever, Taken::Ended("stopped"));
+    }
+}
+
+#[test]
+#[should_panic(expected = "the events taken before were used")]
+fn events_are_not_taken_over_others() {
+    Mailbox::new().take(&mut VecDeque::from([1]), None);
+}
+
+#[test]
+fn whoever_waits_is_woken_by_each_kind_of_arrival() {
+    let arrivals: [fn(&Mailbox); 3] = [
+        |mailbox| mailbox.deliver(&mut VecDeque::from([1])),
+        |mailbox| mailbox.notify(1, 1).unwrap(),
+        |mailbox| mailbox.end("stopped"),
+    ];
+    let far = Instant::now() + Duration::from_secs(600);
+    for arrive in arrivals {
+        for deadline in [None, Some(far)] {
+            let mailbox = Arc::new(Mailbox::new());
+            let waiting = Arc::clone(&mailbox);
+            let receiver = thread::spawn(move || waiting.take(&mut VecDeque::new(), deadline));
+            thread::sleep(Duration::from_millis(5));
+            arrive(&mailbox);
+            assert_ne!(receiver.join().unwrap(), Taken::Nothing);
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Random sequences against a registry that remembers everything and computes what it needs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake, Waker};
+
+use proptest::prelude::*;
+
+use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
+use crate::between::waiting::TaskId;
+use crate::channel::Channel;
+use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
+
+const CREDIT: Credit = Credit {
+    channel: 3 * MESSAGE_COST_MAX,
+    engine: 5 * MESSAGE_COST_MAX,
+};
+const QUARANTINE: usize = 2;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Open(GroupId, Kind),
+    /// A post of a message of this length to one of the channels there were ever.
+    Post(usize, GroupId, Role, usize),
+    /// A message that was returned is posted again.
+    PostAgain(usize, GroupId, Role, usize),
+    Send(usize),
+    Return(usize),
+    DropReturned(usize),
+    Close(usize),
+    Forget(usize),
+    Tell,
+    /// The application takes a Room.
+    TakeRoom(usize),
+    /// A task waits for room, or one that does is polled again.
+    Wait(usize, GroupId),
+    PollAgain(usize),
+    /// A task's wait is dropped.
+    Leave(usize),
+    CloseGroup(GroupId),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let group = prop_oneof![9 => Just(1u64), 1 => Just(2)];
+    let kind = prop_oneof![9 => Just(Kind::Connection), 1 => Just(Kind::Listener)];
+    let role = || {
+        prop_oneof![
+            20 => Just(Role::Data),
+            1 => Just(Role::ByeRequest),
+            1 => Just(Role::ByeResponse),
+            1 => Just(Role::ByeSignal),
+        ]
+    };
+    let len = prop_oneof![Just(0), Just(16_000), Just(66_000), Just(131_088)];
+    let step = prop_oneof![
+        2 => (group.clone(), kind).prop_map(|(group, kind)| Step::Open(group, kind)),
+        12 => (any::<usize>(), group.clone(), role(), len)
+            .prop_map(|(at, group, role, len)| Step::Post(at, group, role, len)),
+        2 => (any::<usize>(), group.clone(), role(), any::<usize>())
+            .prop_map(|(at, group, role, which)| Step::PostAgain(at, group, role, which)),
+        6 => any::<usize>().prop_map(Step::Send),
+        2 => any::<usize>().prop_map(Step::Return),
+        2 => any::<usize>().prop_map(Step::DropReturned),
+        1 => any::<usize>().prop_map(Step::Close),
+        1 => any::<usize>().prop_map(Step::Forget),
+        4 => Just(Step::Tell),
+        2 => any::<usize>().prop_map(Step::TakeRoom),
+        3 => (any::<usize>(), group.clone()).prop_map(|(at, group)| Step::Wait(at, group)),
+        2 => any::<usize>().prop_map(Step::PollAgain),
+        1 => any::<usize>().prop_map(Step::Leave),
+        1 => group.prop_map(Step::CloseGroup),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+/// What a channel has come through.
+#[derive(Clone, Debug)]
+struct Life {
+    channel: Channel,
+    group: GroupId,
+    kind: Kind,
+    is_closed: bool,
+    is_forgotten: bool,
+    posted: Vec<Role>,
+    /// Costs of messages that were admitted and neither sent nor returned.
+    queued: Vec<usize>,
+    /// Refused for want of credit since it was told of room.
+    is_waiting: bool,
+    /// Told of room, and the application has not taken that.
+    is_unread: bool,
+}
+
+/// A task that waits for a channel's room.
+struct Task {
+    /// Which of the channels.
+    at: usize,
+    group: GroupId,
+    id: Option<TaskId>,
+    /// How often its waker was called.
+    wakes: Arc<Wakes>,
+    is_waiting: bool,
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Life {
+    fn used(&self) -> usize {
+        self.queued.iter().sum()
+    }
+}
+
+struct Model {
+    registry: Registry,
+    lives: Vec<Life>,
+    returned: Vec<usize>,
+    forgotten: Vec<u16>,
+    tasks: Vec<Task>,
+}
+
+impl Model {
+    fn used(&self) -> usize {
+        self.lives.iter().map(Life::used).sum::<usize>() + self.returned.iter().sum::<usize>()
+    }
+
+    fn open(&mut self, group: GroupId, kind: Kind) {
+        let channel = self.registry.open(group, kind).expect("few are open");
+        let taken = self.lives.iter().filter(|life| !life.is_forgotten);
+        for life in taken {
+            assert_ne!(
+                life.channel.number(),
+                channel.number(),
+                "the number was taken"
+            );
+        }
+        if let Some(last) = self.lives.last() {
+            assert!(last.channel.generation() < channel.generation());
+        }
+        let rested = self.forgotten.iter().position(|&it| it == channel.number());
+        if let Some(at) = rested {
+            assert_eq!(at, 0, "the oldest first");
+            assert!(self.forgotten.len() > QUARANTINE, "rested too little");
+            self.forgotten.remove(0);
+        }
+        self.lives.push(Life {
+            channel,
+            group,
+            kind,
+            is_closed: false,
+            is_forgotten: false,
+            posted: Vec::new(),
+            queued: Vec::new(),
+            is_waiting: false,
+            is_unread: false,
+        });
+    }
+
+    fn expected(
+        &self,
+        at: usize,
+        group: GroupId,
+        role: Role,
+        cost: usize,
+        held: usize,
+    ) -> Result<(), Denied> {
+        let life = &self.lives[at];
+        let has = |role| life.posted.contains(&role);
+        let is_done = has(Role::ByeResponse) || has(Role::ByeRequest) && role != Role::ByeResponse;
+        let fits =
+            life.used() + cost <= CREDIT.channel && self.used() - held + cost <= CREDIT.engine;
+        match role {
+            _ if life.is_closed => Err(Denied::Closed),
+            _ if life.group != group => Err(Denied::OtherGroup),
+            Role::ByeSignal => Ok(()),
+            _ if life.kind == Kind::Listener => Err(Denied::IsListener),
+            _ if is_done => Err(Denied::ByePosted),
+            _ if !fits && (role == Role::Data || cost > SMALLEST_COST) => Err(Denied::Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// Posts a new message of `cost` bytes, or the returned one that `again` says.
+    fn post(&mut self, at: usize, group: GroupId, role: Role, cost: usize, again: Option<usize>) {
+        let held = again.map_or(0, |_| cost);
+        let expected = self.expected(at, group, role, cost, held);
+        let life = &mut self.lives[at];
+        let outcome = self.registry.admit(life.channel, group, role, cost, held);
+        assert_eq!(outcome, expected);
+        life.is_waiting |= outcome == Err(Denied::Full);
+        if outcome.is_ok() && role != Role::ByeSignal {
+            life.posted.push(role);
+            life.queued.push(cost);
+            again.map(|at| self.returned.remove(at));
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let life = &mut self.lives[at];
+        if !std::mem::replace(&mut life.is_closed, true) {
+            self.registry.close(life.channel);
+            self.expect_woken(|task| task.at == at);
+        }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let life = &mut self.lives[at];
+        if !life.is_closed || !life.queued.is_empty() {
+            return;
+        }
+        self.registry.forget(life.channel);
+        if !std::mem::replace(&mut life.is_forgotten, true) {
+            self.forgotten.push(life.channel.number());
+        }
+    }
+
+    fn has_room(&self, at: usize) -> bool {
+        let engine_has_room = self.used() + MESSAGE_COST_MAX <= CREDIT.engine;
+        engine_has_room && self.lives[at].used() <= CREDIT.channel / 2
+    }
+
+    fn tell(&mut self) {
+        let mut told = Vec::new();
+        let have_room: Vec<bool> = (0..self.lives.len()).map(|at| self.has_room(at)).collect();
+        self.registry.take_room(&mut told);
+        let unique: HashSet<_> = told.iter().collect();
+        assert_eq!(unique.len(), told.len(), "told twice");
+        for (life, &has_room) in self.lives.iter_mut().zip(&have_room) {
+            let expected = life.is_waiting && !life.is_unread && !life.is_closed && has_room;
+            assert_eq!(told.contains(&life.channel), expected, "{life:?}");
+            life.is_waiting &= !expected;
+            life.is_unread |= expected;
+        }
+        self.expect_woken(|task| have_room[task.at]);
+    }
+
+    fn take_room(&mut self, at: usize) {
+        let life = &mut self.lives[at];
+        if !std::mem::replace(&mut life.is_unread, false) {
+            return;
+        }
+        let (channel, is_due) = (life.channel, life.is_waiting && !life.is_closed);
+        let wakes = self.registry.room_taken(channel);
+        assert!(wakes || !(is_due && self.has_room(at)), "nobody would tell");
+    }
+
+    /// Expects exactly these of the waiting tasks to be woken, each once.
+    fn expect_woken(&mut self, is_woken: impl Fn(&Task) -> bool) {
+        self.registry.take_told().into_iter().for_each(Waker::wake);
+        for task in &mut self.tasks {
+            let expected = task.is_waiting && is_woken(task);
+            let wakes = task.wakes.0.swap(0, Ordering::Relaxed);
+            assert_eq!(wakes, usize::from(expected), "{:?}", self.lives[task.at]);
+            task.is_waiting &= !expected;
+        }
+    }
+
+    fn poll(&mut self, which: usize) {
+        let task = &self.tasks[which];
+        let life = &self.lives[task.at];
+        let expected = match () {
+            () if life.is_closed => Poll::Ready(Err(Denied::Closed)),
+            () if life.group != task.group => Poll::Ready(Err(Denied::OtherGroup)),
+            () if life.kind == Kind::Listener => Poll::Ready(Err(Denied::IsListener)),
+            () if life.posted.contains(&Role::ByeResponse) => Poll::Ready(Err(Denied::ByePosted)),
+            () if self.has_room(task.at) => Poll::Ready(Ok(())),
+            () => Poll::Pending,
+        };
+        let (channel, group) = (life.channel, task.group);
+        let task = &mut self.tasks[which];
+        let was_waiting = std::mem::replace(&mut task.is_waiting, expected.is_pending());
+        let mut waker = Some(Waker::from(Arc::clone(&task.wakes)));
+        let polled = self
+            .registry
+            .poll_room(channel, group, &mut task.id, &mut waker);
+        assert_eq!(polled, expected);
+        assert_eq!(waker.is_some(), was_waiting || expected.is_ready());
+        if polled.is_ready() {
+            task.is_waiting = was_waiting;
+            self.leave(which);
+        }
+    }
+
+    fn leave(&mut self, which: usize) {
+        let task = &mut self.tasks[which];
+        let channel = self.lives[task.at].channel;
+        let waker = task
+            .id
+            .take()
+            .and_then(|id| self.registry.leave(channel, id));
+        assert_eq!(waker.is_some(), task.is_waiting);
+        task.is_waiting = false;
+    }
+
+    fn run(&mut self, step: Step) {
+        let pick = |which: usize, len: usize| (len > 0).then(|| which % len);
+        let life = |which| pick(which, self.lives.len());
+        match step {
+            Step::Open(group, kind) => self.open(group, kind),
+            Step::Post(which, group, role, len) => {
+                if let Some(at) = life(which) {
+                    self.post(at, group, role, cost_of(len), None);
+                }
+            }
+            Step::PostAgain(which, group, role, again) => {
+                if let (Some(at), Some(again)) = (life(which), pick(again, self.returned.len())) {
+                    self.post(at, group, role, self.returned[again], Some(again));
+                }
+            }
+            Step::Send(which) | Step::Return(which) => {
+                let Some(at) = life(which) else { return };
+                let life = &mut self.lives[at];
+                let Some(at) = pick(which, life.queued.len()) else {
+                    return;
+                };
+                let cost = life.queued.remove(at);
+                if matches!(step, Step::Send(_)) {
+                    self.registry.release(life.channel, cost);
+                } else {
+                    self.registry.release_channel(life.channel, cost);
+                    self.returned.push(cost);
+                }
+            }
+            Step::DropReturned(which) => {
+                if let Some(at) = pick(which, self.returned.len()) {
+                    self.registry.release_engine(self.returned.remove(at));
+                }
+            }
+            Step::Close(which) => life(which).into_iter().for_each(|at| self.close(at)),
+            Step::Forget(which) => life(which).into_iter().for_each(|at| self.forget(at)),
+            Step::Tell => self.tell(),
+            Step::TakeRoom(which) => life(which).into_iter().for_each(|at| self.take_room(at)),
+            Step::Wait(which, group) => {
+                if let Some(at) = life(which) {
+                    self.wait(at, group);
+                }
+            }
+            Step::PollAgain(which) => {
+                let which = pick(which, self.tasks.len());
+                which.into_iter().for_each(|which| self.poll(which));
+            }
+            Step::Leave(which) => {
+                let which = pick(which, self.tasks.len());
+                which.into_iter().for_each(|which| self.leave(which));
+            }
+            Step::CloseGroup(group) => {
+                self.registry.tell_group(group);
+                self.expect_woken(|task| task.group == group);
+            }
+        }
+    }
+
+    fn wait(&mut self, at: usize, group: GroupId) {
+        self.tasks.push(Task {
+            at,
+            group,
+            id: None,
+            wakes: Arc::default(),
+            is_waiting: false,
+        });
+        self.poll(self.tasks.len() - 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_registry_does_what_its_history_says(steps in steps()) {
+        let registry = Registry::with_quarantine(CREDIT, QUARANTINE);
+        let mut model = Model {
+            registry,
+            lives: Vec::new(),
+            returned: Vec::new(),
+            forgotten: Vec::new(),
+            tasks: Vec::new(),
+        };
+        model.open(1, Kind::Connection);
+        for step in steps {
+            model.run(step);
+            prop_assert_eq!(model.registry.used(), model.used());
+            prop_assert!(model.registry.lined_up() <= model.lives.len());
+            let waiting = model.tasks.iter().filter(|task| task.is_waiting).count();
+            prop_assert_eq!(model.registry.waiting(), waiting);
+        }
+        // Once all is sent and dropped, whoever still waits is told, and nothing is charged.
+        for at in 0..model.lives.len() {
+            for cost in std::mem::take(&mut model.lives[at].queued) {
+                model.registry.release(model.lives[at].channel, cost);
+            }
+        }
+        for cost in std::mem::take(&mut model.returned) {
+            model.registry.release_engine(cost);
+        }
+        for at in 0..model.lives.len() {
+            model.take_room(at);
+        }
+        model.tell();
+        let waits = model.lives.iter().find(|life| life.is_waiting && !life.is_closed);
+        prop_assert!(waits.is_none(), "never told: {:?}", waits);
+        prop_assert!(!model.tasks.iter().any(|task| task.is_waiting), "never woken");
+        prop_assert_eq!(model.registry.waiting(), 0);
+        prop_assert_eq!(model.registry.used(), 0);
+        for at in 0..model.lives.len() {
+            model.close(at);
+            model.forget(at);
+        }
+    }
+}

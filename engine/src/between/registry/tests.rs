@@ -1,0 +1,509 @@
+use std::collections::HashSet;
+
+use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
+use crate::channel::Channel;
+use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
+
+const GROUP: GroupId = 1;
+const OTHER: GroupId = 2;
+
+/// Room for four of the largest messages in a channel, and for six in the engine.
+const CREDIT: Credit = Credit {
+    channel: 4 * MESSAGE_COST_MAX,
+    engine: 6 * MESSAGE_COST_MAX,
+};
+
+const LARGEST: usize = MESSAGE_COST_MAX;
+
+fn registry() -> Registry {
+    Registry::new(CREDIT)
+}
+
+fn connection(registry: &mut Registry) -> Channel {
+    registry.open(GROUP, Kind::Connection).unwrap()
+}
+
+fn post(registry: &mut Registry, channel: Channel, role: Role) -> Result<(), Denied> {
+    registry.admit(channel, GROUP, role, LARGEST, 0)
+}
+
+fn end(registry: &mut Registry, channel: Channel) {
+    registry.close(channel);
+    registry.forget(channel);
+}
+
+fn told_and_unread(registry: &mut Registry) -> Vec<Channel> {
+    let mut told = Vec::new();
+    registry.take_room(&mut told);
+    told
+}
+
+/// Told, to an application that takes every Room at once.
+fn told(registry: &mut Registry) -> Vec<Channel> {
+    let told = told_and_unread(registry);
+    for &channel in &told {
+        assert!(!registry.room_taken(channel), "it was refused just now");
+    }
+    told
+}
+
+#[test]
+fn numbers_start_at_one_and_all_65534_can_be_open() {
+    let mut registry = registry();
+    let channels: Vec<_> = (0..65_534).map(|_| connection(&mut registry)).collect();
+    let numbers = channels.iter().map(Channel::number);
+    assert!(numbers.eq(1..=65_534));
+    assert_eq!(registry.open(GROUP, Kind::Connection), None);
+    assert_eq!(registry.open(GROUP, Kind::Listener), None);
+
+    // A number that rests is better than none, and a closed channel still has its number.
+    registry.close(channels[99]);
+    assert_eq!(registry.open(GROUP, Kind::Connection), None);
+    registry.forget(channels[99]);
+    assert_eq!(connection(&mut registry).number(), 100);
+    assert_eq!(registry.open(GROUP, Kind::Connection), None);
+
+    // Among those that rest, the one that has rested longest.
+    end(&mut registry, channels[7]);
+    end(&mut registry, channels[3]);
+    assert_eq!(connection(&mut registry).number(), 8);
+    assert_eq!(connection(&mut registry).number(), 4);
+}
+
+#[test]
+fn a_number_rests_until_1024_others_rest_behind_it() {
+    let mut registry = registry();
+    for unused in 1..=1025 {
+        let channel = connection(&mut registry);
+        assert_eq!(channel.number(), unused, "nothing has rested enough");
+        end(&mut registry, channel);
+    }
+    for reused in 1..=2000 {
+        let channel = connection(&mut registry);
+        assert_eq!(channel.number(), (reused - 1) % 1025 + 1, "oldest first");
+        end(&mut registry, channel);
+    }
+}
+
+#[test]
+fn a_quarantine_of_none_uses_a_number_again_at_once() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut generations = HashSet::new();
+    for _ in 0..100 {
+        let channel = connection(&mut registry);
+        assert_eq!(channel.number(), 1);
+        assert!(generations.insert(channel.generation()), "repeated");
+        end(&mut registry, channel);
+    }
+}
+
+/// Generations of several engines come from one sequence, however many of them there are and however
+/// many channels each opens.
+#[test]
+fn no_two_registries_give_out_the_same_generation() {
+    let mut generations = HashSet::new();
+    for _ in 0..100 {
+        let mut registries = [(); 3].map(|()| registry());
+        for turn in 0..10 {
+            let generation = connection(&mut registries[turn % 3]).generation();
+            assert!(generations.insert(generation), "{generation} was used");
+        }
+    }
+}
+
+#[test]
+fn a_handle_that_outlives_its_channel_is_refused() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let before = connection(&mut registry);
+    assert_eq!(registry.group_of(before), Some(GROUP));
+    registry.close(before);
+    assert_eq!(registry.group_of(before), None);
+    let denied = post(&mut registry, before, Role::Data);
+    assert_eq!(denied, Err(Denied::Closed));
+    registry.forget(before);
+    registry.forget(before); // the application may take Closed from an engine that has forgotten
+    let after = registry.open(OTHER, Kind::Connection).unwrap();
+    assert_eq!(after.number(), before.number());
+    for role in [
+        Role::Data,
+        Role::ByeRequest,
+        Role::ByeResponse,
+        Role::ByeSignal,
+    ] {
+        assert_eq!(post(&mut registry, before, role), Err(Denied::Closed));
+    }
+    assert_eq!(registry.group_of(before), None);
+    assert_eq!(registry.group_of(after), Some(OTHER));
+    registry.forget(before);
+    assert_eq!(
+        registry.group_of(after),
+        Some(OTHER),
+        "forgot its successor"
+    );
+    let never = Channel::new(65_534, 1);
+    assert_eq!(
+        post(&mut registry, never, Role::Data),
+        Err(Denied::Closed),
+        "nobody's"
+    );
+    let none = Channel::new(0, 0);
+    assert_eq!(
+        post(&mut registry, none, Role::Data),
+        Err(Denied::Closed),
+        "no number"
+    );
+}
+
+#[test]
+fn a_channel_takes_posts_of_its_own_group_alone() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    for role in [Role::Data, Role::ByeRequest, Role::ByeSignal] {
+        let denied = registry.admit(channel, OTHER, role, LARGEST, 0);
+        assert_eq!(denied, Err(Denied::OtherGroup));
+    }
+    assert_eq!(registry.used(), 0);
+    assert_eq!(post(&mut registry, channel, Role::Data), Ok(()));
+}
+
+#[test]
+fn a_listener_takes_nothing_but_an_abort() {
+    let mut registry = registry();
+    let listener = registry.open(GROUP, Kind::Listener).unwrap();
+    for role in [Role::Data, Role::ByeRequest, Role::ByeResponse] {
+        let denied = post(&mut registry, listener, role);
+        assert_eq!(denied, Err(Denied::IsListener));
+    }
+    let aborted = registry.admit(listener, GROUP, Role::ByeSignal, 0, 0);
+    assert_eq!(aborted, Ok(()));
+    assert_eq!(registry.used(), 0);
+}
+
+#[test]
+fn after_a_bye_only_the_answer_to_the_peers_bye_may_follow() {
+    let mut registry = registry();
+    let asked = connection(&mut registry);
+    assert_eq!(post(&mut registry, asked, Role::ByeRequest), Ok(()));
+    for role in [Role::Data, Role::ByeRequest] {
+        assert_eq!(post(&mut registry, asked, role), Err(Denied::ByePosted));
+    }
+    assert_eq!(post(&mut registry, asked, Role::ByeResponse), Ok(()));
+    let answered = connection(&mut registry);
+    assert_eq!(post(&mut registry, answered, Role::ByeResponse), Ok(()));
+    for channel in [asked, answered] {
+        for role in [Role::Data, Role::ByeRequest, Role::ByeResponse] {
+            assert_eq!(post(&mut registry, channel, role), Err(Denied::ByePosted));
+        }
+        assert_eq!(post(&mut registry, channel, Role::ByeSignal), Ok(()));
+    }
+}
+
+#[test]
+fn a_small_bye_needs_no_credit_but_is_charged() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    for _ in 0..4 {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    assert_eq!(post(&mut registry, channel, Role::Data), Err(Denied::Full));
+    for role in [Role::ByeRequest, Role::ByeResponse] {
+        assert_eq!(
+            post(&mut registry, channel, role),
+            Err(Denied::Full),
+            "it is large"
+        );
+        registry
+            .admit(channel, GROUP, role, SMALLEST_COST, 0)
+            .unwrap();
+    }
+    post(&mut registry, channel, Role::ByeSignal).unwrap();
+    assert_eq!(registry.used(), 4 * LARGEST + 2 * SMALLEST_COST);
+    for _ in 0..4 {
+        registry.release(channel, LARGEST);
+    }
+    for _ in 0..2 {
+        registry.release(channel, SMALLEST_COST);
+    }
+    assert_eq!(registry.used(), 0);
+    end(&mut registry, channel);
+}
+
+#[test]
+fn credit_is_taken_to_the_last_byte() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    let mut admit = |cost| registry.admit(channel, GROUP, Role::Data, cost, 0);
+    assert_eq!(admit(CREDIT.channel - 1), Ok(()));
+    assert_eq!(admit(2), Err(Denied::Full));
+    assert_eq!(admit(1), Ok(()));
+    assert_eq!(admit(1), Err(Denied::Full));
+    assert_eq!(registry.used(), CREDIT.channel);
+}
+
+#[test]
+fn a_message_posted_again_is_charged_to_the_engine_once() {
+    let mut registry = registry();
+    let channels = [(); 3].map(|()| connection(&mut registry));
+    for channel in channels {
+        post(&mut registry, channel, Role::Data).unwrap();
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    let [first, second, _] = channels;
+    registry.release_channel(first, LARGEST);
+    assert_eq!(registry.used(), CREDIT.engine, "what is returned is held");
+    assert_eq!(
+        post(&mut registry, second, Role::Data),
+        Err(Denied::Full),
+        "a new message has no room"
+    );
+    let again = registry.admit(second, GROUP, Role::Data, LARGEST, LARGEST);
+    assert_eq!(again, Ok(()), "one that is held brings its room along");
+    assert_eq!(registry.used(), CREDIT.engine);
+    for _ in 0..3 {
+        registry.release(second, LARGEST);
+    }
+    registry.close(second);
+    registry.forget(second);
+    assert_eq!(registry.used(), 3 * LARGEST);
+
+    // Refused, it stays held.
+    registry.close(first);
+    let again = registry.admit(first, GROUP, Role::Data, LARGEST, LARGEST);
+    assert_eq!(again, Err(Denied::Closed));
+    assert_eq!(registry.used(), 3 * LARGEST);
+}
+
+#[test]
+#[should_panic(expected = "what is charged to the engine is part of its sum")]
+fn a_hold_of_another_engine_is_found_out() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    let _ = registry.admit(channel, GROUP, Role::Data, LARGEST, LARGEST);
+}
+
+#[test]
+#[should_panic(expected = "no more credit is released than was charged")]
+fn credit_is_not_released_twice() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    post(&mut registry, channel, Role::Data).unwrap();
+    registry.release(channel, LARGEST);
+    registry.release(channel, LARGEST);
+}
+
+#[test]
+#[should_panic(expected = "a channel is forgotten once its messages are accounted for")]
+fn a_channel_with_messages_is_not_forgotten() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    post(&mut registry, channel, Role::Data).unwrap();
+    end(&mut registry, channel);
+}
+
+#[test]
+fn room_is_told_once_half_of_the_channels_credit_is_used() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    for _ in 0..4 {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    assert_eq!(told(&mut registry), [], "nobody was refused");
+    for _ in 0..3 {
+        let denied = post(&mut registry, channel, Role::Data);
+        assert_eq!(denied, Err(Denied::Full));
+    }
+    registry.release(channel, LARGEST);
+    assert_eq!(told(&mut registry), [], "three quarters are used");
+    registry.release(channel, LARGEST);
+    assert_eq!(told(&mut registry), [channel], "half is used");
+    registry.release(channel, LARGEST);
+    assert_eq!(told(&mut registry), [], "told already");
+    for _ in 0..3 {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    post(&mut registry, channel, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(channel, LARGEST);
+    }
+    assert_eq!(told(&mut registry), [channel], "refused again, told again");
+}
+
+/// An application that posts and never receives finds one Room for each channel in its inbox.
+#[test]
+fn there_is_no_second_room_before_the_first_was_taken() {
+    let mut registry = registry();
+    let channel = connection(&mut registry);
+    let refused_and_sent = |registry: &mut Registry| {
+        for _ in 0..4 {
+            post(registry, channel, Role::Data).unwrap();
+        }
+        post(registry, channel, Role::Data).unwrap_err();
+        for _ in 0..4 {
+            registry.release(channel, LARGEST);
+        }
+    };
+    refused_and_sent(&mut registry);
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    for _ in 0..100 {
+        refused_and_sent(&mut registry);
+        assert_eq!(told_and_unread(&mut registry), [], "the first lies there");
+    }
+    assert!(registry.room_taken(channel), "it was refused since");
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    assert!(!registry.room_taken(channel));
+    assert_eq!(told_and_unread(&mut registry), [], "nothing since");
+
+    // Taken while there is no room, it is told when there is.
+    refused_and_sent(&mut registry);
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+    for _ in 0..4 {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    post(&mut registry, channel, Role::Data).unwrap_err();
+    assert!(!registry.room_taken(channel), "there is none to tell of");
+    for _ in 0..2 {
+        registry.release(channel, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [channel]);
+}
+
+#[test]
+fn a_room_that_is_taken_after_its_channel_ended_changes_nothing() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let before = connection(&mut registry);
+    for _ in 0..4 {
+        post(&mut registry, before, Role::Data).unwrap();
+    }
+    post(&mut registry, before, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(before, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [before]);
+    end(&mut registry, before);
+    let after = connection(&mut registry);
+    assert_eq!(after.number(), before.number());
+    for _ in 0..4 {
+        post(&mut registry, after, Role::Data).unwrap();
+    }
+    post(&mut registry, after, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(after, LARGEST);
+    }
+    assert_eq!(told_and_unread(&mut registry), [after], "none is unread");
+    for _ in 0..4 {
+        post(&mut registry, after, Role::Data).unwrap();
+    }
+    post(&mut registry, after, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(after, LARGEST);
+    }
+    assert!(!registry.room_taken(before));
+    assert_eq!(told_and_unread(&mut registry), [], "its own is unread");
+}
+
+#[test]
+fn room_is_not_told_to_a_channel_that_used_it_up_meanwhile() {
+    let mut registry = registry();
+    let [refused, other] = [(); 2].map(|()| connection(&mut registry));
+    for _ in 0..4 {
+        post(&mut registry, other, Role::Data).unwrap();
+    }
+    post(&mut registry, refused, Role::Data).unwrap();
+    post(&mut registry, refused, Role::Data).unwrap();
+    post(&mut registry, refused, Role::Data).unwrap_err();
+    for _ in 0..4 {
+        registry.release(other, LARGEST);
+    }
+    post(&mut registry, refused, Role::Data).unwrap();
+    assert_eq!(told(&mut registry), [], "it has used three quarters by now");
+    registry.release(refused, LARGEST);
+    assert_eq!(told(&mut registry), [refused]);
+}
+
+/// Were the engine's room a share of its credit, peers that never read, or messages that the
+/// application keeps, could hold that share for ever, and nobody else would be told again.
+#[test]
+fn room_is_told_though_most_of_the_engines_credit_is_stuck() {
+    let mut registry = registry();
+    let [stuck, busy, refused] = [(); 3].map(|()| connection(&mut registry));
+    for _ in 0..4 {
+        post(&mut registry, stuck, Role::Data).unwrap();
+    }
+    for _ in 0..2 {
+        post(&mut registry, busy, Role::Data).unwrap();
+    }
+    post(&mut registry, refused, Role::Data).unwrap_err();
+    assert!(
+        !registry.engine_room_is_wanted(),
+        "there is none to tell of"
+    );
+    registry.release_channel(busy, LARGEST);
+    assert_eq!(told(&mut registry), [], "returned, and held");
+    registry.release_engine(LARGEST);
+    assert!(registry.engine_room_is_wanted());
+    assert_eq!(told(&mut registry), [refused]);
+    assert!(!registry.engine_room_is_wanted());
+    post(&mut registry, refused, Role::Data).unwrap();
+}
+
+#[test]
+fn no_sequence_of_refusals_lines_a_number_up_twice() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let [stuck, also] = [(); 2].map(|()| connection(&mut registry));
+    for channel in [stuck, stuck, stuck, also, also, also] {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    // Connections that are refused their first message end at once, and the next take their number.
+    for _ in 0..100 {
+        let refused = connection(&mut registry);
+        post(&mut registry, refused, Role::Data).unwrap_err();
+        end(&mut registry, refused);
+        assert_eq!(registry.lined_up(), 1);
+    }
+    registry.release(also, LARGEST);
+    assert_eq!(told(&mut registry), [], "none of them is there any more");
+    assert_eq!(registry.lined_up(), 0);
+    post(&mut registry, also, Role::Data).unwrap();
+
+    // One that crosses half of its credit again and again while the engine has no room.
+    let waits = connection(&mut registry);
+    post(&mut registry, waits, Role::Data).unwrap_err();
+    let (half, little) = (CREDIT.channel / 2, 448);
+    registry.release(stuck, 3 * LARGEST);
+    registry.admit(waits, GROUP, Role::Data, half, 0).unwrap();
+    registry
+        .admit(stuck, GROUP, Role::Data, LARGEST - little, 0)
+        .unwrap();
+    for _ in 0..100 {
+        registry.admit(waits, GROUP, Role::Data, little, 0).unwrap();
+        registry.release(waits, little);
+        assert_eq!(registry.lined_up(), 1);
+    }
+}
+
+#[test]
+fn a_successor_is_not_told_for_its_predecessor() {
+    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let [stuck, also] = [(); 2].map(|()| connection(&mut registry));
+    for channel in [stuck, stuck, stuck, also, also, also] {
+        post(&mut registry, channel, Role::Data).unwrap();
+    }
+    let before = connection(&mut registry);
+    post(&mut registry, before, Role::Data).unwrap_err();
+    end(&mut registry, before);
+    let after = connection(&mut registry);
+    assert_eq!(after.number(), before.number());
+    registry.release(also, LARGEST);
+    assert_eq!(told(&mut registry), [], "it was never refused");
+    post(&mut registry, also, Role::Data).unwrap();
+    post(&mut registry, after, Role::Data).unwrap_err();
+    registry.release(also, LARGEST);
+    assert_eq!(told(&mut registry), [after]);
+}
+
+#[test]
+fn message_ids_count_from_one() {
+    let mut registry = registry();
+    let ids: Vec<_> = (0..3).map(|_| registry.next_message_id()).collect();
+    assert_eq!(ids, [1, 2, 3]);
+}

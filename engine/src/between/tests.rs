@@ -1,0 +1,10 @@
+//! What threads share, in one thread; `tests/loom.rs` has them meet.
+
+#[path = "mailbox/tests.rs"]
+mod mailbox;
+#[path = "queue/tests.rs"]
+mod queue;
+#[path = "registry/tests.rs"]
+mod registry;
+#[path = "registry/model.rs"]
+mod registry_model;

@@ -1,0 +1,192 @@
+//! Admission: checks a post, charges it, and puts it into the batch.
+
+use std::collections::VecDeque;
+
+use crate::between::registry::{Denied, GroupId, Kind, Registry};
+use crate::channel::Channel;
+use crate::error::PostError;
+use crate::message::Message;
+use crate::post::{Post, Posted, Refused, Target};
+use crate::storage::{Charge, MESSAGE_COST_MAX};
+use crate::wire::OpCode;
+
+use super::group_shared::GroupShared;
+use super::shared::Shared;
+use super::submission::Submission;
+
+impl Shared {
+    /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
+    pub(crate) fn post(&self, group: &GroupShared, mut post: Post) -> Result<Posted, Refused> {
+        if let Err(why) = self.prepare(&mut post) {
+            return Err(Refused { post, why });
+        }
+        let mut slot = Some(post);
+        let submitted = self.queue.submit(|registry, items| {
+            group.check_open()?;
+            admit_one(registry, items, group.id, &mut slot)
+        });
+        match submitted
+            .map_err(PostError::from)
+            .and_then(|admitted| admitted)
+        {
+            Ok(posted) => Ok(posted),
+            Err(why) => {
+                let post = slot
+                    .take()
+                    .expect("a post that was not admitted is still here");
+                Err(Refused { post, why })
+            }
+        }
+    }
+
+    /// Posts many under one lock, in order, up to the first that is refused. Accepted posts are
+    /// removed from the front of `posts`.
+    pub(crate) fn post_many(
+        &self,
+        group: &GroupShared,
+        posts: &mut VecDeque<Post>,
+        posted: &mut Vec<Posted>,
+    ) -> Result<(), PostError> {
+        let (mut prepared, mut refused) = (0, None);
+        for post in posts.iter_mut() {
+            match self.prepare(post) {
+                Ok(()) => prepared += 1,
+                Err(why) => {
+                    refused = Some(why);
+                    break;
+                }
+            }
+        }
+        let admit_all = |registry: &mut Registry, items: &mut Vec<Submission>| {
+            group.check_open()?;
+            for _ in 0..prepared {
+                let mut slot = posts.pop_front();
+                match admit_one(registry, items, group.id, &mut slot) {
+                    Ok(one) => posted.push(one),
+                    Err(why) => {
+                        posts.push_front(slot.take().expect("a refused post is still here"));
+                        return Err(why);
+                    }
+                }
+            }
+            refused.map_or(Ok(()), Err)
+        };
+        self.queue
+            .submit(admit_all)
+            .map_err(PostError::from)
+            .and_then(|all| all)
+    }
+
+    /// Checks what needs no lock, makes the message one of this engine, and writes the address
+    /// header of a post that opens a channel.
+    fn prepare(&self, post: &mut Post) -> Result<(), PostError> {
+        if post.op_code == OpCode::Response && post.message_id == 0 {
+            return Err(PostError::ResponseWithoutId);
+        }
+        if post.more && !post.op_code.is_regular() {
+            return Err(PostError::InvalidMore);
+        }
+        if post.op_code == OpCode::ByeSignal {
+            return Ok(()); // it never travels, and needs no storage
+        }
+        post.message.adopt(&self.pool);
+        post.write_address_header()
+    }
+
+    /// Answers a ByeRequest by a ByeResponse without content.
+    pub(crate) fn post_answer(&self, channel: Channel, id: u64) -> Result<(), PostError> {
+        let submitted = self
+            .queue
+            .submit(|registry, items| self.admit_answer(registry, items, channel, id));
+        submitted
+            .map_err(PostError::from)
+            .and_then(|admitted| admitted)
+    }
+
+    pub(super) fn admit_answer(
+        &self,
+        registry: &mut Registry,
+        items: &mut Vec<Submission>,
+        channel: Channel,
+        id: u64,
+    ) -> Result<(), PostError> {
+        let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
+        let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
+        admit_one(registry, items, group, &mut Some(post)).map(|_| ())
+    }
+}
+
+/// Admits the post in `slot` and moves it into the batch, or leaves it where it is.
+fn admit_one(
+    registry: &mut Registry,
+    items: &mut Vec<Submission>,
+    group: GroupId,
+    slot: &mut Option<Post>,
+) -> Result<Posted, PostError> {
+    let post = slot.as_ref().expect("the caller put a post in");
+    let cost = post.message.storage().cost();
+    assert!(
+        cost <= MESSAGE_COST_MAX,
+        "no message costs more than the largest"
+    );
+    let held = match &post.message.storage().charge {
+        Charge::Returned(hold) => hold.cost(),
+        Charge::None | Charge::Inbound(_) => 0,
+    };
+    let channel = match post.target {
+        Target::Channel(channel) => channel,
+        Target::New(_) if post.op_code == OpCode::WelcomeRequest => registry
+            .open(group, Kind::Listener)
+            .ok_or(PostError::NoChannelNumber)?,
+        Target::New(_) => registry
+            .open(group, Kind::Connection)
+            .ok_or(PostError::NoChannelNumber)?,
+    };
+    let travels = !matches!(post.op_code, OpCode::WelcomeRequest | OpCode::ByeSignal);
+    if travels {
+        let admitted = registry.admit(channel, group, post.role(), cost, held);
+        if let Err(denied) = admitted {
+            if matches!(post.target, Target::New(_)) {
+                let _ = registry.close(channel); // nobody can wait for a channel that never was
+                registry.forget(channel);
+            }
+            return Err(denied.into());
+        }
+    } else if post.op_code == OpCode::ByeSignal {
+        registry.admit(channel, group, post.role(), 0, 0)?;
+    }
+    let mut post = slot.take().expect("the caller put a post in");
+    if travels && held > 0 {
+        let charge = std::mem::replace(&mut post.message.storage_mut().charge, Charge::None);
+        if let Charge::Returned(hold) = charge {
+            hold.pass_on();
+        }
+    }
+    if post.message_id == 0 {
+        post.message_id = registry.next_message_id();
+    }
+    let id = post.message_id;
+    let cost = if travels { cost } else { 0 };
+    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
+        return Ok(Posted { channel, id });
+    }
+    items.push(Submission::Post {
+        channel,
+        group,
+        post,
+        cost,
+    });
+    Ok(Posted { channel, id })
+}
+
+impl From<Denied> for PostError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Closed => PostError::ChannelClosed,
+            Denied::OtherGroup => PostError::OtherGroup,
+            Denied::IsListener => PostError::IsListener,
+            Denied::ByePosted => PostError::ByePosted,
+            Denied::Full => PostError::Full,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What an engine counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of what never reaches an inbox.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) ended_before_hello: AtomicU64,
+    pub(crate) accept_failures: AtomicU64,
+    pub(crate) out_of_numbers: AtomicU64,
+    pub(crate) passes: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

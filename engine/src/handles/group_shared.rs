@@ -1,0 +1,42 @@
+//! What the handles of one group share with the reactor.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::between::mailbox::Mailbox;
+use crate::between::registry::{GroupId, Registry};
+use crate::error::{Ended, PostError};
+use crate::event::Event;
+
+/// What the handles of a group share with the reactor.
+pub(crate) struct GroupShared {
+    pub(crate) id: GroupId,
+    /// The group's way from the reactor.
+    pub(crate) mailbox: Mailbox<Event, Ended>,
+    /// Written and read under the queue's lock: nothing is posted behind the group's close.
+    is_closed: AtomicBool,
+}
+
+impl GroupShared {
+    pub(crate) fn new(id: GroupId) -> Self {
+        GroupShared {
+            id,
+            mailbox: Mailbox::new(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Closes the group to posts, under the queue's lock, and tells the tasks that wait to post.
+    pub(crate) fn close(&self, registry: &mut Registry) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        registry.tell_group(self.id);
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), PostError> {
+        let is_closed = self.is_closed.load(Ordering::Relaxed);
+        if is_closed {
+            Err(PostError::GroupClosed)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What stands behind the public handles, `Engine`, `ChannelGroup` and `Inbox`: the folder `between`
+//! with the posts and events of an engine in it.
+
+mod admission;
+mod counters;
+mod group_shared;
+mod shared;
+mod submission;
+
+pub(crate) use self::counters::Counters;
+pub(crate) use self::group_shared::GroupShared;
+pub(crate) use self::shared::Shared;
+pub(crate) use self::submission::Submission;

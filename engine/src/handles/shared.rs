@@ -1,0 +1,158 @@
+//! What all handles of an engine share with its reactor.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use crate::between::queue::Queue;
+use crate::between::registry::{Credit, Registry};
+use crate::between::waiting::TaskId;
+use crate::between::wake::Wake;
+use crate::channel::Channel;
+use crate::error::{Ended, PostError};
+use crate::event::{AnswerBye, Event};
+use crate::options::Options;
+use crate::storage::{Creditor, Pool};
+use crate::sync::{Mutex, lock};
+
+use super::counters::Counters;
+use super::group_shared::GroupShared;
+use super::submission::Submission;
+
+/// The queue to the reactor, the pool, and what is said once for the engine.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue<Submission, Ended>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) options: Options,
+    pub(crate) counters: Counters,
+    /// Every group that was ever opened and is still held by someone: a reactor that fails ends them
+    /// all, whether it had heard of them or not.
+    groups: Mutex<Vec<Weak<GroupShared>>>,
+}
+
+impl Shared {
+    /// What an engine's handles share with a reactor that each waker made by `wake` wakes.
+    pub(crate) fn new(options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+        Shared::over(Registry::new(Credit::of(&options)), options, wake)
+    }
+
+    /// The same with numbers that rest for another while than an engine's.
+    #[cfg(test)]
+    pub(crate) fn with_quarantine(
+        options: Options,
+        quarantine: usize,
+        wake: impl Fn() -> Box<dyn Wake>,
+    ) -> Arc<Shared> {
+        let registry = Registry::with_quarantine(Credit::of(&options), quarantine);
+        Shared::over(registry, options, wake)
+    }
+
+    fn over(registry: Registry, options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+        Arc::new(Shared {
+            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
+            queue: Queue::new(registry, wake()),
+            options,
+            counters: Counters::default(),
+            groups: Mutex::default(),
+        })
+    }
+
+    /// Opens a group: the reactor will hear of it, or has ended.
+    pub(crate) fn open_group(&self, group: &Arc<GroupShared>) -> Result<(), Ended> {
+        // Remembered first: a reactor that ends from here on ends the group as well.
+        let mut groups = lock(&self.groups);
+        if groups.len() == groups.capacity() {
+            groups.retain(|group| group.strong_count() > 0);
+        }
+        groups.push(Arc::downgrade(group));
+        drop(groups);
+        let open = Submission::OpenGroup {
+            group: Arc::clone(group),
+        };
+        let submitted = self.queue.submit(|_, items| items.push(open));
+        submitted.inspect_err(|&ended| group.mailbox.end(ended))
+    }
+
+    /// The end of the reactor, however it came about: refuses all that follows, and ends every group
+    /// that has not ended, with all who wait for one.
+    pub(crate) fn end(&self, reason: Ended) {
+        drop(self.queue.end(reason));
+        let groups = std::mem::take(&mut *lock(&self.groups));
+        for group in groups.iter().filter_map(Weak::upgrade) {
+            group.mailbox.end(reason);
+        }
+        self.pool.close();
+    }
+
+    /// Whether a channel of the group has room for any message. If not, the task that asks is woken
+    /// when there may be some, or when nothing can be posted there any more.
+    pub(crate) fn poll_room(
+        &self,
+        group: &GroupShared,
+        channel: Channel,
+        task: &mut Option<TaskId>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<(), PostError>> {
+        let polled = self.queue.submit(|registry, _| {
+            group.check_open()?;
+            let polled = registry.poll_room(channel, group.id, task, waker);
+            polled.map_err(PostError::from)
+        });
+        polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
+    }
+
+    /// Closes a group in one step with answering the goodbyes that its application has not
+    /// received: those in `taken`, to which all is added that was delivered by now.
+    pub(crate) fn close_group(
+        &self,
+        group: &GroupShared,
+        deadline: Instant,
+        taken: &mut VecDeque<Event>,
+    ) {
+        let close = Submission::CloseGroup {
+            group: group.id,
+            deadline,
+        };
+        // An engine that has ended has closed this group.
+        let _ = self.queue.submit(|registry, items| {
+            group.mailbox.take_more(taken);
+            for event in taken.iter() {
+                if let Event::Bye(bye) = event {
+                    // Refused only where the channel has ended or was answered.
+                    let _ = self.admit_answer(registry, items, bye.channel(), bye.id());
+                }
+            }
+            group.close(registry);
+            items.push(close);
+        });
+    }
+}
+
+impl Credit {
+    fn of(options: &Options) -> Credit {
+        Credit {
+            channel: options.outbound_bytes_per_channel,
+            engine: options.outbound_bytes,
+        }
+    }
+}
+
+impl Creditor for Shared {
+    fn release(&self, cost: usize) {
+        let wake = self.queue.with_registry(|registry| {
+            registry.release_engine(cost);
+            registry.engine_room_is_wanted()
+        });
+        if wake {
+            self.queue.wake();
+        }
+    }
+}
+
+impl AnswerBye for Shared {
+    fn answer_bye(&self, channel: Channel, id: u64) {
+        // Refused only where nothing is owed any more.
+        let _ = self.post_answer(channel, id);
+    }
+}

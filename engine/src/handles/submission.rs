@@ -1,0 +1,50 @@
+//! What applications submit to the reactor.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::between::registry::GroupId;
+use crate::channel::Channel;
+use crate::event::Event;
+use crate::post::Post;
+use crate::storage::RECORD_COST;
+
+use super::group_shared::GroupShared;
+
+/// One entry of the batch that the reactor takes.
+pub(crate) enum Submission {
+    Post {
+        channel: Channel,
+        group: GroupId,
+        post: Post,
+        cost: usize,
+    },
+    OpenGroup {
+        group: Arc<GroupShared>,
+    },
+    CloseGroup {
+        group: GroupId,
+        deadline: Instant,
+    },
+    Stop {
+        deadline: Instant,
+    },
+    /// The resolver's answer for a connection or listener.
+    Resolved {
+        key: RecordKey,
+        addresses: Vec<SocketAddr>,
+    },
+    #[cfg(test)]
+    Panic,
+}
+
+// A container keeps its capacity and may be half empty, so a record counts twice in each that it
+// passes through: posts in both sides of the swapped batch and in the core's nodes, events in three
+// queues.
+const _: () = {
+    let node = size_of::<Post>();
+    assert!(4 * size_of::<Submission>() + 2 * node <= RECORD_COST);
+    assert!(6 * size_of::<Event>() <= RECORD_COST);
+};

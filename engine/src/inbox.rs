@@ -1,0 +1,192 @@
+//! A channel group's receiving side, which one thread has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::between::mailbox::Taken;
+use crate::error::Ended;
+use crate::event::{AnswerBye, Event, Returned};
+use crate::handles::{GroupShared, Shared};
+use crate::options::after;
+
+/// The receiving side of a group: what happens on its channels, as events.
+///
+/// There is one for each group, and receiving needs `&mut`, so two threads cannot receive from the
+/// same group by accident. Dropping it closes the group as [`close`](Inbox::close) does with no
+/// time at all, and drops what was left.
+pub struct Inbox {
+    shared: Arc<Shared>,
+    group: Arc<GroupShared>,
+    /// Taken from the mailbox by the batch, and not yet yielded.
+    taken: VecDeque<Event>,
+    is_closed: bool,
+}
+
+/// What was left when a group was closed.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Messages that were not sent, in the order of their channels' ends.
+    pub returned: Vec<Returned>,
+    /// Everything else that was not received before, in order: among it the `Closed` event of every
+    /// channel that the group still had.
+    pub unread: Vec<Event>,
+}
+
+impl Inbox {
+    pub(crate) fn new(shared: Arc<Shared>, group: Arc<GroupShared>) -> Self {
+        Inbox {
+            shared,
+            group,
+            taken: VecDeque::new(),
+            is_closed: false,
+        }
+    }
+
+    /// The next event, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`], once all events were received and none will come.
+    #[doc(alias = "waitReceive")]
+    pub fn recv(&mut self) -> Result<Event, Ended> {
+        loop {
+            // Without a deadline a wait brings an event or an end.
+            if let Some(event) = self.next(None)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event; `None` if none came until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Inbox::recv).
+    pub fn recv_until(&mut self, deadline: Instant) -> Result<Option<Event>, Ended> {
+        self.next(Some(deadline))
+    }
+
+    /// The next event if there is one already.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Inbox::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Event>, Ended> {
+        self.next(Some(Instant::now()))
+    }
+
+    /// Appends up to `most` events to `events` and returns how many, waiting for the first as long
+    /// as it takes: a batch costs one lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Inbox::recv).
+    pub fn recv_many(&mut self, events: &mut Vec<Event>, most: usize) -> Result<usize, Ended> {
+        if most == 0 {
+            return Ok(0);
+        }
+        events.push(self.recv()?);
+        let more = self.taken.len().min(most - 1);
+        events.reserve(more);
+        for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
+            events.push(on_taken(&self.shared, event));
+        }
+        Ok(more + 1)
+    }
+
+    /// The events, one after the other, waiting for each, until none will come.
+    pub fn iter(&mut self) -> impl Iterator<Item = Event> {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Ended> {
+        if self.taken.is_empty() {
+            match self.group.mailbox.take(&mut self.taken, deadline) {
+                Taken::Events => {}
+                Taken::Nothing => return Ok(None),
+                Taken::Ended(reason) => return Err(reason),
+            }
+        }
+        let event = self.taken.pop_front();
+        Ok(event.map(|event| on_taken(&self.shared, event)))
+    }
+
+    /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
+    /// as `within` allows, and every channel ends. Returns when that is done, at the latest one pass
+    /// of the reactor after `within`, with what was not sent and what was not received.
+    ///
+    /// A goodbye that a peer said is answered, as by dropping its [`Event::Bye`], if it had come
+    /// when this was called. A peer whose goodbye comes later finds the end of the stream in the
+    /// place of an answer: nothing more is sent then.
+    ///
+    /// A message that was sent may still not have reached its peer's application. Where that
+    /// matters, end each channel by a Bye first.
+    pub fn close(mut self, within: Duration) -> CloseReport {
+        self.close_within(within)
+    }
+
+    fn close_within(&mut self, within: Duration) -> CloseReport {
+        let mut report = CloseReport::default();
+        if std::mem::replace(&mut self.is_closed, true) {
+            return report;
+        }
+        let deadline = after(Instant::now(), within);
+        self.shared
+            .close_group(&self.group, deadline, &mut self.taken);
+        while let Ok(event) = self.recv() {
+            match event {
+                Event::Returned(returned) => report.returned.push(returned),
+                event => report.unread.push(event),
+            }
+        }
+        report
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.close_within(Duration::ZERO);
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Inbox")
+            .field("id", &self.group.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the taking of an event sets off: a number may be used again, a channel may be told of room
+/// again, a Bye answers on drop.
+fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
+    match &mut event {
+        Event::Closed(closed) => {
+            let channel = closed.channel;
+            shared
+                .queue
+                .with_registry(|registry| registry.forget(channel));
+        }
+        Event::Room(channel) => {
+            let channel = *channel;
+            let is_due = shared
+                .queue
+                .with_registry(|registry| registry.room_taken(channel));
+            if is_due {
+                shared.queue.wake();
+            }
+        }
+        Event::Bye(bye) => {
+            let engine: Arc<dyn AnswerBye> = Arc::clone(shared) as _;
+            bye.answer_on_drop.0 = Some(engine);
+        }
+        _ => {}
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Inboxes before a reactor that the test plays by hand.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::between::registry::{Kind, Role};
+use crate::between::wake::Wake;
+use crate::channel::Channel;
+use crate::error::Ended;
+use crate::event::{AnswerOnDrop, Bye, Event, Received};
+use crate::group;
+use crate::handles::{GroupShared, Shared, Submission};
+use crate::message::Message;
+use crate::options::Options;
+use crate::storage::MESSAGE_COST_MAX;
+use crate::wire::OpCode;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Counts how often the reactor was woken.
+#[derive(Clone, Default)]
+struct Wakes(Arc<AtomicUsize>);
+
+impl Wake for Wakes {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends a group, also when a test fails: its inbox waits for that.
+struct Reactor(Arc<GroupShared>);
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        self.0.mailbox.end(Ended::GroupClosed);
+    }
+}
+
+fn received(channel: Channel, op_code: OpCode, id: u64) -> Received {
+    Received {
+        channel,
+        op_code,
+        more: false,
+        status: 0,
+        id,
+        message: Message::empty(),
+    }
+}
+
+fn bye(channel: Channel, id: u64) -> Event {
+    Event::Bye(Bye {
+        received: received(channel, OpCode::ByeRequest, id),
+        answer_on_drop: AnswerOnDrop::default(),
+    })
+}
+
+/// The posts of a batch, and whether the group's close is behind them all.
+fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
+    let mut posts = Vec::new();
+    let mut is_closed = false;
+    for submission in batch {
+        assert!(
+            !is_closed,
+            "a post behind the close finds nobody to send it"
+        );
+        match submission {
+            Submission::Post { channel, post, .. } => {
+                posts.push((channel, post.op_code, post.message_id));
+            }
+            Submission::CloseGroup { .. } => is_closed = true,
+            _ => panic!("nothing else was submitted"),
+        }
+    }
+    assert!(is_closed);
+    posts
+}
+
+#[test]
+fn closing_answers_the_goodbyes_that_were_not_received() {
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1));
+    let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let reactor = Reactor(Arc::clone(&group));
+    let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
+        let open = shared
+            .queue
+            .with_registry(|registry| registry.open(1, Kind::Connection));
+        open.unwrap()
+    });
+    let connected = Event::Connected(received(quiet, OpCode::HelloResponse, 1));
+    let first = [connected, bye(taken, 7), bye(answered, 8)];
+    group.mailbox.deliver(&mut VecDeque::from(first));
+    assert!(
+        matches!(inbox.recv(), Ok(Event::Connected(_))),
+        "the rest is taken with it"
+    );
+    group
+        .mailbox
+        .deliver(&mut VecDeque::from([bye(unread, 9), bye(ended, 10)]));
+    shared.post_answer(answered, 8).unwrap();
+    shared.queue.with_registry(|registry| registry.close(ended));
+    posting.post(posting.message().signal(taken)).unwrap();
+
+    let closer = thread::spawn(move || inbox.close(Duration::ZERO));
+    let mut batch = Vec::new();
+    while !batch
+        .iter()
+        .any(|it| matches!(it, Submission::CloseGroup { .. }))
+    {
+        let mut more = Vec::new();
+        shared.queue.exchange(&mut more, |_| ());
+        batch.append(&mut more);
+        thread::yield_now();
+    }
+    let expected = [
+        (answered, OpCode::ByeResponse, 8),
+        (taken, OpCode::Signal, 1),
+        (taken, OpCode::ByeResponse, 7),
+        (unread, OpCode::ByeResponse, 9),
+    ];
+    assert_eq!(posts(batch), expected);
+    drop(reactor);
+    let report = closer.join().unwrap();
+    assert_eq!(report.unread.len(), 4, "they are reported all the same");
+    drop(report);
+    let mut late = Vec::new();
+    shared.queue.exchange(&mut late, |_| ());
+    assert!(late.is_empty(), "one answer each");
+    shared.pool.close();
+}
+
+/// The channel was refused again, and had room again, while a Room lay in the inbox. Nothing else
+/// may happen that wakes the reactor before the application has taken that and waits for the next.
+#[test]
+fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
+    let (options, wakes) = (Options::default(), Wakes::default());
+    let credit = options.outbound_bytes_per_channel;
+    let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let group = Arc::new(GroupShared::new(1));
+    let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
+    let open = shared
+        .queue
+        .with_registry(|registry| registry.open(1, Kind::Connection));
+    let channel = open.unwrap();
+    let mut told = Vec::new();
+    for times in [1, 0] {
+        shared.queue.exchange(&mut Vec::new(), |registry| {
+            registry.admit(channel, 1, Role::Data, credit, 0).unwrap();
+            let refused = registry.admit(channel, 1, Role::Data, MESSAGE_COST_MAX, 0);
+            refused.unwrap_err();
+            registry.release(channel, credit);
+            registry.take_room(&mut told);
+        });
+        assert_eq!(told.len(), times, "one is unread at most");
+        let events = told.drain(..).map(Event::Room);
+        group.mailbox.deliver(&mut events.collect());
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "the next is due");
+    shared
+        .queue
+        .exchange(&mut Vec::new(), |registry| registry.take_room(&mut told));
+    group
+        .mailbox
+        .deliver(&mut told.drain(..).map(Event::Room).collect());
+    assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "and no other");
+}
+
+/// A reactor that fails may have heard of a group, or have it in the batch that it was working on,
+/// or not have taken that batch at all.
+#[test]
+fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
+    let losses: [fn(&Shared); 2] = [
+        |_| {},
+        |shared| {
+            let mut batch = Vec::new();
+            shared.queue.exchange(&mut batch, |_| ());
+            assert_eq!(batch.len(), 2);
+            // A panic while the first of these is handled drops them all.
+        },
+    ];
+    for lose in losses {
+        let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id)));
+        let inboxes = groups.each_ref().map(|group| {
+            shared.open_group(group).unwrap();
+            group::pair(Arc::clone(&shared), Arc::clone(group)).1
+        });
+        let receivers = inboxes.map(|mut inbox| {
+            thread::spawn(move || {
+                let received = inbox.recv_until(Instant::now() + PATIENCE);
+                if received.is_ok() {
+                    std::mem::forget(inbox); // it would go on to wait for the end in vain
+                }
+                received.map(|event| event.is_some())
+            })
+        });
+        lose(&shared);
+        shared.end(Ended::EngineFailed);
+        for receiver in receivers {
+            assert_eq!(receiver.join().unwrap(), Err(Ended::EngineFailed));
+        }
+        let late = Arc::new(GroupShared::new(3));
+        assert_eq!(shared.open_group(&late), Err(Ended::EngineFailed));
+        let mut inbox = group::pair(shared, late).1;
+        assert_eq!(inbox.recv().unwrap_err(), Ended::EngineFailed);
+    }
+}

@@ -1,0 +1,99 @@
+//! What an observer may see of a core between two calls: for the simulator, which compares it with
+//! what was promised.
+
+use crate::between::key::RecordKey;
+use crate::between::registry::GroupId;
+use crate::channel::Channel;
+
+use super::Core;
+use super::budget::Starved;
+use super::record::{Connection, ListenerPhase, Record};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    pub(crate) connections: Vec<Seen>,
+    pub(crate) listeners: usize,
+    /// Bytes of the inbound budget that are charged.
+    pub(crate) inbound_used: usize,
+    /// Those that wait for the inbound budget, first come first.
+    pub(crate) waiting: Vec<RecordKey>,
+    pub(crate) starving: usize,
+    pub(crate) holder: Option<RecordKey>,
+    pub(crate) groups: Vec<GroupId>,
+    /// Events that no inbox has got yet.
+    pub(crate) undelivered: usize,
+}
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) key: RecordKey,
+    pub(crate) channel: Option<Channel>,
+    pub(crate) is_live: bool,
+    /// Messages are queued and neither sent nor returned.
+    pub(crate) has_queued: bool,
+    /// Waits for budget; for its own share of it if true.
+    pub(crate) starved: Option<bool>,
+    pub(crate) held: usize,
+    /// A frame has arrived in part.
+    pub(crate) is_mid_frame: bool,
+    /// Grows with every frame that was given its storage.
+    pub(crate) frames_started: u64,
+    /// Writing failed.
+    pub(crate) has_failed: bool,
+}
+
+impl Core {
+    pub(crate) fn audit(&self) -> Audit {
+        let mut audit = Audit {
+            connections: Vec::new(),
+            listeners: 0,
+            inbound_used: self.budget.used(),
+            waiting: self.budget.waiting().collect(),
+            starving: self.budget.starving(),
+            holder: self.holder,
+            groups: self.group_ids(),
+            undelivered: self.undelivered(),
+        };
+        let mut members = Vec::new();
+        for key in self.table.keys() {
+            members.extend(self.table.get(key).map(|it| (it.common().group, key)));
+            match self.table.get(key) {
+                Some(Record::Connection(connection)) => {
+                    audit.connections.push(seen(key, connection));
+                }
+                Some(Record::Listener(listener)) => {
+                    audit.listeners += usize::from(listener.phase != ListenerPhase::Ended);
+                }
+                None => {}
+            }
+        }
+        members.sort_unstable();
+        assert_eq!(
+            members,
+            self.memberships(),
+            "each record is a member of its group, and nothing else is"
+        );
+        audit
+    }
+
+    /// The channel of a connection or listener, also shortly after its end.
+    pub(crate) fn channel_of(&self, key: RecordKey) -> Option<Channel> {
+        self.table.get(key)?.common().channel
+    }
+}
+
+fn seen(key: RecordKey, connection: &Connection) -> Seen {
+    let inbound = &connection.inbound;
+    Seen {
+        key,
+        channel: connection.common.channel,
+        is_live: connection.is_live(),
+        has_queued: !connection.outbound.fifo.is_empty(),
+        starved: inbound.starved.map(|(why, _)| why == Starved::ByShare),
+        held: inbound.held,
+        is_mid_frame: inbound.is_mid_frame(),
+        frames_started: connection.frames_started(),
+        has_failed: connection.is_live() && connection.outbound.failure.is_some(),
+    }
+}

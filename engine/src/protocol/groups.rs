@@ -1,0 +1,290 @@
+//! Groups: where events go, and how a group ends.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::between::registry::{GroupId, Registry};
+use crate::error::Ended;
+use crate::event::Event;
+use crate::handles::GroupShared;
+use crate::reason::Reason;
+
+use super::flaws::{Flaw, planted};
+use super::record::{ListenerPhase, Phase, Record};
+use super::{Core, RecordKey, group_end};
+
+pub(super) struct Group {
+    shared: Arc<GroupShared>,
+    /// Events of this pass.
+    deliveries: VecDeque<Event>,
+    is_dirty: bool,
+    /// Connections and listeners that the group has.
+    members: BTreeSet<RecordKey>,
+    pub(super) closing: Option<Ended>,
+    /// Until when the closing group's connections may send what is queued.
+    pub(super) deadline: Option<Instant>,
+    /// No post follows: the group was closed to posts, and all that were admitted have arrived.
+    is_sealed: bool,
+}
+
+/// The open groups, in places that are reused; records know their group by its place.
+#[derive(Default)]
+pub(super) struct Groups {
+    places: Vec<Option<Group>>,
+    free: Vec<usize>,
+    by_id: HashMap<GroupId, usize>,
+}
+
+impl Groups {
+    fn insert(&mut self, group: Group) -> usize {
+        let index = self.free.pop().unwrap_or(self.places.len());
+        let before = self.by_id.insert(group.shared.id, index);
+        assert!(before.is_none(), "the id of a group is never used again");
+        match self.places.get_mut(index) {
+            Some(place) => *place = Some(group),
+            None => self.places.push(Some(group)),
+        }
+        index
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(group) = self.places[index].take() {
+            self.by_id.remove(&group.shared.id);
+            self.free.push(index);
+        }
+    }
+
+    fn get(&self, index: usize) -> &Group {
+        self.places[index]
+            .as_ref()
+            .expect("a group outlives its members and its events")
+    }
+
+    fn get_mut(&mut self, index: usize) -> &mut Group {
+        self.places[index]
+            .as_mut()
+            .expect("a group outlives its members and its events")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Every open group, whatever the cost: for what happens once in an engine's life.
+    fn all(&self) -> Vec<usize> {
+        let is_open = |&index: &usize| self.places[index].is_some();
+        (0..self.places.len()).filter(is_open).collect()
+    }
+}
+
+impl Core {
+    /// Opens a group, even if the engine stops: posts to it may have been admitted already, and are
+    /// answered before it ends.
+    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, now: Instant) {
+        let group = Group {
+            shared,
+            deliveries: VecDeque::new(),
+            is_dirty: false,
+            members: BTreeSet::new(),
+            closing: None,
+            deadline: None,
+            is_sealed: false,
+        };
+        let index = self.groups.insert(group);
+        if let Some(deadline) = self.stopping {
+            self.close_group_at(index, Ended::EngineStopped, deadline, now);
+        }
+    }
+
+    /// Closes the closing groups to posts, under the queue's lock: what was admitted to them is in
+    /// the batch that is taken with it.
+    pub(super) fn seal_groups(&mut self, registry: &mut Registry) {
+        for index in std::mem::take(&mut self.unsealed) {
+            let group = self.group(index);
+            group.shared.close(registry);
+            group.is_sealed = true;
+            self.touch_group(index);
+        }
+    }
+
+    pub(super) fn group_index(&self, id: GroupId) -> Option<usize> {
+        self.groups.by_id.get(&id).copied()
+    }
+
+    pub(super) fn group_id(&self, index: usize) -> GroupId {
+        self.groups.get(index).shared.id
+    }
+
+    pub(super) fn group(&mut self, index: usize) -> &mut Group {
+        self.groups.get_mut(index)
+    }
+
+    /// Makes a connection or listener a member of its group.
+    pub(super) fn join_group(&mut self, index: usize, key: RecordKey) {
+        self.group(index).members.insert(key);
+    }
+
+    /// Lets a member go whose accounts are settled.
+    pub(super) fn leave_group(&mut self, index: usize, key: RecordKey) {
+        let was_member = self.group(index).members.remove(&key);
+        assert!(was_member, "a record is a member of its group");
+        self.touch_group(index);
+    }
+
+    /// Appends an event to what this pass delivers to the group.
+    pub(super) fn emit(&mut self, index: usize, event: Event) {
+        let group = self.groups.get_mut(index);
+        if planted(Flaw::ClosedOvertakes) && matches!(event, Event::Closed(_)) {
+            group.deliveries.push_front(event);
+        } else {
+            group.deliveries.push_back(event);
+        }
+        if !std::mem::replace(&mut group.is_dirty, true) {
+            self.dirty_groups.push(index);
+        }
+    }
+
+    pub(super) fn touch_group(&mut self, index: usize) {
+        let group = self.groups.get_mut(index);
+        if !std::mem::replace(&mut group.is_dirty, true) {
+            self.dirty_groups.push(index);
+        }
+    }
+
+    /// Hands this pass's events over, one batch for each group, and ends groups that have closed.
+    pub(crate) fn deliver(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_groups);
+        for index in dirty.drain(..) {
+            let group = self.groups.get_mut(index);
+            group.is_dirty = false;
+            if !group.deliveries.is_empty() {
+                group.shared.mailbox.deliver(&mut group.deliveries);
+            }
+            if let (Some(reason), true, true) =
+                (group.closing, group.members.is_empty(), group.is_sealed)
+            {
+                group.shared.mailbox.end(reason);
+                self.groups.remove(index);
+            }
+        }
+        self.dirty_groups = dirty;
+    }
+
+    /// Hands over what a pass that ended early has left. Valid after a panic in any other method.
+    pub(crate) fn deliver_last(&mut self) {
+        for mut group in self.groups.places.drain(..).flatten() {
+            group.shared.mailbox.deliver(&mut group.deliveries);
+        }
+    }
+
+    pub(super) fn close_group(&mut self, id: GroupId, deadline: Instant, now: Instant) {
+        if let Some(index) = self.group_index(id) {
+            self.close_group_at(index, Ended::GroupClosed, deadline, now);
+        }
+    }
+
+    /// Closes every group, and the engine after them.
+    pub(super) fn stop(&mut self, deadline: Instant, now: Instant) {
+        let deadline = self
+            .stopping
+            .map_or(deadline, |before| before.min(deadline));
+        self.stopping = Some(deadline);
+        for index in self.groups.all() {
+            self.close_group_at(index, Ended::EngineStopped, deadline, now);
+        }
+    }
+
+    fn close_group_at(&mut self, index: usize, why: Ended, deadline: Instant, now: Instant) {
+        let group = self.group(index);
+        group.deadline = Some(
+            group
+                .deadline
+                .map_or(deadline, |before| before.min(deadline)),
+        );
+        if group.closing.is_none() {
+            group.closing = Some(why);
+            self.unsealed.push(index);
+        }
+        let members: Vec<RecordKey> = self.group(index).members.iter().copied().collect();
+        for key in members {
+            self.close_member(key, group_end(why == Ended::EngineStopped), deadline, now);
+        }
+    }
+
+    /// Closes one connection or listener of a closing group, in an orderly way until `deadline`.
+    pub(super) fn close_member(
+        &mut self,
+        key: RecordKey,
+        reason: Reason,
+        deadline: Instant,
+        now: Instant,
+    ) {
+        let connection = match self.table.get_mut(key) {
+            Some(Record::Connection(connection)) => connection,
+            Some(Record::Listener(listener)) if listener.phase != ListenerPhase::Ended => {
+                return self.end(key, reason, None);
+            }
+            _ => return,
+        };
+        let earliest = connection
+            .common
+            .deadline
+            .map_or(deadline, |at| at.min(deadline));
+        match connection.phase {
+            Phase::Ended => {}
+            _ if connection.common.channel.is_none() => self.end(key, reason, None),
+            Phase::Resolving | Phase::Connecting | Phase::Deferred => {
+                if deadline <= now {
+                    return self.end(key, reason, None);
+                }
+                if let super::record::Origin::Opened(opening) = &mut connection.origin {
+                    opening.give_up = opening.give_up.min(deadline);
+                }
+                self.set_deadline(key, Some(earliest));
+            }
+            Phase::Finishing(_) => self.set_deadline(key, Some(earliest)),
+            Phase::Open => {
+                connection.phase = Phase::Finishing(reason);
+                if !planted(Flaw::ClosingHasNoDeadline) {
+                    self.set_deadline(key, Some(earliest));
+                }
+                self.list_for_transmit(key);
+                self.finish_sending_if_done(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod seen {
+    //! What tests may see of the groups.
+
+    use super::{Core, GroupId, RecordKey};
+
+    impl Core {
+        pub(in crate::protocol) fn undelivered(&self) -> usize {
+            let open = self.groups.places.iter().flatten();
+            open.map(|group| group.deliveries.len()).sum()
+        }
+
+        pub(in crate::protocol) fn group_ids(&self) -> Vec<GroupId> {
+            let open = self.groups.places.iter().flatten();
+            open.map(|group| group.shared.id).collect()
+        }
+
+        /// Whose member each connection and listener is.
+        pub(in crate::protocol) fn memberships(&self) -> Vec<(usize, RecordKey)> {
+            let with_place = |index| {
+                let members = self.groups.get(index).members.iter();
+                members.map(move |&key| (index, key))
+            };
+            self.groups.all().into_iter().flat_map(with_place).collect()
+        }
+
+        /// How many places there are for groups.
+        pub(in crate::protocol) fn group_places(&self) -> usize {
+            self.groups.places.len()
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Many groups in one engine: each is found by its id, and its end is nobody else's.
+
+use std::sync::Arc;
+
+use crate::error::Ended;
+use crate::event::Event;
+use crate::group::ChannelGroup;
+use crate::handles::{GroupShared, Submission};
+use crate::inbox::Inbox;
+use crate::reason::Reason;
+use crate::wire::OpCode;
+
+use super::bench::{Bench, address, frame, open_group};
+
+type Side = (ChannelGroup, Inbox, Arc<GroupShared>);
+
+/// Groups beside the bench's own. The bench goes first: inboxes wait for the end of their groups,
+/// also while a failed test unwinds.
+struct Several {
+    bench: Bench,
+    sides: Vec<Side>,
+}
+
+impl Several {
+    fn new(groups: u64) -> Self {
+        let bench = Bench::new();
+        let sides = (0..groups).map(|index| open_group(&bench.shared, 2 + index));
+        let sides = sides.collect();
+        Several { bench, sides }
+    }
+
+    fn connect(&mut self, index: usize) {
+        self.sides[index].0.connect(&address(7000)).unwrap();
+        self.bench.rest();
+    }
+
+    fn close(&mut self, index: usize) {
+        let group = Arc::clone(&self.sides[index].2);
+        let (deadline, id) = (self.bench.now, group.id);
+        let submitted = self.bench.shared.queue.submit(|registry, items| {
+            group.close(registry);
+            items.push(Submission::CloseGroup {
+                group: id,
+                deadline,
+            });
+        });
+        submitted.unwrap();
+        self.bench.rest();
+    }
+
+    fn assert_closed(&mut self, index: usize) {
+        let inbox = &mut self.sides[index].1;
+        assert!(matches!(inbox.try_recv(), Ok(Some(Event::Returned(_)))));
+        let closed = inbox.try_recv();
+        assert!(
+            matches!(&closed, Ok(Some(Event::Closed(it))) if it.reason() == Reason::GroupClosed),
+            "{closed:?}"
+        );
+        assert_eq!(inbox.try_recv().unwrap_err(), Ended::GroupClosed);
+    }
+}
+
+#[test]
+fn a_group_that_closes_takes_its_own_channels_with_it_and_no_others() {
+    let mut it = Several::new(4);
+    (0..4).for_each(|index| it.connect(index));
+    it.close(1);
+    it.assert_closed(1);
+    it.sides[1] = open_group(&it.bench.shared, 6); // takes the place of the one that closed
+    it.connect(1);
+    let mut open = vec![0, 1, 2, 3];
+    for victim in [2, 1, 0, 3] {
+        it.close(victim);
+        it.assert_closed(victim);
+        open.retain(|&index| index != victim);
+        for &index in &open {
+            assert!(matches!(it.sides[index].1.try_recv(), Ok(None)));
+        }
+    }
+    assert_eq!(it.bench.core.audit().groups, [it.bench.group.id]);
+}
+
+#[test]
+fn groups_that_come_and_go_leave_nothing_behind() {
+    let mut it = Several::new(1);
+    for id in 3..1000 {
+        it.connect(0);
+        it.close(0);
+        it.assert_closed(0);
+        it.sides[0] = open_group(&it.bench.shared, id);
+    }
+    assert_eq!(it.bench.core.group_places(), 2);
+}
+
+/// As by a panic between receiving and handing over.
+#[test]
+fn what_a_pass_that_ended_early_had_received_is_handed_over() {
+    let mut bench = Bench::new();
+    let (_, key) = bench.connect();
+    assert!(bench.feed(key, &frame(OpCode::Signal, 5, b"")).is_empty());
+    assert!(bench.events().is_empty(), "the pass goes on");
+    bench.core.deliver_last();
+    bench.shared.end(Ended::EngineFailed);
+    assert!(matches!(bench.event(), Event::Signal(signal) if signal.id() == 5));
+    assert_eq!(bench.end_of_group(), Some(Ended::EngineFailed));
+}

@@ -1,0 +1,283 @@
+//! Back-pressure: who may receive, who waits, and what nobody may forget meanwhile.
+
+use crate::event::Event;
+use crate::options::Options;
+use crate::storage::MESSAGE_COST_MAX;
+use crate::wire::{Header, OpCode};
+
+use super::bench::{Bench, frame};
+
+/// As much as the largest messages cost, twice: the least that an engine works with.
+pub(super) fn least() -> Options {
+    Options {
+        inbound_bytes: 2 * MESSAGE_COST_MAX,
+        inbound_bytes_per_channel: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    }
+}
+
+/// A body so long that the least budget takes three such messages, and not four.
+const LARGE: usize = 65_000;
+
+pub(super) fn signal(body: &[u8]) -> Vec<u8> {
+    frame(OpCode::Signal, 5, body)
+}
+
+/// Fills the inbound budget from one connection, up to less than a small message.
+pub(super) fn fill(bench: &mut Bench, key: crate::between::key::RecordKey) -> Vec<Event> {
+    let mut held = Vec::new();
+    for len in [LARGE, LARGE, LARGE, 16_000, 16_000, 16_000] {
+        assert!(bench.feed(key, &signal(&vec![7; len])).is_empty());
+        bench.rest();
+        held.extend(bench.events());
+    }
+    while !bench.is_starving() {
+        bench.feed(key, &signal(b""));
+        bench.rest();
+        held.extend(bench.events());
+    }
+    held
+}
+
+#[test]
+fn a_frame_without_content_that_waited_for_budget_is_delivered_at_once() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    let mut held = fill(&mut bench, key);
+    bench.is_awake();
+    drop(held.pop());
+    assert!(bench.is_awake(), "a drop wakes a core that starves");
+    bench.wait(); // serves the frame: nothing more has to arrive for it
+    assert!(bench.is_awake(), "what was received is to be delivered");
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Signal(_)));
+    drop((hello, held));
+}
+
+#[test]
+fn those_who_wait_are_served_in_the_order_in_which_they_came() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, _first) = bench.greet(listener);
+    let others: Vec<_> = (0..3).map(|_| bench.greet(listener)).collect();
+    let mut held = fill(&mut bench, glutton);
+    for (key, _) in others.iter().rev() {
+        bench.feed(*key, &signal(b""));
+        bench.rest();
+        assert!(
+            !bench.wanted[key].readable,
+            "a connection that starves is not read from"
+        );
+    }
+    assert!(bench.events().is_empty());
+    // The first in line is the one that filled the budget, then the others, last one first.
+    let mut served = Vec::new();
+    while served.len() < 4 {
+        held.pop(); // one small message: room for one small message
+        bench.rest();
+        let mut events = bench.events();
+        assert!(events.len() <= 1, "one drop serves one");
+        served.extend(events.iter().filter_map(Event::channel));
+        held.splice(0..0, events.drain(..)); // kept, so that it frees nothing
+    }
+    let channel = |index: usize| others[index].1.channel();
+    assert_eq!(served[1..], [channel(2), channel(1), channel(0)]);
+    assert!(!bench.is_starving());
+    assert!(others.iter().all(|(key, _)| bench.wanted[key].readable));
+}
+
+#[test]
+fn no_connection_holds_more_than_its_share_and_others_go_on() {
+    let options = Options {
+        inbound_bytes: 8 * MESSAGE_COST_MAX,
+        ..least()
+    };
+    let mut bench = Bench::with(options);
+    let (_, listener) = bench.listen();
+    let (glutton, _one) = bench.greet(listener);
+    let (other, _two) = bench.greet(listener);
+    let mut held = fill(&mut bench, glutton);
+    assert!(!bench.wanted[&glutton].readable);
+    assert!(bench.feed(other, &signal(b"on time")).is_empty());
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Signal(it) if it.body() == b"on time"));
+    bench.feed(other, &signal(b"dropped at once"));
+    bench.rest();
+    drop(bench.events());
+    bench.rest();
+    assert!(bench.is_starving(), "what others drop is not its share");
+    drop(held.pop());
+    bench.rest();
+    assert!(!bench.is_starving());
+    assert_eq!(bench.events().len(), 1);
+}
+
+#[test]
+fn while_one_holds_the_shared_buffer_others_read_what_their_frames_lack() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (holder, _one) = bench.greet(listener);
+    let (other, _two) = bench.greet(listener);
+    let mut held = fill(&mut bench, holder);
+    // The first in line is served, and finds behind its frame another that has to wait: the rest
+    // stays in the shared buffer.
+    let small = held.pop();
+    drop(small);
+    bench.rest();
+    held.extend(bench.events());
+    assert_eq!(bench.planned(holder), Some(0), "as many bytes as there are");
+    let mut burst = signal(b"one");
+    burst.extend(signal(b"two"));
+    bench.feed(holder, &burst);
+    assert_eq!(bench.held.len(), burst.len() - Header::LEN);
+    assert_eq!(bench.planned(holder), None);
+    assert!(!bench.wanted[&holder].readable || bench.is_starving());
+
+    assert_eq!(bench.planned(other), Some(Header::LEN));
+    let frame = signal(&[3; 100]);
+    bench.feed(other, &frame[..5]);
+    assert_eq!(bench.planned(other), Some(Header::LEN - 5));
+    bench.feed(other, &frame[5..Header::LEN]);
+    assert_eq!(bench.planned(other), None, "it waits behind the holder");
+
+    held.truncate(held.len() - 2); // room for both
+    bench.rest(); // the holder goes on from the buffer, to its second frame
+    let events = bench.events();
+    assert!(
+        matches!(&events[0], Event::Signal(it) if it.body() == b"one"),
+        "{events:?}"
+    );
+    assert_eq!(
+        bench.planned(other),
+        Some(100),
+        "and no byte beyond the frame"
+    );
+    held.pop();
+    drop(events);
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Signal(it) if it.body() == b"two"));
+    assert!(bench.held.is_empty());
+    assert_eq!(bench.planned(other), Some(0), "the buffer is free again");
+    bench.feed(other, &frame[Header::LEN..]);
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Signal(it) if it.body() == [3; 100]));
+}
+
+#[test]
+fn a_large_body_is_read_into_its_message() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, _hello) = bench.greet(listener);
+    let frame = signal(&[5; 40_000]);
+    bench.feed(key, &frame[..Header::LEN + 10_000]);
+    assert_eq!(bench.planned(key), Some(30_000));
+    bench.feed(key, &frame[Header::LEN + 10_000..Header::LEN + 39_000]);
+    assert_eq!(
+        bench.planned(key),
+        Some(0),
+        "the little that is left comes with what follows"
+    );
+}
+
+#[test]
+fn a_starved_peer_that_ends_is_heard_to_the_end() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (key, _hello) = bench.greet(listener);
+    let held = fill(&mut bench, key);
+    assert_eq!(
+        bench.planned(key),
+        None,
+        "its end is not seen before its last message"
+    );
+    drop(held);
+    bench.rest();
+    bench.core.handle_end_of_stream(key);
+    bench.rest();
+    let events = bench.events();
+    let [Event::Signal(_), Event::Closed(closed)] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(closed.reason(), crate::Reason::PeerDisconnected);
+}
+
+#[test]
+fn a_starved_connection_that_is_aborted_leaves_the_line_to_others() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, hello) = bench.greet(listener);
+    let (other, _two) = bench.greet(listener);
+    let mut held = fill(&mut bench, glutton);
+    bench.feed(other, &signal(b"behind"));
+    bench.rest();
+    bench.post(crate::Post::abort(hello.channel()));
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Closed(_)));
+    held.pop();
+    bench.rest();
+    assert!(matches!(bench.event(), Event::Signal(it) if it.body() == b"behind"));
+    assert!(!bench.is_starving());
+}
+
+#[test]
+fn a_line_that_does_not_move_does_not_grow_by_those_who_come_and_go() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, hello) = bench.greet(listener);
+    let mut held = fill(&mut bench, glutton);
+    let wait_in_line = |bench: &mut Bench| {
+        let (channel, key) = bench.connect();
+        bench.feed(key, &signal(b""));
+        channel
+    };
+    let first = wait_in_line(&mut bench);
+    let second = wait_in_line(&mut bench);
+    for _ in 0..1000 {
+        let channel = wait_in_line(&mut bench);
+        bench.post(crate::Post::abort(channel));
+        bench.rest();
+        assert_eq!(bench.closed().channel(), channel);
+        let audit = bench.core.audit();
+        assert_eq!(audit.starving, 3);
+        assert!(audit.waiting.len() <= 2 * audit.starving);
+    }
+    let third = wait_in_line(&mut bench);
+    let mut served = Vec::new();
+    while served.len() < 4 {
+        held.pop();
+        bench.rest();
+        let mut events = bench.events();
+        served.extend(events.iter().filter_map(Event::channel));
+        held.splice(0..0, events.drain(..));
+    }
+    // The glutton waited for its own share, and has lined up behind the others.
+    assert_eq!(served, [first, second, third, hello.channel()]);
+    assert!(bench.core.audit().waiting.is_empty());
+}
+
+#[test]
+fn the_holder_of_the_shared_buffer_that_ends_gives_it_back() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    let (other, _two) = bench.greet(listener);
+    let mut held = fill(&mut bench, key);
+    held.pop();
+    bench.rest();
+    held.extend(bench.events());
+    let mut burst = signal(b"one");
+    burst.extend(signal(b"two"));
+    bench.feed(key, &burst);
+    assert_eq!(bench.planned(other), Some(Header::LEN));
+    bench.post(crate::Post::abort(hello.channel()));
+    bench.rest();
+    assert_eq!(bench.planned(other), Some(0));
+    let late = held.len();
+    drop(held);
+    bench.rest();
+    assert!(
+        late > 0 && bench.core.audit().inbound_used > 0,
+        "the hellos are still held"
+    );
+}

@@ -1,0 +1,14 @@
+//! The memory of messages: its sizes, what it costs and whom, and the free storage that is kept.
+//!
+//! What fills memory, in all: the inbound budget (storage charged to messages received and not yet
+//! dropped), the outbound budget (messages posted and not yet sent, and messages returned and not
+//! yet dropped), the free storage kept here (`Options::pool_bytes`), and the reactor's cache of free
+//! storage ([`pool::CACHE_BYTES`] per size). Messages that the application builds and holds are its own.
+
+mod charge;
+pub(crate) mod pool;
+pub(crate) mod sizes;
+
+pub(crate) use self::charge::{Charge, Creditor, Hold};
+pub(crate) use self::pool::{Cache, Pool, Storage};
+pub(crate) use self::sizes::{MESSAGE_COST_MAX, RECORD_COST, SMALLEST_COST, cost_of};

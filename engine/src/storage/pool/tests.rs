@@ -1,0 +1,298 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use crate::between::key::RecordKey;
+use crate::between::wake::Wake;
+use crate::storage::pool::{CACHE_BYTES, Cache, Pool, Storage};
+use crate::storage::sizes::{MESSAGE_COST_MAX, RECORD_COST, SIZES, cost_of, size_for};
+use crate::storage::{Charge, Creditor, Hold};
+
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Counter {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Creditor for Counter {
+    fn release(&self, cost: usize) {
+        self.0.fetch_add(cost, Ordering::Relaxed);
+    }
+}
+
+fn pool(limit: usize) -> Arc<Pool> {
+    Arc::new(Pool::new(limit, Box::new(Counter::default())))
+}
+
+fn key(index: u32) -> RecordKey {
+    RecordKey {
+        index,
+        generation: 1,
+    }
+}
+
+fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
+    let mut storage = pool.take(len);
+    storage.charge = Charge::Inbound(key(index));
+    storage
+}
+
+fn released(pool: &Pool) -> Vec<(RecordKey, usize)> {
+    let mut released = Vec::new();
+    pool.take_released(&mut released, false);
+    released
+}
+
+#[test]
+fn each_length_gets_the_smallest_size_that_takes_it() {
+    assert!(SIZES.is_sorted());
+    for (at, size) in SIZES.into_iter().enumerate() {
+        assert_eq!(size_for(size), at);
+        assert_eq!(cost_of(size), size + RECORD_COST);
+        if let Some(next) = SIZES.get(at + 1) {
+            assert_eq!(cost_of(size + 1), next + RECORD_COST);
+        }
+        assert_eq!(pool(0).take(size).bytes().len(), size);
+        assert_eq!(pool(0).take(size).cost(), cost_of(size));
+    }
+    assert_eq!(size_for(0), 0);
+    assert_eq!(cost_of(SIZES[4]), MESSAGE_COST_MAX);
+    assert!(SIZES[4] >= crate::wire::MAX_FRAME_LEN);
+}
+
+#[test]
+#[should_panic(expected = "no frame is longer")]
+fn no_size_takes_more_than_the_largest_frame() {
+    size_for(SIZES[4] + 1);
+}
+
+#[test]
+fn storage_comes_home_and_is_used_again_as_it_is() {
+    let pool = pool(1 << 20);
+    let mut storage = pool.take(100);
+    assert!(storage.bytes().iter().all(|&byte| byte == 0));
+    storage.bytes_mut().fill(7);
+    let place = storage.bytes().as_ptr();
+    drop(storage);
+    assert_eq!(pool.free_bytes(), SIZES[0]);
+    let storage = pool.take(SIZES[0]);
+    assert_eq!(storage.bytes().as_ptr(), place);
+    assert!(storage.bytes().iter().all(|&byte| byte == 7));
+    assert_eq!(pool.free_bytes(), 0);
+    drop(storage);
+    pool.close();
+}
+
+#[test]
+fn no_memory_at_all_has_no_home_to_come_to() {
+    let storage = Storage::none();
+    assert!(storage.home().is_none());
+    assert!(storage.bytes().is_empty());
+    assert_eq!(storage.cost(), RECORD_COST);
+}
+
+#[test]
+fn a_charge_is_released_once_and_summed_by_connection() {
+    let wakes = Counter::default();
+    let pool = Arc::new(Pool::new(0, Box::new(wakes.clone())));
+    let charged = [(1, 10), (1, 300), (2, 10), (1, 10)];
+    drop(charged.map(|(index, len)| received(&pool, len, index)));
+    drop(pool.take(10));
+    let sums = [
+        (key(1), cost_of(10) + cost_of(300)),
+        (key(2), cost_of(10)),
+        (key(1), cost_of(10)),
+    ];
+    assert_eq!(released(&pool), sums);
+    assert_eq!(released(&pool), []);
+    assert_eq!(wakes.count(), 0, "nobody starved");
+    // What was released is free of its charge when it is used again.
+    drop(received(&pool, 10, 1));
+    let again = pool.take(10);
+    assert!(matches!(again.charge, Charge::None));
+}
+
+#[test]
+fn a_starving_reactor_is_woken_by_the_first_release_alone() {
+    let wakes = Counter::default();
+    let pool = Arc::new(Pool::new(0, Box::new(wakes.clone())));
+    let all = [1, 2, 3, 4].map(|index| received(&pool, 10, index));
+    pool.take_released(&mut Vec::new(), true);
+    drop(pool.take(10));
+    assert_eq!(wakes.count(), 0, "nothing was released");
+    let [first, second, third, fourth] = all;
+    drop(first);
+    drop(second);
+    assert_eq!(wakes.count(), 1);
+    pool.take_released(&mut Vec::new(), true);
+    drop(third);
+    assert_eq!(wakes.count(), 2, "what it found may not have been enough");
+    pool.take_released(&mut Vec::new(), true);
+    pool.take_released(&mut Vec::new(), false);
+    drop(fourth);
+    assert_eq!(wakes.count(), 2, "it starves no more");
+}
+
+#[test]
+fn a_hold_is_given_back_once_or_passed_on() {
+    let creditor = Counter::default();
+    let hold = || Hold::new(Arc::new(creditor.clone()), 100);
+    assert_eq!(hold().cost(), 100);
+    assert_eq!(creditor.count(), 100);
+    hold().pass_on();
+    assert_eq!(creditor.count(), 100);
+
+    let pool = pool(1 << 20);
+    let mut cache = Cache::new(Arc::clone(&pool));
+    for give_back in [drop, |storage| drop(Some(storage))] as [fn(Storage); 2] {
+        let mut storage = pool.take(10);
+        storage.charge = Charge::Returned(hold());
+        give_back(storage);
+    }
+    let mut storage = pool.take(10);
+    storage.charge = Charge::Returned(hold());
+    cache.give_back(storage);
+    let mut storage = Storage::none();
+    storage.charge = Charge::Returned(hold());
+    drop(storage);
+    assert_eq!(creditor.count(), 500);
+    assert_eq!(released(&pool), []);
+    pool.close();
+}
+
+#[test]
+fn a_cache_fetches_a_quarter_and_gives_back_half() {
+    let pool = pool(16 << 20);
+    let full = CACHE_BYTES / SIZES[1];
+    drop(
+        (0..2 * full)
+            .map(|_| pool.take(SIZES[1]))
+            .collect::<Vec<_>>(),
+    );
+    let mut cache = Cache::new(Arc::clone(&pool));
+    let first = cache.take(SIZES[1]);
+    assert_eq!(cache.free_bytes()[1], CACHE_BYTES / 4 - SIZES[1]);
+    assert_eq!(pool.free_bytes(), 2 * CACHE_BYTES - CACHE_BYTES / 4);
+    let mut held: Vec<_> = (1..=full).map(|_| cache.take(SIZES[1])).collect();
+    held.push(first);
+    let before = pool.free_bytes();
+    let mut changes = Vec::new();
+    for storage in held {
+        cache.give_back(storage);
+        let after = pool.free_bytes() - before;
+        if after > 0 && changes.last() != Some(&after) {
+            changes.push(after);
+        }
+        assert!(cache.free_bytes()[1] <= CACHE_BYTES);
+    }
+    assert_eq!(changes, [CACHE_BYTES / 2 + SIZES[1]], "at once");
+    assert_eq!(cache.free_bytes()[1] + pool.free_bytes(), 2 * CACHE_BYTES);
+    drop(cache);
+    pool.close();
+}
+
+#[test]
+fn a_cache_leaves_the_storage_of_another_engine_alone() {
+    let (ours, theirs) = (pool(1 << 20), pool(1 << 20));
+    let mut cache = Cache::new(Arc::clone(&ours));
+    cache.give_back(theirs.take(10));
+    assert_eq!(cache.free_bytes(), [0; SIZES.len()]);
+    assert_eq!(ours.free_bytes(), 0);
+    assert_eq!(theirs.free_bytes(), SIZES[0]);
+    theirs.close();
+}
+
+#[test]
+fn a_cache_hands_charged_storage_on() {
+    let pool = pool(1 << 20);
+    let mut cache = Cache::new(Arc::clone(&pool));
+    cache.give_back(received(&pool, 10, 3));
+    cache.give_back(Storage::none());
+    assert_eq!(cache.free_bytes(), [0; SIZES.len()]);
+    assert_eq!(released(&pool), [(key(3), cost_of(10))]);
+    assert_eq!(pool.free_bytes(), SIZES[0]);
+    pool.close();
+}
+
+#[test]
+fn a_closed_pool_serves_on_and_goes_with_its_last_storage() {
+    let token = Counter::default();
+    let pool = Arc::new(Pool::new(1 << 20, Box::new(token.clone())));
+    let held = received(&pool, 10, 1);
+    drop(pool.take(10));
+    pool.close();
+    assert_eq!(pool.free_bytes(), 0);
+    let late = pool.take(10);
+    drop(late);
+    assert_eq!(pool.free_bytes(), 0);
+    drop(pool);
+    assert_eq!(Arc::strong_count(&token.0), 2, "a message still needs it");
+    drop(held);
+    assert_eq!(Arc::strong_count(&token.0), 1);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Take(usize),
+    TakeCached(usize),
+    Drop(usize),
+    GiveBack(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let size = || 0..SIZES.len();
+    let step = prop_oneof![
+        size().prop_map(Step::Take),
+        size().prop_map(Step::TakeCached),
+        any::<usize>().prop_map(Step::Drop),
+        any::<usize>().prop_map(Step::GiveBack),
+    ];
+    prop::collection::vec(step, 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Free storage stays within the limits of the pool and of the cache, no memory is in two
+    /// places, and in the end the pool goes.
+    #[test]
+    fn free_storage_is_bounded(steps in steps(), limit in 0usize..400_000) {
+        let token = Counter::default();
+        let pool = Arc::new(Pool::new(limit, Box::new(token.clone())));
+        let mut cache = Cache::new(Arc::clone(&pool));
+        let mut held: Vec<Storage> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Take(size) => held.push(pool.take(SIZES[size])),
+                Step::TakeCached(size) => held.push(cache.take(SIZES[size])),
+                Step::Drop(at) if !held.is_empty() => drop(held.remove(at % held.len())),
+                Step::GiveBack(at) if !held.is_empty() => {
+                    cache.give_back(held.remove(at % held.len()));
+                }
+                Step::Drop(_) | Step::GiveBack(_) => {}
+            }
+            prop_assert!(pool.free_bytes() <= limit);
+            prop_assert!(cache.free_bytes().iter().all(|&bytes| bytes <= CACHE_BYTES));
+            if let Some((last, others)) = held.split_last() {
+                let place = last.bytes().as_ptr();
+                prop_assert!(others.iter().all(|other| other.bytes().as_ptr() != place));
+            }
+        }
+        drop((held, cache));
+        prop_assert!(pool.free_bytes() <= limit);
+        pool.close();
+        prop_assert_eq!(pool.free_bytes(), 0);
+        drop(pool);
+        prop_assert_eq!(Arc::strong_count(&token.0), 1);
+    }
+}

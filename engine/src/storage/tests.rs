@@ -1,0 +1,4 @@
+//! Storage in one thread; `tests/loom.rs` has threads meet over it.
+
+#[path = "pool/tests.rs"]
+mod pool;
