@@ -12,6 +12,7 @@ use crate::handles::{GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::{GroupOptions, Options, after};
+use crate::storage::MESSAGE_COST_MAX;
 use crate::sync::lock;
 
 /// An engine: one reactor thread that owns every socket of its groups.
@@ -58,9 +59,10 @@ impl Engine {
     ///
     /// [`Ended`] if the engine was stopped or has failed.
     #[doc(alias = "create")]
-    pub fn group(&self, _options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
+    pub fn group(&self, options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
-        let group = Arc::new(GroupShared::new(id));
+        let reserve = options.inbound_reserve.max(MESSAGE_COST_MAX);
+        let group = Arc::new(GroupShared::new(id, reserve));
         self.inner.shared.open_group(&group)?;
         Ok(group::pair(Arc::clone(&self.inner.shared), group))
     }

@@ -48,11 +48,20 @@ pub struct Options {
     /// How long an accepted connection may take to send its first frame. Default 10 s.
     pub hello_timeout: Duration,
     /// How long a peer may pause in the middle of a message, which holds its part of the inbound
-    /// budget meanwhile. Behind it the channel ends with
-    /// [`Reason::ReceiveTimedOut`](crate::Reason::ReceiveTimedOut). It is the pause that counts, not
-    /// the whole; and what the engine itself does not read, for want of budget, is no pause of the
-    /// peer's. Between messages a peer may be silent for ever. Default 30 s.
+    /// budget meanwhile; and the time in which an eighth of the message has to come. Behind it the
+    /// channel ends with [`Reason::ReceiveTimedOut`](crate::Reason::ReceiveTimedOut). What the engine
+    /// itself does not read, for want of budget, is no pause of the peer's. Between messages a peer may
+    /// be silent for ever. Default 30 s.
     pub frame_timeout: Duration,
+    /// How long the system may take nothing of what is queued for a peer: one that does not read, or
+    /// is gone without a word. Behind it the channel ends with
+    /// [`Reason::SendTimedOut`](crate::Reason::SendTimedOut), and what was not sent comes back.
+    /// Default 30 s.
+    pub send_timeout: Duration,
+    /// How long a peer may take to answer our ByeRequest, from when that was sent; then the channel
+    /// ends with [`Reason::ByeTimedOut`](crate::Reason::ByeTimedOut). As long the application may take
+    /// to answer the ByeRequest of a peer that has closed its sending side behind it. Default 30 s.
+    pub bye_timeout: Duration,
     /// How long a closing connection waits for the peer to close its side. Default 5 s.
     pub linger_timeout: Duration,
     /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
@@ -83,6 +92,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(30),
+            bye_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
             connections_per_listener: 16_384,
             backlog: 1024,
@@ -150,7 +161,22 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
     now.checked_add(duration).unwrap_or(now + NEVER)
 }
 
-/// The limits of one group. There are none yet beyond the engine's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The limits of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct GroupOptions {}
+pub struct GroupOptions {
+    /// Bytes of received messages that this group may hold whatever the engine's other groups hold:
+    /// [`Options::inbound_bytes`] are shared by all, and each group's reserve comes on top, until the
+    /// group has ended and its messages were dropped. So a group whose application does not receive
+    /// slows the others down, and never stops them. At least one message of the largest size, which is
+    /// the default: 131,856.
+    pub inbound_reserve: usize,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        GroupOptions {
+            inbound_reserve: MESSAGE_COST_MAX,
+        }
+    }
+}

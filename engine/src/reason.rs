@@ -35,6 +35,14 @@ pub enum Reason {
     /// let some of that be received, nor than twelve times as long in all.
     #[error("the connection broke while sending")]
     SendFailed,
+    /// The system took nothing of what was queued for as long as
+    /// [`Options::send_timeout`](crate::Options::send_timeout): the peer does not read, or is gone.
+    #[error("the peer takes nothing of what is sent to it")]
+    SendTimedOut,
+    /// The peer did not answer our ByeRequest within
+    /// [`Options::bye_timeout`](crate::Options::bye_timeout).
+    #[error("the peer did not answer our goodbye")]
+    ByeTimedOut,
     /// The peer sent what the protocol does not allow.
     #[error("the peer broke the protocol: {0}")]
     Protocol(#[from] ProtocolViolation),
@@ -99,9 +107,9 @@ impl Reason {
             | Reason::PeerAborted
             | Reason::Aborted
             | Reason::GroupClosed => Status::ChannelClosed,
-            Reason::PeerDisconnected => Status::PeerDisconnected,
+            Reason::PeerDisconnected | Reason::ByeTimedOut => Status::PeerDisconnected,
             Reason::ReceiveFailed | Reason::ReceiveTimedOut => Status::RecvFailed,
-            Reason::SendFailed => Status::SendFailed,
+            Reason::SendFailed | Reason::SendTimedOut => Status::SendFailed,
             Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,
             // Not "invalid address": who is told that will not try again.

@@ -120,7 +120,7 @@ impl Driver {
         self.transmit(now);
         self.core.handle_time(now);
         self.act(now);
-        self.core.settle();
+        self.core.settle(now);
         self.core.deliver();
         if !self.core.is_finished() {
             return Ok(false);
@@ -173,7 +173,7 @@ impl Driver {
                         self.read(key, now);
                     }
                     if event.is_writable() {
-                        self.core.handle_writable(key);
+                        self.core.handle_writable(key, now);
                     }
                 }
                 None => {}
@@ -209,7 +209,7 @@ impl Driver {
             ReadPlan::Into(buffer) => (stream.recv(buffer), false),
         };
         match outcome {
-            Ok(0) => self.core.handle_end_of_stream(key),
+            Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
                 let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
@@ -220,7 +220,7 @@ impl Driver {
                 return true;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.core.handle_read_error(key, &error),
+            Err(error) => self.core.handle_read_error(key, &error, now),
         }
         false
     }
@@ -274,8 +274,10 @@ impl Driver {
                     self.resolver.forget(key);
                     self.sockets.close(key, abortive);
                 }
-                Action::Resume { key } => self.resume(key, now),
             }
+        }
+        while let Some(key) = self.core.poll_resume() {
+            self.resume(key, now);
         }
     }
 
@@ -295,7 +297,7 @@ impl Driver {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return self.core.handle_connect_deferred(key, now);
             }
-            Err(error) => return self.core.handle_connect_failed(key, &error),
+            Err(error) => return self.core.handle_connect_failed(key, &error, now),
         };
         self.keep_alive(&stream);
         match self.sockets.insert(key, Socket::Connecting(stream)) {
@@ -339,7 +341,7 @@ impl Driver {
             }
             Err(error) => {
                 self.sockets.close(key, false);
-                self.core.handle_connect_failed(key, &error);
+                self.core.handle_connect_failed(key, &error, now);
             }
         }
     }
@@ -378,7 +380,7 @@ impl Driver {
             match outcome {
                 Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.core.handle_blocked(key);
+                    self.core.handle_blocked(key, now);
                 }
                 Err(error) => self.core.handle_write_error(key, &error, now),
             }

@@ -54,7 +54,7 @@ impl Bench {
 
     fn with(options: Options) -> Self {
         let driver = Driver::start(options).unwrap();
-        let group = Arc::new(GroupShared::new(1));
+        let group = Arc::new(GroupShared::new(1, 0));
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {

@@ -14,14 +14,17 @@ pub(crate) struct GroupShared {
     pub(crate) mailbox: Mailbox<Event, Ended>,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
+    /// Bytes of the inbound budget that other groups cannot take.
+    pub(crate) inbound_reserve: usize,
 }
 
 impl GroupShared {
-    pub(crate) fn new(id: GroupId) -> Self {
+    pub(crate) fn new(id: GroupId, inbound_reserve: usize) -> Self {
         GroupShared {
             id,
             mailbox: Mailbox::new(),
             is_closed: AtomicBool::new(false),
+            inbound_reserve,
         }
     }
 

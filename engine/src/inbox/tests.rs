@@ -81,7 +81,7 @@ fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
 #[test]
 fn closing_answers_the_goodbyes_that_were_not_received() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1));
+    let group = Arc::new(GroupShared::new(1, 0));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let reactor = Reactor(Arc::clone(&group));
     let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
@@ -139,7 +139,7 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let (options, wakes) = (Options::default(), Wakes::default());
     let credit = options.outbound_bytes_per_channel;
     let shared = Shared::new(options, || Box::new(wakes.clone()));
-    let group = Arc::new(GroupShared::new(1));
+    let group = Arc::new(GroupShared::new(1, 0));
     let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let open = shared
@@ -187,7 +187,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
     ];
     for lose in losses {
         let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id)));
+        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id, 0)));
         let inboxes = groups.each_ref().map(|group| {
             shared.open_group(group).unwrap();
             group::pair(Arc::clone(&shared), Arc::clone(group)).1
@@ -206,7 +206,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
         for receiver in receivers {
             assert_eq!(receiver.join().unwrap(), Err(Ended::EngineFailed));
         }
-        let late = Arc::new(GroupShared::new(3));
+        let late = Arc::new(GroupShared::new(3, 0));
         assert_eq!(shared.open_group(&late), Err(Ended::EngineFailed));
         let mut inbox = group::pair(shared, late).1;
         assert_eq!(inbox.recv().unwrap_err(), Ended::EngineFailed);

@@ -7,14 +7,16 @@ use crate::channel::Channel;
 
 use super::Core;
 use super::budget::Starved;
-use super::record::{Connection, ListenerPhase, Record};
+use super::connection::Connection;
+use super::record::Kind;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
     pub(crate) connections: Vec<Seen>,
     pub(crate) listeners: usize,
-    /// Bytes of the inbound budget that are charged.
+    /// Bytes of the inbound budget that are charged, and how many may be.
     pub(crate) inbound_used: usize,
+    pub(crate) inbound_most: usize,
     /// Those that wait for the inbound budget, first come first.
     pub(crate) waiting: Vec<RecordKey>,
     pub(crate) starving: usize,
@@ -28,6 +30,8 @@ pub(crate) struct Audit {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) key: RecordKey,
+    /// The place of its group.
+    pub(crate) group: usize,
     pub(crate) channel: Option<Channel>,
     pub(crate) is_live: bool,
     /// Messages are queued and neither sent nor returned.
@@ -49,23 +53,25 @@ impl Core {
             connections: Vec::new(),
             listeners: 0,
             inbound_used: self.budget.used(),
+            inbound_most: self.budget.most(),
             waiting: self.budget.waiting().collect(),
             starving: self.budget.starving(),
             holder: self.holder,
             groups: self.group_ids(),
             undelivered: self.undelivered(),
         };
+        self.budget.check_reserves();
         let mut members = Vec::new();
         for key in self.table.keys() {
-            members.extend(self.table.get(key).map(|it| (it.common().group, key)));
-            match self.table.get(key) {
-                Some(Record::Connection(connection)) => {
-                    audit.connections.push(seen(key, connection));
+            let record = self.table.get(key).expect("its key is in use");
+            members.push((record.group, key));
+            match &record.kind {
+                Kind::Connection(connection) => {
+                    audit.connections.push(seen(key, record.group, connection));
                 }
-                Some(Record::Listener(listener)) => {
-                    audit.listeners += usize::from(listener.phase != ListenerPhase::Ended);
+                Kind::Listener(listener) => {
+                    audit.listeners += usize::from(!listener.has_ended());
                 }
-                None => {}
             }
         }
         members.sort_unstable();
@@ -79,21 +85,22 @@ impl Core {
 
     /// The channel of a connection or listener, also shortly after its end.
     pub(crate) fn channel_of(&self, key: RecordKey) -> Option<Channel> {
-        self.table.get(key)?.common().channel
+        self.table.get(key)?.channel()
     }
 }
 
-fn seen(key: RecordKey, connection: &Connection) -> Seen {
-    let inbound = &connection.inbound;
+fn seen(key: RecordKey, group: usize, connection: &Connection) -> Seen {
+    let inbound = connection.inbound();
     Seen {
         key,
-        channel: connection.common.channel,
+        group,
+        channel: connection.channel(),
         is_live: connection.is_live(),
-        has_queued: !connection.outbound.fifo.is_empty(),
-        starved: inbound.starved.map(|(why, _)| why == Starved::ByShare),
-        held: inbound.held,
-        is_mid_frame: inbound.is_mid_frame(),
-        frames_started: connection.frames_started(),
-        has_failed: connection.is_live() && connection.outbound.failure.is_some(),
+        has_queued: connection.has_queued(),
+        starved: inbound.starved().map(|why| why == Starved::ByShare),
+        held: connection.held().1,
+        is_mid_frame: connection.is_live() && inbound.is_mid_frame(),
+        frames_started: connection.frames_begun(),
+        has_failed: connection.has_failed(),
     }
 }

@@ -1,25 +1,62 @@
 //! The inbound budget: who may receive, and who waits for it in which order.
+//!
+//! Each group has a reserve that the others cannot take, and beyond it all share what the engine has.
+//! Who finds no budget lines up: first come, first served, in each group, and among those who wait for
+//! the shared part. A group that fits into its own reserve waits for nobody else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::between::key::RecordKey;
 
-use super::flaws::{Flaw, planted};
+use super::decisions;
 
 /// Bytes of received messages, charged when a frame's header has arrived and released when the
 /// message is dropped.
 pub(super) struct Budget {
+    /// What the groups share, beyond their reserves.
     limit: usize,
-    /// What one connection may hold of it.
+    /// What one connection may hold.
     share: usize,
+    /// What is used of `limit`.
     used: usize,
-    /// Connections that wait for the engine's budget, first come first served, and some that have
-    /// ended meanwhile: whoever takes an entry checks.
-    waiting: VecDeque<RecordKey>,
-    /// How many of them have ended: at most half, after each [`compact`](Budget::compact).
-    ended: usize,
-    /// Connections that wait, for the engine's budget or their own share.
+    groups: Vec<GroupBudget>,
+    /// Accounts of groups that have ended and of which nothing is held any more.
+    free: Vec<Account>,
+    /// Connections that are gone, with their account and what the application still holds of them.
+    departed: BTreeMap<RecordKey, (Account, usize)>,
+    /// The groups in which somebody waits, by the first in line.
+    heads: BTreeSet<(Ticket, Account)>,
+    ticket_next: u64,
+    /// Connections that wait, for budget or for their own share.
     starved: usize,
+}
+
+/// A place in line.
+pub(super) type Ticket = u64;
+
+/// A group's account.
+pub(super) type Account = usize;
+
+type Line = BTreeMap<Ticket, (RecordKey, usize)>;
+
+#[derive(Default)]
+struct GroupBudget {
+    is_closed: bool,
+    reserve: usize,
+    used: usize,
+    line: Line,
+}
+
+impl GroupBudget {
+    /// What the group takes of the shared part if it uses so much.
+    fn beyond_reserve(&self, used: usize) -> usize {
+        used.saturating_sub(self.reserve)
+    }
+
+    /// How much more it would take of the shared part.
+    fn shared_for(&self, cost: usize) -> usize {
+        self.beyond_reserve(self.used + cost) - self.beyond_reserve(self.used)
+    }
 }
 
 /// Why a frame cannot be received now.
@@ -27,8 +64,15 @@ pub(super) struct Budget {
 pub(super) enum Starved {
     /// The connection holds its share already: it waits for its own messages to be dropped.
     ByShare,
-    /// The engine's budget is used up: the connection waits in line.
-    ByEngine,
+    /// The budget is used up: the connection stands in line.
+    InLine(Ticket),
+}
+
+/// Who asks for budget, and what it holds already.
+pub(super) struct Asking<'a> {
+    pub(super) key: RecordKey,
+    pub(super) account: Account,
+    pub(super) held: &'a mut usize,
 }
 
 impl Budget {
@@ -37,111 +81,205 @@ impl Budget {
             limit,
             share,
             used: 0,
-            waiting: VecDeque::new(),
-            ended: 0,
+            groups: Vec::new(),
+            free: Vec::new(),
+            departed: BTreeMap::new(),
+            heads: BTreeSet::new(),
+            ticket_next: 0,
             starved: 0,
         }
     }
 
-    /// Charges `cost` to a connection that holds `held` already.
-    pub(super) fn charge(&mut self, held: &mut usize, cost: usize) -> Result<(), Starved> {
-        if *held + cost > self.share && *held > 0 {
+    /// Opens a group's account.
+    pub(super) fn open(&mut self, reserve: usize) -> Account {
+        let account = self.free.pop().unwrap_or_else(|| {
+            self.groups.push(GroupBudget::default());
+            self.groups.len() - 1
+        });
+        self.groups[account] = GroupBudget {
+            reserve,
+            ..GroupBudget::default()
+        };
+        account
+    }
+
+    /// A group has ended, and its connections are gone. Its account stays until its application holds
+    /// nothing more of it.
+    pub(super) fn close(&mut self, account: Account) {
+        assert!(
+            self.groups[account].line.is_empty(),
+            "nobody waits for a group that has ended"
+        );
+        self.groups[account].is_closed = true;
+        self.free_if_done(account);
+    }
+
+    fn free_if_done(&mut self, account: Account) {
+        if self.groups[account].is_closed && self.groups[account].used == 0 {
+            self.free.push(account);
+        }
+    }
+
+    /// Charges `cost`, or lines the connection up if there is none for it, unless it has to wait for
+    /// its own share first.
+    pub(super) fn charge(&mut self, asking: Asking<'_>, cost: usize) -> Result<(), Starved> {
+        if !self.share_allows(*asking.held, cost) {
+            self.starved += 1;
             return Err(Starved::ByShare);
         }
-        if !self.waiting.is_empty() || !self.fits(cost) {
-            return Err(Starved::ByEngine);
+        let group = &self.groups[asking.account];
+        let must_wait = match group.shared_for(cost) {
+            _ if !group.line.is_empty() => true,
+            0 => false,
+            shared => !self.heads.is_empty() || !self.fits(shared),
+        };
+        if must_wait {
+            self.starved += 1;
+            return Err(self.line_up(asking.key, asking.account, cost));
         }
-        self.charge_unasked(held, cost);
+        *asking.held += cost;
+        self.take(asking.account, cost);
         Ok(())
     }
 
-    fn charge_unasked(&mut self, held: &mut usize, cost: usize) {
-        *held += cost;
-        self.used += cost;
+    fn take(&mut self, account: Account, cost: usize) {
+        let group = &mut self.groups[account];
+        self.used += group.shared_for(cost);
+        group.used += cost;
     }
 
-    /// A message that is larger than the whole budget passes while nothing else is charged.
-    fn fits(&self, cost: usize) -> bool {
-        self.used == 0 || self.used + cost <= self.limit
+    /// A message that is larger than all of the shared part passes while nothing else is charged there.
+    fn fits(&self, shared: usize) -> bool {
+        self.used == 0 || self.used + shared <= self.limit
     }
 
-    pub(super) fn release(&mut self, cost: usize) {
+    pub(super) fn release(&mut self, account: Account, cost: usize) {
+        let group = &mut self.groups[account];
         assert!(
-            self.used >= cost,
+            group.used >= cost,
             "no more budget is released than was charged"
         );
-        self.used -= cost;
+        let before = group.beyond_reserve(group.used);
+        group.used -= cost;
+        self.used -= before - group.beyond_reserve(group.used);
+        self.free_if_done(account);
     }
 
-    /// Notes that a connection starves, and lines it up if it waits for the engine.
-    pub(super) fn park(&mut self, key: RecordKey, why: Starved) {
-        self.starved += 1;
-        if why == Starved::ByEngine {
-            self.waiting.push_back(key);
-            if planted(Flaw::LastIsServedFirst) {
-                self.waiting.rotate_right(1);
-            }
+    /// A connection goes of which the application still holds so much.
+    pub(super) fn depart(&mut self, key: RecordKey, account: Account, held: usize) {
+        if held > 0 {
+            self.departed.insert(key, (account, held));
         }
     }
 
-    /// Moves a connection that waited for its own share to the end of the engine's line.
-    pub(super) fn line_up(&mut self, key: RecordKey) {
-        self.waiting.push_back(key);
+    /// Releases what was held of a connection that is gone.
+    pub(super) fn release_departed(&mut self, key: RecordKey, cost: usize) {
+        let (account, held) = self
+            .departed
+            .get_mut(&key)
+            .expect("what is held of a connection that is gone is remembered");
+        assert!(*held >= cost, "no more is released than was held");
+        *held -= cost;
+        let (account, is_done) = (*account, *held == 0);
+        if is_done {
+            self.departed.remove(&key);
+        }
+        self.release(account, cost);
     }
 
-    /// Whether a connection that waits for its own share, and holds `held`, may have `cost` now.
+    /// Puts a starved connection at the end of its group's line.
+    pub(super) fn line_up(&mut self, key: RecordKey, account: Account, cost: usize) -> Starved {
+        let ticket = decisions::place_in_line(self.ticket_next);
+        self.ticket_next += 1;
+        self.change_line(account, |line| line.insert(ticket, (key, cost)));
+        Starved::InLine(ticket)
+    }
+
+    /// Whether a connection that holds `held` may have `cost` as far as its own share goes.
     pub(super) fn share_allows(&self, held: usize, cost: usize) -> bool {
         held == 0 || held + cost <= self.share
     }
 
-    /// Notes that a connection ended that starved. If it stood in line, its entry stays there.
-    pub(super) fn leave(&mut self, why: Starved) {
+    /// Notes that a connection ended that starved.
+    pub(super) fn leave(&mut self, account: Account, why: Starved) {
         self.starved -= 1;
-        self.ended += usize::from(why == Starved::ByEngine);
-    }
-
-    /// Removes the entries of those that have ended, once they are the greater part of the line: a
-    /// line that does not move grows by no more than waits in it, and each costs little.
-    pub(super) fn compact(&mut self, waits: impl Fn(RecordKey) -> bool) {
-        if 2 * self.ended > self.waiting.len() {
-            self.waiting.retain(|&key| waits(key));
-            self.ended = 0;
+        if let Starved::InLine(ticket) = why {
+            let left = self.change_line(account, |line| line.remove(&ticket));
+            assert!(left.is_some(), "who waits stands in line");
         }
     }
 
-    pub(super) fn first_waiting(&self) -> Option<RecordKey> {
-        self.waiting.front().copied()
-    }
-
-    /// Drops the first in line, which has ended.
-    pub(super) fn drop_first_waiting(&mut self) {
-        self.waiting.pop_front();
-        self.ended -= 1;
-    }
-
-    /// Serves the first in line, if the budget allows its `cost`.
-    pub(super) fn serve_first(&mut self, held: &mut usize, cost: usize) -> bool {
-        if !self.fits(cost) {
-            return false;
+    fn change_line<T>(&mut self, account: Account, change: impl FnOnce(&mut Line) -> T) -> T {
+        let line = &mut self.groups[account].line;
+        let before = line.first_key_value().map(|(&ticket, _)| ticket);
+        let changed = change(line);
+        let after = line.first_key_value().map(|(&ticket, _)| ticket);
+        if before != after {
+            before.map(|ticket| self.heads.remove(&(ticket, account)));
+            after.map(|ticket| self.heads.insert((ticket, account)));
         }
-        self.waiting.pop_front();
-        self.charge_unasked(held, cost);
+        changed
+    }
+
+    /// Takes the next in line for whom there is budget out of it, charged with what it waited for:
+    /// its `held` is for the caller to raise.
+    pub(super) fn serve_next(&mut self) -> Option<(RecordKey, usize)> {
+        let mut is_shared_open = true;
+        let served = self.heads.iter().find_map(|&(ticket, account)| {
+            let group = &self.groups[account];
+            let (_, cost) = group.line[&ticket];
+            let shared = group.shared_for(cost);
+            let is_served = shared == 0 || (is_shared_open && self.fits(shared));
+            is_shared_open &= is_served;
+            is_served.then_some((ticket, account))
+        });
+        let (ticket, account) = served?;
+        let (key, cost) = self
+            .change_line(account, |line| line.remove(&ticket))
+            .expect("the head of a line stands in it");
+        self.take(account, cost);
         self.starved -= 1;
-        true
+        Some((key, cost))
     }
 
     pub(super) fn is_starving(&self) -> bool {
         self.starved > 0
     }
 
+    /// Bytes charged, reserves included.
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
-        self.used
+        self.groups.iter().map(|group| group.used).sum()
     }
 
+    /// The most that may be charged: the shared part, and every reserve.
+    #[cfg(test)]
+    pub(super) fn most(&self) -> usize {
+        let open = |group: &&GroupBudget| !group.is_closed || group.used > 0;
+        let reserves = self.groups.iter().filter(open).map(|group| group.reserve);
+        self.limit + reserves.sum::<usize>()
+    }
+
+    /// Asserts that nobody waits for whom there is something in its group's reserve.
+    #[cfg(test)]
+    pub(super) fn check_reserves(&self) {
+        for group in &self.groups {
+            if let Some((_, &(key, cost))) = group.line.first_key_value() {
+                assert!(
+                    group.used + cost > group.reserve,
+                    "P6: {key:?} waits beside a reserve of {} of which {} are used",
+                    group.reserve,
+                    group.used
+                );
+            }
+        }
+    }
+
+    /// Those in line, in the order of their tickets in each group.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> impl Iterator<Item = RecordKey> {
-        self.waiting.iter().copied()
+        let lines = self.groups.iter().flat_map(|group| group.line.values());
+        lines.map(|&(key, _)| key)
     }
 
     #[cfg(test)]
@@ -149,3 +287,6 @@ impl Budget {
         self.starved
     }
 }
+
+#[cfg(test)]
+mod tests;

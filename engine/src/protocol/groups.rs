@@ -4,26 +4,28 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::between::key::RecordKey;
 use crate::between::registry::{GroupId, Registry};
 use crate::error::Ended;
 use crate::event::Event;
 use crate::handles::GroupShared;
 use crate::reason::Reason;
 
-use super::flaws::{Flaw, planted};
-use super::record::{ListenerPhase, Phase, Record};
-use super::{Core, RecordKey, group_end};
+use super::budget::Account;
+use super::{Core, decisions, group_end};
 
 pub(super) struct Group {
     shared: Arc<GroupShared>,
     /// Events of this pass.
-    deliveries: VecDeque<Event>,
+    pub(super) deliveries: VecDeque<Event>,
+    /// Its account in the inbound budget.
+    account: Account,
     is_dirty: bool,
     /// Connections and listeners that the group has.
     members: BTreeSet<RecordKey>,
-    pub(super) closing: Option<Ended>,
+    closing: Option<Ended>,
     /// Until when the closing group's connections may send what is queued.
-    pub(super) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     /// No post follows: the group was closed to posts, and all that were admitted have arrived.
     is_sealed: bool,
 }
@@ -61,7 +63,7 @@ impl Groups {
             .expect("a group outlives its members and its events")
     }
 
-    fn get_mut(&mut self, index: usize) -> &mut Group {
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut Group {
         self.places[index]
             .as_mut()
             .expect("a group outlives its members and its events")
@@ -83,6 +85,7 @@ impl Core {
     /// answered before it ends.
     pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, now: Instant) {
         let group = Group {
+            account: self.budget.open(shared.inbound_reserve),
             shared,
             deliveries: VecDeque::new(),
             is_dirty: false,
@@ -135,13 +138,17 @@ impl Core {
     /// Appends an event to what this pass delivers to the group.
     pub(super) fn emit(&mut self, index: usize, event: Event) {
         let group = self.groups.get_mut(index);
-        if planted(Flaw::ClosedOvertakes) && matches!(event, Event::Closed(_)) {
-            group.deliveries.push_front(event);
-        } else {
-            group.deliveries.push_back(event);
+        match decisions::overtakes(&event) {
+            true => group.deliveries.push_front(event),
+            false => group.deliveries.push_back(event),
         }
-        if !std::mem::replace(&mut group.is_dirty, true) {
-            self.dirty_groups.push(index);
+        self.touch_group(index);
+    }
+
+    /// The same for the group of a connection or listener.
+    pub(super) fn emit_from(&mut self, key: RecordKey, event: Event) {
+        if let Some(index) = self.table.get(key).map(|record| record.group) {
+            self.emit(index, event);
         }
     }
 
@@ -165,6 +172,7 @@ impl Core {
                 (group.closing, group.members.is_empty(), group.is_sealed)
             {
                 group.shared.mailbox.end(reason);
+                self.budget.close(group.account);
                 self.groups.remove(index);
             }
         }
@@ -212,47 +220,35 @@ impl Core {
         }
     }
 
+    /// Why a group closes and until when its connections may send, if it does.
+    pub(super) fn closing_reason(&mut self, index: usize) -> Option<(Reason, Instant)> {
+        let group = self.group(index);
+        let why = group.closing?;
+        Some((group_end(why == Ended::EngineStopped), group.deadline?))
+    }
+
     /// Closes one connection or listener of a closing group, in an orderly way until `deadline`.
-    pub(super) fn close_member(
-        &mut self,
-        key: RecordKey,
-        reason: Reason,
-        deadline: Instant,
-        now: Instant,
-    ) {
-        let connection = match self.table.get_mut(key) {
-            Some(Record::Connection(connection)) => connection,
-            Some(Record::Listener(listener)) if listener.phase != ListenerPhase::Ended => {
-                return self.end(key, reason, None);
-            }
-            _ => return,
-        };
-        let earliest = connection
-            .common
-            .deadline
-            .map_or(deadline, |at| at.min(deadline));
-        match connection.phase {
-            Phase::Ended => {}
-            _ if connection.common.channel.is_none() => self.end(key, reason, None),
-            Phase::Resolving | Phase::Connecting | Phase::Deferred => {
-                if deadline <= now {
-                    return self.end(key, reason, None);
-                }
-                if let super::record::Origin::Opened(opening) = &mut connection.origin {
-                    opening.give_up = opening.give_up.min(deadline);
-                }
-                self.set_deadline(key, Some(earliest));
-            }
-            Phase::Finishing(_) => self.set_deadline(key, Some(earliest)),
-            Phase::Open => {
-                connection.phase = Phase::Finishing(reason);
-                if !planted(Flaw::ClosingHasNoDeadline) {
-                    self.set_deadline(key, Some(earliest));
-                }
-                self.list_for_transmit(key);
-                self.finish_sending_if_done(key);
-            }
+    fn close_member(&mut self, key: RecordKey, reason: Reason, deadline: Instant, now: Instant) {
+        let is_connection = self.with(key, now, |it, context| it.close(reason, deadline, context));
+        if is_connection.is_none() {
+            self.end_listener(key, reason, None);
         }
+    }
+
+    /// Closes a connection that has come about in a group that closes.
+    pub(super) fn close_member_of_closing(&mut self, key: RecordKey, now: Instant) {
+        let Some(index) = self.table.get(key).map(|record| record.group) else {
+            return;
+        };
+        if let Some((reason, deadline)) = self.closing_reason(index) {
+            self.close_member(key, reason, deadline, now);
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn account(&self) -> Account {
+        self.account
     }
 }
 

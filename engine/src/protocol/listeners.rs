@@ -1,17 +1,21 @@
 //! Listeners: opening them, and the connections that they accept.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::between::key::RecordKey;
+use crate::channel::Channel;
 use crate::endpoint::Endpoint;
-use crate::event::{Event, Listening};
+use crate::event::{Closed, Event, Listening, SystemError};
 use crate::handles::Counters;
 use crate::options::after;
 use crate::reason::Reason;
 
-use super::record::{Common, Connection, ListenerPhase, Origin, Phase, Record};
-use super::{Action, Core, RecordKey, socket_address};
+use super::connection::{Connection, Origin, Posts, socket_address};
+use super::record::{Kind, Record};
+use super::{Action, Core};
 
 /// How soon it is tried again to listen beside somebody who binds in the same directory.
 const RETRY: Duration = Duration::from_millis(10);
@@ -19,7 +23,162 @@ const RETRY: Duration = Duration::from_millis(10);
 /// How long accepting pauses after the system refused a connection its resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+pub(super) struct Listener {
+    key: RecordKey,
+    pub(super) channel: Channel,
+    address: Address,
+    phase: Phase,
+    /// Accepted connections that exist now.
+    pub(super) connections: usize,
+    deadline: Option<Instant>,
+    /// The last try's failure.
+    os_error: Option<SystemError>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Its name is being resolved, or it is being bound.
+    Opening,
+    /// Waits to try again: somebody else binds in the socket's directory.
+    Deferred {
+        give_up: Instant,
+    },
+    Listening,
+    /// The system refused a connection its resources: accepting pauses until the deadline.
+    Pausing,
+    Ended(Reason, Posts),
+}
+
+impl Listener {
+    pub(super) fn new(key: RecordKey, channel: Channel, address: Address) -> Self {
+        Listener {
+            key,
+            channel,
+            address,
+            phase: Phase::Opening,
+            connections: 0,
+            deadline: None,
+            os_error: None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Deferred { .. })
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(..))
+    }
+
+    pub(super) fn may_accept(&self, connections_max: usize) -> bool {
+        self.phase == Phase::Listening && self.connections < connections_max
+    }
+
+    pub(super) fn posts(&self) -> Posts {
+        match self.phase {
+            Phase::Ended(_, posts) => posts,
+            _ => Posts::Admitted,
+        }
+    }
+
+    pub(super) fn set_closed_to_posts(&mut self) {
+        if let Phase::Ended(_, posts) = &mut self.phase {
+            *posts = Posts::Closed;
+        }
+    }
+
+    /// What there is to do first: bind, or find the addresses of the host, until `give_up`.
+    fn start(&mut self, give_up: Instant) -> Action {
+        let key = self.key;
+        match socket_address(&self.address) {
+            Some(address) => Action::Listen { key, address },
+            None => {
+                self.deadline = Some(give_up);
+                let host = self.address.host().map(ToString::to_string);
+                Action::Resolve {
+                    key,
+                    host: host.unwrap_or_default(),
+                    port: self.address.port().unwrap_or_default(),
+                }
+            }
+        }
+    }
+
+    /// Ends. Returns false if it had ended before.
+    fn end(&mut self, reason: Reason, os_error: Option<SystemError>) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        self.phase = Phase::Ended(reason, Posts::Closing);
+        (self.deadline, self.os_error) = (None, os_error);
+        true
+    }
+
+    /// Its last event.
+    pub(super) fn closed(self) -> Closed {
+        let Phase::Ended(reason, _) = self.phase else {
+            unreachable!("only what has ended is settled")
+        };
+        Closed {
+            channel: self.channel,
+            reason,
+            os_error: self.os_error,
+            peer: None,
+            account: crate::event::Account::default(),
+        }
+    }
+}
+
 impl Core {
+    fn listener(&mut self, key: RecordKey) -> Option<&mut Listener> {
+        match self.table.get_mut(key).map(|record| &mut record.kind) {
+            Some(Kind::Listener(listener)) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Starts to listen.
+    pub(super) fn start_listening(&mut self, key: RecordKey, now: Instant) {
+        let give_up = after(now, self.shared.options.connect_timeout);
+        let action = self.listener(key).map(|listener| listener.start(give_up));
+        self.actions.extend(action);
+        self.touch(key);
+    }
+
+    pub(super) fn end_listener(
+        &mut self,
+        key: RecordKey,
+        reason: Reason,
+        os_error: Option<SystemError>,
+    ) {
+        let has_ended_now = self
+            .listener(key)
+            .is_some_and(|listener| listener.end(reason, os_error));
+        if has_ended_now {
+            let abortive = reason == Reason::Aborted;
+            self.actions.push_back(Action::Close { key, abortive });
+            self.touch(key);
+        }
+    }
+
+    pub(super) fn handle_resolved_listener(&mut self, key: RecordKey, addresses: &[SocketAddr]) {
+        let is_opening = self
+            .listener(key)
+            .is_some_and(|listener| listener.phase == Phase::Opening);
+        match addresses.first() {
+            _ if !is_opening => {}
+            Some(&first) => {
+                let address = Endpoint::Tcp(first);
+                self.actions.push_back(Action::Listen { key, address });
+            }
+            None => self.end_listener(key, Reason::NameNotResolved, None),
+        }
+    }
+
     /// The listener listens, on `bound`.
     pub(crate) fn handle_listening(&mut self, key: RecordKey, bound: &Endpoint) {
         let Some(listener) = self.listener(key) else {
@@ -28,19 +187,17 @@ impl Core {
         if !listener.is_opening() {
             return; // it has ended meanwhile, and the closing of its socket is under way
         }
-        listener.phase = ListenerPhase::Listening;
+        listener.phase = Phase::Listening;
         if let Endpoint::Tcp(bound) = bound {
             // An address of the system's own making is always valid.
             if let Ok(address) = Address::tcp(&bound.ip().to_string(), bound.port()) {
                 listener.address = address;
             }
         }
-        let address = Box::new(listener.address.clone());
-        let (group, channel) = (listener.common.group, listener.common.channel);
-        let channel = channel.expect("listeners have a channel from the start");
-        self.set_deadline(key, None);
+        listener.deadline = None;
+        let (channel, address) = (listener.channel, Box::new(listener.address.clone()));
         self.touch(key);
-        self.emit(group, Event::Listening(Listening { channel, address }));
+        self.emit_from(key, Event::Listening(Listening { channel, address }));
     }
 
     pub(crate) fn handle_listen_failed(&mut self, key: RecordKey, error: &io::Error) {
@@ -52,7 +209,7 @@ impl Core {
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ListenFailed,
         };
-        self.end(key, reason, Some(error.into()));
+        self.end_listener(key, reason, Some(error.into()));
     }
 
     /// Listening could not even be tried, since somebody else binds in the socket's directory: it is
@@ -68,21 +225,21 @@ impl Core {
             return;
         };
         let give_up = match listener.phase {
-            ListenerPhase::Opening => give_up,
-            ListenerPhase::Deferred { give_up } => give_up,
+            Phase::Opening => give_up,
+            Phase::Deferred { give_up } => give_up,
             _ => return,
         };
-        listener.phase = ListenerPhase::Deferred { give_up };
+        listener.phase = Phase::Deferred { give_up };
         listener.os_error = Some(error.into());
-        self.set_deadline(key, Some(give_up.min(now + RETRY)));
+        listener.deadline = Some(give_up.min(now + RETRY));
+        self.touch(key);
     }
 
     /// Whether the listener may accept one more connection.
     pub(crate) fn may_accept(&self, key: RecordKey) -> bool {
-        match self.table.get(key) {
-            Some(Record::Listener(listener)) => {
-                let limit = self.shared.options.connections_per_listener;
-                listener.phase == ListenerPhase::Listening && listener.connections < limit
+        match self.table.get(key).map(|record| &record.kind) {
+            Some(Kind::Listener(listener)) => {
+                listener.may_accept(self.shared.options.connections_per_listener)
             }
             _ => false,
         }
@@ -98,22 +255,30 @@ impl Core {
         let deadline = after(now, self.shared.options.hello_timeout);
         let listener = self.listener(listener_key)?;
         listener.connections += 1;
-        let group = listener.common.group;
-        let listener_channel = listener.common.channel?;
         let origin = Origin::Accepted {
             listener: listener_key,
-            listener_channel,
+            listener_channel: listener.channel,
         };
-        let common = Common::new(group, None);
-        let mut connection = Connection::new(common, origin, Phase::Open);
-        connection.peer = Some(Box::new(peer.clone()));
-        let key = self.table.insert(Record::Connection(Box::new(connection)));
+        let group = self.table.get(listener_key)?.group;
+        let account = self.group(group).account();
+        let peer = peer.clone();
+        let key = self.table.insert_with(|key| {
+            let connection = Connection::accepted(key, account, origin, peer, deadline);
+            Record::new(group, Kind::Connection(Box::new(connection)))
+        });
         self.join_group(group, key);
         Counters::count(&self.shared.counters.accepted);
-        self.set_deadline(key, Some(deadline));
         self.touch(key);
         self.touch(listener_key);
         Some(key)
+    }
+
+    /// A connection that the listener accepted is gone.
+    pub(super) fn handle_accepted_gone(&mut self, listener_key: RecordKey) {
+        if let Some(listener) = self.listener(listener_key) {
+            listener.connections -= 1;
+        }
+        self.touch(listener_key);
     }
 
     /// The system refused to accept: mostly it is out of descriptors. Accepting pauses, so that a
@@ -122,34 +287,53 @@ impl Core {
         let Some(listener) = self.listener(key) else {
             return;
         };
-        if listener.phase == ListenerPhase::Listening {
-            listener.phase = ListenerPhase::Pausing;
-            self.set_deadline(key, Some(now + ACCEPT_PAUSE));
+        if listener.phase == Phase::Listening {
+            listener.phase = Phase::Pausing;
+            listener.deadline = Some(now + ACCEPT_PAUSE);
             self.touch(key);
         }
         Counters::count(&self.shared.counters.accept_failures);
+    }
+
+    /// The system does not let the listener be polled. No memory now, some later: it asks again after
+    /// a pause, unless that is in vain.
+    pub(super) fn handle_unpollable_listener(
+        &mut self,
+        key: RecordKey,
+        error: &io::Error,
+        is_for_good: bool,
+        now: Instant,
+    ) {
+        let is_opening = self.listener(key).is_some_and(|it| it.is_opening());
+        let reason = match is_for_good {
+            true => Reason::CannotPoll,
+            false => Reason::ListenFailed,
+        };
+        match is_for_good || is_opening {
+            true => self.end_listener(key, reason, Some(error.into())),
+            false => self.handle_accept_failed(key, now),
+        }
     }
 
     pub(super) fn handle_listener_time(&mut self, key: RecordKey, now: Instant) {
         let Some(listener) = self.listener(key) else {
             return;
         };
+        listener.deadline = None;
         match listener.phase {
-            ListenerPhase::Pausing => {
-                listener.phase = ListenerPhase::Listening;
-                self.touch(key);
-            }
-            ListenerPhase::Deferred { give_up } => {
+            Phase::Pausing => listener.phase = Phase::Listening,
+            Phase::Deferred { give_up } => {
                 let os_error = listener.os_error.clone();
                 // Only Unix sockets are deferred, and their address is never a name.
                 match socket_address(&listener.address).filter(|_| now < give_up) {
                     Some(address) => self.actions.push_back(Action::Listen { key, address }),
-                    None => self.end(key, Reason::ListenFailed, os_error),
+                    None => self.end_listener(key, Reason::ListenFailed, os_error),
                 }
             }
             // Only the resolving of a name takes time here.
-            ListenerPhase::Opening => self.end(key, Reason::NameNotResolved, None),
-            ListenerPhase::Listening | ListenerPhase::Ended => {}
+            Phase::Opening => self.end_listener(key, Reason::NameNotResolved, None),
+            Phase::Listening | Phase::Ended(..) => {}
         }
+        self.touch(key);
     }
 }

@@ -27,7 +27,7 @@
 //! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
 //!   share or the engine's. For the engine's it *lines up*: first come, first served.
 //! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
-//! - *Touched*: a connection or listener that may want other readiness than the driver was told.
+//! - *Touched*: a connection or listener to which something has happened since the last wait.
 //! - *Look*: a timer that finds whether a frame in part still comes along. *Heard*: when a byte of
 //!   that frame last came.
 //! - *Unheard*: a connection from outside that ended before its HelloRequest: no channel, no events.
@@ -35,42 +35,36 @@
 #[cfg(test)]
 pub(crate) mod audit;
 mod budget;
-pub(crate) mod flaws;
+mod connection;
+pub(crate) mod decisions;
 mod groups;
-mod inbound;
-mod lifecycle;
+mod hub;
 mod listeners;
-mod opening;
-mod outbound;
 mod outgoing;
 mod record;
-mod stalls;
+mod settling;
 mod submissions;
 mod table;
 mod timers;
-mod unpollable;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::endpoint::Endpoint;
-
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
+use crate::endpoint::Endpoint;
 use crate::handles::Shared;
 use crate::reason::Reason;
 use crate::storage::Cache;
 
 use self::budget::Budget;
-use self::flaws::{Flaw, planted};
 use self::groups::Groups;
 use self::outgoing::Nodes;
-use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
+use self::record::Record;
 use self::table::Table;
 use self::timers::Timers;
 
@@ -93,8 +87,6 @@ pub(crate) enum Action {
     FinishSending { key: RecordKey },
     /// Close the socket, if there is one; abortively, the peer sees a reset.
     Close { key: RecordKey, abortive: bool },
-    /// Offer again the bytes that [`Core::handle_shared`] left.
-    Resume { key: RecordKey },
 }
 
 /// How to read from a connection.
@@ -114,6 +106,8 @@ pub(crate) struct Wanted {
     pub(crate) writable: bool,
 }
 
+/// The hub: it knows every connection and listener, and keeps what they share. The conversations are
+/// the connections' own.
 pub(crate) struct Core {
     shared: Arc<Shared>,
     cache: Cache,
@@ -124,199 +118,22 @@ pub(crate) struct Core {
     nodes: Nodes,
     budget: Budget,
     timers: Timers,
-    /// When to look at frames that have arrived in part.
-    looks: Timers,
     /// Whose unread bytes are in the shared buffer.
     holder: Option<RecordKey>,
     actions: VecDeque<Action>,
-    /// Those whose interest may have changed.
+    /// Those to which something has happened since the last wait, each once.
     touched: Vec<RecordKey>,
-    /// Those that have something to write.
-    transmit: Vec<RecordKey>,
-    /// Ended, and to be closed to posts with the next exchange.
-    ended: Vec<RecordKey>,
-    /// Ended before they said hello, and to be removed once their sockets are closed.
-    unheard: Vec<RecordKey>,
-    /// Closed to posts: everything admitted has arrived, and is returned.
-    closed: Vec<RecordKey>,
-    /// Their writing failed: they are closed to posts with the next exchange, and go on receiving.
-    failed: Vec<RecordKey>,
-    /// Of those, the ones that are closed to posts and have not returned what is queued.
-    unsendable: Vec<RecordKey>,
-    /// Credit of messages sent since the last exchange.
-    releases: Vec<(Channel, usize)>,
+    /// How many of them have told the driver what they want.
+    asked: usize,
+    /// Inbound charges that applications gave back, while they are worked off.
     released: Vec<(RecordKey, usize)>,
+    /// Who is to be told of room.
     room: Vec<Channel>,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.
     unsealed: Vec<usize>,
     stopping: Option<Instant>,
-}
-
-impl Core {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let options = &shared.options;
-        let share = options.inbound_bytes_per_channel.min(options.inbound_bytes);
-        Core {
-            cache: Cache::new(Arc::clone(&shared.pool)),
-            budget: Budget::new(options.inbound_bytes, share),
-            shared,
-            table: Table::new(),
-            by_number: Vec::new(),
-            groups: Groups::default(),
-            nodes: Nodes::new(),
-            timers: Timers::default(),
-            looks: Timers::default(),
-            holder: None,
-            actions: VecDeque::new(),
-            touched: Vec::new(),
-            transmit: Vec::new(),
-            ended: Vec::new(),
-            unheard: Vec::new(),
-            closed: Vec::new(),
-            failed: Vec::new(),
-            unsendable: Vec::new(),
-            releases: Vec::new(),
-            released: Vec::new(),
-            room: Vec::new(),
-            dirty_groups: Vec::new(),
-            unsealed: Vec::new(),
-            stopping: None,
-        }
-    }
-
-    pub(crate) fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-
-    /// The next that may want something else than before, with what it wants now.
-    pub(crate) fn poll_wanted(&mut self) -> Option<(RecordKey, Wanted)> {
-        let limit = self.shared.options.connections_per_listener;
-        while let Some(key) = self.touched.pop() {
-            let Some(record) = self.table.get_mut(key) else {
-                continue;
-            };
-            record.common_mut().is_touched = false;
-            let wanted = match record {
-                Record::Listener(listener) => wanted_by_listener(listener, limit),
-                Record::Connection(connection) => {
-                    wanted_by_connection(connection, self.holder == Some(key))
-                }
-            };
-            return Some((key, wanted));
-        }
-        None
-    }
-
-    fn touch(&mut self, key: RecordKey) {
-        let Some(record) = self.table.get_mut(key) else {
-            return;
-        };
-        if !std::mem::replace(&mut record.common_mut().is_touched, true) {
-            self.touched.push(key);
-        }
-    }
-
-    /// When [`handle_time`](Core::handle_time) is due; at once if there is work left over.
-    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let has_work = !self.transmit.is_empty()
-            || !self.ended.is_empty()
-            || !self.unheard.is_empty()
-            || !self.closed.is_empty()
-            || !self.failed.is_empty()
-            || !self.unsendable.is_empty()
-            || !self.releases.is_empty()
-            || !self.unsealed.is_empty()
-            || (!self.dirty_groups.is_empty() && !planted(Flaw::ReceivedMayWait))
-            || !self.actions.is_empty();
-        if has_work {
-            Some(now)
-        } else {
-            let times = self.timers.next().into_iter();
-            times.chain(self.looks.next()).min()
-        }
-    }
-
-    /// Whether the reactor has nothing left to do for ever.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.stopping.is_some() && self.table.len() == 0 && self.groups.is_empty()
-    }
-
-    fn connection(&mut self, key: RecordKey) -> Option<&mut Connection> {
-        match self.table.get_mut(key) {
-            Some(Record::Connection(connection)) => Some(connection),
-            _ => None,
-        }
-    }
-
-    fn listener(&mut self, key: RecordKey) -> Option<&mut Listener> {
-        match self.table.get_mut(key) {
-            Some(Record::Listener(listener)) => Some(listener),
-            _ => None,
-        }
-    }
-
-    fn set_deadline(&mut self, key: RecordKey, at: Option<Instant>) {
-        if let Some(record) = self.table.get_mut(key) {
-            self.timers.set(key, &mut record.common_mut().deadline, at);
-        }
-    }
-
-    /// The record of a channel that is open to posts or was until the last exchange.
-    fn key_of(&self, channel: Channel) -> Option<RecordKey> {
-        let key = self
-            .by_number
-            .get(usize::from(channel.number()))
-            .copied()
-            .flatten()?;
-        let record = self.table.get(key)?;
-        (record.common().channel == Some(channel)).then_some(key)
-    }
-
-    fn bind_number(&mut self, channel: Channel, key: RecordKey) {
-        let number = usize::from(channel.number());
-        if self.by_number.len() <= number {
-            self.by_number.resize(number + 1, None);
-        }
-        assert!(
-            self.by_number[number].is_none(),
-            "a number names one channel at a time"
-        );
-        self.by_number[number] = Some(key);
-    }
-}
-
-fn wanted_by_listener(listener: &Listener, limit: usize) -> Wanted {
-    let accepts = listener.phase == ListenerPhase::Listening && listener.connections < limit;
-    Wanted {
-        readable: accepts,
-        writable: false,
-    }
-}
-
-fn wanted_by_connection(connection: &Connection, is_holder: bool) -> Wanted {
-    match connection.phase {
-        Phase::Connecting => Wanted {
-            readable: false,
-            writable: true,
-        },
-        Phase::Open | Phase::Finishing(_) => Wanted {
-            readable: connection.inbound.starved.is_none() && !is_holder,
-            writable: connection.outbound.is_blocked
-                && connection.may_send()
-                && !planted(Flaw::BlockedStaysSo),
-        },
-        Phase::Resolving | Phase::Deferred | Phase::Ended => Wanted::default(),
-    }
-}
-
-/// What an address means to the system, where no name has to be resolved.
-fn socket_address(address: &crate::address::Address) -> Option<Endpoint> {
-    if let Some(path) = address.path() {
-        return Some(Endpoint::Uds(Some(PathBuf::from(path))));
-    }
-    address.socket_addr().map(Endpoint::Tcp)
 }
 
 /// The reason that a group's end gives its channels.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::message::Message;
 use crate::wire::OpCode;
 
-use super::flaws::{Flaw, planted};
+use super::decisions;
 
 /// A frame up to this size is copied into the scratch buffer; a larger one goes from where it lies.
 const PACKED_MAX: usize = 4096;
@@ -145,15 +145,12 @@ impl Nodes {
         let first = self
             .front(fifo)
             .expect("bytes were sent, so there was something to send");
-        let mut rest = first.message.frame_len() - fifo.sent;
-        if planted(Flaw::FirstByteCountsAsSent) {
-            rest = rest.min(bytes);
-        }
-        if bytes < rest {
+        let rest = first.message.frame_len() - fifo.sent;
+        if !decisions::is_wholly_sent(bytes, rest) {
             fifo.sent += bytes;
             return (None, 0);
         }
-        (self.pop(fifo), bytes - rest)
+        (self.pop(fifo), bytes.saturating_sub(rest))
     }
 
     /// Gathers what can be written at once, without taking anything: only what

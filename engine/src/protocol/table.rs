@@ -2,7 +2,7 @@
 
 use crate::between::key::RecordKey;
 
-use super::flaws::{Flaw, planted};
+use super::decisions;
 
 /// A slab whose places are reused and whose keys are not: a key from before finds nothing.
 pub(super) struct Table<T> {
@@ -27,21 +27,26 @@ impl<T> Table<T> {
         }
     }
 
-    pub(super) fn insert(&mut self, value: T) -> RecordKey {
+    /// Inserts what `make` makes of the key.
+    pub(super) fn insert_with(&mut self, make: impl FnOnce(RecordKey) -> T) -> RecordKey {
         let generation = self.generation_next;
         self.generation_next += 1;
         self.len += 1;
+        let entries = self.entries.len();
+        let index = self
+            .free
+            .pop()
+            .unwrap_or_else(|| u32::try_from(entries).expect("descriptors run out long before"));
+        let key = RecordKey { index, generation };
         let entry = Entry {
             generation,
-            value: Some(value),
+            value: Some(make(key)),
         };
-        if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = entry;
-            return RecordKey { index, generation };
+        match self.entries.get_mut(index as usize) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
         }
-        let index = u32::try_from(self.entries.len()).expect("descriptors run out long before");
-        self.entries.push(entry);
-        RecordKey { index, generation }
+        key
     }
 
     pub(super) fn get(&self, key: RecordKey) -> Option<&T> {
@@ -67,13 +72,16 @@ impl<T> Table<T> {
         self.entries[key.index as usize].value.take()
     }
 
-    /// The key itself; or, planted, the key of whoever is in its place now.
+    /// Whoever is in the place that a key names, if that is who it means; else the key itself, which
+    /// finds nobody.
     pub(super) fn owner(&self, key: RecordKey) -> RecordKey {
-        let generation = match self.entries.get(key.index as usize) {
-            Some(entry) if planted(Flaw::LateDropMeetsNext) => entry.generation,
-            _ => key.generation,
-        };
-        RecordKey { generation, ..key }
+        let occupant = self.entries.get(key.index as usize);
+        match occupant.map(|entry| entry.generation) {
+            Some(generation) if decisions::is_meant(generation, key.generation) => {
+                RecordKey { generation, ..key }
+            }
+            _ => key,
+        }
     }
 
     /// Every key in use.

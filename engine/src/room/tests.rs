@@ -45,7 +45,7 @@ impl Bench {
         };
         Bench {
             shared: Shared::new(options, || Box::new(Nobody)),
-            group: Arc::new(GroupShared::new(1)),
+            group: Arc::new(GroupShared::new(1, 0)),
         }
     }
 
@@ -262,7 +262,7 @@ fn where_nothing_can_be_posted_a_wait_ends_with_the_reason() {
     bench.exchange(|registry| registry.release(answered, LARGEST));
 
     let channel = bench.full();
-    let stranger = Arc::new(GroupShared::new(2));
+    let stranger = Arc::new(GroupShared::new(2, 0));
     let mut other = WaitForRoom::new(Arc::clone(&bench.shared), stranger, channel);
     check(&mut other, PostError::OtherGroup);
 

@@ -1,6 +1,6 @@
 //! Planted defects: the very runs that find nothing in the core as it is must find each of these.
 
-use crate::protocol::flaws::{Flaw, plant};
+use crate::protocol::decisions::{Flaw, plant};
 
 use super::random::failure;
 
@@ -38,15 +38,16 @@ canaries! {
     unsent_messages_that_are_dropped: UnsentIsDropped breaks ["P1:"];
     a_closed_that_overtakes: ClosedOvertakes breaks ["P4:", "P1:"];
     a_confirmation_that_nobody_gave: SentCountsAsConfirmed breaks ["P1:"];
+    a_strange_answer_that_confirms: StrangeAnswerConfirms breaks ["P1:"];
     an_end_that_counts_as_a_confirmation: EndConfirms breaks ["P1:"];
     a_blocked_connection_that_is_never_written_to_again: BlockedStaysSo breaks ["P1:", "P2:"];
     an_orderly_end_that_counts_as_a_failure: OrderlyEndFails breaks ["P2:"];
     a_message_that_is_received_and_left_lying: ReceivedMayWait breaks ["P2:"];
     a_served_connection_that_is_not_read_from_again: ServedIsNotRead breaks ["P2:", "P1:"];
     a_close_without_a_deadline: ClosingHasNoDeadline breaks ["P3:"];
-    a_place_that_is_taken_too_early: PlaceIsFreeEarly breaks ["P5:"];
+    a_place_that_is_taken_too_early: PlaceIsFreeEarly breaks ["P5:", "P6: sockets outlive"];
     a_late_drop_that_meets_the_next_in_its_place: LateDropMeetsNext
-        breaks ["no more is released than a connection holds"];
+        breaks ["no more is released than"];
     a_line_that_is_not_first_come_first_served: LastIsServedFirst breaks ["P6:"];
     a_shared_buffer_that_is_kept_after_the_end: EndedKeepsBuffer breaks ["P6:"];
     a_wait_for_budget_that_is_held_against_the_peer: StarvedTimesOut breaks ["P2:"];

@@ -79,6 +79,8 @@ pub(super) struct Node {
     names: Names,
     pub(super) rng: Rng,
     idle_passes: u32,
+    /// So many actions at most are carried out at once.
+    actions_most: usize,
     group_next: GroupId,
 }
 
@@ -92,6 +94,7 @@ impl Node {
         let shared = Shared::with_quarantine(options, quarantine, wake);
         let sizes = [48, 1000, 20_000, 256 * 1024];
         let size = sizes[rng.below(sizes.len())];
+        let actions_most = [1, 3, 1000][rng.below(3)];
         Node {
             core: Some(Core::new(Arc::clone(&shared))),
             watch: Watch::default(),
@@ -107,12 +110,13 @@ impl Node {
             names,
             rng,
             idle_passes: 0,
+            actions_most,
             group_next: 1,
         }
     }
 
     pub(super) fn group(&mut self) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
-        let group = Arc::new(GroupShared::new(self.group_next));
+        let group = Arc::new(GroupShared::new(self.group_next, 0));
         self.group_next += 1;
         let _ = self.shared.open_group(&group); // an engine that has ended has ended it
         let (posting, inbox) = group::pair(Arc::clone(&self.shared), Arc::clone(&group));
@@ -192,7 +196,7 @@ impl Node {
         self.transmit(net, now);
         self.core().handle_time(now);
         actions += self.act(net, now);
-        self.core().settle();
+        self.core().settle(now);
         self.core().deliver();
         if self.core().is_finished() {
             let late = self.shared.queue.end(Ended::EngineStopped);
@@ -364,7 +368,7 @@ impl Node {
                         self.read(net, entry, now);
                     }
                     if writable {
-                        self.core().handle_writable(entry.key);
+                        self.core().handle_writable(entry.key, now);
                     }
                 }
             }
@@ -380,14 +384,14 @@ impl Node {
             ReadPlan::Into(buffer) => (net.read(entry.socket, buffer, now), false),
         };
         match outcome {
-            Ok(0) => core.handle_end_of_stream(key),
+            Ok(0) => core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
                 let used = core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
             }
             Ok(len) => core.handle_filled(key, len, now),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => core.handle_read_error(key, &error),
+            Err(error) => core.handle_read_error(key, &error, now),
         }
     }
 
@@ -422,14 +426,16 @@ impl Node {
             }
             Err(error) => {
                 self.close(net, entry.key, false, now);
-                self.core().handle_connect_failed(entry.key, &error);
+                self.core().handle_connect_failed(entry.key, &error, now);
             }
         }
     }
 
     fn act(&mut self, net: &mut Net, now: Instant) -> usize {
         let mut actions = 0;
-        while let Some(action) = self.core().poll_action() {
+        while actions < self.actions_most
+            && let Some(action) = self.core().poll_action()
+        {
             actions += 1;
             match action {
                 Action::Resolve { key, host, port } => {
@@ -450,7 +456,7 @@ impl Node {
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {
                             self.core().handle_connect_deferred(key, now);
                         }
-                        Err(error) => self.core().handle_connect_failed(key, &error),
+                        Err(error) => self.core().handle_connect_failed(key, &error, now),
                     }
                 }
                 Action::Listen { key, address } => {
@@ -471,13 +477,14 @@ impl Node {
                     }
                 }
                 Action::Close { key, abortive } => self.close(net, key, abortive, now),
-                Action::Resume { key } => {
-                    let held = self.held.clone();
-                    let core = self.core.as_mut().expect("running");
-                    let used = core.handle_shared(key, &self.buffer[held.clone()], now);
-                    self.held = held.start + used..held.end;
-                }
             }
+        }
+        while let Some(key) = self.core().poll_resume() {
+            actions += 1;
+            let held = self.held.clone();
+            let core = self.core.as_mut().expect("running");
+            let used = core.handle_shared(key, &self.buffer[held.clone()], now);
+            self.held = held.start + used..held.end;
         }
         actions
     }
@@ -511,7 +518,9 @@ impl Node {
             let offered = gather.bytes();
             match outcome {
                 Ok(sent) => core.handle_transmitted(key, sent, offered, now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => core.handle_blocked(key),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    core.handle_blocked(key, now)
+                }
                 Err(error) => core.handle_write_error(key, &error, now),
             }
         }

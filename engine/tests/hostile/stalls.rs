@@ -14,6 +14,7 @@ const LEAST: usize = 2 * (131_088 + 768);
 fn hasty() -> Options {
     let mut options = Options::default();
     options.inbound_bytes = LEAST;
+    options.inbound_bytes_per_channel = LEAST;
     options.frame_timeout = Duration::from_millis(200);
     options
 }
@@ -62,7 +63,7 @@ fn a_peer_whose_frames_are_not_taken_here_does_not_stall() {
         let mut it = target_with(transport, hasty());
         let (mut clock, to_clock) = it.greeted();
         let (mut patient, to_patient) = it.greeted();
-        let large = frame(SIGNAL, 1).body(vec![9; 60_000]);
+        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
         patient.send(&large.bytes().repeat(5));
         let mut held: Vec<_> = (0..3).map(|_| expect!(it.server.1, Signal)).collect();
         // The fourth waits for budget, and for longer than this one, which is waited for.
@@ -78,7 +79,7 @@ fn a_peer_whose_frames_are_not_taken_here_does_not_stall() {
             let signal = expect!(it.server.1, Signal);
             assert_eq!(
                 (signal.channel(), signal.body().len()),
-                (to_patient, 60_000)
+                (to_patient, 65_535)
             );
         }
         drop(patient);

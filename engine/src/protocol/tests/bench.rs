@@ -94,7 +94,7 @@ impl Bench {
         self.transmit();
         self.core.handle_time(self.now);
         self.act();
-        self.core.settle();
+        self.core.settle(self.now);
         self.core.deliver();
         self.wait();
     }
@@ -134,12 +134,12 @@ impl Bench {
 
     fn act(&mut self) {
         while let Some(action) = self.core.poll_action() {
-            if let Action::Resume { key } = action {
-                let held = std::mem::take(&mut self.held);
-                let used = self.core.handle_shared(key, &held, self.now);
-                self.held = held[used..].to_vec();
-            }
             self.actions.push(action);
+        }
+        while let Some(key) = self.core.poll_resume() {
+            let held = std::mem::take(&mut self.held);
+            let used = self.core.handle_shared(key, &held, self.now);
+            self.held = held[used..].to_vec();
         }
     }
 
@@ -170,7 +170,7 @@ impl Bench {
                 .or_default()
                 .extend(&bytes[..accepted]);
             if accepted == 0 {
-                self.core.handle_blocked(key);
+                self.core.handle_blocked(key, self.now);
             } else {
                 self.core
                     .handle_transmitted(key, accepted, offered, self.now);
@@ -369,7 +369,7 @@ impl Drop for Bench {
 }
 
 pub(super) fn open_group(shared: &Arc<Shared>, id: u64) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
-    let group = Arc::new(GroupShared::new(id));
+    let group = Arc::new(GroupShared::new(id, 0));
     shared.open_group(&group).unwrap();
     let (posting, inbox) = group::pair(Arc::clone(shared), Arc::clone(&group));
     (posting, inbox, group)

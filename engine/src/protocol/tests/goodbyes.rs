@@ -102,7 +102,7 @@ fn the_answering_side_sends_what_it_has_then_waits_for_the_peer_s_end() {
         None,
         "a close could take what the peer has not read"
     );
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     let closed = bench.closed();
     assert_eq!(
@@ -126,7 +126,7 @@ fn a_peer_that_ends_behind_our_answer_may_not_have_read_it() {
     drop(bench.event());
     bench.rest();
     assert_eq!(bench.frames(key).len(), 3, "all of it is sent");
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     let closed = bench.closed();
     assert_eq!(
@@ -144,7 +144,7 @@ fn a_peer_that_resets_behind_our_answer_said_goodbye_and_confirmed_nothing() {
     feed(&mut bench, key, OpCode::ByeRequest, 7);
     drop(bench.event());
     bench.rest();
-    bench.core.handle_read_error(key, &reset());
+    bench.core.handle_read_error(key, &reset(), bench.now);
     bench.rest();
     let closed = bench.closed();
     assert_eq!(
@@ -190,7 +190,7 @@ fn crossing_goodbyes_finish_when_the_peer_answers_first() {
     assert_eq!(bench.frames(key)[0].op_code, OpCode::ByeResponse);
     assert_eq!(bench.closing(key), None, "the peer has to read it");
     assert!(bench.is_finishing(key));
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     let (_, closed) = returned_and_closed(&mut bench);
     // Nothing says that our own answer arrived: the peer may have closed its side before.
@@ -220,7 +220,7 @@ fn a_peer_that_never_answers_a_crossing_goodbye_is_not_waited_for() {
     drop(event);
     bench.rest();
     assert!(bench.is_finishing(key));
-    bench.core.handle_read_error(key, &reset()); // how some peers close
+    bench.core.handle_read_error(key, &reset(), bench.now); // how some peers close
     bench.rest();
     assert_eq!(bench.closed().reason(), Reason::Bye);
 }
@@ -230,7 +230,7 @@ fn an_answer_that_was_confirmed_stays_so_if_the_connection_breaks_then() {
     let mut bench = Bench::new();
     let (_, key, id, _unanswered) = crossed(&mut bench);
     feed(&mut bench, key, OpCode::ByeResponse, id);
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_read_error(key, &reset(), bench.now);
     bench.rest();
     let (_, closed) = returned_and_closed(&mut bench);
     assert_eq!(
@@ -264,7 +264,7 @@ fn refusing_a_hello_ends_the_channel_once_the_peer_has_gone() {
     bench.rest();
     assert_eq!(bench.frames(key)[0].op_code, OpCode::ByeResponse);
     assert!(bench.is_finishing(key));
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert_eq!(bench.closed().reason(), Reason::Refused);
 }
@@ -277,7 +277,7 @@ fn a_refusal_that_crosses_a_goodbye_is_not_its_answer() {
     bench.post(hello.refuse("no"));
     bench.rest();
     feed(&mut bench, key, OpCode::ByeRequest, 2);
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert!(matches!(bench.event(), Event::Bye(_)));
     let closed = bench.closed();
@@ -335,7 +335,7 @@ fn an_answer_to_a_crossing_goodbye_with_a_wrong_id_ends_it_and_confirms_nothing(
     drop(event);
     bench.rest();
     assert_eq!(bench.frames(key)[0].op_code, OpCode::ByeResponse);
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     let (_, closed) = returned_and_closed(&mut bench);
     assert_eq!(
@@ -379,7 +379,7 @@ fn a_message_counts_as_sent_with_its_last_byte() {
         bench.accepts.insert(key, Header::LEN + 4 - missing);
         post(&mut bench, channel, &[b"body"]);
         bench.rest();
-        bench.core.handle_end_of_stream(key);
+        bench.core.handle_end_of_stream(key, bench.now);
         bench.rest();
         let (returned, closed) = returned_and_closed(&mut bench);
         assert_eq!(returned.len(), missing);
@@ -405,7 +405,7 @@ fn a_write_error_lets_the_peer_s_last_words_arrive() {
     assert_eq!(refused.unwrap_err().why, PostError::ChannelClosed);
     feed(&mut bench, key, OpCode::Signal, 4);
     assert!(matches!(bench.event(), Event::Signal(_)));
-    bench.core.handle_read_error(key, &reset());
+    bench.core.handle_read_error(key, &reset(), bench.now);
     bench.rest();
     let closed = bench.closed();
     assert_eq!(closed.account(), account(2, 1, 0, 1));
@@ -441,7 +441,7 @@ fn an_end_between_frames_and_one_within_a_frame_differ() {
         let whole = frame(OpCode::Signal, 1, b"whole");
         bench.feed(key, &whole);
         bench.feed(key, &whole[..rest]);
-        bench.core.handle_end_of_stream(key);
+        bench.core.handle_end_of_stream(key, bench.now);
         bench.rest();
         assert!(matches!(bench.event(), Event::Signal(it) if it.body() == b"whole"));
         assert_eq!(bench.closed().reason(), reason);
@@ -457,7 +457,7 @@ fn responses_confirm_their_requests() {
     bench.rest();
     feed(&mut bench, key, OpCode::HelloResponse, 1);
     feed(&mut bench, key, OpCode::Response, first);
-    bench.core.handle_read_error(key, &reset());
+    bench.core.handle_read_error(key, &reset(), bench.now);
     bench.rest();
     let closed = bench.events().pop();
     let Some(Event::Closed(closed)) = closed else {
@@ -476,11 +476,11 @@ fn a_closing_group_sends_what_was_posted_then_waits_for_the_peer_s_end() {
     bench.rest();
     assert!(!bench.is_finishing(key));
     bench.accepts.remove(&key);
-    bench.core.handle_writable(key);
+    bench.core.handle_writable(key, bench.now);
     bench.rest();
     assert!(bench.is_finishing(key));
     feed(&mut bench, key, OpCode::Signal, 5); // still delivered
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert!(matches!(bench.event(), Event::Signal(_)));
     let closed = bench.closed();

@@ -63,7 +63,7 @@ fn a_refused_connection_returns_what_was_queued_in_order() {
     bench.post(bench.posting.message().body(b"2").unwrap().signal(channel));
     bench.pass();
     let (key, _) = bench.connect_action();
-    bench.core.handle_connect_failed(key, &refused());
+    bench.core.handle_connect_failed(key, &refused(), bench.now);
     bench.rest();
     let why = Reason::ConnectFailed;
     let returned = [OpCode::HelloRequest, OpCode::Request, OpCode::Signal].map(|it| (it, why));
@@ -81,7 +81,7 @@ fn a_missing_unix_socket_has_a_reason_of_its_own() {
     let (key, _) = bench.connect_action();
     bench
         .core
-        .handle_connect_failed(key, &ErrorKind::NotFound.into());
+        .handle_connect_failed(key, &ErrorKind::NotFound.into(), bench.now);
     bench.rest();
     assert_eq!(ends(&mut bench).1, Reason::UdsPathNotFound);
 }
@@ -117,9 +117,11 @@ fn all_addresses_are_tried_and_the_last_failure_is_told() {
     resolve(&mut bench, key, &[1, 2, 3]);
     for port in [1, 2, 3] {
         assert_eq!(bench.connect_action(), (key, tcp(port)));
-        bench
-            .core
-            .handle_connect_failed(key, &Error::from_raw_os_error(100 + i32::from(port)));
+        bench.core.handle_connect_failed(
+            key,
+            &Error::from_raw_os_error(100 + i32::from(port)),
+            bench.now,
+        );
         bench.rest();
     }
     let closed = bench.events().pop();
@@ -163,7 +165,7 @@ fn an_attempt_that_fails_early_leaves_its_time_to_the_next() {
     let key = dial_name(&mut bench);
     resolve(&mut bench, key, &[1, 2, 3, 4]);
     bench.connect_action();
-    bench.core.handle_connect_failed(key, &refused());
+    bench.core.handle_connect_failed(key, &refused(), bench.now);
     bench.rest();
     assert_eq!(bench.connect_action(), (key, tcp(2)));
     assert_eq!(
@@ -203,6 +205,7 @@ fn a_full_backlog_is_asked_again_until_the_timeout() {
         assert_eq!(endpoint, Endpoint::Uds(Some("/busy".into())));
         attempts += 1;
         bench.core.handle_connect_deferred(key, bench.now);
+        bench.wait();
         let due = bench
             .core
             .poll_timeout(bench.now)
@@ -234,11 +237,11 @@ fn a_connection_that_opens_while_its_group_closes_has_the_group_s_time() {
     bench.rest();
     assert!(bench.events().is_empty());
     bench.accepts.remove(&key);
-    bench.core.handle_writable(key);
+    bench.core.handle_writable(key, bench.now);
     bench.rest();
     assert_eq!(bench.frames(key).len(), 2);
     assert!(bench.is_finishing(key));
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert_eq!(ends(&mut bench), (vec![], Reason::GroupClosed));
 }

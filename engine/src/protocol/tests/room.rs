@@ -35,7 +35,7 @@ fn a_channel_refused_before_the_core_knew_it_is_told_of_room() {
     }
     bench.rest();
     bench.accepts.remove(&key);
-    bench.core.handle_writable(key);
+    bench.core.handle_writable(key, bench.now);
     bench.pass(); // all is sent, and given back with the next exchange
     let other = bench.posting.connect(&address(7001)).unwrap();
     let refused = bench.posting.post(large(&bench, other)).unwrap_err();
@@ -60,7 +60,7 @@ fn any_number_of_refusals_brings_one_room() {
     bench.rest();
     assert!(bench.events().is_empty());
     bench.accepts.remove(&key);
-    bench.core.handle_writable(key);
+    bench.core.handle_writable(key, bench.now);
     bench.rest();
     let events = bench.events();
     assert!(

@@ -193,7 +193,7 @@ fn a_starved_peer_that_ends_is_heard_to_the_end() {
     );
     drop(held);
     bench.rest();
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     let events = bench.events();
     let [Event::Signal(_), Event::Closed(closed)] = &events[..] else {

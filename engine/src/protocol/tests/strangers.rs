@@ -95,7 +95,7 @@ fn a_listener_at_its_limit_leaves_connections_in_the_backlog() {
     let key = bench.accept(listener);
     assert!(!bench.core.may_accept(listener));
     assert!(!bench.wanted[&listener].readable);
-    bench.core.handle_end_of_stream(key);
+    bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert!(
         bench.wanted[&listener].readable,

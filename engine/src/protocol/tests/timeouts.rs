@@ -172,18 +172,40 @@ fn a_frame_that_was_begun_and_comes_no_further_ends_its_channel() {
 }
 
 #[test]
-fn each_byte_gives_a_frame_all_its_time() {
+fn a_frame_of_which_bytes_trickle_in_ends_its_channel() {
+    // Within the header, and behind it.
+    for len in [0, Header::LEN, 2000] {
+        let mut bench = Bench::new();
+        let (key, frame) = begun(&mut bench, len);
+        let timeout = bench.shared.options.frame_timeout;
+        let begin = bench.now;
+        for byte in &frame[len..] {
+            bench.feed(key, std::slice::from_ref(byte));
+            bench.later(timeout / 2);
+            bench.rest();
+            if bench.closing(key).is_some() {
+                break;
+            }
+        }
+        assert_eq!(bench.closed().reason(), Reason::ReceiveTimedOut, "{len}");
+        assert!(bench.now - begin <= 9 * timeout, "{len}");
+    }
+}
+
+#[test]
+fn a_frame_that_comes_slowly_enough_has_its_time() {
     let mut bench = Bench::new();
     let (key, frame) = begun(&mut bench, 0);
     let timeout = bench.shared.options.frame_timeout;
     assert_eq!(due(&bench), None, "nothing was begun");
-    for at in 0..100 {
-        bench.feed(key, &frame[at..=at]);
+    let (last, most) = (frame.len() - 1, frame.len() / 8 + 1);
+    for part in frame[..last].chunks(most) {
+        bench.feed(key, part);
         bench.later(timeout - SHORTLY);
         bench.rest();
     }
     assert_eq!(bench.closing(key), None);
-    bench.feed(key, &frame[100..]);
+    bench.feed(key, &frame[last..]);
     bench.rest();
     assert!(matches!(bench.event(), Event::Signal(_)));
     // What remains of the wait is one look, which finds nothing, and none behind it.
@@ -288,7 +310,7 @@ fn a_channel_that_ends_within_a_frame_leaves_no_timer() {
     let mut bench = Bench::new();
     for _ in 0..10 {
         let (key, _) = begun(&mut bench, 100);
-        bench.core.handle_read_error(key, &reset());
+        bench.core.handle_read_error(key, &reset(), bench.now);
         bench.rest();
         assert_eq!(bench.closed().reason(), Reason::ReceiveFailed);
         assert_eq!(due(&bench), None);

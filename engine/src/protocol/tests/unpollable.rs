@@ -147,7 +147,7 @@ fn only_what_is_not_even_opened_is_for_want_of_unix_sockets() {
     {
         let mut bench = Bench::new();
         let key = connect(&mut bench, &address);
-        bench.core.handle_connect_failed(key, &hidden());
+        bench.core.handle_connect_failed(key, &hidden(), bench.now);
         bench.rest();
         assert!(matches!(bench.event(), Event::Returned(_)));
         assert_told(&mut bench, reason, WORDS);

@@ -1,0 +1,508 @@
+//! A connection as a machine of its own.
+//!
+//! It is told what happened (bytes came, a write failed, time has passed) together with all that it
+//! may touch, in [`Context`]: budget, storage, the nodes of its queue, its group's events. What it
+//! wants of others it says in its state, which the hub looks at after each call: what readiness it
+//! waits for, whether it has something to write, when it is due, whether it has ended.
+
+mod goodbye;
+mod opening;
+mod pace;
+mod receiving;
+mod sending;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::channel::Channel;
+use crate::endpoint::Endpoint;
+use crate::event::{Closed, Event, Returned, SystemError};
+use crate::options::{Options, after};
+use crate::reason::Reason;
+use crate::storage::{Cache, Charge, Creditor, Hold};
+
+use self::goodbye::Goodbye;
+use self::receiving::Inbound;
+use self::sending::Outbound;
+use super::budget::{Account, Budget};
+use super::decisions;
+use super::outgoing::{Nodes, Outgoing};
+use super::{Action, Wanted};
+
+pub(super) use self::opening::{Opening, socket_address};
+
+/// How many times the end of a connection that cannot be written to is put off, by
+/// [`Options::linger_timeout`](crate::Options::linger_timeout) each.
+const PUT_OFF_MAX: u32 = 11;
+
+/// All that a connection may touch beside itself.
+pub(super) struct Context<'a> {
+    pub(super) options: &'a Options,
+    pub(super) budget: &'a mut Budget,
+    pub(super) cache: &'a mut Cache,
+    pub(super) nodes: &'a mut Nodes,
+    /// What this pass tells the connection's group.
+    pub(super) events: &'a mut VecDeque<Event>,
+    /// What the driver is to do.
+    pub(super) actions: &'a mut VecDeque<Action>,
+    pub(super) now: Instant,
+}
+
+pub(super) struct Connection {
+    pub(super) key: RecordKey,
+    /// The account of its group in the inbound budget.
+    account: Account,
+    /// None for a connection that was accepted and has not said hello.
+    channel: Option<Channel>,
+    origin: Origin,
+    state: State,
+    /// The other end, once there is a connection.
+    peer: Option<Box<Endpoint>>,
+    inbound: Inbound,
+    outbound: Outbound,
+    goodbye: Goodbye,
+    messages: crate::event::Account,
+    /// When its state has lasted long enough.
+    deadline: Option<Instant>,
+}
+
+pub(super) enum Origin {
+    Accepted {
+        listener: RecordKey,
+        listener_channel: Channel,
+    },
+    Opened(OwnHello),
+}
+
+/// Our HelloRequest: a ByeResponse with its id may refuse it.
+pub(super) struct OwnHello {
+    id: u64,
+    is_answered: bool,
+}
+
+enum State {
+    /// A name is being resolved, or an attempt to connect is under way.
+    Opening(Box<Opening>),
+    /// Sends, receives and takes posts.
+    Open,
+    /// Writing failed. It takes no posts, and goes on receiving what the system still has.
+    Unwritable(Unwritable),
+    /// What is queued is sent, then the sending side is closed, then the peer's end is awaited.
+    Finishing(Finishing),
+    /// The socket is gone; the last posts that were admitted are awaited.
+    Ended(Ended),
+}
+
+struct Unwritable {
+    reason: Reason,
+    os_error: SystemError,
+    posts: Posts,
+    /// How many times its end was put off because it went on receiving.
+    put_off: u32,
+    /// How many frames had begun when that was last decided.
+    frames_begun: u64,
+}
+
+struct Finishing {
+    reason: Reason,
+    is_sending_side_closed: bool,
+}
+
+struct Ended {
+    reason: Reason,
+    os_error: Option<SystemError>,
+    posts: Posts,
+}
+
+/// How far a channel's closing to posts has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::protocol) enum Posts {
+    /// Posts are admitted.
+    Admitted,
+    /// No more, from the next exchange on.
+    Closing,
+    /// All that was admitted has arrived.
+    Closed,
+}
+
+impl Connection {
+    /// A connection that a listener accepted: it has so long to say hello.
+    pub(super) fn accepted(
+        key: RecordKey,
+        account: Account,
+        origin: Origin,
+        peer: Endpoint,
+        deadline: Instant,
+    ) -> Self {
+        let mut connection = Connection::new(key, account, origin, State::Open);
+        connection.peer = Some(Box::new(peer));
+        connection.deadline = Some(deadline);
+        connection
+    }
+
+    /// A connection that a post opens.
+    pub(super) fn opened(
+        key: RecordKey,
+        account: Account,
+        channel: Channel,
+        hello_id: u64,
+        opening: Opening,
+    ) -> Self {
+        let hello = OwnHello {
+            id: hello_id,
+            is_answered: false,
+        };
+        let state = State::Opening(Box::new(opening));
+        let mut connection = Connection::new(key, account, Origin::Opened(hello), state);
+        connection.channel = Some(channel);
+        connection
+    }
+
+    fn new(key: RecordKey, account: Account, origin: Origin, state: State) -> Self {
+        Connection {
+            key,
+            account,
+            channel: None,
+            origin,
+            state,
+            peer: None,
+            inbound: Inbound::default(),
+            outbound: Outbound::new(),
+            goodbye: Goodbye::default(),
+            messages: crate::event::Account::default(),
+            deadline: None,
+        }
+    }
+
+    pub(super) fn channel(&self) -> Option<Channel> {
+        self.channel
+    }
+
+    /// The listener that accepted it, if one did.
+    pub(super) fn listener(&self) -> Option<RecordKey> {
+        match self.origin {
+            Origin::Accepted { listener, .. } => Some(listener),
+            Origin::Opened(_) => None,
+        }
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening(_))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// Whether a socket is connected.
+    pub(super) fn is_live(&self) -> bool {
+        match self.state {
+            State::Open | State::Unwritable(_) | State::Finishing(_) => true,
+            State::Opening(_) | State::Ended(_) => false,
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        match &self.state {
+            State::Open => true,
+            State::Finishing(finishing) => !finishing.is_sending_side_closed,
+            State::Opening(_) | State::Unwritable(_) | State::Ended(_) => false,
+        }
+    }
+
+    /// What readiness it waits for. `is_holder`: bytes of it lie in the shared buffer, and come first.
+    pub(super) fn wanted(&self, is_holder: bool) -> Wanted {
+        match &self.state {
+            State::Opening(opening) => Wanted {
+                readable: false,
+                writable: opening.is_connecting(),
+            },
+            State::Open | State::Unwritable(_) | State::Finishing(_) => Wanted {
+                readable: self.may_receive() && !is_holder,
+                writable: decisions::wants_writable(self.outbound.is_blocked(), self.may_send()),
+            },
+            State::Ended(_) => Wanted::default(),
+        }
+    }
+
+    /// When [`handle_time`](Connection::handle_time) is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let paces = [self.inbound.look(), self.outbound.look(), self.deadline];
+        paces.into_iter().flatten().min()
+    }
+
+    /// Sees to everything for which it is time.
+    pub(super) fn handle_time(&mut self, is_holder: bool, context: &mut Context<'_>) {
+        self.look_at_frame(context);
+        self.look_at_sending(context);
+        if self.deadline.is_none_or(|deadline| deadline > context.now) {
+            return;
+        }
+        self.deadline = None;
+        let waits_here = self.inbound.is_starved() || is_holder;
+        match &self.state {
+            State::Opening(_) => self.handle_opening_time(context),
+            State::Unwritable(_) => self.put_off_or_end(waits_here, context),
+            // The peer did not close in time: this end confirms nothing.
+            &State::Finishing(Finishing { reason, .. }) => self.end(reason, None, context),
+            // It goes on sending what it owes to a peer that listens and says no more.
+            State::Open if self.has_seen_end() && !self.outbound.is_empty() => {
+                self.deadline = Some(after(context.now, context.options.bye_timeout));
+            }
+            State::Open if self.has_seen_end() => self.end(Reason::PeerDisconnected, None, context),
+            State::Open if self.channel.is_some() => self.end(Reason::ByeTimedOut, None, context),
+            // It is not the peer that is late: its bytes are here and wait for budget.
+            State::Open if waits_here => {
+                self.deadline = Some(context.now + pace::STARVED_AGAIN);
+            }
+            State::Open => self.end(Reason::PeerDisconnected, None, context),
+            State::Ended(_) => {}
+        }
+    }
+
+    /// The time is up of a connection whose writing failed. What the system still yields is waited
+    /// for as long as the application lets some of it be received, within bounds.
+    fn put_off_or_end(&mut self, waits_here: bool, context: &mut Context<'_>) {
+        let begun = self.frames_begun();
+        let State::Unwritable(unwritable) = &mut self.state else {
+            return;
+        };
+        let went_on = unwritable.frames_begun != begun;
+        if waits_here && decisions::is_put_off(unwritable.put_off, PUT_OFF_MAX, went_on) {
+            unwritable.put_off += 1;
+            unwritable.frames_begun = begun;
+            self.deadline = Some(after(context.now, context.options.linger_timeout));
+            return;
+        }
+        let (reason, os_error) = (unwritable.reason, unwritable.os_error.clone());
+        self.end(reason, Some(os_error), context);
+    }
+
+    fn set_deadline_no_later(&mut self, at: Instant) {
+        self.deadline = Some(self.deadline.map_or(at, |before| before.min(at)));
+    }
+
+    /// Closes in an orderly way until `deadline`, for `reason`.
+    pub(super) fn close(&mut self, reason: Reason, deadline: Instant, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Ended(_) => {}
+            _ if self.channel.is_none() => self.end(reason, None, context),
+            State::Opening(_) if deadline <= context.now => self.end(reason, None, context),
+            State::Opening(opening) => {
+                opening.close(reason, deadline);
+                self.set_deadline_no_later(deadline);
+            }
+            State::Unwritable(unwritable) => {
+                unwritable.reason = reason;
+                unwritable.put_off = PUT_OFF_MAX; // the deadline is the last
+                self.set_deadline_no_later(deadline);
+            }
+            State::Finishing(_) => self.set_deadline_no_later(deadline),
+            State::Open => {
+                self.state = State::Finishing(Finishing {
+                    reason,
+                    is_sending_side_closed: false,
+                });
+                let earliest = self.deadline.map_or(deadline, |at| at.min(deadline));
+                self.deadline = decisions::deadline_of_close(earliest);
+                self.finish_sending_if_done(context);
+            }
+        }
+    }
+
+    /// Ends the connection: its socket goes now, its accounts are settled once everything that was
+    /// admitted to it has arrived. Ending twice changes nothing.
+    pub(super) fn end(
+        &mut self,
+        reason: Reason,
+        os_error: Option<SystemError>,
+        context: &mut Context<'_>,
+    ) {
+        let posts = match &self.state {
+            State::Ended(_) => return,
+            State::Unwritable(unwritable) => match unwritable.posts {
+                Posts::Closed => Posts::Closed,
+                Posts::Admitted | Posts::Closing => Posts::Closing,
+            },
+            State::Opening(_) | State::Open | State::Finishing(_) => Posts::Closing,
+        };
+        self.stop_receiving(context);
+        self.outbound.stop_looking();
+        self.deadline = None;
+        self.state = State::Ended(Ended {
+            reason,
+            os_error,
+            posts,
+        });
+        let abortive = matches!(reason, Reason::Aborted | Reason::Protocol(_));
+        let key = self.key;
+        context.actions.push_back(Action::Close { key, abortive });
+    }
+
+    /// Ends for `reason`, unless there was a cause before: the end of a conversation that was finished,
+    /// or a write that failed.
+    fn end_unless_caused(
+        &mut self,
+        reason: Reason,
+        os_error: Option<SystemError>,
+        context: &mut Context<'_>,
+    ) {
+        match &self.state {
+            &State::Finishing(Finishing { reason, .. }) => self.end(reason, os_error, context),
+            State::Unwritable(unwritable) => {
+                let (reason, os_error) = (unwritable.reason, unwritable.os_error.clone());
+                self.end(reason, Some(os_error), context);
+            }
+            State::Opening(_) | State::Open | State::Ended(_) => {
+                self.end(reason, os_error, context);
+            }
+        }
+    }
+
+    /// The system refuses to poll its socket for good, or it broke: not while it is being opened.
+    pub(super) fn fail(
+        &mut self,
+        reason: Reason,
+        os_error: SystemError,
+        context: &mut Context<'_>,
+    ) {
+        self.end_unless_caused(reason, Some(os_error), context);
+    }
+
+    /// How far its closing to posts has come.
+    pub(super) fn posts(&self) -> Posts {
+        match &self.state {
+            State::Opening(_) | State::Open | State::Finishing(_) => Posts::Admitted,
+            State::Unwritable(unwritable) => unwritable.posts,
+            State::Ended(ended) => ended.posts,
+        }
+    }
+
+    /// The exchange has closed it to posts.
+    pub(super) fn set_closed_to_posts(&mut self) {
+        match &mut self.state {
+            State::Unwritable(Unwritable { posts, .. }) | State::Ended(Ended { posts, .. }) => {
+                *posts = Posts::Closed;
+            }
+            State::Opening(_) | State::Open | State::Finishing(_) => {
+                unreachable!("only who asked for it is closed to posts")
+            }
+        }
+    }
+
+    /// Why its queue can never be sent, once all that was admitted has arrived.
+    fn why_unsendable(&self) -> Option<Reason> {
+        match &self.state {
+            State::Unwritable(it) if it.posts == Posts::Closed => Some(it.reason),
+            State::Ended(it) if it.posts == Posts::Closed => Some(it.reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the hub has something to do for it before it waits: write, exchange, or settle.
+    pub(super) fn has_work(&self) -> bool {
+        self.may_transmit()
+            || self.outbound.has_releases()
+            || self.posts() == Posts::Closing
+            || self.has_ended()
+            || self.is_unsendable()
+    }
+
+    /// Whether messages are queued that can never be sent.
+    pub(super) fn is_unsendable(&self) -> bool {
+        self.why_unsendable().is_some() && !self.outbound.is_empty()
+    }
+
+    /// Returns what is queued if it can never be sent, and says what that had been charged.
+    pub(super) fn return_unsendable(
+        &mut self,
+        creditor: &Arc<dyn Creditor>,
+        context: &mut Context<'_>,
+    ) -> usize {
+        let (Some(reason), Some(channel)) = (self.why_unsendable(), self.channel) else {
+            return 0;
+        };
+        let mut cost = 0;
+        while let Some(outgoing) = self.outbound.pop(context.nodes) {
+            cost += outgoing.cost;
+            self.messages.returned += 1;
+            if decisions::is_returned_unsent() {
+                let hold = Hold::new(Arc::clone(creditor), outgoing.cost);
+                let returned = returned(channel, reason, outgoing, hold);
+                context.events.push_back(Event::Returned(returned));
+            }
+        }
+        cost
+    }
+
+    /// Its last event, once everything was returned.
+    pub(super) fn closed(&mut self) -> Closed {
+        let State::Ended(ended) = &self.state else {
+            unreachable!("only what has ended is settled")
+        };
+        let mut account = self.messages;
+        assert_eq!(
+            account.posted,
+            account.sent + account.returned,
+            "every message is accounted for"
+        );
+        account.confirmed = self.confirmed();
+        Closed {
+            channel: self.channel.expect("only channels are settled"),
+            reason: ended.reason,
+            os_error: ended.os_error.clone(),
+            peer: self.peer.clone(),
+            account,
+        }
+    }
+
+    /// Whether a frame waits for budget.
+    pub(super) fn is_starved(&self) -> bool {
+        self.inbound.is_starved()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_queued(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+
+    /// Whether writing failed, and it goes on receiving.
+    #[cfg(test)]
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Unwritable(_))
+    }
+
+    /// The account that it has in the inbound budget, and what it holds of that.
+    pub(super) fn held(&self) -> (Account, usize) {
+        (self.account, self.inbound.held())
+    }
+
+    /// Grows with every frame that was given its storage.
+    pub(super) fn frames_begun(&self) -> u64 {
+        self.messages.received + u64::from(self.inbound.is_in_content())
+    }
+}
+
+fn returned(channel: Channel, reason: Reason, outgoing: Outgoing, hold: Hold) -> Returned {
+    let Outgoing {
+        mut message,
+        op_code,
+        more,
+        id,
+        ..
+    } = outgoing;
+    message.storage_mut().charge = Charge::Returned(hold);
+    Returned {
+        channel,
+        op_code,
+        more,
+        id,
+        reason,
+        message,
+    }
+}

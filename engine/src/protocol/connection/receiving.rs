@@ -1,0 +1,457 @@
+//! Receiving: bytes in, events out, within the budget.
+
+use std::io;
+use std::mem;
+use std::time::Instant;
+
+use crate::channel::Channel;
+use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal};
+use crate::message::Message;
+use crate::options::after;
+use crate::reason::{ProtocolViolation, Reason};
+use crate::storage::{Charge, cost_of};
+use crate::wire::{Header, OpCode};
+
+use super::pace::FramePace;
+use super::{Connection, Context, Origin, State};
+use crate::protocol::ReadPlan;
+use crate::protocol::budget::{Asking, Starved};
+use crate::protocol::decisions;
+
+/// A frame that lacks at least this much is read straight into its message.
+const DIRECT_MIN: usize = 16 * 1024;
+
+#[derive(Default)]
+pub(in crate::protocol) struct Inbound {
+    /// The next frame's header, as far as it has arrived in parts.
+    header: [u8; Header::LEN],
+    frame: Frame,
+    /// What this connection's undropped messages are charged.
+    held: usize,
+    pub(super) pace: FramePace,
+}
+
+/// What arrives next.
+enum Frame {
+    /// A header, of which so many bytes are here.
+    Header(usize),
+    /// Nothing: the frame with this header waits for budget.
+    Starved(Header, Starved),
+    /// A frame's content.
+    Content(Partial),
+    /// Nothing: a whole HelloRequest waits for its connection to get a channel.
+    Unnamed(Header, Message),
+    /// Nothing ever: the peer has closed its sending side.
+    None,
+}
+
+/// A frame that is arriving.
+struct Partial {
+    header: Header,
+    message: Message,
+    /// How much of its text headers and body has arrived.
+    filled: usize,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Frame::Header(0)
+    }
+}
+
+impl Inbound {
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn is_starved(&self) -> bool {
+        matches!(self.frame, Frame::Starved(..))
+    }
+
+    pub(super) fn is_in_content(&self) -> bool {
+        matches!(self.frame, Frame::Content(_))
+    }
+
+    /// Whether a frame has arrived in part.
+    pub(in crate::protocol) fn is_mid_frame(&self) -> bool {
+        !matches!(self.frame, Frame::Header(0) | Frame::None)
+    }
+
+    /// How much of the frame under way has arrived, and how long it is as far as that is known.
+    pub(super) fn progress(&self) -> (usize, usize) {
+        match &self.frame {
+            &Frame::Header(len) => (len, Header::LEN),
+            Frame::Content(partial) => (Header::LEN + partial.filled, partial.header.frame_len()),
+            Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => (0, 0),
+        }
+    }
+
+    /// Why it waits for budget, if it does.
+    #[cfg(test)]
+    pub(in crate::protocol) fn starved(&self) -> Option<Starved> {
+        match self.frame {
+            Frame::Starved(_, why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether bytes of the peer are wanted.
+    pub(in crate::protocol) fn may_receive(&self) -> bool {
+        let wants_bytes = matches!(self.inbound.frame, Frame::Header(_) | Frame::Content(_));
+        self.is_live() && wants_bytes
+    }
+
+    /// How to read what is there. `is_buffer_held`: the shared buffer holds another's bytes.
+    pub(in crate::protocol) fn read_plan(&mut self, is_buffer_held: bool) -> ReadPlan<'_> {
+        if !self.is_live() {
+            return ReadPlan::Park;
+        }
+        match &mut self.inbound.frame {
+            Frame::Content(partial) => {
+                let lacking = &mut partial.message.content_mut()[partial.filled..];
+                if is_buffer_held || lacking.len() >= DIRECT_MIN {
+                    return ReadPlan::Into(lacking);
+                }
+                ReadPlan::Shared
+            }
+            // No more than this frame's header.
+            Frame::Header(len) if is_buffer_held => {
+                ReadPlan::Into(&mut self.inbound.header[*len..])
+            }
+            Frame::Header(_) => ReadPlan::Shared,
+            Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => ReadPlan::Park,
+        }
+    }
+
+    /// Takes bytes, and returns how many: all, unless it has to wait for budget or for a channel.
+    pub(in crate::protocol) fn receive(
+        &mut self,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> usize {
+        let mut used = 0;
+        while used < bytes.len() {
+            if !self.is_live() {
+                used = bytes.len(); // the rest came behind the end of the conversation
+                break;
+            }
+            let rest = &bytes[used..];
+            match &mut self.inbound.frame {
+                Frame::Header(0) if rest.len() >= Header::LEN => {
+                    let (header, rest) = rest.split_first_chunk().expect("as long as that");
+                    used += Header::LEN + self.begin_frame(header, rest, context);
+                }
+                Frame::Header(len) => {
+                    let lacking = &mut self.inbound.header[*len..];
+                    let count = lacking.len().min(rest.len());
+                    lacking[..count].copy_from_slice(&rest[..count]);
+                    used += count + self.fill_header(count, &rest[count..], context);
+                }
+                Frame::Content(partial) => {
+                    let lacking = &mut partial.message.content_mut()[partial.filled..];
+                    let count = lacking.len().min(rest.len());
+                    lacking[..count].copy_from_slice(&rest[..count]);
+                    used += count;
+                    self.fill_content(count, context);
+                }
+                Frame::Starved(..) | Frame::Unnamed(..) => break,
+                Frame::None => used = bytes.len(),
+            }
+        }
+        self.pace_frame(context);
+        used
+    }
+
+    /// So many bytes were read to where [`read_plan`](Connection::read_plan) had said.
+    pub(in crate::protocol) fn handle_filled(&mut self, count: usize, context: &mut Context<'_>) {
+        match self.inbound.frame {
+            Frame::Header(_) => {
+                self.fill_header(count, &[], context);
+            }
+            Frame::Content(_) => self.fill_content(count, context),
+            Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => {}
+        }
+        self.pace_frame(context);
+    }
+
+    /// More of a header has arrived; `rest` follows. Returns how much of that was used.
+    fn fill_header(&mut self, count: usize, rest: &[u8], context: &mut Context<'_>) -> usize {
+        let Frame::Header(len) = &mut self.inbound.frame else {
+            return 0;
+        };
+        *len += count;
+        assert!(
+            *len <= Header::LEN,
+            "no more was lent than the header lacks"
+        );
+        if *len < Header::LEN {
+            return 0;
+        }
+        let header = self.inbound.header;
+        self.begin_frame(&header, rest, context)
+    }
+
+    fn fill_content(&mut self, count: usize, context: &mut Context<'_>) {
+        let Frame::Content(partial) = &mut self.inbound.frame else {
+            return;
+        };
+        partial.filled += count;
+        if partial.filled < partial.header.frame_len() - Header::LEN {
+            return;
+        }
+        if let Frame::Content(whole) = mem::take(&mut self.inbound.frame) {
+            self.handle_frame(whole.header, whole.message, context);
+        }
+    }
+
+    /// A header is complete: checks it, and takes storage for what it announces. Returns how much of
+    /// what follows it belongs to the frame.
+    fn begin_frame(
+        &mut self,
+        header: &[u8; Header::LEN],
+        rest: &[u8],
+        context: &mut Context<'_>,
+    ) -> usize {
+        self.inbound.frame = Frame::Header(0);
+        let checked = Header::decode(header).map_err(ProtocolViolation::from);
+        let header = match checked.and_then(|header| self.check_header(header)) {
+            Ok(header) => header,
+            Err(violation) => {
+                self.end(violation.into(), None, context);
+                return 0;
+            }
+        };
+        let asking = Asking {
+            key: self.key,
+            account: self.account,
+            held: &mut self.inbound.held,
+        };
+        match context.budget.charge(asking, cost_of(header.frame_len())) {
+            Ok(()) => self.start_frame(header, rest, context),
+            Err(why) => {
+                self.inbound.frame = Frame::Starved(header, why);
+                0
+            }
+        }
+    }
+
+    /// Whether a peer may send this now.
+    fn check_header(&mut self, header: Header) -> Result<Header, ProtocolViolation> {
+        header.check_inbound()?;
+        let is_first = self.channel.is_none();
+        match (&mut self.origin, header.op_code) {
+            (Origin::Accepted { .. }, op_code) if is_first => match op_code {
+                OpCode::HelloRequest => Ok(header),
+                _ => Err(ProtocolViolation::HelloExpected),
+            },
+            (_, OpCode::HelloRequest) | (Origin::Accepted { .. }, OpCode::HelloResponse) => {
+                Err(ProtocolViolation::UnexpectedHello)
+            }
+            (Origin::Opened(hello), OpCode::HelloResponse) => {
+                match mem::replace(&mut hello.is_answered, true) {
+                    true => Err(ProtocolViolation::UnexpectedHello),
+                    false => Ok(header),
+                }
+            }
+            _ => Ok(header),
+        }
+    }
+
+    /// Takes storage for a frame whose cost was charged, and as much of `rest` as belongs to it.
+    fn start_frame(&mut self, header: Header, rest: &[u8], context: &mut Context<'_>) -> usize {
+        let mut storage = context.cache.take(header.frame_len());
+        storage.charge = Charge::Inbound(self.key);
+        let mut message = Message::receiving(storage, &header);
+        let content = message.content_mut();
+        let filled = content.len().min(rest.len());
+        content[..filled].copy_from_slice(&rest[..filled]);
+        if filled == content.len() {
+            self.handle_frame(header, message, context);
+        } else {
+            self.inbound.frame = Frame::Content(Partial {
+                header,
+                message,
+                filled,
+            });
+        }
+        filled
+    }
+
+    /// There is budget for the frame that waited for it, which was charged with `cost`.
+    pub(in crate::protocol) fn serve(&mut self, cost: usize, context: &mut Context<'_>) {
+        self.inbound.held += cost;
+        if let Frame::Starved(header, _) = mem::take(&mut self.inbound.frame) {
+            self.inbound.pace.begin_anew();
+            self.start_frame(header, &[], context);
+        }
+        self.pace_frame(context);
+    }
+
+    /// The application has dropped some of what was received.
+    pub(in crate::protocol) fn release(&mut self, cost: usize, context: &mut Context<'_>) {
+        context.budget.release(self.account, cost);
+        let inbound = &mut self.inbound;
+        assert!(
+            inbound.held >= cost,
+            "no more is released than a connection holds"
+        );
+        inbound.held -= cost;
+        if let Frame::Starved(header, why @ Starved::ByShare) = &mut inbound.frame {
+            let cost = cost_of(header.frame_len());
+            if context.budget.share_allows(inbound.held, cost) {
+                *why = context.budget.line_up(self.key, self.account, cost);
+            }
+        }
+    }
+
+    /// A whole frame has arrived.
+    fn handle_frame(&mut self, header: Header, message: Message, context: &mut Context<'_>) {
+        let Some(channel) = self.channel else {
+            self.inbound.frame = Frame::Unnamed(header, message);
+            return;
+        };
+        self.messages.received += 1;
+        self.inbound.pace.begin_anew();
+        let event = self.event_of(&header, channel, message);
+        context.events.push_back(event);
+        match header.op_code {
+            OpCode::Response if !header.more => self.goodbye.on_answer(),
+            OpCode::HelloResponse => self.goodbye.on_answer(),
+            OpCode::ByeRequest => self.goodbye.on_request_received(header.message_id),
+            OpCode::ByeResponse => self.on_bye_response(header.message_id, context),
+            OpCode::ByeSignal => self.end(Reason::PeerAborted, None, context),
+            _ => {}
+        }
+    }
+
+    fn event_of(&self, header: &Header, channel: Channel, message: Message) -> Event {
+        let received = Received {
+            channel,
+            op_code: header.op_code,
+            more: header.more,
+            status: header.status,
+            id: header.message_id,
+            message,
+        };
+        match header.op_code {
+            OpCode::Request => Event::Request(Request(received)),
+            OpCode::Signal => Event::Signal(Signal(received)),
+            OpCode::Response => Event::Response(received),
+            OpCode::HelloRequest => match (&self.origin, &self.peer) {
+                (
+                    &Origin::Accepted {
+                        listener_channel, ..
+                    },
+                    Some(peer),
+                ) => Event::Hello(Hello {
+                    received,
+                    listener: listener_channel,
+                    peer: peer.clone(),
+                }),
+                _ => unreachable!("checked with the header: only accepted connections say hello"),
+            },
+            OpCode::HelloResponse => Event::Connected(received),
+            OpCode::ByeRequest => Event::Bye(Bye {
+                received,
+                answer_on_drop: AnswerOnDrop::default(),
+            }),
+            OpCode::ByeResponse => Event::ByeResponse(received),
+            OpCode::ByeSignal => Event::ByeSignal(received),
+            OpCode::WelcomeRequest | OpCode::WelcomeResponse => {
+                unreachable!("checked with the header: no peer may send these")
+            }
+        }
+    }
+
+    /// Whether it has said hello and waits for its channel.
+    pub(in crate::protocol) fn is_unnamed(&self) -> bool {
+        matches!(self.inbound.frame, Frame::Unnamed(..))
+    }
+
+    /// Gives an accepted connection its channel, now that it has said hello; without a number left it
+    /// ends.
+    pub(in crate::protocol) fn name(
+        &mut self,
+        channel: Option<Channel>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(channel) = channel else {
+            return self.end(Reason::ConnectFailed, None, context);
+        };
+        self.channel = Some(channel);
+        self.deadline = None;
+        if let Frame::Unnamed(header, message) = mem::take(&mut self.inbound.frame) {
+            self.handle_frame(header, message, context);
+        }
+    }
+
+    /// The peer closed its sending side.
+    pub(in crate::protocol) fn handle_end_of_stream(&mut self, context: &mut Context<'_>) {
+        let is_broken_off = decisions::is_broken_off(self.inbound.is_mid_frame());
+        if self.goodbye.is_owed() && self.may_send() && !is_broken_off {
+            // It has asked for the last word, and gets all that is owed before it.
+            self.inbound.frame = Frame::None;
+            self.set_deadline_no_later(after(context.now, context.options.bye_timeout));
+            return self.finish_sending_if_done(context);
+        }
+        if let State::Finishing(_) = self.state {
+            self.confirm_by_end();
+        }
+        let reason = match is_broken_off {
+            true => Reason::ReceiveFailed,
+            false => Reason::PeerDisconnected,
+        };
+        self.end_unless_caused(reason, None, context);
+    }
+
+    /// Some peers close every connection by a reset: behind our last words that is an ordinary end,
+    /// but it confirms nothing.
+    pub(in crate::protocol) fn handle_read_error(
+        &mut self,
+        error: &io::Error,
+        context: &mut Context<'_>,
+    ) {
+        self.end_unless_caused(Reason::ReceiveFailed, Some(error.into()), context);
+    }
+
+    /// Whether the peer's end was seen already.
+    pub(super) fn has_seen_end(&self) -> bool {
+        matches!(self.inbound.frame, Frame::None)
+    }
+
+    /// The connection has ended: what was arriving is given up.
+    pub(super) fn stop_receiving(&mut self, context: &mut Context<'_>) {
+        if let Frame::Starved(_, why) = mem::replace(&mut self.inbound.frame, Frame::None) {
+            context.budget.leave(self.account, why);
+        }
+        self.inbound.pace.stop();
+    }
+
+    fn pace_frame(&mut self, context: &Context<'_>) {
+        if self.is_up_to_peer() {
+            let (arrived, _) = self.inbound.progress();
+            let timeout = context.options.frame_timeout;
+            self.inbound.pace.heard(arrived, context.now, timeout);
+        }
+    }
+
+    /// Whether a frame has arrived in part and its rest is up to the peer, rather than to us.
+    pub(super) fn is_up_to_peer(&self) -> bool {
+        let waits_here = matches!(self.inbound.frame, Frame::Starved(..) | Frame::Unnamed(..));
+        self.is_live() && decisions::is_up_to_peer(self.inbound.is_mid_frame(), waits_here)
+    }
+
+    #[cfg(test)]
+    pub(in crate::protocol) fn inbound(&self) -> &Inbound {
+        &self.inbound
+    }
+}
+
+impl Inbound {
+    /// When the frame under way is looked at.
+    pub(super) fn look(&self) -> Option<Instant> {
+        self.pace.look()
+    }
+}

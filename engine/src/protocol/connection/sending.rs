@@ -1,0 +1,219 @@
+//! Sending: what is queued, what the system took, what follows from what was sent.
+
+use std::io;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use crate::options::after;
+use crate::post::Post;
+use crate::reason::Reason;
+use crate::wire::{Header, OpCode};
+
+use super::{Connection, Context, Finishing, State, Unwritable};
+use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing};
+use crate::protocol::{Action, decisions};
+
+pub(super) struct Outbound {
+    fifo: Fifo,
+    /// The system took less than was offered: it says when it is writable.
+    is_blocked: bool,
+    /// Since when the system has taken nothing, while something waits to be sent.
+    stuck_since: Option<Instant>,
+    /// When it is to be seen whether the system has taken anything.
+    look: Option<Instant>,
+    /// Credit of what was sent since the last exchange.
+    released: usize,
+}
+
+impl Outbound {
+    pub(super) fn new() -> Self {
+        Outbound {
+            fifo: Fifo::new(),
+            is_blocked: false,
+            stuck_since: None,
+            look: None,
+            released: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fifo.is_empty()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    pub(super) fn has_releases(&self) -> bool {
+        self.released > 0
+    }
+
+    pub(super) fn look(&self) -> Option<Instant> {
+        self.look
+    }
+
+    pub(super) fn stop_looking(&mut self) {
+        (self.stuck_since, self.look) = (None, None);
+    }
+
+    pub(super) fn pop(&mut self, nodes: &mut Nodes) -> Option<Outgoing> {
+        nodes.pop(&mut self.fifo)
+    }
+
+    /// Whether the system has taken nothing for as long as `timeout`. Looks again if not.
+    pub(super) fn is_stuck(&mut self, now: Instant, timeout: Duration) -> bool {
+        if self.look.is_none_or(|look| look > now) {
+            return false;
+        }
+        self.look = self.stuck_since.map(|since| after(since, timeout));
+        self.look.is_some_and(|look| look <= now)
+    }
+
+    fn set_stuck(&mut self, since: Instant, timeout: Duration) {
+        self.stuck_since = Some(since);
+        self.look.get_or_insert(after(since, timeout));
+    }
+}
+
+impl Connection {
+    /// Queues an admitted post. From here it is sent or returned.
+    pub(in crate::protocol) fn enqueue(
+        &mut self,
+        mut post: Post,
+        cost: usize,
+        context: &mut Context<'_>,
+    ) {
+        let channel = self.channel.expect("only channels are posted to");
+        let header = Header {
+            channel_number: channel.number(),
+            op_code: post.op_code,
+            more: post.more,
+            status: 0,
+            message_id: post.message_id,
+            text_headers_len: post.message.text_headers_len(),
+            body_len: post.message.body_len(),
+        };
+        post.message.encode_header(&header);
+        self.messages.posted += 1;
+        let outgoing = Outgoing {
+            message: post.message,
+            op_code: post.op_code,
+            more: post.more,
+            id: post.message_id,
+            cost,
+        };
+        context.nodes.push(&mut self.outbound.fifo, outgoing);
+    }
+
+    /// Whether there is something to write, and it may be written.
+    pub(in crate::protocol) fn may_transmit(&self) -> bool {
+        self.may_send() && !self.outbound.is_blocked && !self.outbound.is_empty()
+    }
+
+    /// What to write now.
+    pub(in crate::protocol) fn gather<'a>(
+        &self,
+        nodes: &'a Nodes,
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<Gather<'a>> {
+        self.may_transmit()
+            .then(|| nodes.gather(&self.outbound.fifo, scratch))
+    }
+
+    /// The system accepted `bytes` of the `offered` that [`gather`](Connection::gather) lent.
+    pub(in crate::protocol) fn handle_transmitted(
+        &mut self,
+        bytes: usize,
+        offered: usize,
+        context: &mut Context<'_>,
+    ) {
+        let mut left = bytes;
+        while left > 0 {
+            let (sent, rest) = context.nodes.advance(&mut self.outbound.fifo, left);
+            left = rest;
+            if let Some(sent) = sent {
+                self.on_sent(sent, context);
+            }
+        }
+        if bytes < offered {
+            self.outbound.is_blocked = true;
+            let timeout = context.options.send_timeout;
+            return self.outbound.set_stuck(context.now, timeout);
+        }
+        self.outbound.stuck_since = None;
+        self.finish_sending_if_done(context);
+    }
+
+    /// The system accepts no more for now.
+    pub(in crate::protocol) fn handle_blocked(&mut self, context: &Context<'_>) {
+        self.outbound.is_blocked = true;
+        let since = self.outbound.stuck_since.unwrap_or(context.now);
+        self.outbound.set_stuck(since, context.options.send_timeout);
+    }
+
+    /// The connection is writable again.
+    pub(in crate::protocol) fn handle_writable(&mut self) {
+        self.outbound.is_blocked = false;
+    }
+
+    /// A whole frame was accepted by the system.
+    fn on_sent(&mut self, sent: Outgoing, context: &mut Context<'_>) {
+        self.messages.sent += 1;
+        self.outbound.released += sent.cost;
+        match sent.op_code {
+            OpCode::Request | OpCode::HelloRequest => self.goodbye.on_question_sent(),
+            OpCode::ByeRequest => self.on_bye_sent(sent.id, context),
+            OpCode::ByeResponse => self.on_last_word_sent(context),
+            _ => {}
+        }
+        context.cache.give_back(sent.message.into_storage());
+    }
+
+    /// Takes the credit of what was sent since this was asked last.
+    pub(in crate::protocol) fn take_released(&mut self) -> usize {
+        mem::take(&mut self.outbound.released)
+    }
+
+    /// Closes the sending side once a finishing connection has sent everything, and is not waiting
+    /// for the answer to its goodbye.
+    pub(super) fn finish_sending_if_done(&mut self, context: &mut Context<'_>) {
+        let has_more = !self.outbound.is_empty() || self.goodbye.is_awaited();
+        let State::Finishing(finishing) = &mut self.state else {
+            return;
+        };
+        if has_more || mem::replace(&mut finishing.is_sending_side_closed, true) {
+            return;
+        }
+        let (key, reason) = (self.key, finishing.reason);
+        context.actions.push_back(Action::FinishSending { key });
+        if self.has_seen_end() {
+            self.end(reason, None, context);
+        }
+    }
+
+    /// Writing failed. With the next exchange the channel is closed to posts and returns what is
+    /// queued, which can never be sent. What the peer sent before is received; then the channel ends.
+    pub(in crate::protocol) fn handle_write_error(
+        &mut self,
+        error: &io::Error,
+        context: &mut Context<'_>,
+    ) {
+        let reason = match self.state {
+            State::Open => Reason::SendFailed,
+            State::Finishing(Finishing { reason, .. }) => reason,
+            State::Opening(_) | State::Unwritable(_) | State::Ended(_) => return,
+        };
+        self.state = State::Unwritable(Unwritable {
+            reason,
+            os_error: error.into(),
+            posts: decisions::posts_after_failure(),
+            put_off: 0,
+            frames_begun: self.frames_begun(),
+        });
+        self.outbound.stop_looking();
+        if self.has_seen_end() {
+            return self.end(reason, Some(error.into()), context);
+        }
+        self.set_deadline_no_later(after(context.now, context.options.linger_timeout));
+    }
+}

@@ -1,0 +1,416 @@
+//! What the driver tells of connections, and what it is told in return.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::between::registry::Kind as ChannelKind;
+use crate::channel::Channel;
+use crate::endpoint::Endpoint;
+use crate::handles::{Counters, Shared};
+use crate::reason::Reason;
+use crate::storage::Cache;
+
+use super::budget::Budget;
+use super::connection::{Connection, Context};
+use super::groups::Groups;
+use super::outgoing::{Gather, Nodes};
+use super::record::Kind;
+use super::table::Table;
+use super::timers::Timers;
+use super::{Action, Core, ReadPlan, Wanted, decisions};
+
+impl Core {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let options = &shared.options;
+        let share = options.inbound_bytes_per_channel;
+        Core {
+            cache: Cache::new(Arc::clone(&shared.pool)),
+            budget: Budget::new(options.inbound_bytes, share),
+            shared,
+            table: Table::new(),
+            by_number: Vec::new(),
+            groups: Groups::default(),
+            nodes: Nodes::new(),
+            timers: Timers::default(),
+            holder: None,
+            actions: std::collections::VecDeque::new(),
+            touched: Vec::new(),
+            asked: 0,
+            released: Vec::new(),
+            room: Vec::new(),
+            dirty_groups: Vec::new(),
+            unsealed: Vec::new(),
+            stopping: None,
+        }
+    }
+
+    /// Lets a connection do something, and sees to what follows from it.
+    pub(super) fn with<R>(
+        &mut self,
+        key: RecordKey,
+        now: Instant,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let result = self.with_untouched(key, now, act);
+        self.touch(key);
+        result
+    }
+
+    /// The same where the connection need not be looked at again before the next wait.
+    fn with_untouched<R>(
+        &mut self,
+        key: RecordKey,
+        now: Instant,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let record = self.table.get_mut(key)?;
+        let Kind::Connection(connection) = &mut record.kind else {
+            return None;
+        };
+        let index = record.group;
+        let group = self.groups.get_mut(index);
+        let events_before = group.deliveries.len();
+        let mut context = Context {
+            options: &self.shared.options,
+            budget: &mut self.budget,
+            cache: &mut self.cache,
+            nodes: &mut self.nodes,
+            events: &mut group.deliveries,
+            actions: &mut self.actions,
+            now,
+        };
+        let result = act(connection, &mut context);
+        let has_events = group.deliveries.len() != events_before;
+        let has_ended = connection.has_ended();
+        let is_unnamed = connection.is_unnamed();
+        self.timers.set(key, &mut record.timer, connection.due());
+        if has_events {
+            self.touch_group(index);
+        }
+        if self.holder == Some(key) && decisions::lets_go_of_buffer(has_ended) {
+            self.holder = None;
+        }
+        if is_unnamed {
+            self.name(key, now);
+        }
+        Some(result)
+    }
+
+    /// Gives an accepted connection its channel, now that it has said hello.
+    fn name(&mut self, key: RecordKey, now: Instant) {
+        let Some(record) = self.table.get(key) else {
+            return;
+        };
+        let group = self.group_id(record.group);
+        let opened = self
+            .shared
+            .queue
+            .with_registry(|registry| registry.open(group, ChannelKind::Connection));
+        match opened {
+            Some(channel) => self.bind_number(channel, key),
+            None => Counters::count(&self.shared.counters.out_of_numbers),
+        }
+        self.with(key, now, |connection, context| {
+            connection.name(opened, context)
+        });
+    }
+
+    /// Notes that something has happened to a connection or listener. Until the next wait it is asked
+    /// what it has to write, exchange, settle and wait for.
+    pub(super) fn touch(&mut self, key: RecordKey) {
+        let Some(record) = self.table.get_mut(key) else {
+            return;
+        };
+        let due = record.due();
+        self.timers.set(key, &mut record.timer, due);
+        if !std::mem::replace(&mut record.is_touched, true) {
+            self.touched.push(key);
+        }
+    }
+
+    pub(super) fn connection(&self, key: RecordKey) -> Option<&Connection> {
+        match self.table.get(key).map(|record| &record.kind) {
+            Some(Kind::Connection(connection)) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front()?;
+        if let Action::Close { key, .. } = action
+            && let Some(record) = self.table.get_mut(key)
+        {
+            record.is_socket_closed = true;
+        }
+        Some(action)
+    }
+
+    /// Whose bytes in the shared buffer can be taken now: they are offered again by
+    /// [`handle_shared`](Core::handle_shared).
+    pub(crate) fn poll_resume(&self) -> Option<RecordKey> {
+        let key = self.holder?;
+        let may_go_on = self.connection(key).is_some_and(Connection::may_receive);
+        may_go_on.then_some(key)
+    }
+
+    /// The next that may want something else than before, with what it wants now. Who has nothing left
+    /// to do is forgotten until something happens to it again.
+    pub(crate) fn poll_wanted(&mut self) -> Option<(RecordKey, Wanted)> {
+        let limit = self.shared.options.connections_per_listener;
+        while let Some(&key) = self.touched.get(self.asked) {
+            let is_holder = self.holder == Some(key);
+            let Some(record) = self.table.get_mut(key) else {
+                self.touched.swap_remove(self.asked);
+                continue;
+            };
+            let wanted = record.wanted(is_holder, limit);
+            match record.has_work() {
+                true => self.asked += 1,
+                false => {
+                    record.is_touched = false;
+                    self.touched.swap_remove(self.asked);
+                }
+            }
+            return Some((key, wanted));
+        }
+        self.asked = 0;
+        None
+    }
+
+    /// When [`handle_time`](Core::handle_time) is due; at once if there is work left over. To be asked
+    /// after [`poll_wanted`](Core::poll_wanted).
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        // Whoever adds a list decides here whether it keeps the reactor awake.
+        let Core {
+            actions,
+            touched,
+            dirty_groups,
+            unsealed,
+            timers,
+            holder: _, // asked by `poll_resume`
+            room: _,   // told in the pass in which it was found
+            released: _,
+            asked: _,
+            shared: _,
+            cache: _,
+            table: _,
+            by_number: _,
+            groups: _,
+            nodes: _,
+            budget: _,
+            stopping: _,
+        } = self;
+        let has_work = !actions.is_empty()
+            || !touched.is_empty()
+            || !unsealed.is_empty()
+            || decisions::keeps_awake(!dirty_groups.is_empty())
+            || self.poll_resume().is_some();
+        if has_work { Some(now) } else { timers.next() }
+    }
+
+    /// Whether the reactor has nothing left to do for ever.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.stopping.is_some() && self.table.len() == 0 && self.groups.is_empty()
+    }
+
+    /// The record of a channel that is open to posts or was until the last exchange.
+    pub(super) fn key_of(&self, channel: Channel) -> Option<RecordKey> {
+        let number = usize::from(channel.number());
+        let key = self.by_number.get(number).copied().flatten()?;
+        let record = self.table.get(key)?;
+        (record.channel() == Some(channel)).then_some(key)
+    }
+
+    pub(super) fn bind_number(&mut self, channel: Channel, key: RecordKey) {
+        let number = usize::from(channel.number());
+        if self.by_number.len() <= number {
+            self.by_number.resize(number + 1, None);
+        }
+        assert!(
+            self.by_number[number].is_none(),
+            "a number names one channel at a time"
+        );
+        self.by_number[number] = Some(key);
+    }
+
+    /// How to read from a connection that is readable.
+    pub(crate) fn read_plan(&mut self, key: RecordKey) -> ReadPlan<'_> {
+        let is_held = self.holder.is_some();
+        if self.holder == Some(key) {
+            return ReadPlan::Park; // what it sent before is offered again first
+        }
+        match self.table.get_mut(key).map(|record| &mut record.kind) {
+            Some(Kind::Connection(connection)) => connection.read_plan(is_held),
+            _ => ReadPlan::Park,
+        }
+    }
+
+    /// Bytes were read into the shared buffer. Returns how many were used; the rest stays there until
+    /// [`poll_resume`](Core::poll_resume) asks for it.
+    pub(crate) fn handle_shared(&mut self, key: RecordKey, bytes: &[u8], now: Instant) -> usize {
+        if self.holder == Some(key) {
+            self.holder = None;
+        }
+        let mut used = 0;
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            let taken = self.with(key, now, |it, context| it.receive(rest, context));
+            used += taken.unwrap_or(rest.len());
+            let is_starved = self.connection(key).is_some_and(Connection::is_starved);
+            if used < bytes.len() && is_starved {
+                self.holder = Some(key);
+                break;
+            }
+        }
+        used
+    }
+
+    /// `bytes` bytes were read to where [`read_plan`](Core::read_plan) had said.
+    pub(crate) fn handle_filled(&mut self, key: RecordKey, bytes: usize, now: Instant) {
+        self.with(key, now, |it, context| it.handle_filled(bytes, context));
+    }
+
+    /// The peer closed its sending side.
+    pub(crate) fn handle_end_of_stream(&mut self, key: RecordKey, now: Instant) {
+        self.with(key, now, Connection::handle_end_of_stream);
+    }
+
+    pub(crate) fn handle_read_error(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
+        self.with(key, now, |it, context| it.handle_read_error(error, context));
+    }
+
+    /// Swaps in the list of those that have something to write; each may write once in this pass.
+    pub(crate) fn take_transmit_list(&mut self, list: &mut Vec<RecordKey>) {
+        assert!(list.is_empty(), "the list before was worked off");
+        let may_transmit =
+            |&&key: &&RecordKey| self.connection(key).is_some_and(Connection::may_transmit);
+        list.extend(self.touched.iter().filter(may_transmit));
+    }
+
+    /// What to write to a connection now, if there is anything.
+    pub(crate) fn transmit<'a>(
+        &'a mut self,
+        key: RecordKey,
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<Gather<'a>> {
+        self.connection(key)?.gather(&self.nodes, scratch)
+    }
+
+    /// The system accepted `bytes` of the `offered` that [`transmit`](Core::transmit) lent.
+    pub(crate) fn handle_transmitted(
+        &mut self,
+        key: RecordKey,
+        bytes: usize,
+        offered: usize,
+        now: Instant,
+    ) {
+        self.with(key, now, |it, context| {
+            it.handle_transmitted(bytes, offered, context);
+        });
+    }
+
+    /// The system accepts no more for now.
+    pub(crate) fn handle_blocked(&mut self, key: RecordKey, now: Instant) {
+        self.with(key, now, |it, context| it.handle_blocked(context));
+    }
+
+    /// The connection is writable again.
+    pub(crate) fn handle_writable(&mut self, key: RecordKey, now: Instant) {
+        self.with(key, now, |it, _| it.handle_writable());
+    }
+
+    pub(crate) fn handle_write_error(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
+        self.with(key, now, |it, context| {
+            it.handle_write_error(error, context)
+        });
+    }
+
+    /// The connection is established.
+    pub(crate) fn handle_connected(&mut self, key: RecordKey, peer: &Endpoint, now: Instant) {
+        self.with(key, now, |it, _| it.handle_connected(peer));
+        // What is queued is sent as far as a closing group's time goes.
+        self.close_member_of_closing(key, now);
+    }
+
+    /// An attempt failed: the next address is tried, or the channel ends.
+    pub(crate) fn handle_connect_failed(
+        &mut self,
+        key: RecordKey,
+        error: &io::Error,
+        now: Instant,
+    ) {
+        self.with(key, now, |it, context| {
+            it.handle_connect_failed(error, context);
+        });
+    }
+
+    /// The attempt could not even start because the peer's backlog is full: it is repeated until
+    /// the connect timeout.
+    pub(crate) fn handle_connect_deferred(&mut self, key: RecordKey, now: Instant) {
+        self.with(key, now, |it, _| it.handle_connect_deferred(now));
+    }
+
+    /// The system refuses to poll a socket, which fails by that as by any other error of its own.
+    /// Where asking again is in vain, the channel ends with a reason of its own.
+    pub(crate) fn handle_unpollable(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
+        let is_for_good = error.kind() == io::ErrorKind::Unsupported;
+        let or = |reason| match is_for_good {
+            true => Reason::CannotPoll,
+            false => reason,
+        };
+        let is_connection = self.with(key, now, |it, context| match it.is_opening() {
+            true => it.fail_attempt(or(Reason::ConnectFailed), error, context),
+            false => it.fail(or(Reason::ReceiveFailed), error.into(), context),
+        });
+        if is_connection.is_none() {
+            self.handle_unpollable_listener(key, error, is_for_good, now);
+        }
+    }
+
+    /// Settles what applications have dropped since the last call, and lets those receive for whom
+    /// there is budget again. Returns whether anything was dropped; if not, and some connection
+    /// starves, the next drop wakes the reactor.
+    pub(crate) fn settle_dropped(&mut self, now: Instant) -> bool {
+        let mut released = std::mem::take(&mut self.released);
+        let is_starving = self.budget.is_starving();
+        self.shared.pool.take_released(&mut released, is_starving);
+        let any = !released.is_empty();
+        for (key, cost) in released.drain(..) {
+            self.release_inbound(key, cost, now);
+        }
+        self.released = released;
+        while let Some((key, cost)) = self.budget.serve_next() {
+            self.with_untouched(key, now, |it, context| it.serve(cost, context));
+            if decisions::is_read_again_when_served() {
+                self.touch(key);
+            }
+        }
+        any
+    }
+
+    pub(super) fn release_inbound(&mut self, key: RecordKey, cost: usize, now: Instant) {
+        let key = self.table.owner(key);
+        let is_here = self.with_untouched(key, now, |it, context| it.release(cost, context));
+        if is_here.is_none() {
+            self.budget.release_departed(key, cost);
+        }
+    }
+
+    /// Ends whatever has waited long enough.
+    pub(crate) fn handle_time(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            let is_holder = self.holder == Some(key);
+            if let Some(record) = self.table.get_mut(key) {
+                record.timer = None;
+            }
+            let is_connection = self.with(key, now, |it, context| {
+                it.handle_time(is_holder, context);
+            });
+            if is_connection.is_none() {
+                self.handle_listener_time(key, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Settling with the registry, and what is owed to the application at a channel's end.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::between::registry::Registry;
+use crate::event::Event;
+use crate::handles::{Counters, Submission};
+use crate::storage::Creditor;
+
+use super::connection::{Connection, Posts};
+use super::record::{Kind, Record};
+use super::{Core, decisions};
+
+impl Core {
+    /// Takes everything that was posted into `batch`. Under the same lock, credit of what was sent
+    /// is given back, and channels that have ended are closed to posts: what was admitted to them
+    /// is in `batch`, and nothing can follow.
+    pub(crate) fn exchange(&mut self, batch: &mut Vec<Submission>) {
+        let shared = Arc::clone(&self.shared);
+        shared.queue.exchange(batch, |registry| {
+            for &key in &self.touched {
+                if let Some(record) = self.table.get_mut(key) {
+                    let room_is_due = exchange(record, registry);
+                    self.room.extend(record.channel().filter(|_| room_is_due));
+                }
+            }
+            registry.take_room(&mut self.room);
+            self.seal_groups(registry);
+        });
+    }
+
+    /// Settles the channels that the last exchange closed: returns what was not sent, then says
+    /// `Closed`. Every post that was admitted to them has been handled by now.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        let mut touched = mem::take(&mut self.touched);
+        let lives_on = |core: &Core, key| core.table.get(key).is_some_and(|it| !it.has_ended());
+        for &key in &touched {
+            if lives_on(self, key) {
+                self.return_unsendable(key, now);
+            }
+        }
+        self.tell_room();
+        touched.retain(|&key| {
+            self.return_unsendable(key, now);
+            !self.remove_if_settled(key)
+        });
+        assert!(self.asked == 0, "nobody settles between two questions");
+        // Meanwhile others may have been touched: a listener whose connection is gone.
+        touched.append(&mut self.touched);
+        self.touched = touched;
+    }
+
+    fn return_unsendable(&mut self, key: RecordKey, now: Instant) {
+        let creditor: Arc<dyn Creditor> = Arc::clone(&self.shared) as Arc<dyn Creditor>;
+        let is_due = self.connection(key).is_some_and(Connection::is_unsendable);
+        if !is_due {
+            return;
+        }
+        let returned = self.with(key, now, |it, context| {
+            it.return_unsendable(&creditor, context)
+        });
+        let channel = self.connection(key).and_then(Connection::channel);
+        if let (Some(cost @ 1..), Some(channel)) = (returned, channel) {
+            let queue = &self.shared.queue;
+            queue.with_registry(|registry| registry.release_channel(channel, cost));
+        }
+    }
+
+    /// Tells channels of room that the last exchange found. Not before the batch was handled that
+    /// came with it: a channel may be refused, and have room again, before the core knows of it.
+    fn tell_room(&mut self) {
+        for channel in mem::take(&mut self.room) {
+            let key = self.key_of(channel).filter(|_| decisions::is_room_told());
+            if let Some(key) = key {
+                self.emit_from(key, Event::Room(channel));
+            }
+        }
+    }
+
+    /// Removes a record that has ended, is closed to posts and has no socket any more: nobody may take
+    /// the place of one whose socket the driver has still to close.
+    fn remove_if_settled(&mut self, key: RecordKey) -> bool {
+        let Some(record) = self.table.get(key) else {
+            return true;
+        };
+        let is_settled = record.has_ended() && record.posts() == Posts::Closed;
+        if !is_settled || !decisions::is_place_free(record.is_socket_closed) {
+            return false;
+        }
+        let Some(record) = self.table.remove(key) else {
+            return true;
+        };
+        assert!(record.timer.is_none(), "who has ended waits for no time");
+        if let Some(channel) = record.channel() {
+            self.by_number[usize::from(channel.number())] = None;
+        }
+        match record.kind {
+            Kind::Listener(listener) => {
+                self.emit(record.group, Event::Closed(listener.closed()));
+            }
+            Kind::Connection(mut connection) => {
+                match connection.channel() {
+                    Some(_) => self.emit(record.group, Event::Closed(connection.closed())),
+                    None => Counters::count(&self.shared.counters.ended_before_hello),
+                }
+                let (account, held) = connection.held();
+                self.budget.depart(key, account, held);
+                if let Some(listener) = connection.listener() {
+                    self.handle_accepted_gone(listener);
+                }
+            }
+        }
+        self.leave_group(record.group, key);
+        true
+    }
+}
+
+/// Settles one record with the registry. Returns whether a receiver that was promised a Room is to get
+/// it now: its next post tells that there is none any more.
+fn exchange(record: &mut Record, registry: &mut Registry) -> bool {
+    let channel = record.channel();
+    if let (Kind::Connection(connection), Some(channel)) = (&mut record.kind, channel) {
+        let released = connection.take_released();
+        if released > 0 {
+            registry.release(channel, released);
+        }
+    }
+    if record.posts() != Posts::Closing {
+        return false;
+    }
+    record.set_closed_to_posts();
+    let room_is_due = channel.is_some_and(|channel| registry.close(channel));
+    room_is_due && !record.has_ended()
+}
