@@ -7,16 +7,16 @@ mod common;
 #[cfg(unix)]
 #[path = "sockets/files.rs"]
 mod files;
+#[path = "sockets/options.rs"]
+mod options;
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ampe_poller::Interest;
 use ampe_poller::platform::is_wine;
 use ampe_poller::socket::{Listener, SocketAddress, Stream, UDS_PATH_BYTES, has_unix_sockets};
-use socket2::SockRef;
 
 use common::{AsSource, any_port, await_ready, connected, nobody, skip};
 
@@ -143,14 +143,6 @@ fn no_child_inherits_a_socket() {
 }
 
 #[test]
-fn tcp_streams_do_not_hold_back_small_writes() {
-    let (client, server) = connected(&any_port());
-    for stream in [&client, &server] {
-        assert!(SockRef::from(stream).tcp_nodelay().unwrap());
-    }
-}
-
-#[test]
 fn a_refused_connection_says_so() {
     let (_keeper, address) = nobody();
     let refused = Stream::connect(&SocketAddress::Tcp(address)).and_then(|stream| {
@@ -237,18 +229,6 @@ fn an_abortive_close_resets() {
             is_wine() && length == 0,
             "{length} bytes instead of a reset"
         ),
-    }
-}
-
-#[test]
-fn keep_alive_is_set_on_tcp_and_ignored_elsewhere() {
-    let places = Places::new();
-    let (client, _server) = connected(&any_port());
-    client.set_keep_alive(Duration::from_secs(20)).unwrap();
-    assert!(SockRef::from(&client).keepalive().unwrap());
-    if let Some(address) = places.uds() {
-        let (client, _server) = connected(&address);
-        client.set_keep_alive(Duration::from_secs(20)).unwrap();
     }
 }
 

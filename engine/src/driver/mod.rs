@@ -255,6 +255,8 @@ impl Driver {
         if let Some(idle) = self.shared.options.keep_alive {
             // A refinement: a system that cannot do it serves the connection all the same.
             let _ = stream.set_keep_alive(idle);
+            // As long as keep-alive and its ten probes take: one loss must not end a connection.
+            let _ = stream.set_user_timeout(2 * idle);
         }
     }
 
