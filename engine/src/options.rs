@@ -42,7 +42,7 @@ pub struct Options {
     /// Bytes of free message storage kept for reuse. Default 16 MiB.
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
-    /// listener waits for a name, or for a directory in which somebody else binds a Unix socket.
+    /// listener waits for a name, or for a path that another process binds a Unix socket to.
     /// Default 10 s.
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.

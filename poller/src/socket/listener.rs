@@ -25,7 +25,7 @@ impl Listener {
     /// # Errors
     ///
     /// - Another listener has the address ([`io::ErrorKind::AddrInUse`]).
-    /// - Somebody else binds a Unix domain socket in the same directory at this moment
+    /// - Another process of this user binds the same Unix domain path at this moment
     ///   ([`io::ErrorKind::WouldBlock`]). No event tells when that is over, mostly within
     ///   microseconds: try again a little later.
     /// - The address is not one of this machine ([`io::ErrorKind::AddrNotAvailable`]), or not for
@@ -40,12 +40,13 @@ impl Listener {
     /// # Platform notes
     ///
     /// A Unix domain socket is a file that outlives its listener if that ends badly. Such a
-    /// leftover, a socket that refuses connections, is replaced; the file is created for this user
-    /// alone (mode 0600) before anybody can connect, and removed with the listener unless it was
-    /// replaced meanwhile. Two that bind at the same moment are kept apart by a lock (`flock`) on
-    /// the directory, for as long as binding takes. In a directory that this user may not read, or
-    /// on a file system without locks, no leftover is replaced: there it counts as in use, until it
-    /// is removed by hand.
+    /// leftover, a socket of this user that refuses connections, is replaced; the file is created
+    /// for this user alone (mode 0600) before anybody can connect, and removed with the listener
+    /// unless it was replaced meanwhile. Two processes of one user that bind at the same moment are
+    /// kept apart by a lock (`flock`) on a file beside the socket, `.NAME.binding`, for as long as
+    /// binding takes; other users cannot open it. On a file system without locks, and where something
+    /// else has that name, no leftover is replaced: there it counts as in use, until it is removed by
+    /// hand.
     ///
     /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
     /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
