@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
+#[path = "sockets/families.rs"]
+mod families;
 #[cfg(unix)]
 #[path = "sockets/files.rs"]
 mod files;

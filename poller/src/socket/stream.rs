@@ -58,13 +58,21 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The attempt failed: refused, timed out, unreachable.
+    /// The attempt failed: refused, timed out, unreachable. A TCP stream that was connected with
+    /// itself counts as refused: where nobody listens at a port of this machine, the system may give
+    /// an attempt that very port to start from, and then it meets itself.
     pub fn finish_connect(&self) -> io::Result<bool> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
         match self.socket.peer_addr() {
-            Ok(_) => Ok(true),
+            Ok(peer) => match peer.as_socket() {
+                Some(peer) if self.socket.local_addr()?.as_socket() == Some(peer) => {
+                    let said = "nobody listens there: the attempt was connected with itself";
+                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, said))
+                }
+                _ => Ok(true),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
         }
@@ -101,6 +109,8 @@ impl Stream {
     /// # Errors
     ///
     /// - Nothing has arrived ([`io::ErrorKind::WouldBlock`]).
+    /// - The system has no memory for it now ([`is_passing`](super::is_passing)). No event tells when
+    ///   it has: try again a little later.
     /// - The connection was reset, or broke otherwise.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| (&self.socket).read(buffer))
@@ -111,6 +121,8 @@ impl Stream {
     /// # Errors
     ///
     /// - The system takes none ([`io::ErrorKind::WouldBlock`]).
+    /// - The system has no memory for them now ([`is_passing`](super::is_passing)): it has taken
+    ///   none. No event tells when it has: try again a little later.
     /// - More slices than the system takes in one call, 1,024 on most
     ///   ([`io::ErrorKind::InvalidInput`]).
     /// - The connection was reset, or shut down on this side ([`io::ErrorKind::BrokenPipe`]).
@@ -287,5 +299,43 @@ impl std::os::fd::AsFd for Stream {
 impl std::os::windows::io::AsSocket for Stream {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
         self.socket.as_socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens by chance to who connects to a port of this machine where nobody listens.
+    #[test]
+    fn a_stream_that_is_connected_with_itself_is_refused() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let any: std::net::SocketAddr = address.parse().unwrap();
+            let Ok(socket) = open(Domain::for_address(any)) else {
+                eprintln!("skipped: {address}: this system does not have its family");
+                continue;
+            };
+            let bound = socket.bind(&any.into());
+            if let (Err(error), true) = (&bound, any.is_ipv6()) {
+                eprintln!("skipped: {address}: {error}");
+                continue;
+            }
+            bound.unwrap();
+            let itself = socket.local_addr().unwrap();
+            let outcome = socket.connect(&itself);
+            let stream = Stream { socket };
+            if outcome.is_ok() {
+                assert_eq!(
+                    stream.peer_address().unwrap(),
+                    stream.local_address().unwrap()
+                );
+            }
+            let refused = outcome.and_then(|()| stream.finish_connect()).unwrap_err();
+            assert_eq!(
+                refused.kind(),
+                io::ErrorKind::ConnectionRefused,
+                "{refused}"
+            );
+        }
     }
 }
