@@ -245,6 +245,39 @@ fn a_second_listener_on_an_address_in_use_fails() {
     }
 }
 
+/// Who closes first has to remember the connection for a while, in the name of the listener's port.
+#[test]
+#[cfg(unix)]
+fn an_address_whose_last_connection_is_winding_down_can_be_listened_on() {
+    let listener = Listener::bind(&any_port(), 1).unwrap();
+    let address = listener.local_address().unwrap();
+    let client = Stream::connect(&address).unwrap();
+    await_ready(&listener, Interest::READABLE);
+    let (server, _) = listener.accept().unwrap();
+    drop(server);
+    await_ready(&client, Interest::READABLE);
+    assert_eq!(client.recv(&mut [0]).unwrap(), 0);
+    drop((client, listener));
+    let listener = Listener::bind(&address, 1).unwrap();
+    Stream::connect(&address).unwrap();
+    await_ready(&listener, Interest::READABLE);
+}
+
+/// Linux keeps one more than it is asked to.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_backlog_is_as_long_as_it_was_asked_for() {
+    for backlog in [1, 3] {
+        let listener = Listener::bind(&any_port(), backlog).unwrap();
+        let address = listener.local_address().unwrap();
+        let clients = [(); 8].map(|()| Stream::connect(&address).unwrap());
+        let is_connected = |client: &&Stream| client.finish_connect().unwrap();
+        let connected = clients.iter().filter(is_connected).count();
+        assert_eq!(connected, backlog as usize + 1);
+    }
+    Listener::bind(&any_port(), u32::MAX).unwrap();
+}
+
 #[test]
 fn a_path_too_long_is_refused_with_the_limit() {
     let path = |length: usize| uds(format!("/{}", "x".repeat(length - 1)));
