@@ -41,9 +41,8 @@ impl Claim {
         let lock = Lock::take(&path)?;
         restrict_before_bind(socket)?;
         match socket.bind(address) {
-            // Without the lock what refuses connections may be about to listen.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
-                remove_leftover(&path, address)?;
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_leftover(&path, address, lock.as_ref())?;
                 socket.bind(address)?;
             }
             outcome => outcome?,
@@ -96,7 +95,7 @@ impl Drop for Claim {
 }
 
 /// Removes a socket of this user that refuses connections, and nothing else.
-fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
+fn remove_leftover(path: &Path, address: &SockAddr, lock: Option<&Lock>) -> io::Result<()> {
     let found = match lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
         found => found?,
@@ -107,8 +106,8 @@ fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
             format!("{} exists and is not a socket", path.display()),
         ));
     }
-    // The lock is this user's. What others bind may be about to listen.
-    if !is_ours(&found) || !refuses_connections(address)? {
+    // The lock is this user's. What others bind, or anybody without it, may be about to listen.
+    if lock.is_none() || !is_ours(&found) || !refuses_connections(address)? {
         return Err(Errno::ADDRINUSE.into());
     }
     match lstat(path) {

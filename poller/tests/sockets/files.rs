@@ -179,6 +179,9 @@ fn what_has_the_locks_name_is_left_alone_and_keeps_nobody_from_binding() {
         leave_socket(&path);
         // Without a lock.
         assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AlreadyExists);
         let after = fs::symlink_metadata(&name).unwrap();
         assert_eq!((before.ino(), before.len()), (after.ino(), after.len()));
         drop(locked);
