@@ -42,7 +42,7 @@ pub struct Options {
     /// Bytes of free message storage kept for reuse. Default 16 MiB.
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
-    /// listener waits for a name, or for a directory in which somebody else binds a Unix socket.
+    /// listener waits for a name, or for a path that another process binds a Unix socket to.
     /// Default 10 s.
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.
@@ -71,7 +71,10 @@ pub struct Options {
     /// the system may cut it.
     pub backlog: u32,
     /// After how much silence TCP asks whether the peer is still there; `None` never asks. From 1 s
-    /// to 32,767 s, which is what systems take; they count whole seconds. Default 30 s.
+    /// to 32,767 s, which is what systems take; they count whole seconds. A peer that acknowledges
+    /// nothing of what was sent to it is given up after twice as long, or after
+    /// [`send_timeout`](Options::send_timeout) if that is longer; on Linux and Windows, elsewhere after
+    /// the system's own time. Default 30 s.
     pub keep_alive: Option<Duration>,
     /// Messages that [`ChannelGroup::notify`](crate::ChannelGroup::notify) finds waiting at most
     /// before it refuses. Default 1,024.

@@ -4,19 +4,21 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
+#[path = "sockets/families.rs"]
+mod families;
 #[cfg(unix)]
 #[path = "sockets/files.rs"]
 mod files;
+#[path = "sockets/options.rs"]
+mod options;
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ampe_poller::Interest;
 use ampe_poller::platform::is_wine;
 use ampe_poller::socket::{Listener, SocketAddress, Stream, UDS_PATH_BYTES, has_unix_sockets};
-use socket2::SockRef;
 
 use common::{AsSource, any_port, await_ready, connected, nobody, skip};
 
@@ -143,14 +145,6 @@ fn no_child_inherits_a_socket() {
 }
 
 #[test]
-fn tcp_streams_do_not_hold_back_small_writes() {
-    let (client, server) = connected(&any_port());
-    for stream in [&client, &server] {
-        assert!(SockRef::from(stream).tcp_nodelay().unwrap());
-    }
-}
-
-#[test]
 fn a_refused_connection_says_so() {
     let (_keeper, address) = nobody();
     let refused = Stream::connect(&SocketAddress::Tcp(address)).and_then(|stream| {
@@ -241,18 +235,6 @@ fn an_abortive_close_resets() {
 }
 
 #[test]
-fn keep_alive_is_set_on_tcp_and_ignored_elsewhere() {
-    let places = Places::new();
-    let (client, _server) = connected(&any_port());
-    client.set_keep_alive(Duration::from_secs(20)).unwrap();
-    assert!(SockRef::from(&client).keepalive().unwrap());
-    if let Some(address) = places.uds() {
-        let (client, _server) = connected(&address);
-        client.set_keep_alive(Duration::from_secs(20)).unwrap();
-    }
-}
-
-#[test]
 fn a_second_listener_on_an_address_in_use_fails() {
     for address in Places::new().of_all_kinds() {
         let listener = Listener::bind(&address, 1).unwrap();
@@ -261,6 +243,39 @@ fn a_second_listener_on_an_address_in_use_fails() {
         assert!(Stream::connect(&address).is_ok(), "the first still listens");
         await_ready(&listener, Interest::READABLE);
     }
+}
+
+/// Who closes first has to remember the connection for a while, in the name of the listener's port.
+#[test]
+#[cfg(unix)]
+fn an_address_whose_last_connection_is_winding_down_can_be_listened_on() {
+    let listener = Listener::bind(&any_port(), 1).unwrap();
+    let address = listener.local_address().unwrap();
+    let client = Stream::connect(&address).unwrap();
+    await_ready(&listener, Interest::READABLE);
+    let (server, _) = listener.accept().unwrap();
+    drop(server);
+    await_ready(&client, Interest::READABLE);
+    assert_eq!(client.recv(&mut [0]).unwrap(), 0);
+    drop((client, listener));
+    let listener = Listener::bind(&address, 1).unwrap();
+    Stream::connect(&address).unwrap();
+    await_ready(&listener, Interest::READABLE);
+}
+
+/// Linux keeps one more than it is asked to.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_backlog_is_as_long_as_it_was_asked_for() {
+    for backlog in [1, 3] {
+        let listener = Listener::bind(&any_port(), backlog).unwrap();
+        let address = listener.local_address().unwrap();
+        let clients = [(); 8].map(|()| Stream::connect(&address).unwrap());
+        let is_connected = |client: &&Stream| client.finish_connect().unwrap();
+        let connected = clients.iter().filter(is_connected).count();
+        assert_eq!(connected, backlog as usize + 1);
+    }
+    Listener::bind(&any_port(), u32::MAX).unwrap();
 }
 
 #[test]

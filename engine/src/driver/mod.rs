@@ -255,6 +255,10 @@ impl Driver {
         if let Some(idle) = self.shared.options.keep_alive {
             // A refinement: a system that cannot do it serves the connection all the same.
             let _ = stream.set_keep_alive(idle);
+            // As long as keep-alive and its ten probes take: one loss must not end a connection. Nor must
+            // the system end one whose peer is just slow: that is for the engine to say.
+            let timeout = self.shared.options.send_timeout.max(2 * idle);
+            let _ = stream.set_user_timeout(timeout);
         }
     }
 

@@ -72,22 +72,28 @@ fn an_address_that_another_listener_has() {
     }
 }
 
-/// Keeps others from binding Unix sockets beside the address, until dropped.
+/// Keeps others from binding a Unix socket there, until dropped.
 #[cfg(unix)]
-fn lock_directory_of(address: &Address) -> std::fs::File {
-    let directory = address.path().unwrap().parent().unwrap();
-    let directory = std::fs::File::open(directory).unwrap();
-    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    directory
+fn lock(address: &Address) -> std::fs::File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = address.path().unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let file = options
+        .open(path.with_file_name(format!(".{name}.binding")))
+        .unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    file
 }
 
 #[test]
 #[cfg(unix)]
-fn a_directory_that_somebody_else_binds_in_is_waited_for() {
+fn a_path_that_somebody_else_binds_is_waited_for() {
     let (place, elsewhere) = (place(Transport::Uds), place(Transport::Tcp));
     let engine = engine();
     let mut server = group(&engine);
-    let lock = lock_directory_of(&place.address);
+    let lock = lock(&place.address);
     let (waiting, mut inbox) = group(&engine);
     let channel = waiting.listen(&place.address).unwrap();
     // The reactor has other things to do meanwhile.
@@ -101,9 +107,9 @@ fn a_directory_that_somebody_else_binds_in_is_waited_for() {
 
 #[test]
 #[cfg(unix)]
-fn a_directory_that_stays_locked_is_not_waited_for_for_ever() {
+fn a_path_that_stays_locked_is_not_waited_for_for_ever() {
     let place = place(Transport::Uds);
-    let _lock = lock_directory_of(&place.address);
+    let _lock = lock(&place.address);
     let mut options = ampe::Options::default();
     options.connect_timeout = std::time::Duration::from_millis(50);
     let engine = ampe::Engine::start(options).unwrap();

@@ -84,15 +84,23 @@ pub(crate) fn wine_version() -> Option<String> {
 /// Keeps others from binding to the address that a socket is about to bind to, whatever options
 /// they set.
 pub(crate) fn claim_address(socket: &impl AsSocket) -> io::Result<()> {
-    let yes: i32 = 1;
+    set_option(socket, winsock::SOL_SOCKET, winsock::SO_EXCLUSIVEADDRUSE, 1)
+}
+
+/// After how many seconds a TCP connection is aborted whose data the peer does not acknowledge.
+pub(crate) fn set_user_timeout(socket: &impl AsSocket, seconds: i32) -> io::Result<()> {
+    set_option(socket, winsock::IPPROTO_TCP, winsock::TCP_MAXRT, seconds)
+}
+
+fn set_option(socket: &impl AsSocket, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the socket is open while it is lent, and the value has the length that is stated.
     let outcome = unsafe {
         winsock::setsockopt(
             socket.as_socket().as_raw_socket() as winsock::SOCKET,
-            winsock::SOL_SOCKET,
-            winsock::SO_EXCLUSIVEADDRUSE,
-            (&raw const yes).cast(),
-            size_of_val(&yes) as i32,
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as i32,
         )
     };
     match outcome {

@@ -1,12 +1,15 @@
 //! A Unix domain listener's claim to its path.
 
+mod lock;
+
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, lstat, open, unlink};
+use rustix::fs::{FileType, Mode, Stat, lstat, unlink};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use self::lock::Lock;
 
 /// The path's file, as long as it is the one that this process created.
 #[derive(Debug)]
@@ -24,8 +27,8 @@ struct FileIdentity {
 }
 
 impl Claim {
-    /// Binds the socket to the path and listens. Would block while another process binds in the
-    /// directory.
+    /// Binds the socket to the path and listens. Would block while another process of this user
+    /// binds there.
     pub(super) fn bind(
         socket: &Socket,
         address: &SockAddr,
@@ -35,12 +38,11 @@ impl Claim {
         let path = std::path::absolute(path)?;
         // From the look at the path until connections are no longer refused there: whoever comes
         // second has to see a listener, not a leftover.
-        let lock = lock_directory(&path)?;
+        let lock = Lock::take(&path)?;
         restrict_before_bind(socket)?;
         match socket.bind(address) {
-            // Without the lock what refuses connections may be about to listen.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
-                remove_leftover(&path, address)?;
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_leftover(&path, address, lock.as_ref())?;
                 socket.bind(address)?;
             }
             outcome => outcome?,
@@ -92,8 +94,8 @@ impl Drop for Claim {
     }
 }
 
-/// Removes a socket that refuses connections, and nothing else.
-fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
+/// Removes a socket of this user that refuses connections, and nothing else.
+fn remove_leftover(path: &Path, address: &SockAddr, lock: Option<&Lock>) -> io::Result<()> {
     let found = match lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
         found => found?,
@@ -104,7 +106,8 @@ fn remove_leftover(path: &Path, address: &SockAddr) -> io::Result<()> {
             format!("{} exists and is not a socket", path.display()),
         ));
     }
-    if !refuses_connections(address)? {
+    // The lock is this user's. What others bind, or anybody without it, may be about to listen.
+    if lock.is_none() || !is_ours(&found) || !refuses_connections(address)? {
         return Err(Errno::ADDRINUSE.into());
     }
     match lstat(path) {
@@ -123,25 +126,8 @@ fn refuses_connections(address: &SockAddr) -> io::Result<bool> {
     Ok(outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// Keeps other processes of this crate from binding in the directory, until dropped. Nothing if
-/// the directory cannot be locked: locking asks for it to be readable, as binding does not, and
-/// for a file system that knows locks.
-fn lock_directory(path: &Path) -> io::Result<Option<OwnedFd>> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = match open(directory, flags, Mode::empty()) {
-        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
-        directory => directory?,
-    };
-    loop {
-        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(directory)),
-            // It is held for a few system calls, unless it is not one of ours.
-            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK.into()),
-            Err(Errno::INTR) => {}
-            Err(_) => return Ok(None),
-        }
-    }
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 fn identity(stat: &Stat) -> FileIdentity {

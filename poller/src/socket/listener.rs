@@ -22,10 +22,15 @@ pub struct Listener {
 impl Listener {
     /// Listens at an address, which nobody else may have; TCP port 0 stands for any that is free.
     ///
+    /// `[::]` takes connections over IPv6 and over IPv4, whatever the system's own setting is; the
+    /// peers of the latter have addresses like `[::ffff:192.0.2.1]`. So `0.0.0.0` with the same port
+    /// is in use beside it, and the other way round. Any other IPv6 address takes IPv6 alone, but
+    /// for one that stands for an IPv4 address.
+    ///
     /// # Errors
     ///
     /// - Another listener has the address ([`io::ErrorKind::AddrInUse`]).
-    /// - Somebody else binds a Unix domain socket in the same directory at this moment
+    /// - Another process of this user binds the same Unix domain path at this moment
     ///   ([`io::ErrorKind::WouldBlock`]). No event tells when that is over, mostly within
     ///   microseconds: try again a little later.
     /// - The address is not one of this machine ([`io::ErrorKind::AddrNotAvailable`]), or not for
@@ -40,12 +45,15 @@ impl Listener {
     /// # Platform notes
     ///
     /// A Unix domain socket is a file that outlives its listener if that ends badly. Such a
-    /// leftover, a socket that refuses connections, is replaced; the file is created for this user
-    /// alone (mode 0600) before anybody can connect, and removed with the listener unless it was
-    /// replaced meanwhile. Two that bind at the same moment are kept apart by a lock (`flock`) on
-    /// the directory, for as long as binding takes. In a directory that this user may not read, or
-    /// on a file system without locks, no leftover is replaced: there it counts as in use, until it
-    /// is removed by hand.
+    /// leftover, a socket of this user that refuses connections, is replaced; the file is created
+    /// for this user alone (mode 0600) before anybody can connect, and removed with the listener
+    /// unless it was replaced meanwhile. Two processes of one user that bind at the same moment are
+    /// kept apart by a lock (`flock`) on a file beside the socket, `.NAME.binding`, for as long as
+    /// binding takes; other users cannot open it. On a file system without locks, and where something
+    /// else has that name, no leftover is replaced: there it counts as in use, until it is removed by
+    /// hand.
+    ///
+    /// OpenBSD has no sockets for both families: there `[::]` takes IPv6 alone.
     ///
     /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
     /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
@@ -68,6 +76,11 @@ impl Listener {
         // one that is listened on; on Windows it would share it.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
+        if is_any_of_v6(address) {
+            // Systems differ in what they begin with. One that has no such sockets refuses, and takes
+            // IPv6 alone.
+            let _ = socket.set_only_v6(false);
+        }
         // Without it another program could take a share of the connections there.
         #[cfg(windows)]
         if domain != Domain::UNIX {
@@ -125,6 +138,11 @@ impl Listener {
     }
 }
 
+/// Whether it is `[::]`, which stands for every address of the machine.
+fn is_any_of_v6(address: &SocketAddress) -> bool {
+    matches!(address, SocketAddress::Tcp(address) if address.is_ipv6() && address.ip().is_unspecified())
+}
+
 #[cfg(unix)]
 impl std::os::fd::AsFd for Listener {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -160,5 +178,15 @@ mod tests {
         assert!(refused == in_use || refused == denied, "{refused:?}");
         drop((listener, other));
         Listener::bind(&SocketAddress::Tcp(address), 1).unwrap();
+    }
+
+    #[test]
+    fn any_address_of_ipv6_and_no_other_is_for_both_families() {
+        let is_any = |address: &str| is_any_of_v6(&SocketAddress::Tcp(address.parse().unwrap()));
+        assert!(is_any("[::]:7"));
+        for other in ["0.0.0.0:7", "[::1]:7", "[::ffff:0.0.0.0]:7", "127.0.0.1:7"] {
+            assert!(!is_any(other), "{other}");
+        }
+        assert!(!is_any_of_v6(&SocketAddress::Uds(None)));
     }
 }

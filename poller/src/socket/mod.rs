@@ -137,6 +137,32 @@ fn is_family_unknown(_error: &io::Error) -> bool {
     false
 }
 
+/// Whether an operation failed for want of memory in the system, which passes: nothing is wrong with
+/// the socket, and nothing was done. No event tells when it has passed; try again a little later.
+///
+/// These are `ENOBUFS` and `ENOMEM`, and on Windows `WSAENOBUFS` and `WSA_NOT_ENOUGH_MEMORY`.
+/// [`io::ErrorKind::WouldBlock`] is none of them, because an event tells when that is over.
+pub fn is_passing(error: &io::Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|number| OUT_OF_MEMORY.contains(&number))
+}
+
+#[cfg(unix)]
+const OUT_OF_MEMORY: &[i32] = &[
+    rustix::io::Errno::NOBUFS.raw_os_error(),
+    rustix::io::Errno::NOMEM.raw_os_error(),
+];
+
+#[cfg(windows)]
+const OUT_OF_MEMORY: &[i32] = &[
+    windows_sys::Win32::Networking::WinSock::WSAENOBUFS,
+    windows_sys::Win32::Networking::WinSock::WSA_NOT_ENOUGH_MEMORY,
+];
+
+#[cfg(not(any(unix, windows)))]
+const OUT_OF_MEMORY: &[i32] = &[];
+
 /// Repeats what a signal interrupted.
 fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -144,5 +170,40 @@ fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_passes_and_nothing_else() {
+        #[cfg(target_os = "linux")]
+        let (passing, lasting) = ([105, 12], [11, 4, 32, 104, 110, 24, 28]);
+        #[cfg(target_vendor = "apple")]
+        let (passing, lasting) = ([55, 12], [35, 4, 32, 54, 60, 24, 28]);
+        #[cfg(windows)]
+        let (passing, lasting) = (
+            [10055, 8],
+            [10035, 10004, 10053, 10054, 10060, 10024, 10058],
+        );
+        #[cfg(any(target_os = "linux", target_vendor = "apple", windows))]
+        {
+            for number in passing {
+                assert!(
+                    is_passing(&io::Error::from_raw_os_error(number)),
+                    "{number}"
+                );
+            }
+            for number in lasting {
+                assert!(
+                    !is_passing(&io::Error::from_raw_os_error(number)),
+                    "{number}"
+                );
+            }
+        }
+        assert!(!is_passing(&io::ErrorKind::OutOfMemory.into()));
+        assert!(!is_passing(&io::ErrorKind::WouldBlock.into()));
     }
 }

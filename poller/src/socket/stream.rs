@@ -58,13 +58,21 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The attempt failed: refused, timed out, unreachable.
+    /// The attempt failed: refused, timed out, unreachable. A TCP stream that was connected with
+    /// itself counts as refused: where nobody listens at a port of this machine, the system may give
+    /// an attempt that very port to start from, and then it meets itself.
     pub fn finish_connect(&self) -> io::Result<bool> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
         match self.socket.peer_addr() {
-            Ok(_) => Ok(true),
+            Ok(peer) => match peer.as_socket() {
+                Some(peer) if self.socket.local_addr()?.as_socket() == Some(peer) => {
+                    let said = "nobody listens there: the attempt was connected with itself";
+                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, said))
+                }
+                _ => Ok(true),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
         }
@@ -101,6 +109,8 @@ impl Stream {
     /// # Errors
     ///
     /// - Nothing has arrived ([`io::ErrorKind::WouldBlock`]).
+    /// - The system has no memory for it now ([`is_passing`](super::is_passing)). No event tells when
+    ///   it has: try again a little later.
     /// - The connection was reset, or broke otherwise.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| (&self.socket).read(buffer))
@@ -111,6 +121,8 @@ impl Stream {
     /// # Errors
     ///
     /// - The system takes none ([`io::ErrorKind::WouldBlock`]).
+    /// - The system has no memory for them now ([`is_passing`](super::is_passing)): it has taken
+    ///   none. No event tells when it has: try again a little later.
     /// - More slices than the system takes in one call, 1,024 on most
     ///   ([`io::ErrorKind::InvalidInput`]).
     /// - The connection was reset, or shut down on this side ([`io::ErrorKind::BrokenPipe`]).
@@ -167,6 +179,46 @@ impl Stream {
         self.socket.set_tcp_keepalive(&keep_alive)
     }
 
+    /// How long data that was sent may stay unacknowledged before the system aborts a TCP
+    /// connection: the user timeout of RFC 9293. So a peer that vanished is noticed also while data
+    /// is on the way to it, when the system does not ask as [keep-alive](Self::set_keep_alive)
+    /// says. The stream then ends with [`io::ErrorKind::TimedOut`]. Does nothing to a Unix domain
+    /// socket. A connection attempt is bounded by it as well.
+    ///
+    /// Give it as long as keep-alive takes in all, which is twice its idle time: what systems do
+    /// with both differs, and with less a single lost probe ends a connection on Linux.
+    ///
+    /// # Errors
+    ///
+    /// - Less than a second ([`io::ErrorKind::InvalidInput`]).
+    /// - The system has no such option ([`io::ErrorKind::Unsupported`]), or refuses it.
+    ///
+    /// # Platform notes
+    ///
+    /// - Linux (`TCP_USER_TIMEOUT`, in milliseconds, at most 24 days; tcp(7)): a peer that is there
+    ///   and *does not read* is cut off as well. Once its window has been closed for as long, with
+    ///   data waiting here, the connection is aborted, although the peer answers each probe of its
+    ///   window (`tcp_probe_timer` in the kernel); and one that reads too little to open its window
+    ///   counts as one that does not read. Of an idle connection the timeout replaces the number of
+    ///   probes of keep-alive: it is aborted at the first unanswered probe after it
+    ///   (`tcp_keepalive_timer`).
+    /// - Windows (`TCP_MAXRT`, in whole seconds, rounded up): retransmission alone is bounded.
+    ///   Wine does not have it.
+    /// - Other systems: `Unsupported`. There the system's own patience applies, many minutes mostly.
+    #[doc(alias = "TCP_USER_TIMEOUT")]
+    #[doc(alias = "TCP_MAXRT")]
+    pub fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+        if timeout < Duration::from_secs(1) {
+            // Zero has a meaning of its own on each system.
+            let said = "a user timeout of less than a second";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
+        }
+        if self.socket.local_addr()?.is_unix() {
+            return Ok(());
+        }
+        set_user_timeout(&self.socket, timeout)
+    }
+
     /// Where the connection leads.
     ///
     /// # Errors
@@ -201,6 +253,25 @@ const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 const NO_SIGNAL: i32 = 0;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
+    // The system takes no more than a signed number holds.
+    let longest = Duration::from_millis(i32::MAX as u64);
+    socket.set_tcp_user_timeout(Some(timeout.min(longest)))
+}
+
+#[cfg(windows)]
+fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    crate::nt::system::set_user_timeout(socket, i32::try_from(seconds).unwrap_or(i32::MAX))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+fn set_user_timeout(_socket: &Socket, _timeout: Duration) -> io::Result<()> {
+    let said = "this system has no user timeout, or no safe way to set it";
+    Err(io::Error::new(io::ErrorKind::Unsupported, said))
+}
+
 #[cfg(unix)]
 fn is_in_progress(error: &io::Error, domain: Domain) -> bool {
     use rustix::io::Errno;
@@ -228,5 +299,43 @@ impl std::os::fd::AsFd for Stream {
 impl std::os::windows::io::AsSocket for Stream {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
         self.socket.as_socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens by chance to who connects to a port of this machine where nobody listens.
+    #[test]
+    fn a_stream_that_is_connected_with_itself_is_refused() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let any: std::net::SocketAddr = address.parse().unwrap();
+            let Ok(socket) = open(Domain::for_address(any)) else {
+                eprintln!("skipped: {address}: this system does not have its family");
+                continue;
+            };
+            let bound = socket.bind(&any.into());
+            if let (Err(error), true) = (&bound, any.is_ipv6()) {
+                eprintln!("skipped: {address}: {error}");
+                continue;
+            }
+            bound.unwrap();
+            let itself = socket.local_addr().unwrap();
+            let outcome = socket.connect(&itself);
+            let stream = Stream { socket };
+            if outcome.is_ok() {
+                assert_eq!(
+                    stream.peer_address().unwrap(),
+                    stream.local_address().unwrap()
+                );
+            }
+            let refused = outcome.and_then(|()| stream.finish_connect()).unwrap_err();
+            assert_eq!(
+                refused.kind(),
+                io::ErrorKind::ConnectionRefused,
+                "{refused}"
+            );
+        }
     }
 }

@@ -194,3 +194,23 @@ fn errors_and_hang_up_alone_are_readiness_with_poll() {
 fn errors_and_hang_up_alone_are_readiness_with_the_default() {
     errors_and_hang_up_alone_are_readiness::<crate::backend::DefaultBackend>();
 }
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn epoll_is_asked_for_no_more_than_the_batch_takes() {
+    let mut poller = Poller::<Careless, crate::backend::Epoll>::with_backend().unwrap();
+    let peers: Vec<Stream> = (0..3)
+        .map(|_| {
+            let (source, peer) = Careless::pair();
+            add(&mut poller, source);
+            send(&peer);
+            peer
+        })
+        .collect();
+    for (capacity, expected) in [(0, 1), (1, 1), (2, 2), (3, 3), (5000, 3)] {
+        let mut events = Events::with_capacity(capacity);
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.iter().count(), expected, "of {capacity}");
+    }
+    drop(peers);
+}

@@ -3,13 +3,15 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ampe_poller::socket::{Listener, SocketAddress, Stream};
 
+use super::common::skip;
 use super::{bind_error, send, uds};
 
-/// Binds, as often as another test, or another thread of this one, binds in the same directory.
+/// Binds, as often as another thread binds the same path.
 fn bind(address: &SocketAddress) -> io::Result<Listener> {
     loop {
         match Listener::bind(address, 64) {
@@ -96,16 +98,115 @@ fn of_many_that_find_a_leftover_one_gets_it() {
     }
 }
 
+/// The file on which those who bind a path lock each other out.
+fn lock_file(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    path.with_file_name(format!(".{name}.binding"))
+}
+
+fn lock(file: &fs::File) {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+}
+
+fn create_for_this_user(path: &Path) -> fs::File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).unwrap()
+}
+
 #[test]
-fn binding_beside_whoever_binds_in_the_same_directory_would_block() {
-    use rustix::fs::{FlockOperation, flock};
+fn binding_beside_whoever_binds_the_same_path_would_block() {
     let directory = tempfile::tempdir().unwrap();
-    let address = uds(directory.path().join("socket"));
-    let lock = fs::File::open(directory.path()).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    assert_eq!(bind_error(&address).kind(), ErrorKind::WouldBlock);
-    drop(lock);
-    Listener::bind(&address, 1).unwrap();
+    let path = directory.path().join("socket");
+    // As who was killed while binding leaves it.
+    let file = create_for_this_user(&lock_file(&path));
+    lock(&file);
+    assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::WouldBlock);
+    let _other = Listener::bind(&uds(directory.path().join("other")), 1).unwrap();
+    drop(file);
+    let listener = Listener::bind(&uds(&path), 1).unwrap();
+    assert!(!lock_file(&path).exists());
+    drop(listener);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// Anybody who may read the directory can have this lock.
+#[test]
+fn a_directory_that_somebody_has_locked_can_be_bound_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    leave_socket(&path);
+    let file = fs::File::open(directory.path()).unwrap();
+    lock(&file);
+    Listener::bind(&uds(&path), 1).unwrap();
+}
+
+#[test]
+fn what_has_the_locks_name_is_left_alone_and_keeps_nobody_from_binding() {
+    let directory = tempfile::tempdir().unwrap();
+    let takers: [fn(&Path); 6] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| std::os::unix::fs::symlink("/nowhere/at/all", path).unwrap(),
+        |path| {
+            let made = Command::new("mkfifo").arg(path).status().unwrap();
+            assert!(made.success());
+        },
+        |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        // Content of other use.
+        |path| {
+            create_for_this_user(path);
+            fs::write(path, "precious").unwrap();
+        },
+        // Others may open it.
+        |path| {
+            let file = create_for_this_user(path);
+            file.set_permissions(fs::Permissions::from_mode(0o644))
+                .unwrap();
+        },
+    ];
+    for (number, take) in takers.into_iter().enumerate() {
+        let path = directory.path().join(number.to_string());
+        let name = lock_file(&path);
+        take(&name);
+        let before = fs::symlink_metadata(&name).unwrap();
+        let is_file = before.is_file();
+        let locked = is_file.then(|| fs::File::open(&name).unwrap());
+        locked.iter().for_each(lock);
+        let listener = Listener::bind(&uds(&path), 1).unwrap();
+        assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
+        drop(listener);
+        leave_socket(&path);
+        // Without a lock.
+        assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AlreadyExists);
+        let after = fs::symlink_metadata(&name).unwrap();
+        assert_eq!((before.ino(), before.len()), (after.ino(), after.len()));
+        drop(locked);
+    }
+}
+
+#[test]
+fn files_of_others_are_no_lock_and_no_leftover() {
+    const SOMEBODY: u32 = 65_534;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let name = lock_file(&path);
+    lock(&create_for_this_user(&name));
+    if let Err(error) = std::os::unix::fs::chown(&name, Some(SOMEBODY), None) {
+        return skip(&format!("files of others: {error}"));
+    }
+    drop(Listener::bind(&uds(&path), 1).unwrap());
+    assert_eq!(fs::metadata(&name).unwrap().uid(), SOMEBODY);
+    fs::remove_file(&name).unwrap();
+
+    leave_socket(&path);
+    std::os::unix::fs::chown(&path, Some(SOMEBODY), None).unwrap();
+    assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
+    assert_eq!(fs::metadata(&path).unwrap().uid(), SOMEBODY);
+    assert!(!name.exists());
 }
 
 /// Gives up what lets the superuser read everything, for this thread.
@@ -136,9 +237,7 @@ fn a_directory_that_cannot_be_read_can_be_bound_in() {
             assert_eq!(bind_error(&uds(&path)).kind(), ErrorKind::AddrInUse);
             drop(listener);
             assert!(!path.exists());
-            // Unlocked, it might be about to listen.
-            assert_eq!(bind_error(&uds(&leftover)).kind(), ErrorKind::AddrInUse);
-            assert!(leftover.exists());
+            Listener::bind(&uds(&leftover), 1).unwrap();
         });
     });
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();

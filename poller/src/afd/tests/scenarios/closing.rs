@@ -63,6 +63,24 @@ fn lingering_for_ever_keeps_the_slot() {
 }
 
 #[test]
+fn all_that_lingers_is_cancelled_once_the_port_is_empty() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let keys = [bench.add(READ).0, bench.add(READ).0, bench.add(READ).0];
+    assert_eq!(bench.wait(), []);
+    let duplicates = keys.map(|key| bench.poller.get(key).unwrap().duplicate());
+    for key in keys {
+        assert!(bench.poller.close(key));
+    }
+    let before = bench.counts();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.spent_since(before).cancels, 3);
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (0, 0));
+    bench.end();
+    drop(duplicates);
+}
+
+#[test]
 fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
     let (mut bench, _duplicate) = with_lingering::<Small>();
     let before = bench.counts();

@@ -165,6 +165,24 @@ fn marks_are_taken_off_wherever_the_packet_was_met() {
     bench.end();
 }
 
+/// Such a poll may be of a file that has lost this handle, which is another file's then: what the
+/// cancel did not find says nothing of the handle.
+#[test]
+fn marks_stay_where_the_cancel_did_not_find_the_poll() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let (key, handle) = bench.add(READ);
+    bench.assert_polled(key, handle, true);
+    bench.kernel.cancel_unasked(handle);
+    let before = bench.counts().cancels_not_found;
+    let (socket, calls) = take_back(&mut bench, key);
+    assert_eq!(bench.counts().cancels_not_found - before, 1);
+    assert_eq!(calls, 2, "to cancel, and to dequeue");
+    assert_eq!(bench.slots(), (0, 0));
+    assert!(!bench.associate_elsewhere(handle), "the marks stay");
+    drop(socket);
+    bench.end();
+}
+
 /// What a removal may have to look through is bounded; it gives up the mark instead.
 #[test]
 fn a_removal_does_not_search_among_ever_more_packets() {

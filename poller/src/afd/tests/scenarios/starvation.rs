@@ -187,3 +187,18 @@ fn a_small_batch_is_respected_and_starves_nobody() {
     assert_eq!(seen.len(), 4);
     bench.end();
 }
+
+/// Packets that do not fit stay in the port.
+#[test]
+fn the_port_is_asked_for_no_more_than_the_batch_takes() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let sources = [(); 3].map(|()| bench.add(Interest::READABLE));
+    assert_eq!(bench.wait(), []);
+    for (_, handle) in sources {
+        bench.become_ready(handle, flag::RECEIVE);
+    }
+    bench.events = Events::with_capacity(2);
+    assert_eq!(bench.wait().len(), 2);
+    assert_eq!(bench.kernel.queued(), 1);
+    bench.end();
+}
