@@ -100,7 +100,7 @@ impl Poster {
 }
 
 /// What the main thread knows of a channel.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Open {
     /// The process that it was opened to.
     target: Option<usize>,
@@ -443,6 +443,14 @@ impl Member {
             Ending::Goodbye(patience) => {
                 self.part(Instant::now() + millis(patience));
                 millis(patience)
+            }
+            Ending::FullGoodbye => {
+                self.part(Instant::now() + super::PATIENCE / 2);
+                if !self.channels.is_empty() {
+                    let what = format!("goodbye was said in vain on {:?}", self.channels);
+                    self.write(&Line::Fault(what));
+                }
+                Duration::ZERO
             }
         };
         self.let_go();

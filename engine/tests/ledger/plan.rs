@@ -45,6 +45,8 @@ impl Dice {
 /// One run: its processes, and what is done to them.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Nothing is disturbed: every channel has to end in good time, and by itself.
+    pub(crate) is_quiet: bool,
     pub(crate) processes: Vec<ProcessPlan>,
     pub(crate) disturbances: Vec<Disturbance>,
 }
@@ -115,6 +117,8 @@ pub(crate) enum Ending {
     Close(u64),
     /// Says goodbye on each channel, waits for the answers for a while, then closes.
     Goodbye(u64),
+    /// The same, and all channels have to end by that.
+    FullGoodbye,
     /// Stops its engine.
     Stop(u64),
     /// Ends the process without a word.
@@ -179,9 +183,22 @@ impl Plan {
         let disturbances = (0..dice.pick(&[0, 1, 2, 3, 4]))
             .map(|_| disturbance(&mut dice, count))
             .collect();
-        Plan {
+        let mut plan = Plan {
+            is_quiet: dice.percent(10),
             processes,
             disturbances,
+        };
+        if plan.is_quiet {
+            plan.calm();
+        }
+        plan
+    }
+
+    fn calm(&mut self) {
+        self.disturbances.clear();
+        for process in &mut self.processes {
+            (process.cuts, process.last_line, process.aborts) = (None, None, 0);
+            process.ending = Ending::FullGoodbye;
         }
     }
 }

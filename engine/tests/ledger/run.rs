@@ -305,7 +305,8 @@ impl<'a> Run<'a> {
             let written = lines.len() as u64;
             let killed_itself = plan.last_line.is_some_and(|last| written >= last);
             let left = matches!(plan.ending, Ending::Exit);
-            if !survived && !process.is_killed && !killed_itself && !left {
+            let is_well = survived && process.is_success == Some(true);
+            if !is_well && !process.is_killed && !killed_itself && !left {
                 return Err(format!("process {at} ended before its time"));
             }
             self.figures.deaths += usize::from(!survived);
