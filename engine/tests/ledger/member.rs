@@ -117,6 +117,7 @@ pub(crate) struct Member {
     shared: Arc<Mutex<Vec<ampe::Channel>>>,
     addresses: BTreeMap<usize, Address>,
     kept: Vec<Event>,
+    owed: Vec<(Identity, Post)>,
     left_to_post: usize,
     left_to_open: usize,
     deadline: Instant,
@@ -144,6 +145,7 @@ pub(crate) fn run(plan: ProcessPlan, process: usize, ledger: &Path, address: &Ad
         shared: Arc::default(),
         addresses: BTreeMap::new(),
         kept: Vec::new(),
+        owed: Vec::new(),
         left_to_post: plan.quota,
         left_to_open: 8,
         deadline: Instant::now(),
@@ -279,6 +281,7 @@ impl Member {
     /// Posts and receives in turns until its time is over.
     fn live(&mut self) {
         while Instant::now() < self.deadline {
+            self.settle();
             self.post_some();
             self.disrupt();
             let pause = Duration::from_micros(self.poster.dice.between(0, 3000) as u64);
@@ -360,9 +363,11 @@ impl Member {
                     0 => facts::leave(&self.poster.book, Event::Bye(bye)),
                     1 => self.keep(Event::Bye(bye)),
                     _ => {
-                        let channel = bye.channel();
-                        let _ = self.poster.answer(|message| bye.answer(message));
-                        self.shut(channel);
+                        let identity = self.poster.identity();
+                        let (message, _) = self.poster.message(identity, false);
+                        self.shut(bye.channel());
+                        self.owed.push((identity, bye.answer(message)));
+                        self.settle();
                     }
                 }
             }
@@ -377,6 +382,21 @@ impl Member {
                 }
             }
             other => self.keep(other),
+        }
+    }
+
+    /// Posts the answers to goodbyes that are still owed: there may have been no room for them.
+    fn settle(&mut self) {
+        for (identity, post) in std::mem::take(&mut self.owed) {
+            let posted = self.poster.post(identity, post);
+            // Anything but Full means that another end came first.
+            if let Err(Refused {
+                why: PostError::Full,
+                post,
+            }) = posted
+            {
+                self.owed.push((identity, post));
+            }
         }
     }
 
@@ -492,6 +512,7 @@ impl Member {
             for channel in open {
                 self.say_goodbye(channel);
             }
+            self.settle();
             self.let_go();
             let soon = Instant::now() + Duration::from_millis(5);
             self.receive_some(soon.min(deadline), TURN);

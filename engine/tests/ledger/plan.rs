@@ -45,7 +45,7 @@ impl Dice {
 /// One run: its processes, and what is done to them.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Nothing is disturbed: every channel has to end in good time, and by itself.
+    /// Nothing is disturbed, and every process ends by goodbyes that have to be answered.
     pub(crate) is_quiet: bool,
     pub(crate) processes: Vec<ProcessPlan>,
     pub(crate) disturbances: Vec<Disturbance>,
@@ -172,7 +172,8 @@ pub(crate) enum Action {
 
 impl Plan {
     /// The plan of a seed. On a system without Unix sockets it is the same, on TCP.
-    pub(crate) fn new(seed: u64, has_unix_sockets: bool) -> Plan {
+    pub(crate) fn new(seed: u64) -> Plan {
+        let has_unix_sockets = ampe_poller::socket::has_unix_sockets();
         let mut dice = Dice::new(seed);
         let count = dice.pick(&[2, 2, 2, 3, 3, 4]);
         let mut processes: Vec<ProcessPlan> =
@@ -190,6 +191,8 @@ impl Plan {
         };
         if plan.is_quiet {
             plan.calm();
+        } else if ampe::platform::is_wine() {
+            plan.expect_kept_sockets();
         }
         plan
     }
@@ -199,6 +202,15 @@ impl Plan {
         for process in &mut self.processes {
             (process.cuts, process.last_line, process.aborts) = (None, None, 0);
             process.ending = Ending::FullGoodbye;
+        }
+    }
+
+    /// Wine may keep the sockets of a process that was killed, so its peers wait in vain.
+    fn expect_kept_sockets(&mut self) {
+        for process in &mut self.processes {
+            if matches!(process.ending, Ending::FullGoodbye) {
+                process.ending = Ending::Goodbye(200);
+            }
         }
     }
 }
@@ -224,7 +236,8 @@ fn process(dice: &mut Dice, at: usize, count: usize) -> ProcessPlan {
     let slow = Receiver::Slow(dice.pick(&[50, 500, 5000]));
     let ending = match dice.below(10) {
         0..=2 => Ending::Close(dice.pick(&[0, 5, 50, 200])),
-        3..=6 => Ending::Goodbye(dice.pick(&[50, 200])),
+        3..=4 => Ending::Goodbye(dice.pick(&[50, 200])),
+        5..=6 => Ending::FullGoodbye,
         7..=8 => Ending::Stop(dice.pick(&[0, 5, 50, 200])),
         _ => Ending::Exit,
     };

@@ -48,8 +48,12 @@ impl Relay {
         loop {
             let client = match self.listener.accept() {
                 Ok((client, _)) => client,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ok(()),
+                    // Whoever came has gone.
+                    ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => continue,
+                    _ => return Err(error),
+                },
             };
             client.set_nonblocking(false)?;
             // Whoever is behind it may be dead by now.

@@ -108,7 +108,7 @@ impl Drop for Process {
 ///
 /// What was wrong, with the folder in which the ledgers were kept.
 pub(crate) fn run(seed: u64) -> Result<Figures, String> {
-    let plan = Plan::new(seed, ampe_poller::socket::has_unix_sockets());
+    let plan = Plan::new(seed);
     let directory = tempfile::tempdir().expect("a directory for the ledgers");
     let outcome = Run::start(seed, &plan, directory.path()).and_then(Run::finish);
     outcome.map_err(|error| failure(seed, &plan, directory, &error))
@@ -387,7 +387,7 @@ pub(crate) fn be_process(told: &str) {
     };
     let seed = seed.parse().expect("a seed");
     let at: usize = at.parse().expect("a number");
-    let plan = Plan::new(seed, ampe_poller::socket::has_unix_sockets());
+    let plan = Plan::new(seed);
     let address = address.parse().expect("an address");
     member::run(plan.processes[at].clone(), at, Path::new(ledger), &address);
 }
