@@ -38,6 +38,20 @@ impl Figures {
         self.resets += other.resets;
         self.sums.add(other.sums);
     }
+
+    /// Whether everything that runs are there for came about at least once.
+    pub(crate) fn is_telling(&self) -> bool {
+        let was_stopped = self.stops > 0 || cfg!(not(unix));
+        let sums = &self.sums;
+        let ends = ["Bye", "ConnectFailed", "PeerDisconnected"];
+        self.deaths > 0
+            && was_stopped
+            && self.resets > 0
+            && [sums.returned, sums.refused, sums.confirmed]
+                .iter()
+                .all(|&count| count > 0)
+            && ends.iter().all(|end| sums.channels.contains_key(*end))
+    }
 }
 
 impl fmt::Display for Figures {
