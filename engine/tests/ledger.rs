@@ -27,6 +27,8 @@ mod facts;
 mod member;
 #[path = "ledger/plan.rs"]
 mod plan;
+#[path = "ledger/poster.rs"]
+mod poster;
 #[path = "ledger/relay.rs"]
 mod relay;
 #[path = "ledger/run.rs"]

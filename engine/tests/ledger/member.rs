@@ -7,13 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ampe::{
-    Address, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Post, PostError, Refused,
-    Returned,
-};
+use ampe::{Address, Engine, Event, GroupOptions, Inbox, Post, PostError, Refused, Returned};
 
-use super::book::{Book, Channel, Identity, Line, Verb};
+use super::book::{Book, Identity, Line, Verb};
 use super::plan::{Dice, Ending, ProcessPlan, Receiver};
+use super::poster::{Poster, flood};
 use super::{content, facts};
 
 /// The thread that receives also posts; the flooder only posts.
@@ -22,82 +20,6 @@ const FLOODER: u8 = 1;
 
 /// Events taken in a row before it is time to post again.
 const TURN: usize = 50;
-
-/// A thread that posts, and writes down each post before and after.
-struct Poster {
-    process: u16,
-    number: u8,
-    sequence: u32,
-    group: ChannelGroup,
-    book: Arc<Book>,
-    dice: Dice,
-    plan: ProcessPlan,
-}
-
-impl Poster {
-    fn identity(&mut self) -> Identity {
-        self.sequence += 1;
-        Identity {
-            process: self.process,
-            poster: self.number,
-            sequence: self.sequence,
-        }
-    }
-
-    /// A message with content, and whether only its id can say who it is.
-    fn message(&mut self, identity: Identity, may_be_bare: bool) -> (Message, bool) {
-        let len = self.plan.sizes.draw(&mut self.dice);
-        let is_bare = may_be_bare && len == 0 && self.dice.percent(50);
-        let mut message = self.group.message();
-        content::fill(&mut message, identity, len, is_bare);
-        (message, is_bare)
-    }
-
-    fn post(&self, identity: Identity, post: Post) -> Result<ampe::Channel, Refused> {
-        let channel = post.channel().map(Channel::from);
-        let verb = Verb::of(post.op_code()).expect("what is posted here travels");
-        self.book
-            .write(&Line::Intent(self.number, identity, verb, channel));
-        match self.group.post(post) {
-            Ok(posted) => {
-                let channel = Channel::from(posted.channel);
-                let line = Line::Posted(self.number, identity, channel, posted.id);
-                self.book.write(&line);
-                Ok(posted.channel)
-            }
-            Err(refused) => {
-                let why = format!("{:?}", refused.why);
-                self.book.write(&Line::Refused(self.number, identity, why));
-                Err(refused)
-            }
-        }
-    }
-
-    /// Posts a new message, made into a post by `verb`.
-    fn ask(&mut self, verb: impl FnOnce(Message) -> Post) -> Result<ampe::Channel, Refused> {
-        let identity = self.identity();
-        let (message, is_bare) = self.message(identity, true);
-        let post = match is_bare {
-            true => content::name(verb(message), identity),
-            false => verb(message),
-        };
-        self.post(identity, post)
-    }
-
-    /// Posts an answer, whose id is not its own.
-    fn answer(&mut self, verb: impl FnOnce(Message) -> Post) -> Result<ampe::Channel, Refused> {
-        let identity = self.identity();
-        let (message, _) = self.message(identity, false);
-        self.post(identity, verb(message))
-    }
-
-    fn refuse(&mut self, hello: ampe::Hello) {
-        let identity = self.identity();
-        let mut post = hello.refuse("as planned");
-        content::mark(&mut post, identity);
-        let _ = self.post(identity, post);
-    }
-}
 
 /// What the main thread knows of a channel.
 #[derive(Clone, Copy, Debug)]
@@ -188,37 +110,6 @@ fn wait_for_start() -> BTreeMap<usize, Address> {
         std::process::exit(1);
     });
     addresses
-}
-
-/// Posts signals to whatever is open, waiting a little where it is refused.
-fn flood(mut poster: Poster, shared: &Mutex<Vec<ampe::Channel>>, is_over: &AtomicBool) {
-    let mut left = poster.plan.quota;
-    while left > 0 && !is_over.load(Ordering::Relaxed) {
-        let open = shared.lock().expect("not poisoned").clone();
-        if open.is_empty() {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        let channel = poster.dice.pick(&open);
-        let identity = poster.identity();
-        let (message, is_bare) = poster.message(identity, true);
-        let post = message.signal(channel);
-        let mut post = if is_bare {
-            content::name(post, identity)
-        } else {
-            post
-        };
-        left -= 1;
-        // Full is tried again: the same message, which was not posted yet.
-        while let Err(refused) = poster.post(identity, post) {
-            if refused.why != PostError::Full || left == 0 || is_over.load(Ordering::Relaxed) {
-                break;
-            }
-            post = refused.post;
-            left -= 1;
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
 }
 
 impl Member {
