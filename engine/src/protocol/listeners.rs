@@ -1,6 +1,7 @@
 //! Listeners: opening them, and the connections that they accept.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -30,10 +31,7 @@ impl Core {
         }
         listener.phase = ListenerPhase::Listening;
         if let Endpoint::Tcp(bound) = bound {
-            // An address of the system's own making is always valid.
-            if let Ok(address) = Address::tcp(&bound.ip().to_string(), bound.port()) {
-                listener.address = address;
-            }
+            listener.address = Address::from(*bound);
         }
         let address = Box::new(listener.address.clone());
         let (group, channel) = (listener.common.group, listener.common.channel);
@@ -43,7 +41,36 @@ impl Core {
         self.emit(group, Event::Listening(Listening { channel, address }));
     }
 
+    /// The resolver's answer, empty if it found none.
+    pub(super) fn handle_resolved_listener(&mut self, key: RecordKey, addresses: Vec<SocketAddr>) {
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        listener.untried = addresses.into();
+        if !self.try_next_to_listen(key) {
+            self.end(key, Reason::NameNotResolved, None);
+        }
+    }
+
+    /// Tries to listen on the next of the host's addresses. Returns whether there was one.
+    fn try_next_to_listen(&mut self, key: RecordKey) -> bool {
+        let Some(listener) = self.listener(key).filter(|it| it.is_opening()) else {
+            return false;
+        };
+        let Some(address) = listener.untried.pop_front() else {
+            return false;
+        };
+        let address = Endpoint::Tcp(address);
+        self.actions.push_back(Action::Listen { key, address });
+        true
+    }
+
+    /// The address could not be listened on: the host's next one is tried, or the listener ends.
     pub(crate) fn handle_listen_failed(&mut self, key: RecordKey, error: &io::Error) {
+        // Where somebody else listens, those who dial the name would reach them, not us.
+        if error.kind() != io::ErrorKind::AddrInUse && self.try_next_to_listen(key) {
+            return;
+        }
         let is_uds = self
             .listener(key)
             .is_some_and(|it| it.address.path().is_some());

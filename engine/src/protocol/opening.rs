@@ -60,7 +60,7 @@ impl Core {
     ) {
         if let Some(Record::Listener(listener)) = self.table.get(key) {
             if listener.phase == ListenerPhase::Opening {
-                self.handle_resolved_listener(key, &addresses);
+                self.handle_resolved_listener(key, addresses);
             }
             return;
         }
@@ -75,16 +75,6 @@ impl Core {
             return self.end(key, Reason::NameNotResolved, None);
         }
         self.try_next_address(key, now);
-    }
-
-    fn handle_resolved_listener(&mut self, key: RecordKey, addresses: &[SocketAddr]) {
-        match addresses.first() {
-            Some(&first) => {
-                let address = Endpoint::Tcp(first);
-                self.actions.push_back(Action::Listen { key, address });
-            }
-            None => self.end(key, Reason::NameNotResolved, None),
-        }
     }
 
     /// Tries the next of the host's addresses, whose time starts at `from`: an equal share of what is

@@ -26,6 +26,8 @@ pub(super) struct Listener {
     pub(super) common: Common,
     pub(super) address: Address,
     pub(super) phase: ListenerPhase,
+    /// Addresses of the host that have not been tried yet.
+    pub(super) untried: VecDeque<SocketAddr>,
     /// Accepted connections that exist now.
     pub(super) connections: usize,
     /// The last try's failure.

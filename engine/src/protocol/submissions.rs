@@ -129,6 +129,7 @@ impl Core {
             common,
             address: (**address).clone(),
             phase: ListenerPhase::Opening,
+            untried: std::collections::VecDeque::new(),
             os_error: None,
             connections: 0,
         };
