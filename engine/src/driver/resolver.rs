@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// told.
 pub(super) type Lookup = Arc<dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync>;
 
-fn look_up(host: &str) -> Vec<SocketAddr> {
+pub(super) fn look_up(host: &str) -> Vec<SocketAddr> {
     let addresses = (host, 0).to_socket_addrs();
     addresses.map(Iterator::collect).unwrap_or_default()
 }

@@ -178,6 +178,21 @@ fn nobody_is_asked_for_localhost() {
     slow.open();
 }
 
+/// No network is asked for that: the host is an address already.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_knows_the_number_of_a_zone_by_its_name() {
+    use crate::driver::resolver::look_up;
+
+    let Ok(number) = std::fs::read_to_string("/sys/class/net/lo/ifindex") else {
+        println!("skipped: no interface named lo");
+        return;
+    };
+    let expected: SocketAddr = format!("[fe80::1%{}]:0", number.trim()).parse().unwrap();
+    assert_eq!(look_up("fe80::1%lo").first(), Some(&expected));
+    assert_eq!(look_up("fe80::1%no-such-zone"), []);
+}
+
 #[test]
 fn threads_without_work_end_and_others_start() {
     let (mut bench, slow) = with_slow_resolver(Duration::from_millis(1));
