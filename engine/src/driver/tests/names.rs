@@ -56,6 +56,10 @@ impl Slow {
     }
 }
 
+fn resolver(bench: &mut Bench) -> &mut Resolver {
+    &mut bench.driver.resolver
+}
+
 #[track_caller]
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -68,9 +72,9 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn with_slow_resolver(idle: Duration) -> (Bench, Arc<Slow>) {
     let mut bench = Bench::new();
     let slow = Arc::new(Slow::default());
-    let lookup = Arc::clone(&slow);
+    let (lookup, shared) = (Arc::clone(&slow), Arc::clone(&bench.shared));
     let lookup = Arc::new(move |host: &str| lookup.look_up(host));
-    bench.resolver = Resolver::with_lookup(&bench.driver.shared, lookup, idle);
+    *resolver(&mut bench) = Resolver::with_lookup(&shared, lookup, idle);
     (bench, slow)
 }
 
@@ -136,8 +140,8 @@ fn a_name_that_hangs_is_looked_up_once_for_all_who_ask() {
     let (mut bench, slow, mut channels) = busy_with(1);
     channels.extend((0..THREADS_MAX).map(|_| dial(&bench, "busy0.example")));
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), THREADS_MAX + 1);
-    assert_eq!(bench.resolver.threads(), 1);
+    assert_eq!(resolver(&mut bench).waiting(), THREADS_MAX + 1);
+    assert_eq!(resolver(&mut bench).threads(), 1);
     slow.open();
     let mut failed: Vec<_> = channels.iter().map(|_| ended(&mut bench).0).collect();
     failed.sort_by_key(|it| it.number());
@@ -200,7 +204,7 @@ fn threads_without_work_end_and_others_start() {
     for name in 0..3 {
         let channel = dial(&bench, &format!("unknown{name}.example"));
         assert_eq!(ended(&mut bench), (channel, Reason::NameNotResolved));
-        wait_until("its end", || bench.resolver.threads() == 0);
+        wait_until("its end", || resolver(&mut bench).threads() == 0);
     }
 }
 
@@ -210,13 +214,13 @@ fn names_that_nobody_waits_for_are_not_looked_up() {
     let given_up = dial(&bench, "given-up.example");
     let wanted = dial(&bench, "wanted.example");
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), THREADS_MAX + 2);
+    assert_eq!(resolver(&mut bench).waiting(), THREADS_MAX + 2);
     // Also of those whose turn has come nobody waits for the answer.
     for channel in [given_up, busy[0]] {
         bench.posting.post(Post::abort(channel)).unwrap();
         assert_eq!(ended(&mut bench), (channel, Reason::Aborted));
     }
-    assert_eq!(bench.resolver.waiting(), THREADS_MAX);
+    assert_eq!(resolver(&mut bench).waiting(), THREADS_MAX);
     slow.open();
     let mut unresolved = Vec::new();
     for _ in 0..THREADS_MAX {
@@ -237,7 +241,7 @@ fn so_many_wait_for_names_and_one_more_fails() {
         .map(|index| dial(&bench, &format!("host{index}.example")))
         .collect();
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), WAITING_MAX);
+    assert_eq!(resolver(&mut bench).waiting(), WAITING_MAX);
     let one_more = dial(&bench, "one-more.example");
     assert_eq!(ended(&mut bench), (one_more, Reason::NameNotResolved));
 
@@ -247,11 +251,11 @@ fn so_many_wait_for_names_and_one_more_fails() {
     assert_eq!(ended(&mut bench), (given_up, Reason::Aborted));
     let last = dial(&bench, "last.example");
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), WAITING_MAX);
-    assert_eq!(bench.resolver.threads(), THREADS_MAX);
+    assert_eq!(resolver(&mut bench).waiting(), WAITING_MAX);
+    assert_eq!(resolver(&mut bench).threads(), THREADS_MAX);
     slow.open();
     while ended(&mut bench).0 != last {}
-    while bench.resolver.waiting() > 0 {
+    while resolver(&mut bench).waiting() > 0 {
         ended(&mut bench);
     }
     assert!(lock(&slow.state).asked.contains(&"last.example".to_owned()));
