@@ -9,7 +9,8 @@ pub mod fuzzing;
 mod parse;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::Path;
 use std::str::FromStr;
@@ -37,6 +38,11 @@ pub const MAX_UDS_PATH_LEN: usize = ampe_poller::socket::UDS_PATH_BYTES;
 ///
 /// - `tcp://HOST:PORT`, or `HOST:PORT` alone. HOST is an IPv4 address, an IPv6 address in brackets,
 ///   or a name to be resolved; empty, as in `tcp://:7099`, it is any IPv4 interface, to listen on.
+/// - A link-local IPv6 address needs the zone that it is valid in, an interface of this machine, by
+///   name or number: `tcp://[fe80::1%eth0]:7099`, `tcp://[fe80::1%2]:7099`. The system finds the
+///   interface by its name when the address is used; Windows knows interfaces by number only. Before
+///   a name the `%` may be spelt `%25`, as in URLs (RFC 6874): `tcp://[fe80::1%25eth0]:7099`. A number
+///   is taken as it stands: `%251` is interface 251.
 /// - `uds://PATH`, or PATH alone if it holds a slash (of either kind) or starts with a dot. The
 ///   path is taken literally; nothing in it is escaped.
 ///
@@ -44,7 +50,8 @@ pub const MAX_UDS_PATH_LEN: usize = ampe_poller::socket::UDS_PATH_BYTES;
 ///
 /// A host is at most [`MAX_HOST_LEN`] bytes. A path is UTF-8, because it travels in a text header,
 /// at most [`MAX_UDS_PATH_LEN`] bytes, holds no CR, LF or NUL and does not end with a space or tab,
-/// which a reader of text headers would drop.
+/// which a reader of text headers would drop. It does not start with `@`, which stands for Linux's
+/// abstract names: those are not supported, and a file of such a name is written `./@name`.
 ///
 /// # Examples
 ///
@@ -101,8 +108,8 @@ impl Address {
 
     /// Reads the value of an address header: `tcp|HOST|PORT` or `uds|PATH`.
     ///
-    /// An IPv6 host stands bare, an empty one is any IPv4 interface, and a path is all that follows
-    /// `uds|`, whatever it holds.
+    /// An IPv6 host stands bare, with its zone behind a plain `%`; an empty host is any IPv4
+    /// interface, and a path is all that follows `uds|`, whatever it holds.
     ///
     /// # Errors
     ///
@@ -161,18 +168,19 @@ impl Address {
     }
 
     /// The socket address that this is already, without asking a resolver: that of a literal host,
-    /// or of any IPv4 interface if the host is empty. `None` for names, for IPv6 addresses with a
-    /// zone, and for Unix sockets.
+    /// or of any IPv4 interface if the host is empty. `None` for names, for IPv6 addresses in a zone
+    /// that is given by name, and for Unix sockets.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
-            Address::Tcp { host, port } => host.ip().map(|ip| SocketAddr::new(ip, *port)),
+            Address::Tcp { host, port } => host.socket_addr(*port),
             Address::Uds(_) => None,
         }
     }
 
-    /// Whether only this machine can be at the other end: a loopback address, the name `localhost`,
-    /// or a Unix socket. Other names are not resolved, and count as remote.
+    /// Whether only this machine can be at the other end: a loopback address, the name `localhost`
+    /// or one below it, or a Unix socket. The engine takes `localhost` for `::1` and 127.0.0.1
+    /// without asking anybody. Other names are not resolved, and count as remote.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self {
@@ -217,8 +225,14 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } if host.is_ipv6() => write!(f, "tcp://[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::Tcp { host, port } => match host.zone() {
+                // It would be read as the spelling of RFC 6874.
+                Some((ip, zone)) if zone.starts_with("25") => {
+                    write!(f, "tcp://[{ip}%25{zone}]:{port}")
+                }
+                _ if host.is_ipv6() => write!(f, "tcp://[{host}]:{port}"),
+                _ => write!(f, "tcp://{host}:{port}"),
+            },
             Address::Uds(path) => write!(f, "uds://{}", path.as_str()),
         }
     }
@@ -228,13 +242,11 @@ impl From<SocketAddr> for Address {
     /// The flow label of an IPv6 address is dropped; its scope is kept as a numeric zone.
     fn from(address: SocketAddr) -> Self {
         let host = match address {
-            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-                HostKind::Zoned(format!("{}%{}", v6.ip(), v6.scope_id()).into())
-            }
-            _ => HostKind::Ip(address.ip()),
+            SocketAddr::V4(v4) => Host(HostKind::Ip((*v4.ip()).into())),
+            SocketAddr::V6(v6) => Host::scoped(*v6.ip(), v6.scope_id()),
         };
         Address::Tcp {
-            host: Host(host),
+            host,
             port: address.port(),
         }
     }
@@ -250,13 +262,16 @@ pub struct Host(HostKind);
 enum HostKind {
     Any,
     Ip(IpAddr),
-    /// An IPv6 address with `%` and a zone, which only the system can turn into a number.
+    /// An IPv6 address in the zone with this number.
+    Scoped(Ipv6Addr, NonZeroU32),
+    /// An IPv6 address with `%` and a zone's name, which only the system can turn into a number.
     Zoned(Box<str>),
     Name(Box<str>),
 }
 
 impl Host {
-    /// Reads a host without brackets. Empty, it is any IPv4 interface.
+    /// Reads a host without brackets. Empty, it is any IPv4 interface. The zone of an IPv6 address
+    /// stands behind a plain `%`, as the system wants it.
     ///
     /// # Errors
     ///
@@ -264,7 +279,8 @@ impl Host {
     /// - [`AddressError::InvalidHost`]: `|`, a control character, white space, or one of
     ///   `/ \ [ ] @ ? #` in it.
     /// - [`AddressError::InvalidIpv4`]: only digits and dots, but no IPv4 address.
-    /// - [`AddressError::InvalidIpv6`]: a colon in it, but no IPv6 address.
+    /// - [`AddressError::InvalidIpv6`]: a colon in it, but no IPv6 address, or a zone that is a number
+    ///   of more than 32 bits.
     pub fn new(host: &str) -> Result<Host, AddressError> {
         parse::host(host)
     }
@@ -275,39 +291,77 @@ impl Host {
         self.0 == HostKind::Any
     }
 
-    /// The IP address, if the host is one; that of any IPv4 interface, if it is empty.
+    /// The IP address, if the host is one and no more; that of any IPv4 interface, if it is empty.
+    /// `None` for one in a zone, which without its zone leads somewhere else: see
+    /// [`Address::socket_addr`].
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.0 {
             HostKind::Any => Some(Ipv4Addr::UNSPECIFIED.into()),
             HostKind::Ip(ip) => Some(*ip),
-            HostKind::Zoned(_) | HostKind::Name(_) => None,
+            HostKind::Scoped(..) | HostKind::Zoned(_) | HostKind::Name(_) => None,
         }
     }
 
-    /// What the resolver must be asked for: a name, or an IPv6 address with a zone.
+    /// What the resolver must be asked for: a name, or an IPv6 address with a zone's name.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
-            HostKind::Any | HostKind::Ip(_) => None,
+            HostKind::Any | HostKind::Ip(_) | HostKind::Scoped(..) => None,
             HostKind::Zoned(name) | HostKind::Name(name) => Some(name),
         }
     }
 
-    /// Whether this is a loopback address or the name `localhost`, in upper or lower case.
+    /// Whether this is a loopback address, the name `localhost` or a name below it, such as
+    /// `app.localhost` (RFC 6761), in upper or lower case.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
             // The loopback of IPv4 written as an IPv6 address leads to the same place.
             HostKind::Ip(ip) => ip.to_canonical().is_loopback(),
-            HostKind::Name(name) => name.eq_ignore_ascii_case("localhost"),
+            HostKind::Scoped(ip, _) => ip.to_canonical().is_loopback(),
+            HostKind::Name(name) => is_localhost(name),
             HostKind::Any | HostKind::Zoned(_) => false,
         }
     }
 
-    fn is_ipv6(&self) -> bool {
-        matches!(self.0, HostKind::Ip(IpAddr::V6(_)) | HostKind::Zoned(_))
+    /// The IPv6 address in the zone with this number, where 0 is none.
+    fn scoped(ip: Ipv6Addr, zone: u32) -> Host {
+        Host(match NonZeroU32::new(zone) {
+            Some(zone) => HostKind::Scoped(ip, zone),
+            None => HostKind::Ip(ip.into()),
+        })
     }
+
+    fn socket_addr(&self, port: u16) -> Option<SocketAddr> {
+        match &self.0 {
+            HostKind::Scoped(ip, zone) => Some(SocketAddrV6::new(*ip, port, 0, zone.get()).into()),
+            _ => self.ip().map(|ip| SocketAddr::new(ip, port)),
+        }
+    }
+
+    /// The IPv6 address and the name of its zone, if it has one.
+    fn zone(&self) -> Option<(&str, &str)> {
+        match &self.0 {
+            HostKind::Zoned(name) => name.split_once('%'),
+            _ => None,
+        }
+    }
+
+    fn is_ipv6(&self) -> bool {
+        matches!(
+            self.0,
+            HostKind::Ip(IpAddr::V6(_)) | HostKind::Scoped(..) | HostKind::Zoned(_)
+        )
+    }
+}
+
+/// Whether a name is one of those that stand for this machine itself, whatever a resolver says: RFC
+/// 6761, section 6.3.
+pub(crate) fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.eq_ignore_ascii_case("localhost")
 }
 
 impl fmt::Display for Host {
@@ -315,6 +369,7 @@ impl fmt::Display for Host {
         match &self.0 {
             HostKind::Any => Ok(()),
             HostKind::Ip(ip) => write!(f, "{ip}"),
+            HostKind::Scoped(ip, zone) => write!(f, "{ip}%{zone}"),
             HostKind::Zoned(name) | HostKind::Name(name) => f.write_str(name),
         }
     }
@@ -330,6 +385,7 @@ impl UdsPath {
     /// # Errors
     ///
     /// - [`AddressError::EmptyPath`]: it is empty.
+    /// - [`AddressError::AbstractSocket`]: `@` or NUL at its start.
     /// - [`AddressError::NotUtf8`]: it is no UTF-8.
     /// - [`AddressError::PathTooLong`]: it is longer than [`MAX_UDS_PATH_LEN`].
     /// - [`AddressError::InvalidPath`]: CR, LF or NUL in it.
@@ -444,6 +500,15 @@ pub enum AddressError {
     /// The path is empty.
     #[error("the path of the Unix socket is empty: write uds:///path")]
     EmptyPath,
+    /// The path is the name of an abstract Unix socket, as Linux has them, not that of a file.
+    #[error(
+        "`{name}` is an abstract Unix socket, and only those with a path are supported: write \
+         uds:///path, or uds://./{name} for a file of that name"
+    )]
+    AbstractSocket {
+        /// Its name, behind an `@`.
+        name: String,
+    },
     /// The path does not fit into a socket address.
     #[error(
         "the path of the Unix socket is {len} bytes long and the system takes at most {max}: use \

@@ -59,8 +59,11 @@ pub enum Reason {
     #[error("this system has no Unix sockets")]
     NoUnixSockets,
     /// The host's name has no address that anybody told us of: it is misspelt, or whoever knows
-    /// names does not answer, which may pass. Not every system says which it was. A connection
-    /// or listener whose name would be one too many, beyond 1,024 that wait, fails like this too.
+    /// names does not answer, which may pass. Not every system says which it was. At most 32 names
+    /// are looked up at once, each on a thread of its own, and at most 1,024 connections and
+    /// listeners wait for a name: one more fails like this too. So does a listener whose name is not
+    /// resolved within [`Options::connect_timeout`](crate::Options). `localhost` and names below it
+    /// are `::1` and 127.0.0.1, without a look-up.
     #[error("the host name could not be resolved")]
     NameNotResolved,
     /// The address cannot be used on this system.
@@ -72,7 +75,9 @@ pub enum Reason {
     /// names the provider and says what to do.
     #[error("this system does not let the socket be polled")]
     CannotPoll,
-    /// The address could not be listened on: mostly it is in use.
+    /// The address could not be listened on: mostly it is in use. A listener on a name tries the
+    /// name's addresses in turn, until one can be bound, which it listens on alone, or one is in use;
+    /// [`Closed::os_error`](crate::Closed::os_error) is of the last that was tried.
     #[error("could not listen")]
     ListenFailed,
     /// The channel's group was closed.

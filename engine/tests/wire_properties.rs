@@ -7,6 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
+use std::net::{SocketAddr, SocketAddrV6};
 
 use ampe::address::{self, Address};
 use ampe::wire::{
@@ -410,6 +411,10 @@ fn any_text_is_an_address_or_an_error() {
         "65536",
         ".",
         "%",
+        "25",
+        "eth0",
+        "fe80::1",
+        "@",
         "\\",
         " ",
         "\r\n",
@@ -429,19 +434,30 @@ fn any_text_is_an_address_or_an_error() {
     });
 }
 
+/// Numbers, names, and what could be taken for the `%25` of URLs.
+fn zone() -> impl Strategy<Value = String> {
+    let parts = select(vec!["25", "2", "5", "%", "0", "eth0", "en"]);
+    prop_oneof![
+        vec(parts, 1..5).prop_map(|parts| parts.concat()),
+        "[a-z0-9.%-]{1,5}"
+    ]
+}
+
 #[test]
 fn any_address_is_written_and_read_in_both_forms() {
     let host = prop_oneof![
         any::<std::net::Ipv4Addr>().prop_map(|ip| ip.to_string()),
         any::<std::net::Ipv6Addr>().prop_map(|ip| ip.to_string()),
+        (any::<std::net::Ipv6Addr>(), zone()).prop_map(|(ip, zone)| format!("{ip}%{zone}")),
         "[a-z][a-z0-9.-]{0,254}",
         Just(String::new()),
     ];
     let tcp = (host, any::<u16>()).prop_map(|(host, port)| Address::tcp(&host, port).unwrap());
     let uds = "[a-z/.|: ]{0,102}[a-z/|:]".prop_map(|path| Address::uds(path).unwrap());
+    let of_system = any::<SocketAddr>().prop_map(Address::from);
     check(
         "any_address_is_written_and_read_in_both_forms",
-        &prop_oneof![tcp, uds],
+        &prop_oneof![tcp, of_system, uds],
         |address| {
             assert_eq!(
                 address::fuzzing::address(address.to_string().as_bytes()),
@@ -450,6 +466,26 @@ fn any_address_is_written_and_read_in_both_forms() {
             let wire = address.to_wire();
             assert!(address::fuzzing::address(wire.as_bytes()).1);
             assert_eq!(Address::from_wire(&wire).unwrap(), address);
+        },
+    );
+}
+
+#[test]
+fn any_address_of_the_system_survives_its_text_with_its_zone() {
+    let scope = prop_oneof![Just(0), 1..5_u32, Just(25), 250..260_u32, any::<u32>()];
+    let v6 = (any::<std::net::Ipv6Addr>(), any::<u16>(), scope)
+        .prop_map(|(ip, port, scope)| SocketAddr::from(SocketAddrV6::new(ip, port, 0, scope)));
+    check(
+        "any_address_of_the_system_survives_its_text_with_its_zone",
+        &v6,
+        |of_system| {
+            let address = Address::from(of_system);
+            assert_eq!(address.socket_addr(), Some(of_system));
+            // The standard library's text, as in the display of an `Endpoint`, and our own.
+            for text in [of_system.to_string(), address.to_string()] {
+                let read: Address = text.parse().unwrap();
+                assert_eq!(read.socket_addr(), Some(of_system), "{text}");
+            }
         },
     );
 }

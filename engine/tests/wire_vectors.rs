@@ -326,6 +326,7 @@ fn address_headers() {
     for (value, expected) in [
         ("tcp|127.0.0.1|7099", tcp("127.0.0.1", 7099)),
         ("tcp|::1|5", tcp("::1", 5)),
+        ("tcp|fe80::1%eth0|5", tcp("fe80::1%eth0", 5)),
         ("tcp||7099", tcp("", 7099)),
         ("uds|/tmp/a|b", Address::uds("/tmp/a|b").unwrap()),
     ] {
@@ -339,6 +340,7 @@ fn address_headers() {
         "tcp|h|+1",
         "xyz|h|1",
         "uds|",
+        "uds|@a",
     ] {
         assert!(Address::from_wire(value).is_err(), "{value}");
     }

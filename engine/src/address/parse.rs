@@ -1,5 +1,6 @@
 //! Reading addresses. Everything that makes an address ends in [`host`] or [`uds_path`].
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Address, AddressError, Host, HostKind, MAX_HOST_LEN, MAX_UDS_PATH_LEN, UdsPath};
@@ -85,14 +86,7 @@ pub(super) fn host(host: &str) -> Result<Host, AddressError> {
         return Ok(Host(HostKind::Ip(ip)));
     }
     if host.contains(':') {
-        return match host.split_once('%') {
-            Some((ip, zone)) if !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok() => {
-                Ok(Host(HostKind::Zoned(host.into())))
-            }
-            _ => Err(AddressError::InvalidIpv6 {
-                host: shortened(host),
-            }),
-        };
+        return zoned(host);
     }
     // Resolvers disagree about `127.1` and the like, and no name ends in a number.
     if host
@@ -106,9 +100,51 @@ pub(super) fn host(host: &str) -> Result<Host, AddressError> {
     Ok(Host(HostKind::Name(host.into())))
 }
 
+/// An IPv6 address with `%` and the zone that it is valid in.
+fn zoned(host: &str) -> Result<Host, AddressError> {
+    let invalid = || AddressError::InvalidIpv6 {
+        host: shortened(host),
+    };
+    let (ip, zone) = host.split_once('%').ok_or_else(invalid)?;
+    let ip: Ipv6Addr = ip.parse().map_err(|_| invalid())?;
+    if zone.is_empty() {
+        return Err(invalid());
+    }
+    if is_number(zone) {
+        return Ok(Host::scoped(ip, zone.parse().map_err(|_| invalid())?));
+    }
+    // The address may have grown: two groups of hexadecimal digits became four decimal numbers.
+    let name = format!("{ip}%{zone}");
+    if name.len() > MAX_HOST_LEN {
+        return Err(AddressError::HostTooLong { len: name.len() });
+    }
+    Ok(Host(HostKind::Zoned(name.into())))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An IPv6 host of the text form with a plain `%` before its zone, which RFC 6874 spells `%25`. A zone
+/// that is a number is left as it is: 251 is more likely an interface than the spelling of 1.
+fn with_plain_zone(ipv6: &str) -> Cow<'_, str> {
+    match ipv6.split_once('%') {
+        Some((ip, zone)) if !is_number(zone) => match zone.strip_prefix("25") {
+            Some(name) => format!("{ip}%{name}").into(),
+            None => ipv6.into(),
+        },
+        _ => ipv6.into(),
+    }
+}
+
 pub(super) fn uds_path(path: &str) -> Result<UdsPath, AddressError> {
     if path.is_empty() {
         return Err(AddressError::EmptyPath);
+    }
+    if let Some(name) = path.strip_prefix(['@', '\0']) {
+        return Err(AddressError::AbstractSocket {
+            name: format!("@{}", shortened(name)),
+        });
     }
     if path.len() > MAX_UDS_PATH_LEN {
         return Err(AddressError::PathTooLong { len: path.len() });
@@ -145,7 +181,7 @@ fn host_and_port(text: &str) -> Result<Address, AddressError> {
                 text: shortened(text),
             });
         };
-        let host = host(ipv6)?;
+        let host = host(&with_plain_zone(ipv6))?;
         if !host.is_ipv6() {
             return Err(AddressError::InvalidIpv6 {
                 host: shortened(ipv6),
@@ -174,8 +210,11 @@ fn host_and_port(text: &str) -> Result<Address, AddressError> {
 
 fn port(text: &str) -> Result<u16, AddressError> {
     // The standard parser would take a leading `+` as well.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if digits { text.parse().ok() } else { None };
+    let number = if is_number(text) {
+        text.parse().ok()
+    } else {
+        None
+    };
     number.ok_or_else(|| AddressError::InvalidPort {
         port: shortened(text),
     })

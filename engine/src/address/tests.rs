@@ -26,6 +26,11 @@ fn tcp_addresses_are_read_and_written_in_both_forms() {
             "tcp|fe80::1%eth0|80",
         ),
         (
+            "[FE80:0::1%2]:80",
+            "tcp://[fe80::1%2]:80",
+            "tcp|fe80::1%2|80",
+        ),
+        (
             "tcp://example.org:80",
             "tcp://example.org:80",
             "tcp|example.org|80",
@@ -136,6 +141,12 @@ fn invalid_path(character: char) -> AddressError {
     AddressError::InvalidPath { character }
 }
 
+fn abstract_socket(name: &str) -> AddressError {
+    AddressError::AbstractSocket {
+        name: name.to_owned(),
+    }
+}
+
 #[test]
 fn each_fault_of_a_text_as_a_whole_has_its_own_error() {
     for (given, error) in [
@@ -179,6 +190,8 @@ fn each_fault_of_a_host_has_its_own_error() {
         ("tcp://[::1:80", brackets_needed("[::1:80")),
         ("[::g]:80", invalid_ipv6("::g")),
         ("[::1%]:80", invalid_ipv6("::1%")),
+        ("[::1%4294967296]:80", invalid_ipv6("::1%4294967296")),
+        ("tcp://[fe80::1%25a/b]:80", invalid_host("fe80::1%a/b", '/')),
         ("[::g%eth0]:80", invalid_ipv6("::g%eth0")),
         ("[127.0.0.1]:80", invalid_ipv6("127.0.0.1")),
         ("[]:80", invalid_ipv6("")),
@@ -204,7 +217,9 @@ fn each_fault_of_a_path_has_its_own_error() {
         ("uds:///tmp/a\nb", invalid_path('\n')),
         ("/tmp/a\rb", invalid_path('\r')),
         ("/tmp/a\0", invalid_path('\0')),
-        ("uds://\0abstract", invalid_path('\0')),
+        ("uds://\0name", abstract_socket("@name")),
+        ("uds://@name", abstract_socket("@name")),
+        ("uds://@/run/a\n", abstract_socket(r"@/run/a\n")),
         ("/tmp/a ", AddressError::PathEndsBlank),
         ("/tmp/a\t", AddressError::PathEndsBlank),
     ] {
@@ -233,6 +248,7 @@ fn each_fault_of_the_wire_form_has_its_own_error() {
         ("uds", AddressError::EmptyPath),
         ("uds|", AddressError::EmptyPath),
         ("uds|/a\r", invalid_path('\r')),
+        ("uds|@name", abstract_socket("@name")),
     ] {
         assert_eq!(Address::from_wire(given), Err(error), "{given:?}");
     }
@@ -327,8 +343,57 @@ fn socket_addresses_become_addresses_and_back() {
         assert_eq!(address, text(literal).unwrap());
         assert_eq!(address.socket_addr(), Some(socket_addr));
     }
-    let scoped = Address::from("[fe80::1%3]:80".parse::<SocketAddr>().unwrap());
-    assert_eq!(scoped, text("[fe80::1%3]:80").unwrap());
+    for zone in [3, 25, 251, 2525, u32::MAX] {
+        let scoped: SocketAddr = format!("[fe80::1%{zone}]:80").parse().unwrap();
+        let address = Address::from(scoped);
+        assert_eq!(address, text(&format!("[fe80::1%{zone}]:80")).unwrap());
+        assert_eq!(address.socket_addr(), Some(scoped));
+        assert_eq!(address.host().unwrap().name(), None, "nobody is asked");
+        let endpoint = crate::Endpoint::Tcp(scoped).to_string();
+        assert_eq!(text(&endpoint), Ok(address));
+    }
+}
+
+#[test]
+fn a_zone_is_read_with_a_plain_percent_sign_and_as_in_urls() {
+    let name = |given: &str| {
+        text(given)
+            .unwrap()
+            .host()
+            .unwrap()
+            .name()
+            .map(str::to_owned)
+    };
+    for (given, zoned) in [
+        ("[fe80::1%eth0]:80", "fe80::1%eth0"),
+        ("[fe80::1%25eth0]:80", "fe80::1%eth0"),
+        ("[FE80::0:1%25eth0]:80", "fe80::1%eth0"),
+        // An interface called `25x` is written as in URLs, to be told from `x`.
+        ("[fe80::1%2525x]:80", "fe80::1%25x"),
+        ("[fe80::1%a%25b]:80", "fe80::1%a%25b"),
+    ] {
+        assert_eq!(name(given).as_deref(), Some(zoned), "{given}");
+    }
+    let odd = Address::tcp("fe80::1%25x", 80).unwrap();
+    assert_eq!(odd.to_string(), "tcp://[fe80::1%2525x]:80");
+    assert_eq!(odd.to_wire(), "tcp|fe80::1%25x|80");
+    // No zone at all.
+    assert_eq!(text("[fe80::1%0]:80"), text("[fe80::1]:80"));
+    // Written out it may be longer than it was given.
+    let zone = "z".repeat(MAX_HOST_LEN - "::ffff:ffff:ffff%".len());
+    let len = "::ffff:255.255.255.255%".len() + zone.len();
+    let error = Err(AddressError::HostTooLong { len });
+    assert_eq!(Host::new(&format!("::ffff:ffff:ffff%{zone}")), error);
+}
+
+#[test]
+fn an_abstract_unix_socket_is_refused_with_a_hint() {
+    assert_eq!(
+        text("uds://@name").unwrap_err().to_string(),
+        "`@name` is an abstract Unix socket, and only those with a path are supported: write \
+         uds:///path, or uds://./@name for a file of that name"
+    );
+    assert_eq!(text("uds://./@name"), Address::uds("./@name"));
 }
 
 #[test]
@@ -340,6 +405,10 @@ fn loopback_is_told_without_resolving() {
         ("[::ffff:127.0.0.1]:1", true),
         ("localhost:1", true),
         ("LocalHost:1", true),
+        ("localhost.:1", true),
+        ("app.LOCALHOST:1", true),
+        ("a.b.localhost.:1", true),
+        ("[::1%1]:1", true),
         ("./a", true),
         ("0.0.0.0:1", false),
         (":1", false),
@@ -347,6 +416,9 @@ fn loopback_is_told_without_resolving() {
         ("[fe80::1%lo]:1", false),
         ("10.0.0.1:1", false),
         ("localhost.example.org:1", false),
+        ("notlocalhost:1", false),
+        ("localhost..:1", false),
+        ("[fe80::1%1]:1", false),
     ] {
         assert_eq!(text(given).unwrap().is_loopback(), expected, "{given}");
     }

@@ -1,5 +1,6 @@
 //! Listeners: opening them, and the connections that they accept.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub(super) struct Listener {
     pub(super) channel: Channel,
     address: Address,
     phase: Phase,
+    /// Addresses of the host that have not been tried yet.
+    untried: VecDeque<SocketAddr>,
     /// Accepted connections that exist now.
     pub(super) connections: usize,
     deadline: Option<Instant>,
@@ -56,6 +59,7 @@ impl Listener {
             channel,
             address,
             phase: Phase::Opening,
+            untried: VecDeque::new(),
             connections: 0,
             deadline: None,
             os_error: None,
@@ -165,18 +169,28 @@ impl Core {
         }
     }
 
-    pub(super) fn handle_resolved_listener(&mut self, key: RecordKey, addresses: &[SocketAddr]) {
-        let is_opening = self
-            .listener(key)
-            .is_some_and(|listener| listener.phase == Phase::Opening);
-        match addresses.first() {
-            _ if !is_opening => {}
-            Some(&first) => {
-                let address = Endpoint::Tcp(first);
-                self.actions.push_back(Action::Listen { key, address });
-            }
-            None => self.end_listener(key, Reason::NameNotResolved, None),
+    /// The resolver's answer, empty if it found none.
+    pub(super) fn handle_resolved_listener(&mut self, key: RecordKey, addresses: Vec<SocketAddr>) {
+        let Some(listener) = self.listener(key).filter(|it| it.phase == Phase::Opening) else {
+            return;
+        };
+        listener.untried = addresses.into();
+        if !self.try_next_to_listen(key) {
+            self.end_listener(key, Reason::NameNotResolved, None);
         }
+    }
+
+    /// Tries to listen on the next of the host's addresses. Returns whether there was one.
+    fn try_next_to_listen(&mut self, key: RecordKey) -> bool {
+        let Some(listener) = self.listener(key).filter(|it| it.is_opening()) else {
+            return false;
+        };
+        let Some(address) = listener.untried.pop_front() else {
+            return false;
+        };
+        let address = Endpoint::Tcp(address);
+        self.actions.push_back(Action::Listen { key, address });
+        true
     }
 
     /// The listener listens, on `bound`.
@@ -189,10 +203,7 @@ impl Core {
         }
         listener.phase = Phase::Listening;
         if let Endpoint::Tcp(bound) = bound {
-            // An address of the system's own making is always valid.
-            if let Ok(address) = Address::tcp(&bound.ip().to_string(), bound.port()) {
-                listener.address = address;
-            }
+            listener.address = Address::from(*bound);
         }
         listener.deadline = None;
         let (channel, address) = (listener.channel, Box::new(listener.address.clone()));
@@ -200,7 +211,12 @@ impl Core {
         self.emit_from(key, Event::Listening(Listening { channel, address }));
     }
 
+    /// The address could not be listened on: the host's next one is tried, or the listener ends.
     pub(crate) fn handle_listen_failed(&mut self, key: RecordKey, error: &io::Error) {
+        // Where somebody else listens, those who dial the name would reach them, not us.
+        if error.kind() != io::ErrorKind::AddrInUse && self.try_next_to_listen(key) {
+            return;
+        }
         let is_uds = self
             .listener(key)
             .is_some_and(|it| it.address.path().is_some());

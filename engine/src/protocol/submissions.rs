@@ -35,7 +35,7 @@ impl Core {
             Submission::Stop { deadline } => self.stop(deadline, now),
             Submission::Resolved { key, addresses } => {
                 if self.connection(key).is_none() {
-                    return self.handle_resolved_listener(key, &addresses);
+                    return self.handle_resolved_listener(key, addresses);
                 }
                 self.with(key, now, |it, context| {
                     it.handle_resolved(addresses, context)

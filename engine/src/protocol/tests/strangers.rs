@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::options::Options;
 use crate::wire::OpCode;
 
 use super::bench::{Bench, frame, tcp};
@@ -22,6 +23,24 @@ fn a_place_is_not_taken_before_its_socket_was_to_be_closed() {
     bench.rest();
     assert_eq!(bench.closing(first), Some(true));
     assert_eq!(bench.closing(second), None);
+}
+
+#[test]
+fn a_connection_that_says_nothing_has_the_hello_timeout() {
+    let options = Options {
+        connect_timeout: Duration::from_secs(3),
+        hello_timeout: Duration::from_secs(7),
+        ..Options::default()
+    };
+    let mut bench = Bench::with(options);
+    let (_, listener) = bench.listen();
+    let key = bench.accept(listener);
+    bench.later(Duration::from_millis(6_999));
+    bench.rest();
+    assert_eq!(bench.closing(key), None);
+    bench.later(Duration::from_millis(1));
+    bench.rest();
+    assert_eq!(bench.closing(key), Some(false));
 }
 
 #[test]
