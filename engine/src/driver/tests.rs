@@ -22,15 +22,16 @@ use crate::options::Options;
 use crate::reason::Reason;
 use crate::wire::{Header, OpCode};
 
-use super::Driver;
+use super::real::Real;
 #[cfg(unix)]
 use super::sockets::Socket;
+use super::{Driver, READ_BYTES};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An engine with one group, whose reactor is the test's own thread.
 struct Bench {
-    driver: Driver,
+    driver: Driver<Real>,
     posting: ChannelGroup,
     inbox: Inbox,
     /// Wakes a reactor that sleeps for too long, so that the test fails rather than hangs.
@@ -53,12 +54,13 @@ impl Bench {
     }
 
     fn with(options: Options) -> Self {
-        let driver = Driver::start(options).unwrap();
+        let (world, shared) = Real::start(options).unwrap();
+        let driver = Driver::new(world, shared, READ_BYTES);
         let group = Arc::new(GroupShared::new(1));
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {
-            _watchdog: watchdog(driver.sockets.waker()),
+            _watchdog: watchdog(driver.sockets.world.waker()),
             driver,
             posting,
             inbox,
@@ -103,15 +105,15 @@ impl Bench {
 }
 
 impl Deref for Bench {
-    type Target = Driver;
+    type Target = Driver<Real>;
 
-    fn deref(&self) -> &Driver {
+    fn deref(&self) -> &Driver<Real> {
         &self.driver
     }
 }
 
 impl DerefMut for Bench {
-    fn deref_mut(&mut self) -> &mut Driver {
+    fn deref_mut(&mut self) -> &mut Driver<Real> {
         &mut self.driver
     }
 }

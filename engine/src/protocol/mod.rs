@@ -152,6 +152,9 @@ pub(crate) struct Core {
     /// Closing groups that posts may still be admitted to, until the next exchange.
     unsealed: Vec<usize>,
     stopping: Option<Instant>,
+    /// For tests: the channels that there are and were.
+    #[cfg(test)]
+    bound: std::collections::BTreeMap<RecordKey, Channel>,
 }
 
 impl Core {
@@ -183,6 +186,8 @@ impl Core {
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,
+            #[cfg(test)]
+            bound: std::collections::BTreeMap::new(),
         }
     }
 
@@ -284,6 +289,8 @@ impl Core {
             "a number names one channel at a time"
         );
         self.by_number[number] = Some(key);
+        #[cfg(test)]
+        self.bound.insert(key, channel);
     }
 }
 

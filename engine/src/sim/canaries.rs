@@ -44,7 +44,7 @@ canaries! {
     a_message_that_is_received_and_left_lying: ReceivedMayWait breaks ["P2:"];
     a_served_connection_that_is_not_read_from_again: ServedIsNotRead breaks ["P2:", "P1:"];
     a_close_without_a_deadline: ClosingHasNoDeadline breaks ["P3:"];
-    a_place_that_is_taken_too_early: PlaceIsFreeEarly breaks ["P5:"];
+    a_place_that_is_taken_too_early: PlaceIsFreeEarly breaks ["a seat is taken once"];
     a_late_drop_that_meets_the_next_in_its_place: LateDropMeetsNext
         breaks ["no more is released than a connection holds"];
     a_line_that_is_not_first_come_first_served: LastIsServedFirst breaks ["P6:"];

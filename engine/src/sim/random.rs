@@ -27,7 +27,7 @@ pub(super) fn run(seed: u64) -> Totals {
         world.members[member].is_winding_down = true;
     }
     if world.rng.chance(80) {
-        world.net.temper.speed_up(); // what is left goes through tiny pipes for too long
+        world.net.borrow_mut().temper.speed_up(); // what is left goes through tiny pipes for too long
     }
     world.settle();
     world.check_rest();
@@ -88,7 +88,7 @@ fn promises_hold_in_random_runs() {
             totals.reused_numbers,
         ];
         assert!(
-            !reached.contains(&0),
+            !reached.contains(&0) && !totals.faults.kinds().contains(&0),
             "something was never reached: {totals:?}"
         );
     }

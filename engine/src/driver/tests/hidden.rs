@@ -8,7 +8,7 @@ const WORDS: &str = "\"Layer\" hides the socket below it: remove it";
 
 /// A bench whose poller refuses what is inserted from now on.
 fn refuse(bench: &mut Bench) {
-    bench.sockets.refuse(ErrorKind::Unsupported, WORDS);
+    bench.sockets.world.refuse(ErrorKind::Unsupported, WORDS);
 }
 
 #[track_caller]

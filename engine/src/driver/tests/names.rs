@@ -52,7 +52,7 @@ fn busy() -> (Bench, Arc<Slow>, Vec<Channel>) {
         lookup.look_up(host);
         Vec::new()
     };
-    bench.resolver = Resolver::with_lookup(&bench.driver.shared, Arc::new(lookup));
+    bench.sockets.world.resolver = Resolver::with_lookup(&bench.driver.shared, Arc::new(lookup));
     let channels = (0..THREADS_MAX)
         .map(|index| dial(&bench, &format!("busy{index}.example")))
         .collect();
@@ -89,13 +89,13 @@ fn names_that_nobody_waits_for_are_not_looked_up() {
     let given_up = dial(&bench, "given-up.example");
     let wanted = dial(&bench, "wanted.example");
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), 2);
+    assert_eq!(bench.sockets.world.resolver.waiting(), 2);
     // Also of those whose turn has come nobody waits for the answer.
     for channel in [given_up, busy[0]] {
         bench.posting.post(Post::abort(channel)).unwrap();
         assert_eq!(ended(&mut bench), (channel, Reason::Aborted));
     }
-    assert_eq!(bench.resolver.waiting(), 1);
+    assert_eq!(bench.sockets.world.resolver.waiting(), 1);
     slow.open();
     let mut unresolved = Vec::new();
     for _ in 0..THREADS_MAX {
@@ -116,7 +116,7 @@ fn so_many_names_wait_and_one_more_fails() {
         .map(|index| dial(&bench, &format!("host{index}.example")))
         .collect();
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), WAITING_MAX);
+    assert_eq!(bench.sockets.world.resolver.waiting(), WAITING_MAX);
     let one_more = dial(&bench, "one-more.example");
     assert_eq!(ended(&mut bench), (one_more, Reason::NameNotResolved));
 
@@ -126,10 +126,10 @@ fn so_many_names_wait_and_one_more_fails() {
     assert_eq!(ended(&mut bench), (given_up, Reason::Aborted));
     let last = dial(&bench, "last.example");
     bench.pass().unwrap();
-    assert_eq!(bench.resolver.waiting(), WAITING_MAX);
+    assert_eq!(bench.sockets.world.resolver.waiting(), WAITING_MAX);
     slow.open();
     while ended(&mut bench).0 != last {}
-    assert_eq!(bench.resolver.waiting(), 0);
+    assert_eq!(bench.sockets.world.resolver.waiting(), 0);
     assert!(lock(&slow.state).asked.contains(&"last.example".to_owned()));
 }
 
