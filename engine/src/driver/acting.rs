@@ -50,10 +50,7 @@ impl<W: World> Hands for Driver<W> {
                 continue;
             };
             let world = &self.sockets.world;
-            let (outcome, offered) = (
-                world.send_vectored(stream, gather.slices()),
-                gather.bytes(),
-            );
+            let (outcome, offered) = (world.send_vectored(stream, gather.slices()), gather.bytes());
             match outcome {
                 Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

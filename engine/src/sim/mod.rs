@@ -19,4 +19,5 @@ mod node;
 mod outside;
 mod random;
 mod rng;
+mod starving;
 mod world;

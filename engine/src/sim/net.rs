@@ -46,6 +46,8 @@ pub(super) struct Temper {
     pub(super) partial: usize,
     /// How many of a hundred wakes come late.
     pub(super) late_wakes: usize,
+    /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
+    pub(super) slow_micros: usize,
 }
 
 impl Temper {

@@ -53,6 +53,8 @@ pub(super) struct Node {
     was_woken: Arc<AtomicBool>,
     /// When the reactor notices that it was woken.
     wakes_at: Option<Instant>,
+    /// When its thread gets its turn, once there is something to do.
+    runs_at: Option<Instant>,
     names: Names,
     pub(super) rng: Rng,
     idle_passes: u32,
@@ -79,6 +81,7 @@ impl Node {
             shared,
             was_woken,
             wakes_at: None,
+            runs_at: None,
             names,
             rng,
             idle_passes: 0,
@@ -130,10 +133,22 @@ impl Node {
             }
             self.wakes_at = Some(self.wakes_at.map_or(at, |before| before.min(at)));
         }
+        if !self.has_work(now) {
+            self.runs_at = None;
+        } else if self.runs_at.is_none() {
+            let most = self.net.borrow().temper.slow_micros;
+            let delay = Duration::from_micros(self.rng.between(0, most) as u64);
+            self.runs_at = Some(now + delay);
+        }
+    }
+
+    /// Whether the reactor makes a pass now.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.runs_at.is_some_and(|at| at <= now)
     }
 
     /// Whether the reactor would return from its wait now.
-    pub(super) fn is_ready(&self, now: Instant) -> bool {
+    fn has_work(&self, now: Instant) -> bool {
         let Some(driver) = &self.driver else {
             return false;
         };
@@ -141,9 +156,12 @@ impl Node {
         is_due(self.wakes_at) || is_due(driver.until) || driver.sockets.world.is_ready()
     }
 
-    /// When the reactor would return from its wait if nothing else happened.
+    /// When the reactor would make a pass if nothing else happened.
     pub(super) fn next_time(&self) -> Option<Instant> {
         let driver = self.driver.as_ref()?;
+        if self.runs_at.is_some() {
+            return self.runs_at;
+        }
         let questions = driver.sockets.world.questions.iter();
         let times = questions.map(|&(at, ..)| at).chain(driver.until);
         times.chain(self.wakes_at).min()
@@ -151,6 +169,7 @@ impl Node {
 
     /// One pass of the reactor, from one wait to the next.
     pub(super) fn pass(&mut self, now: Instant) {
+        self.runs_at = None;
         let before = self.activity();
         let was_woken = self.wakes_at.take_if(|at| *at <= now).is_some();
         let driver = self.driver.as_mut().expect("a running reactor");

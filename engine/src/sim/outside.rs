@@ -365,7 +365,8 @@ impl World for Outside {
             let kept = self.rng.between(1, found.len() - 1);
             for (place, report) in found.split_off(kept) {
                 // What is ready stays so; a refusal is said once.
-                self.refused.extend(report.refusal.map(|error| (place, error)));
+                self.refused
+                    .extend(report.refusal.map(|error| (place, error)));
             }
         }
         if rearms {

@@ -342,7 +342,8 @@ impl World {
         if let Some(port) = self.rng.index(ports.len()) {
             let at = ([127, 0, 0, 1], ports[port]).into();
             for _ in 0..self.rng.between(1, 3) {
-                let stranger = Stranger::dial(&mut self.net.borrow_mut(), &mut self.rng, at, self.now);
+                let stranger =
+                    Stranger::dial(&mut self.net.borrow_mut(), &mut self.rng, at, self.now);
                 self.strangers.push(stranger);
             }
         }
@@ -492,7 +493,7 @@ impl World {
     }
 }
 
-fn draw_temper(rng: &mut Rng) -> Temper {
+pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
     let capacities = [17, 700, 9000, 200_000];
     Temper {
         latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
@@ -507,6 +508,23 @@ fn draw_temper(rng: &mut Rng) -> Temper {
         spurious: [0, 5, 30][rng.below(3)],
         partial: [0, 50][rng.below(2)],
         late_wakes: [0, 50][rng.below(2)],
+        slow_micros: [0, 50, 400][rng.below(3)],
+    }
+}
+
+/// What an engine needs at least.
+pub(super) fn least_options() -> Options {
+    let least = 2 * MESSAGE_COST_MAX;
+    Options {
+        inbound_bytes: least,
+        inbound_bytes_per_channel: least,
+        outbound_bytes: least,
+        outbound_bytes_per_channel: least,
+        connect_timeout: Duration::from_millis(300),
+        hello_timeout: Duration::from_millis(200),
+        frame_timeout: Duration::from_millis(250),
+        linger_timeout: Duration::from_millis(400),
+        ..Options::default()
     }
 }
 
@@ -523,12 +541,8 @@ fn draw_options(rng: &mut Rng) -> Options {
         outbound_bytes: budget(),
         outbound_bytes_per_channel: budget(),
         pool_bytes: [0, 1 << 16, 1 << 24][rng.below(3)],
-        connect_timeout: Duration::from_millis(300),
-        hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_millis(250),
-        linger_timeout: Duration::from_millis(400),
         connections_per_listener: [2, 50][rng.below(2)],
         backlog: [1, 16][rng.below(2)],
-        ..Options::default()
+        ..least_options()
     }
 }

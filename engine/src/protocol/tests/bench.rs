@@ -352,8 +352,7 @@ impl Hands for Bench {
             if accepted == 0 {
                 self.core.handle_blocked(key);
             } else {
-                self.core
-                    .handle_transmitted(key, accepted, offered, now);
+                self.core.handle_transmitted(key, accepted, offered, now);
             }
         }
     }
