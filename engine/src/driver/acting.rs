@@ -33,7 +33,6 @@ impl<W: World> Hands for Driver<W> {
                     self.sockets.world.forget(key);
                     self.sockets.close(key, abortive);
                 }
-                Action::Resume { key } => self.resume(key, now),
             }
         }
     }
@@ -64,15 +63,6 @@ impl<W: World> Hands for Driver<W> {
 }
 
 impl<W: World> Driver<W> {
-    /// Offers the core the bytes again that it had no budget for.
-    fn resume(&mut self, key: RecordKey, now: Instant) {
-        let held = self.held.clone();
-        let used = self
-            .core
-            .handle_shared(key, &self.buffer[held.clone()], now);
-        self.held = held.start + used..held.end;
-    }
-
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
         self.sockets.close(key, false);
         let stream = match self.sockets.world.connect(address) {

@@ -118,6 +118,7 @@ impl<W: World> Driver<W> {
     fn arrange(&mut self) {
         let now = self.sockets.world.now();
         self.core.settle_dropped(now);
+        self.resume(now);
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.sockets.declare(key, wanted);
         }

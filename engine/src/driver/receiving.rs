@@ -91,6 +91,18 @@ impl<W: World> Driver<W> {
         false
     }
 
+    /// Offers the core the bytes again that it had no budget for.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let Some(key) = self.sockets.world.to_resume(&self.core) else {
+            return;
+        };
+        let held = self.held.clone();
+        let used = self
+            .core
+            .handle_shared(key, &self.buffer[held.clone()], now);
+        self.held = held.start + used..held.end;
+    }
+
     fn accept(&mut self, listener_key: RecordKey, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
             if !self.core.may_accept(listener_key) {

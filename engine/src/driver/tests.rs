@@ -145,6 +145,22 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     (bench.only_socket(), peer)
 }
 
+/// A frame without text headers, as a peer sends it.
+fn frame(op_code: OpCode, id: u64, body: &[u8]) -> Vec<u8> {
+    let header = Header {
+        channel_number: 7,
+        op_code,
+        more: false,
+        status: 0,
+        message_id: id,
+        text_headers_len: 0,
+        body_len: body.len().try_into().unwrap(),
+    };
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// What epoll refuses: a file knows no readiness.
 #[cfg(target_os = "linux")]
 mod refused {
@@ -165,7 +181,7 @@ mod refused {
         }
     }
 
-    fn refuse(bench: &mut Bench, key: RecordKey) {
+    pub(super) fn refuse(bench: &mut Bench, key: RecordKey) {
         let file = tempfile::tempfile().unwrap();
         bench.sockets.set_decoy(key, Some(file));
     }
@@ -180,16 +196,7 @@ mod refused {
         let mut bench = Bench::new();
         let (key, mut peer) = connected(&mut bench);
         for op_code in [OpCode::HelloResponse, OpCode::Signal] {
-            let header = Header {
-                channel_number: 7,
-                op_code,
-                more: false,
-                status: 0,
-                message_id: 1,
-                text_headers_len: 0,
-                body_len: 0,
-            };
-            peer.write_all(&header.encode()).unwrap();
+            peer.write_all(&frame(op_code, 1, b"")).unwrap();
         }
         peer.set_nonblocking(true).unwrap();
         refuse(&mut bench, key);
@@ -245,7 +252,10 @@ mod refused {
 }
 
 mod hidden;
+mod keep_alive;
 mod names;
+#[cfg(target_os = "linux")]
+mod resuming;
 #[cfg(unix)]
 mod undecided;
 
@@ -263,16 +273,7 @@ fn a_notification_arrives_without_the_reactor() {
 fn what_was_received_when_the_reactor_failed_is_handed_over() {
     let mut bench = Bench::new();
     let (key, mut peer) = connected(&mut bench);
-    let header = Header {
-        channel_number: 7,
-        op_code: OpCode::Signal,
-        more: false,
-        status: 0,
-        message_id: 5,
-        text_headers_len: 0,
-        body_len: 0,
-    };
-    peer.write_all(&header.encode()).unwrap();
+    peer.write_all(&frame(OpCode::Signal, 5, b"")).unwrap();
     bench.read(key, Instant::now());
     assert!(
         matches!(bench.inbox.try_recv(), Ok(None)),

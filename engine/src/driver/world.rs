@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
-use crate::protocol::Wanted;
+use crate::protocol::{Core, Wanted};
 
 use super::sockets::Entry;
 
@@ -60,4 +60,10 @@ pub(crate) trait World: Sized {
     fn resolve(&mut self, key: RecordKey, host: String, port: u16);
     /// Nobody wants that answer any more.
     fn forget(&mut self, key: RecordKey);
+
+    /// Who is offered the bytes in the shared buffer again: whoever holds it now. A world that decides
+    /// otherwise has a defect, which tests plant.
+    fn to_resume(&mut self, core: &Core) -> Option<RecordKey> {
+        core.poll_resume()
+    }
 }

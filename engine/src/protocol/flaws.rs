@@ -39,6 +39,8 @@ pub(crate) enum Flaw {
     FailedLivesOn,
     /// Room is not told.
     RoomIsNotTold,
+    /// Who is to go on is asked, and acted on a pass later.
+    ResumeIsStale,
 }
 
 /// Whether a test has planted this defect. Outside tests it never is, and the line that asks is
@@ -49,10 +51,7 @@ pub(super) const fn planted(_flaw: Flaw) -> bool {
 }
 
 #[cfg(test)]
-pub(super) use testing::planted;
-
-#[cfg(test)]
-pub(crate) use testing::plant;
+pub(crate) use testing::{plant, planted};
 
 #[cfg(test)]
 mod testing {
@@ -64,7 +63,7 @@ mod testing {
         static PLANTED: Cell<Option<Flaw>> = const { Cell::new(None) };
     }
 
-    pub(in crate::protocol) fn planted(flaw: Flaw) -> bool {
+    pub(crate) fn planted(flaw: Flaw) -> bool {
         PLANTED.get() == Some(flaw)
     }
 

@@ -15,7 +15,7 @@ use crate::wire::{Header, OpCode};
 use super::budget::Starved;
 use super::flaws::{Flaw, planted};
 use super::record::{Inbound, Origin, Partial, Phase, Record};
-use super::{Action, Core, ReadPlan, RecordKey};
+use super::{Core, ReadPlan, RecordKey};
 
 /// A frame that lacks at least this much is read straight into its message.
 const DIRECT_MIN: usize = 16 * 1024;
@@ -56,7 +56,7 @@ impl Core {
     }
 
     /// Bytes were read into the shared buffer. Returns how many were used; the rest stays there,
-    /// and [`Action::Resume`] asks for it again.
+    /// and [`poll_resume`](Core::poll_resume) asks for it again.
     pub(crate) fn handle_shared(&mut self, key: RecordKey, bytes: &[u8], now: Instant) -> usize {
         if self.holder == Some(key) {
             self.holder = None;
@@ -420,9 +420,6 @@ impl Core {
             self.look_after_frame(key, now);
             if !planted(Flaw::ServedIsNotRead) {
                 self.touch(key);
-            }
-            if self.holder == Some(key) {
-                self.actions.push_back(Action::Resume { key });
             }
         }
         self.compact_line();

@@ -12,6 +12,8 @@
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
+//! 6. Before it waits: [`Core::settle_dropped`]; [`Core::poll_resume`], and `handle_shared` again
+//!    for whom it names; [`Core::poll_wanted`] until there is none; [`Core::poll_timeout`].
 //!
 //! The engine's own words:
 //!
@@ -93,8 +95,6 @@ pub(crate) enum Action {
     FinishSending { key: RecordKey },
     /// Close the socket, if there is one; abortively, the peer sees a reset.
     Close { key: RecordKey, abortive: bool },
-    /// Offer again the bytes that [`Core::handle_shared`] left.
-    Resume { key: RecordKey },
 }
 
 /// How to read from a connection.
@@ -214,6 +214,19 @@ impl Core {
         None
     }
 
+    /// Whose bytes, of those that [`handle_shared`](Core::handle_shared) left in the shared buffer, are
+    /// to be offered again now. Asked each time: whoever holds the buffer may have ended meanwhile, and
+    /// another may hold it.
+    pub(crate) fn poll_resume(&self) -> Option<RecordKey> {
+        let holder = self.holder?;
+        match self.table.get(holder) {
+            Some(Record::Connection(connection)) if connection.inbound.starved.is_none() => {
+                Some(holder)
+            }
+            _ => None,
+        }
+    }
+
     fn touch(&mut self, key: RecordKey) {
         let Some(record) = self.table.get_mut(key) else {
             return;
@@ -234,7 +247,8 @@ impl Core {
             || !self.releases.is_empty()
             || !self.unsealed.is_empty()
             || (!self.dirty_groups.is_empty() && !planted(Flaw::ReceivedMayWait))
-            || !self.actions.is_empty();
+            || !self.actions.is_empty()
+            || self.poll_resume().is_some();
         if has_work {
             Some(now)
         } else {

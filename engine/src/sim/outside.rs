@@ -10,7 +10,8 @@ use crate::between::key::RecordKey;
 use crate::driver::sockets::{Entry, Socket as Owned};
 use crate::driver::world::{Report, World};
 use crate::endpoint::Endpoint;
-use crate::protocol::Wanted;
+use crate::protocol::flaws::{Flaw, planted};
+use crate::protocol::{Core, Wanted};
 
 use super::net::{SharedNet, Socket, StreamRecord};
 use super::rng::Rng;
@@ -118,6 +119,8 @@ pub(super) struct Outside {
     /// What was noted of connections, when they were closed.
     pub(super) links: Vec<(RecordKey, LinkRecord)>,
     pub(super) faults: Faults,
+    /// Who was to go on a pass ago.
+    stale: Option<RecordKey>,
     /// How often it was asked to do something.
     pub(super) calls: Cell<u64>,
 }
@@ -135,6 +138,7 @@ impl Outside {
             questions: Vec::new(),
             links: Vec::new(),
             faults: Faults::default(),
+            stale: None,
             calls: Cell::new(0),
         }
     }
@@ -394,5 +398,13 @@ impl World for Outside {
 
     fn forget(&mut self, key: RecordKey) {
         self.questions.retain(|&(_, asked, ..)| asked != key);
+    }
+
+    fn to_resume(&mut self, core: &Core) -> Option<RecordKey> {
+        let now = core.poll_resume();
+        if planted(Flaw::ResumeIsStale) {
+            return std::mem::replace(&mut self.stale, now);
+        }
+        now
     }
 }

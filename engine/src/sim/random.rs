@@ -45,7 +45,7 @@ pub(super) fn finish(mut world: World) -> Totals {
 }
 
 /// What a run that failed said.
-pub(super) fn failure(seed: u64) -> Option<String> {
+pub(super) fn failure(run: fn(u64) -> Totals, seed: u64) -> Option<String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed)));
     let payload = outcome.err()?;
     let text = payload.downcast_ref::<String>().cloned();

@@ -106,6 +106,11 @@ impl Bench {
     /// What the driver does before it waits.
     pub(super) fn wait(&mut self) {
         self.core.settle_dropped(self.now);
+        if let Some(key) = self.core.poll_resume() {
+            let held = std::mem::take(&mut self.held);
+            let used = self.core.handle_shared(key, &held, self.now);
+            self.held = held[used..].to_vec();
+        }
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.wanted.insert(key, wanted);
         }
@@ -312,13 +317,8 @@ impl Hands for Bench {
         &mut self.core
     }
 
-    fn act(&mut self, now: Instant) {
+    fn act(&mut self, _now: Instant) {
         while let Some(action) = self.core.poll_action() {
-            if let Action::Resume { key } = action {
-                let held = std::mem::take(&mut self.held);
-                let used = self.core.handle_shared(key, &held, now);
-                self.held = held[used..].to_vec();
-            }
             self.actions.push(action);
         }
     }
