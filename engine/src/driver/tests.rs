@@ -22,15 +22,16 @@ use crate::options::Options;
 use crate::reason::Reason;
 use crate::wire::{Header, OpCode};
 
-use super::Driver;
+use super::real::Real;
 #[cfg(unix)]
 use super::sockets::Socket;
+use super::{Driver, READ_BYTES};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An engine with one group, whose reactor is the test's own thread.
 struct Bench {
-    driver: Driver,
+    driver: Driver<Real>,
     posting: ChannelGroup,
     inbox: Inbox,
     /// Wakes a reactor that sleeps for too long, so that the test fails rather than hangs.
@@ -53,12 +54,13 @@ impl Bench {
     }
 
     fn with(options: Options) -> Self {
-        let driver = Driver::start(options).unwrap();
+        let (world, shared) = Real::start(options).unwrap();
+        let driver = Driver::new(world, shared, READ_BYTES);
         let group = Arc::new(GroupShared::new(1, 0));
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {
-            _watchdog: watchdog(driver.sockets.waker()),
+            _watchdog: watchdog(driver.sockets.world.waker()),
             driver,
             posting,
             inbox,
@@ -103,15 +105,15 @@ impl Bench {
 }
 
 impl Deref for Bench {
-    type Target = Driver;
+    type Target = Driver<Real>;
 
-    fn deref(&self) -> &Driver {
+    fn deref(&self) -> &Driver<Real> {
         &self.driver
     }
 }
 
 impl DerefMut for Bench {
-    fn deref_mut(&mut self) -> &mut Driver {
+    fn deref_mut(&mut self) -> &mut Driver<Real> {
         &mut self.driver
     }
 }
@@ -143,6 +145,22 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     (bench.only_socket(), peer)
 }
 
+/// A frame without text headers, as a peer sends it.
+fn frame(op_code: OpCode, id: u64, body: &[u8]) -> Vec<u8> {
+    let header = Header {
+        channel_number: 7,
+        op_code,
+        more: false,
+        status: 0,
+        message_id: id,
+        text_headers_len: 0,
+        body_len: body.len().try_into().unwrap(),
+    };
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// What epoll refuses: a file knows no readiness.
 #[cfg(target_os = "linux")]
 mod refused {
@@ -163,7 +181,7 @@ mod refused {
         }
     }
 
-    fn refuse(bench: &mut Bench, key: RecordKey) {
+    pub(super) fn refuse(bench: &mut Bench, key: RecordKey) {
         let file = tempfile::tempfile().unwrap();
         bench.sockets.set_decoy(key, Some(file));
     }
@@ -178,16 +196,7 @@ mod refused {
         let mut bench = Bench::new();
         let (key, mut peer) = connected(&mut bench);
         for op_code in [OpCode::HelloResponse, OpCode::Signal] {
-            let header = Header {
-                channel_number: 7,
-                op_code,
-                more: false,
-                status: 0,
-                message_id: 1,
-                text_headers_len: 0,
-                body_len: 0,
-            };
-            peer.write_all(&header.encode()).unwrap();
+            peer.write_all(&frame(op_code, 1, b"")).unwrap();
         }
         peer.set_nonblocking(true).unwrap();
         refuse(&mut bench, key);
@@ -243,7 +252,10 @@ mod refused {
 }
 
 mod hidden;
+mod keep_alive;
 mod names;
+#[cfg(target_os = "linux")]
+mod resuming;
 #[cfg(unix)]
 mod undecided;
 
@@ -261,16 +273,7 @@ fn a_notification_arrives_without_the_reactor() {
 fn what_was_received_when_the_reactor_failed_is_handed_over() {
     let mut bench = Bench::new();
     let (key, mut peer) = connected(&mut bench);
-    let header = Header {
-        channel_number: 7,
-        op_code: OpCode::Signal,
-        more: false,
-        status: 0,
-        message_id: 5,
-        text_headers_len: 0,
-        body_len: 0,
-    };
-    peer.write_all(&header.encode()).unwrap();
+    peer.write_all(&frame(OpCode::Signal, 5, b"")).unwrap();
     bench.read(key, Instant::now());
     assert!(
         matches!(bench.inbox.try_recv(), Ok(None)),

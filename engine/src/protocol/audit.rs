@@ -83,9 +83,9 @@ impl Core {
         audit
     }
 
-    /// The channel of a connection or listener, also shortly after its end.
-    pub(crate) fn channel_of(&self, key: RecordKey) -> Option<Channel> {
-        self.table.get(key)?.channel()
+    /// The channel that a connection or listener has or had, once.
+    pub(crate) fn take_bound(&mut self, key: RecordKey) -> Option<Channel> {
+        self.bound.remove(&key)
     }
 }
 

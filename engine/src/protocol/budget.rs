@@ -177,7 +177,7 @@ impl Budget {
         let (account, held) = self
             .departed
             .get_mut(&key)
-            .expect("what is held of a connection that is gone is remembered");
+            .expect("no more is released than was held of a connection that is gone");
         assert!(*held >= cost, "no more is released than was held");
         *held -= cost;
         let (account, is_done) = (*account, *held == 0);

@@ -30,6 +30,8 @@ macro_rules! decisions {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(crate) enum Flaw {
             $($flaw,)+
+            /// Decided by a simulated world: who held the shared buffer a pass ago is offered its bytes.
+            ResumeIsStale,
         }
     };
 }
@@ -113,10 +115,7 @@ decisions! {
 }
 
 #[cfg(test)]
-pub(crate) use testing::plant;
-
-#[cfg(test)]
-use testing::planted;
+pub(crate) use testing::{plant, planted};
 
 #[cfg(test)]
 mod testing {
@@ -128,7 +127,7 @@ mod testing {
         static PLANTED: Cell<Option<Flaw>> = const { Cell::new(None) };
     }
 
-    pub(super) fn planted(flaw: Flaw) -> bool {
+    pub(crate) fn planted(flaw: Flaw) -> bool {
         PLANTED.get() == Some(flaw)
     }
 

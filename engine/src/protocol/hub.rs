@@ -43,6 +43,8 @@ impl Core {
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,
+            #[cfg(test)]
+            bound: std::collections::BTreeMap::new(),
         }
     }
 
@@ -147,8 +149,9 @@ impl Core {
         Some(action)
     }
 
-    /// Whose bytes in the shared buffer can be taken now: they are offered again by
-    /// [`handle_shared`](Core::handle_shared).
+    /// Whose bytes, of those that [`handle_shared`](Core::handle_shared) left in the shared buffer, are
+    /// to be offered again now. Asked each time: whoever held the buffer may have ended meanwhile, and
+    /// another may hold it.
     pub(crate) fn poll_resume(&self) -> Option<RecordKey> {
         let key = self.holder?;
         let may_go_on = self.connection(key).is_some_and(Connection::may_receive);
@@ -201,6 +204,8 @@ impl Core {
             nodes: _,
             budget: _,
             stopping: _,
+            #[cfg(test)]
+                bound: _,
         } = self;
         let has_work = !actions.is_empty()
             || !touched.is_empty()
@@ -233,6 +238,8 @@ impl Core {
             "a number names one channel at a time"
         );
         self.by_number[number] = Some(key);
+        #[cfg(test)]
+        self.bound.insert(key, channel);
     }
 
     /// How to read from a connection that is readable.

@@ -12,6 +12,8 @@
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
+//! 6. Before it waits: [`Core::settle_dropped`]; [`Core::poll_resume`], and `handle_shared` again
+//!    for whom it names; [`Core::poll_wanted`] until there is none; [`Core::poll_timeout`].
 //!
 //! The engine's own words:
 //!
@@ -134,6 +136,9 @@ pub(crate) struct Core {
     /// Closing groups that posts may still be admitted to, until the next exchange.
     unsealed: Vec<usize>,
     stopping: Option<Instant>,
+    /// For tests: the channels that there are and were.
+    #[cfg(test)]
+    bound: std::collections::BTreeMap<RecordKey, Channel>,
 }
 
 /// The reason that a group's end gives its channels.

@@ -36,7 +36,7 @@ pub(super) struct Member {
     kept: Vec<Message>,
     bye_responses: Vec<Channel>,
     /// How many of a hundred messages it keeps for a while.
-    greed: usize,
+    pub(super) greed: usize,
     pub(super) ended: Option<Ended>,
     /// Takes what comes and starts nothing new.
     pub(super) is_winding_down: bool,
@@ -337,11 +337,16 @@ impl Member {
             }
             _ => {
                 for _ in 0..context.rng.between(1, 4) {
-                    if let Some(index) = context.rng.index(self.kept.len()) {
-                        self.kept.swap_remove(index);
-                    }
+                    self.drop_one(context);
                 }
             }
+        }
+    }
+
+    /// Lets go of one message that it kept.
+    pub(super) fn drop_one(&mut self, context: &mut Context<'_>) {
+        if let Some(index) = context.rng.index(self.kept.len()) {
+            self.kept.swap_remove(index);
         }
     }
 

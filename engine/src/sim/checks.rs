@@ -10,8 +10,8 @@ use crate::handles::Shared;
 use crate::protocol::audit::Audit;
 use crate::storage::MESSAGE_COST_MAX;
 
-/// A pass takes no time here, but a close needs one more.
-const PASS: Duration = Duration::from_millis(2);
+/// A reactor's thread gets its turn late, and a close needs more than one pass.
+const PASS: Duration = Duration::from_millis(4);
 
 /// So many times the linger timeout after writing to it failed, a connection has ended.
 const FAILED_LINGERS_MAX: u32 = 12;

@@ -5,6 +5,7 @@
 //! delivered to somebody else shows at the first comparison.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::address::{Address, CONNECT_TO};
 use crate::channel::Channel;
@@ -14,7 +15,7 @@ use crate::post::{Post, Target};
 use crate::reason::Reason;
 use crate::wire::{self, OpCode};
 
-use super::node::{HIDDEN, LinkRecord};
+use super::outside::{Faults, HIDDEN, LinkRecord};
 
 /// What a HelloRequest of a simulated engine starts with, before the line that it opens.
 pub(super) const HELLO_MAGIC: &[u8] = b"ampe-sim";
@@ -112,6 +113,8 @@ pub(super) struct Totals {
     pub(super) stalls: u64,
     pub(super) hidden: u64,
     pub(super) reused_numbers: u64,
+    pub(super) faults: Faults,
+    pub(super) virtual_time: Duration,
 }
 
 impl Totals {
@@ -130,6 +133,8 @@ impl Totals {
         self.stalls += other.stalls;
         self.hidden += other.hidden;
         self.reused_numbers += other.reused_numbers;
+        self.faults.add(&other.faults);
+        self.virtual_time += other.virtual_time;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Engines on a simulated network under a virtual clock: one seed, one run.
 //!
-//! The cores are the real ones, with their real shared state; the driver's loop is repeated over
-//! simulated sockets ([`node`]), because waiting is what a simulation replaces. A core that wants
+//! The reactors are the real ones, [`Driver::pass`](crate::driver::Driver) line by line, with their
+//! cores and shared state; what they run over is a [world](outside) of sockets, poller, clock and
+//! resolver that is simulated, because waiting is what a simulation replaces. A reactor that wants
 //! nothing and is due at no time sleeps, as it would: a wake-up that got lost leaves it asleep, and
 //! the checks at rest find what it still owes.
 //!
@@ -15,6 +16,8 @@ mod hostile;
 mod ledger;
 mod net;
 mod node;
+mod outside;
 mod random;
 mod rng;
+mod starving;
 mod world;

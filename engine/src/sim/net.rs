@@ -1,9 +1,11 @@
 //! A network of byte streams under a virtual clock, with the manners of the real ones: latency,
 //! small buffers, reads and writes cut short, orderly ends, resets that swallow data, backlogs.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Endpoint;
@@ -34,6 +36,18 @@ pub(super) struct Temper {
     pub(super) hidden: usize,
     /// Whether a reset swallows what arrived before it.
     pub(super) reset_swallows: bool,
+    /// How many of a hundred times the system refuses to poll a socket that it has taken in.
+    pub(super) refusals: usize,
+    /// Whether a socket is armed anew after each report, so that it can be refused then.
+    pub(super) rearms: bool,
+    /// How many of a hundred sockets are called ready that are not.
+    pub(super) spurious: usize,
+    /// How many of a hundred batches come in parts.
+    pub(super) partial: usize,
+    /// How many of a hundred wakes come late.
+    pub(super) late_wakes: usize,
+    /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
+    pub(super) slow_micros: usize,
 }
 
 impl Temper {
@@ -44,7 +58,11 @@ impl Temper {
     }
 }
 
+/// The network as each engine's world has it.
+pub(super) type SharedNet = Rc<RefCell<Net>>;
+
 pub(super) struct Net {
+    pub(super) now: Instant,
     pub(super) rng: Rng,
     pub(super) temper: Temper,
     sockets: Vec<State>,
@@ -167,6 +185,7 @@ impl Pipe {
 impl Net {
     pub(super) fn new(rng: Rng, temper: Temper) -> Self {
         Net {
+            now: Instant::now() + Duration::from_secs(1000),
             rng,
             temper,
             sockets: Vec::new(),
@@ -579,13 +598,6 @@ impl Net {
             }
         }
         next
-    }
-
-    pub(super) fn is_open(&self, socket: Socket) -> bool {
-        match &self.sockets[socket] {
-            State::Listener(listener) => listener.is_open,
-            State::Stream(stream) => stream.is_open,
-        }
     }
 
     /// Bytes that are under way to a socket or wait to be read there.

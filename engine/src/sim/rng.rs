@@ -37,6 +37,12 @@ impl Rng {
         (len > 0).then(|| self.below(len))
     }
 
+    pub(super) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for left in (2..=list.len()).rev() {
+            list.swap(left - 1, self.below(left));
+        }
+    }
+
     /// A generator of its own, whose draws do not shift this one's.
     pub(super) fn fork(&mut self) -> Rng {
         Rng(self.next())

@@ -1,18 +1,21 @@
 //! Engines, their applications and strangers, on one network and one clock.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::options::Options;
 use crate::post::Post;
+use crate::protocol::Core;
 use crate::storage::MESSAGE_COST_MAX;
 
 use super::app::{Context, Member};
 use super::hostile::Stranger;
 use super::ledger::{Ledger, Totals};
-use super::net::{Net, REFUSING_PORT, SILENT_PORT, Temper};
+use super::net::{Net, REFUSING_PORT, SILENT_PORT, SharedNet, Temper};
 use super::node::Node;
 use super::rng::Rng;
 
@@ -23,7 +26,7 @@ pub(super) struct World {
     // Nodes go first: their end ends the groups, for whose end inboxes wait when they are dropped.
     pub(super) nodes: Vec<Node>,
     pub(super) members: Vec<Member>,
-    pub(super) net: Net,
+    pub(super) net: SharedNet,
     pub(super) ledger: Ledger,
     pub(super) strangers: Vec<Stranger>,
     pub(super) rng: Rng,
@@ -46,13 +49,18 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let temper = draw_temper(&mut rng);
-        let nodes = (0..rng.between(1, 3))
-            .map(|_| Node::new(draw_options(&mut rng), names, rng.fork()))
-            .collect();
-        World::with(nodes, Net::new(rng.fork(), temper), rng)
+        let count = rng.between(1, 3);
+        let options = (0..count).map(|_| draw_options(&mut rng)).collect();
+        World::with(options, temper, rng)
     }
 
-    pub(super) fn with(nodes: Vec<Node>, net: Net, rng: Rng) -> Self {
+    /// An engine for each of the options.
+    pub(super) fn with(options: Vec<Options>, temper: Temper, mut rng: Rng) -> Self {
+        let net = Rc::new(RefCell::new(Net::new(rng.fork(), temper)));
+        let nodes = options.into_iter();
+        let nodes = nodes.map(|options| Node::new(options, names, &net, rng.fork()));
+        let nodes = nodes.collect();
+        let now = net.borrow().now;
         World {
             nodes,
             members: Vec::new(),
@@ -60,9 +68,9 @@ impl World {
             ledger: Ledger::default(),
             strangers: Vec::new(),
             rng,
-            now: Instant::now() + Duration::from_secs(1000),
+            now,
             steps: 0,
-            start: Instant::now() + Duration::from_secs(1000),
+            start: now,
         }
     }
 
@@ -96,27 +104,32 @@ impl World {
             self.now - self.start,
             self.ledger.totals
         );
-        self.net.tick(self.now);
+        self.net.borrow_mut().tick(self.now);
+        for node in &mut self.nodes {
+            node.tick(self.now);
+        }
         let ready: Vec<usize> = (0..self.nodes.len())
-            .filter(|&node| self.nodes[node].is_ready(&self.net, self.now))
+            .filter(|&node| self.nodes[node].is_ready(self.now))
             .collect();
         if let Some(index) = self.rng.index(ready.len()) {
-            self.nodes[ready[index]].pass(&mut self.net, self.now);
+            self.nodes[ready[index]].pass(self.now);
             self.check_in_hand(ready[index]);
             return true;
         }
         let stranger = (0..self.strangers.len()).find(|&it| self.strangers[it].is_ready(self.now));
         if let Some(stranger) = stranger {
-            self.strangers[stranger].act(&mut self.net, &mut self.rng, self.now);
+            let net = &mut self.net.borrow_mut();
+            self.strangers[stranger].act(net, &mut self.rng, self.now);
             return true;
         }
         let times = self.nodes.iter().filter_map(Node::next_time);
         let times = times.chain(self.strangers.iter().filter_map(Stranger::next_time));
-        let Some(next) = times.chain(self.net.next_time(self.now)).min() else {
+        let Some(next) = times.chain(self.net.borrow().next_time(self.now)).min() else {
             return false;
         };
         assert!(next > self.now, "whoever is due now was ready");
         self.now = next;
+        self.net.borrow_mut().now = next;
         true
     }
 
@@ -247,7 +260,7 @@ impl World {
             _ => rng.between(16_000, 65_535),
         };
         // Through a pipe of a few bytes a large message takes too many steps.
-        len.min(self.net.temper.capacity * 40)
+        len.min(self.net.borrow().temper.capacity * 40)
     }
 
     fn post_one(&mut self, index: usize) {
@@ -329,12 +342,13 @@ impl World {
         if let Some(port) = self.rng.index(ports.len()) {
             let at = ([127, 0, 0, 1], ports[port]).into();
             for _ in 0..self.rng.between(1, 3) {
-                let stranger = Stranger::dial(&mut self.net, &mut self.rng, at, self.now);
+                let stranger =
+                    Stranger::dial(&mut self.net.borrow_mut(), &mut self.rng, at, self.now);
                 self.strangers.push(stranger);
             }
         }
         if self.rng.chance(20) {
-            let server = Stranger::serve(&mut self.net, &mut self.rng, self.now);
+            let server = Stranger::serve(&mut self.net.borrow_mut(), &mut self.rng, self.now);
             let address = server.address().expect("it listens");
             self.strangers.push(server);
             self.with_member(index, |member, context| {
@@ -373,7 +387,7 @@ impl World {
 
     fn kill_node(&mut self) {
         let node = self.rng.below(self.nodes.len());
-        self.nodes[node].kill(&mut self.net, self.now);
+        self.nodes[node].kill();
         self.ledger.killed.push(node);
         self.members.retain(|member| member.node != node);
     }
@@ -382,7 +396,7 @@ impl World {
     /// other nothing then.
     pub(super) fn check_rest(&mut self) {
         for (index, node) in self.nodes.iter().enumerate() {
-            let Some(core) = &node.core else { continue };
+            let Some(core) = node.core() else { continue };
             let audit = core.audit();
             assert_eq!(
                 audit.starving, 0,
@@ -405,7 +419,7 @@ impl World {
                     "P2: engine {index} has half a frame at rest: {seen:#?}"
                 );
             }
-            for (key, unread) in node.unread(&mut self.net) {
+            for (key, unread) in node.unread() {
                 assert_eq!(
                     unread, 0,
                     "P2: engine {index} leaves bytes unread at rest: {key:?}"
@@ -416,8 +430,8 @@ impl World {
             if !node.is_running() {
                 continue;
             }
-            node.pass(&mut self.net, self.now); // it need not hear of drops before
-            let audit = node.core.as_ref().map(|core| core.audit());
+            node.pass(self.now); // it need not hear of drops before
+            let audit = node.core().map(Core::audit);
             let used = audit.map_or(0, |audit| audit.inbound_used);
             assert_eq!(used, 0, "P6: engine {index} charges for what was dropped");
         }
@@ -448,10 +462,12 @@ impl World {
         self.members.clear();
         let mut totals = self.ledger.totals;
         totals.runs = 1;
+        totals.virtual_time = self.now - self.start;
         for (index, node) in self.nodes.iter().enumerate() {
             assert!(!node.is_running(), "P3: an engine runs on");
             totals.starved += node.watch.starved;
             totals.failures += node.watch.failures;
+            totals.faults.add(&node.faults);
             let used = node.shared.queue.with_registry(|registry| registry.used());
             assert!(
                 used == 0 || !self.ledger.killed.is_empty(),
@@ -477,7 +493,7 @@ impl World {
     }
 }
 
-fn draw_temper(rng: &mut Rng) -> Temper {
+pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
     let capacities = [17, 700, 9000, 200_000];
     Temper {
         latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
@@ -487,6 +503,28 @@ fn draw_temper(rng: &mut Rng) -> Temper {
         accept_failures: [0, 0, 10][rng.below(3)],
         hidden: [0, 0, 5][rng.below(3)],
         reset_swallows: rng.chance(50),
+        refusals: [0, 0, 1, 5][rng.below(4)],
+        rearms: rng.chance(50),
+        spurious: [0, 5, 30][rng.below(3)],
+        partial: [0, 50][rng.below(2)],
+        late_wakes: [0, 50][rng.below(2)],
+        slow_micros: [0, 50, 400][rng.below(3)],
+    }
+}
+
+/// What an engine needs at least.
+pub(super) fn least_options() -> Options {
+    let least = 2 * MESSAGE_COST_MAX;
+    Options {
+        inbound_bytes: least,
+        inbound_bytes_per_channel: least,
+        outbound_bytes: least,
+        outbound_bytes_per_channel: least,
+        connect_timeout: Duration::from_millis(300),
+        hello_timeout: Duration::from_millis(200),
+        frame_timeout: Duration::from_secs(1),
+        linger_timeout: Duration::from_millis(400),
+        ..Options::default()
     }
 }
 
@@ -503,12 +541,8 @@ fn draw_options(rng: &mut Rng) -> Options {
         outbound_bytes: budget(),
         outbound_bytes_per_channel: budget(),
         pool_bytes: [0, 1 << 16, 1 << 24][rng.below(3)],
-        connect_timeout: Duration::from_millis(300),
-        hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_millis(250),
-        linger_timeout: Duration::from_millis(400),
         connections_per_listener: [2, 50][rng.below(2)],
         backlog: [1, 16][rng.below(2)],
-        ..Options::default()
+        ..least_options()
     }
 }

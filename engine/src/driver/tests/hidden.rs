@@ -8,7 +8,7 @@ const WORDS: &str = "\"Layer\" hides the socket below it: remove it";
 
 /// A bench whose poller refuses what is inserted from now on.
 fn refuse(bench: &mut Bench) {
-    bench.sockets.refuse(ErrorKind::Unsupported, WORDS);
+    bench.sockets.world.refuse(ErrorKind::Unsupported, WORDS);
 }
 
 #[track_caller]
@@ -78,7 +78,11 @@ fn a_connection_that_cannot_be_polled_any_more_ends_with_the_words() {
 fn what_is_accepted_and_cannot_be_polled_is_closed() {
     use std::io::Read;
 
-    let mut bench = Bench::new();
+    // So long that only the refusal can end it.
+    let mut bench = Bench::with(Options {
+        hello_timeout: Duration::from_secs(3600),
+        ..Options::default()
+    });
     let any = "tcp://127.0.0.1:0".parse().unwrap();
     bench.posting.listen(&any).unwrap();
     let Event::Listening(listening) = bench.event() else {

@@ -57,7 +57,7 @@ impl Slow {
 }
 
 fn resolver(bench: &mut Bench) -> &mut Resolver {
-    &mut bench.driver.resolver
+    &mut bench.driver.sockets.world.resolver
 }
 
 #[track_caller]

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use ampe_poller::Events;
-
 use super::*;
+use crate::driver::world::World;
 
 /// An attempt that failed, and whose error somebody has taken: for the system it is over, so that
 /// it is reported as ready for ever, and nothing says how it ended. Windows tells of a failed attempt
@@ -31,15 +30,9 @@ fn undecided(options: Options) -> (Bench, RecordKey) {
 fn an_attempt_that_is_reported_and_undecided_rests() {
     let (mut bench, key) = undecided(Options::default());
     bench.pass_until("a report", |bench| !bench.undecided.is_empty());
-    let mut events = Events::with_capacity(1);
-    bench
-        .sockets
-        .wait(&mut events, Some(Duration::ZERO))
-        .unwrap();
-    assert!(
-        bench.sockets.next_event(&mut events).is_none(),
-        "the reactor is kept awake"
-    );
+    let world = &mut bench.sockets.world;
+    world.wait(Some(Instant::now())).unwrap();
+    assert!(world.next_report().is_none(), "the reactor is kept awake");
     // It is looked at again, as often as it takes.
     for _ in 0..3 {
         let (until, resting) = bench.undecided[0];

@@ -371,6 +371,11 @@ impl Connection {
         os_error: SystemError,
         context: &mut Context<'_>,
     ) {
+        let reason = match reason {
+            // All was received: it is only sending that is broken off.
+            Reason::ReceiveFailed if self.has_seen_end() => Reason::SendFailed,
+            reason => reason,
+        };
         self.end_unless_caused(reason, Some(os_error), context);
     }
 
@@ -398,7 +403,7 @@ impl Connection {
     /// Why its queue can never be sent, once all that was admitted has arrived.
     fn why_unsendable(&self) -> Option<Reason> {
         match &self.state {
-            State::Unwritable(it) if it.posts == Posts::Closed => Some(it.reason),
+            State::Unwritable(it) if it.posts == Posts::Closed => Some(Reason::SendFailed),
             State::Ended(it) if it.posts == Posts::Closed => Some(it.reason),
             _ => None,
         }

@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
+use crate::driver::turn::{Hands, turn};
 use crate::endpoint::Endpoint;
 use crate::error::Ended;
 use crate::event::{Closed, Event, Hello};
@@ -85,17 +86,8 @@ impl Bench {
 
     /// What the driver does between two waits, without reading.
     pub(super) fn pass(&mut self) {
-        let mut batch = Vec::new();
-        self.core.exchange(&mut batch);
-        for submission in batch {
-            self.core.handle_submission(submission, self.now);
-        }
-        self.act();
-        self.transmit();
-        self.core.handle_time(self.now);
-        self.act();
-        self.core.settle(self.now);
-        self.core.deliver();
+        let now = self.now;
+        turn(self, &mut Vec::new(), now);
         self.wait();
     }
 
@@ -114,6 +106,11 @@ impl Bench {
     /// What the driver does before it waits.
     pub(super) fn wait(&mut self) {
         self.core.settle_dropped(self.now);
+        if let Some(key) = self.core.poll_resume() {
+            let held = std::mem::take(&mut self.held);
+            let used = self.core.handle_shared(key, &held, self.now);
+            self.held = held[used..].to_vec();
+        }
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.wanted.insert(key, wanted);
         }
@@ -130,52 +127,6 @@ impl Bench {
 
     pub(super) fn is_starving(&self) -> bool {
         self.core.audit().starving > 0
-    }
-
-    fn act(&mut self) {
-        while let Some(action) = self.core.poll_action() {
-            self.actions.push(action);
-        }
-        while let Some(key) = self.core.poll_resume() {
-            let held = std::mem::take(&mut self.held);
-            let used = self.core.handle_shared(key, &held, self.now);
-            self.held = held[used..].to_vec();
-        }
-    }
-
-    fn transmit(&mut self) {
-        let (mut list, mut scratch) = (Vec::new(), Vec::new());
-        self.core.take_transmit_list(&mut list);
-        for key in list {
-            let Some(gather) = self.core.transmit(key, &mut scratch) else {
-                continue;
-            };
-            let offered = gather.bytes();
-            let accepted = self
-                .accepts
-                .get(&key)
-                .copied()
-                .unwrap_or(offered)
-                .min(offered);
-            if let Some(left) = self.accepts.get_mut(&key) {
-                *left -= accepted;
-            }
-            let bytes: Vec<u8> = gather
-                .slices()
-                .iter()
-                .flat_map(|slice| slice.to_vec())
-                .collect();
-            self.written
-                .entry(key)
-                .or_default()
-                .extend(&bytes[..accepted]);
-            if accepted == 0 {
-                self.core.handle_blocked(key, self.now);
-            } else {
-                self.core
-                    .handle_transmitted(key, accepted, offered, self.now);
-            }
-        }
     }
 
     /// Takes the one action of a kind that the test expects.
@@ -357,6 +308,53 @@ impl Bench {
 
     pub(super) fn later(&mut self, by: Duration) {
         self.now += by;
+    }
+}
+
+/// The test's hands: what the core asks for is noted.
+impl Hands for Bench {
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn act(&mut self, _now: Instant) {
+        while let Some(action) = self.core.poll_action() {
+            self.actions.push(action);
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        let (mut list, mut scratch) = (Vec::new(), Vec::new());
+        self.core.take_transmit_list(&mut list);
+        for key in list {
+            let Some(gather) = self.core.transmit(key, &mut scratch) else {
+                continue;
+            };
+            let offered = gather.bytes();
+            let accepted = self
+                .accepts
+                .get(&key)
+                .copied()
+                .unwrap_or(offered)
+                .min(offered);
+            if let Some(left) = self.accepts.get_mut(&key) {
+                *left -= accepted;
+            }
+            let bytes: Vec<u8> = gather
+                .slices()
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect();
+            self.written
+                .entry(key)
+                .or_default()
+                .extend(&bytes[..accepted]);
+            if accepted == 0 {
+                self.core.handle_blocked(key, now);
+            } else {
+                self.core.handle_transmitted(key, accepted, offered, now);
+            }
+        }
     }
 }
 

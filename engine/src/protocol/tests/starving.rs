@@ -1,5 +1,7 @@
 //! Back-pressure: who may receive, who waits, and what nobody may forget meanwhile.
 
+use std::io;
+
 use crate::event::Event;
 use crate::options::Options;
 use crate::storage::MESSAGE_COST_MAX;
@@ -280,4 +282,42 @@ fn the_holder_of_the_shared_buffer_that_ends_gives_it_back() {
         late > 0 && bench.core.audit().inbound_used > 0,
         "the hellos are still held"
     );
+}
+
+#[test]
+fn who_held_the_buffer_and_ended_takes_nothing_of_who_holds_it_now() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (first, hello_of_first) = bench.greet(listener);
+    let (second, hello) = bench.greet(listener);
+    let mut held = fill(&mut bench, first);
+    let waiting: Vec<u8> = (0..64).flat_map(|_| signal(b"")).collect();
+    assert_eq!(bench.core.audit().holder, None);
+    held.push(Event::Hello(hello_of_first));
+    drop(held.remove(6)); // a small one: the next of the first connection begins, and one after it
+    bench.wait();
+    bench.feed(first, &waiting);
+    assert_eq!(bench.core.audit().holder, Some(first));
+    drop(held.pop());
+    bench.wait(); // the first is served
+    let no_memory = io::Error::from(io::ErrorKind::Unsupported);
+    bench.core.handle_unpollable(first, &no_memory, bench.now);
+    let of_second: Vec<u8> = (0..64).flat_map(|n| signal(&[n])).collect();
+    bench.feed(second, &of_second);
+    assert_eq!(bench.core.audit().holder, Some(second));
+    drop(held);
+    let mut received = Vec::new();
+    while received.len() < 64 {
+        bench.rest();
+        let events = bench.events();
+        assert!(!events.is_empty(), "{} of 64 arrived", received.len());
+        for event in events {
+            if let Event::Signal(it) = event
+                && it.channel() == hello.channel()
+            {
+                received.push(it.body()[0]);
+            }
+        }
+    }
+    assert_eq!(received, (0..64).collect::<Vec<u8>>());
 }

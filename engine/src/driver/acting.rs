@@ -1,0 +1,106 @@
+//! What the loop does because the core asks for it: opens, closes, writes.
+
+use std::io;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::endpoint::Endpoint;
+use crate::protocol::{Action, Core};
+
+use super::Driver;
+use super::sockets::Socket;
+use super::turn::Hands;
+use super::world::World;
+
+impl<W: World> Hands for Driver<W> {
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn act(&mut self, now: Instant) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Resolve { key, host, port } => self.sockets.world.resolve(key, host, port),
+                Action::Connect { key, address } => self.connect(key, address, now),
+                Action::Listen { key, address } => self.listen(key, address, now),
+                Action::FinishSending { key } => {
+                    if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
+                        // If it fails the connection is gone already, and reading says so.
+                        let _ = self.sockets.world.shutdown_write(stream);
+                    }
+                }
+                Action::Close { key, abortive } => {
+                    self.sockets.world.forget(key);
+                    self.sockets.close(key, abortive);
+                }
+            }
+        }
+    }
+
+    /// Writes once to each connection that has something to write.
+    fn transmit(&mut self, now: Instant) {
+        let mut list = std::mem::take(&mut self.transmit_list);
+        self.core.take_transmit_list(&mut list);
+        for key in list.drain(..) {
+            let Some(gather) = self.core.transmit(key, &mut self.scratch) else {
+                continue;
+            };
+            let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+                continue;
+            };
+            let world = &self.sockets.world;
+            let (outcome, offered) = (world.send_vectored(stream, gather.slices()), gather.bytes());
+            match outcome {
+                Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.core.handle_blocked(key, now);
+                }
+                Err(error) => self.core.handle_write_error(key, &error, now),
+            }
+        }
+        self.transmit_list = list;
+    }
+}
+
+impl<W: World> Driver<W> {
+    fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
+        self.sockets.close(key, false);
+        let stream = match self.sockets.world.connect(address) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return self.core.handle_connect_deferred(key, now);
+            }
+            Err(error) => return self.core.handle_connect_failed(key, &error, now),
+        };
+        self.keep_alive(&stream);
+        match self.sockets.insert(key, Socket::Connecting(stream)) {
+            Ok(()) => self.sockets.declare_writable(key),
+            Err(error) => self.core.handle_unpollable(key, &error, now),
+        }
+    }
+
+    pub(super) fn keep_alive(&self, stream: &W::Stream) {
+        if let Some(idle) = self.shared.options.keep_alive {
+            // As long as keep-alive and its ten probes take: one loss must not end a connection. Nor must
+            // the system end one whose peer is just slow: that is for the engine to say.
+            let give_up = self.shared.options.send_timeout.max(2 * idle);
+            // A refinement: a system that cannot do it serves the connection all the same.
+            let _ = self.sockets.world.set_keep_alive(stream, idle, give_up);
+        }
+    }
+
+    fn listen(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
+        let backlog = self.shared.options.backlog;
+        let (listener, bound) = match self.sockets.world.listen(address, backlog) {
+            Ok(listening) => listening,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return self.core.handle_listen_deferred(key, &error, now);
+            }
+            Err(error) => return self.core.handle_listen_failed(key, &error),
+        };
+        match self.sockets.insert(key, Socket::Listener(listener)) {
+            Ok(()) => self.core.handle_listening(key, &bound),
+            Err(error) => self.core.handle_unpollable(key, &error, now),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The world as it is: the system's sockets, poller, clock and resolver.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ampe_poller::socket::{Listener, SocketAddress, Stream};
+use ampe_poller::{Events, Interest, Poller, Waker};
+
+use crate::between::key::RecordKey;
+use crate::between::wake::Wake;
+use crate::endpoint::Endpoint;
+use crate::handles::Shared;
+use crate::options::Options;
+use crate::protocol::Wanted;
+
+use super::resolver::Resolver;
+use super::sockets::{Entry, Socket};
+use super::world::{Report, World};
+
+/// One wait reports at most so much.
+const REPORTS: usize = 1024;
+
+/// What the poller holds.
+pub(super) struct Source {
+    entry: Entry<Real>,
+    /// What is polled instead: something that the system refuses to poll.
+    #[cfg(all(test, target_os = "linux"))]
+    decoy: Option<std::fs::File>,
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Source {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        #[cfg(all(test, target_os = "linux"))]
+        if let Some(decoy) = &self.decoy {
+            return decoy.as_fd();
+        }
+        match &self.entry.socket {
+            Socket::Listener(listener) => listener.as_fd(),
+            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_fd(),
+        }
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Source {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        match &self.entry.socket {
+            Socket::Listener(listener) => listener.as_socket(),
+            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_socket(),
+        }
+    }
+}
+
+struct ReactorWaker(Waker);
+
+impl Wake for ReactorWaker {
+    fn wake(&self) {
+        // A wake that the system refuses caps the reactor's sleep: it finds what was posted then.
+        let _ = self.0.wake();
+    }
+}
+
+pub(super) struct Real {
+    poller: Poller<Source>,
+    events: Events,
+    pub(super) resolver: Resolver,
+    /// Refuses to take in any source, in these words.
+    #[cfg(test)]
+    refusal: Option<(io::ErrorKind, &'static str)>,
+}
+
+impl Real {
+    /// The world, and the engine's shared state, by which it is woken.
+    pub(super) fn start(options: Options) -> io::Result<(Self, Arc<Shared>)> {
+        let poller = Poller::new()?;
+        let shared = Shared::new(options, || Box::new(ReactorWaker(poller.waker())));
+        let real = Real {
+            poller,
+            events: Events::with_capacity(REPORTS),
+            resolver: Resolver::new(&shared),
+            #[cfg(test)]
+            refusal: None,
+        };
+        Ok((real, shared))
+    }
+
+    fn insert_source(&mut self, source: Source) -> io::Result<ampe_poller::Key> {
+        #[cfg(test)]
+        if let Some((kind, words)) = self.refusal {
+            return Err(io::Error::new(kind, words)); // as the poller, whose error closes the source
+        }
+        self.poller.insert(source).map_err(io::Error::from)
+    }
+}
+
+impl World for Real {
+    type Stream = Stream;
+    type Listener = Listener;
+    type Place = ampe_poller::Key;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn connect(&self, address: Endpoint) -> io::Result<Stream> {
+        Stream::connect(&address.into())
+    }
+
+    fn finish_connect(&self, stream: &Stream) -> io::Result<bool> {
+        stream.finish_connect()
+    }
+
+    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Listener, Endpoint)> {
+        let listener = Listener::bind(&address.into(), backlog)?;
+        let bound = listener.local_address()?.into();
+        Ok((listener, bound))
+    }
+
+    fn accept(&self, listener: &Listener) -> io::Result<(Stream, Endpoint)> {
+        let (stream, peer) = listener.accept()?;
+        Ok((stream, peer.into()))
+    }
+
+    fn peer_address(&self, stream: &Stream) -> io::Result<Endpoint> {
+        stream.peer_address().map(Endpoint::from)
+    }
+
+    fn recv(&self, stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        stream.recv(buffer)
+    }
+
+    fn send_vectored(&self, stream: &Stream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        stream.send_vectored(slices)
+    }
+
+    fn shutdown_write(&self, stream: &Stream) -> io::Result<()> {
+        stream.shutdown_write()
+    }
+
+    fn set_abortive(&self, stream: &Stream) -> io::Result<()> {
+        stream.set_abortive()
+    }
+
+    fn set_keep_alive(&self, stream: &Stream, idle: Duration, give_up: Duration) -> io::Result<()> {
+        stream.set_keep_alive(idle)?;
+        stream.set_user_timeout(give_up)
+    }
+
+    fn insert(&mut self, entry: Entry<Self>) -> io::Result<ampe_poller::Key> {
+        self.insert_source(Source {
+            entry,
+            #[cfg(all(test, target_os = "linux"))]
+            decoy: None,
+        })
+    }
+
+    fn get(&self, place: ampe_poller::Key) -> Option<&Entry<Self>> {
+        self.poller.get(place).map(|source| &source.entry)
+    }
+
+    fn remove(&mut self, place: ampe_poller::Key) -> Option<Entry<Self>> {
+        self.poller.remove(place).map(|source| source.entry)
+    }
+
+    fn close(&mut self, place: ampe_poller::Key) {
+        self.poller.close(place);
+    }
+
+    fn set_interest(&mut self, place: ampe_poller::Key, wanted: Wanted) {
+        let mut interest = Interest::NONE;
+        if wanted.readable {
+            interest |= Interest::READABLE;
+        }
+        if wanted.writable {
+            interest |= Interest::WRITABLE;
+        }
+        self.poller.set_interest(place, interest);
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        self.poller.wait(&mut self.events, timeout)
+    }
+
+    fn next_report(&mut self) -> Option<Report> {
+        let event = self.poller.next_event(&mut self.events)?;
+        let source = self.poller.get(event.key())?;
+        Some(Report {
+            key: source.entry.key,
+            is_readable: event.is_readable(),
+            is_writable: event.is_writable(),
+            refusal: event.error(),
+        })
+    }
+
+    fn resolve(&mut self, key: RecordKey, host: String, port: u16) {
+        self.resolver.resolve(key, host, port);
+    }
+
+    fn forget(&mut self, key: RecordKey) {
+        self.resolver.forget(key);
+    }
+}
+
+#[cfg(test)]
+impl Real {
+    pub(super) fn waker(&self) -> Waker {
+        self.poller.waker()
+    }
+
+    /// Takes no source in any more, as where a layer below hides what has to be polled.
+    pub(super) fn refuse(&mut self, kind: io::ErrorKind, words: &'static str) {
+        self.refusal = Some((kind, words));
+    }
+
+    #[cfg(target_os = "linux")]
+    /// Has something else polled in place of a socket, or the socket again.
+    pub(super) fn set_decoy(
+        &mut self,
+        place: ampe_poller::Key,
+        decoy: Option<std::fs::File>,
+    ) -> ampe_poller::Key {
+        let mut source = self.poller.remove(place).unwrap();
+        source.decoy = decoy;
+        self.insert_source(source).unwrap()
+    }
+}
+
+impl From<SocketAddress> for Endpoint {
+    fn from(address: SocketAddress) -> Self {
+        match address {
+            SocketAddress::Tcp(address) => Endpoint::Tcp(address),
+            SocketAddress::Uds(path) => Endpoint::Uds(path),
+        }
+    }
+}
+
+impl From<Endpoint> for SocketAddress {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(address) => SocketAddress::Tcp(address),
+            Endpoint::Uds(path) => SocketAddress::Uds(path),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the loop does about sockets that are ready.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::between::key::RecordKey;
+use crate::protocol::{ReadPlan, Wanted};
+
+use super::Driver;
+use super::sockets::Socket;
+use super::world::World;
+
+/// So many connections are accepted from one listener before others have their turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// An attempt to connect that was reported as decided, and is not, is left alone for so long. What
+/// the system goes on to report as ready must not keep the reactor awake.
+const UNDECIDED_REST: Duration = Duration::from_millis(10);
+
+/// What was received before a socket failed is read in at most so many reads.
+const LAST_READS: usize = 16;
+
+impl<W: World> Driver<W> {
+    /// Reads from, accepts from, or goes on to write to, whatever is ready.
+    pub(super) fn receive(&mut self, now: Instant) {
+        self.look_again(now);
+        while let Some(report) = self.sockets.world.next_report() {
+            let key = report.key;
+            if let Some(error) = report.refusal {
+                self.handle_refused(key, &error, now);
+                continue;
+            }
+            match self.sockets.get(key) {
+                Some(Socket::Listener(_)) => self.accept(key, now),
+                Some(Socket::Connecting(_)) => self.finish_connect(key, now),
+                Some(Socket::Connected(_)) => {
+                    if report.is_readable {
+                        self.read(key, now);
+                    }
+                    if report.is_writable {
+                        self.core.handle_writable(key, now);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The system refuses to poll a socket that it has taken in.
+    fn handle_refused(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
+        match self.sockets.get(key) {
+            Some(Socket::Listener(_)) => {}
+            Some(Socket::Connecting(_)) => self.sockets.close(key, false),
+            Some(Socket::Connected(_)) => {
+                // Nothing is wrong with what has arrived.
+                let mut reads = 0;
+                while reads < LAST_READS && self.read(key, now) {
+                    reads += 1;
+                }
+            }
+            None => return,
+        }
+        self.core.handle_unpollable(key, error, now);
+    }
+
+    /// Reads once. Returns whether there may be more.
+    pub(super) fn read(&mut self, key: RecordKey, now: Instant) -> bool {
+        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+            return false;
+        };
+        let world = &self.sockets.world;
+        let (outcome, is_shared) = match self.core.read_plan(key) {
+            ReadPlan::Park => return false,
+            ReadPlan::Shared => (world.recv(stream, &mut self.buffer), true),
+            ReadPlan::Into(buffer) => (world.recv(stream, buffer), false),
+        };
+        match outcome {
+            Ok(0) => self.core.handle_end_of_stream(key, now),
+            Ok(len) if is_shared => {
+                let used = self.core.handle_shared(key, &self.buffer[..len], now);
+                self.held = used..len;
+                return true;
+            }
+            Ok(len) => {
+                self.core.handle_filled(key, len, now);
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.core.handle_read_error(key, &error, now),
+        }
+        false
+    }
+
+    /// Offers the core the bytes again that it had no budget for.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let Some(key) = self.sockets.world.to_resume(&self.core) else {
+            return;
+        };
+        let held = self.held.clone();
+        let used = self
+            .core
+            .handle_shared(key, &self.buffer[held.clone()], now);
+        self.held = held.start + used..held.end;
+    }
+
+    fn accept(&mut self, listener_key: RecordKey, now: Instant) {
+        for _ in 0..ACCEPT_BATCH {
+            if !self.core.may_accept(listener_key) {
+                return;
+            }
+            let Some(Socket::Listener(listener)) = self.sockets.get(listener_key) else {
+                return;
+            };
+            match self.sockets.world.accept(listener) {
+                Ok((stream, peer)) => {
+                    let Some(key) = self.core.handle_accepted(listener_key, &peer, now) else {
+                        return;
+                    };
+                    self.keep_alive(&stream);
+                    if let Err(error) = self.sockets.insert(key, Socket::Connected(stream)) {
+                        self.core.handle_unpollable(key, &error, now);
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.core.handle_accept_failed(listener_key, now),
+            }
+        }
+    }
+
+    /// Asks again for what was undecided, where it has rested.
+    fn look_again(&mut self, now: Instant) {
+        while let Some(&(until, key)) = self.undecided.front()
+            && until <= now
+        {
+            self.undecided.pop_front();
+            if let Some(Socket::Connecting(_)) = self.sockets.get(key) {
+                self.sockets.declare_writable(key);
+            }
+        }
+    }
+
+    fn finish_connect(&mut self, key: RecordKey, now: Instant) {
+        let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
+            return;
+        };
+        let world = &self.sockets.world;
+        let outcome = match world.finish_connect(stream) {
+            Ok(false) => {
+                self.sockets.declare(key, Wanted::default());
+                self.undecided.push_back((now + UNDECIDED_REST, key));
+                return;
+            }
+            Ok(true) => world.peer_address(stream),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(peer) => {
+                // The stream changes its role: it is registered anew.
+                match self.sockets.promote(key) {
+                    Ok(()) => self.core.handle_connected(key, &peer, now),
+                    Err(error) => self.core.handle_unpollable(key, &error, now),
+                }
+            }
+            Err(error) => {
+                self.sockets.close(key, false);
+                self.core.handle_connect_failed(key, &error, now);
+            }
+        }
+    }
+}
+
+/// Whether an error of accept says that the connection ended before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}

@@ -1,0 +1,69 @@
+//! Keep-alive, read back from the sockets themselves.
+
+use socket2::SockRef;
+
+use super::*;
+use crate::driver::sockets::Socket;
+
+/// Whether it is on, and after which idle time it begins, where the system tells.
+fn keep_alive(bench: &Bench, key: RecordKey) -> (bool, Option<Duration>) {
+    let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
+        panic!("not connected")
+    };
+    let socket = SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    let idle = socket.tcp_keepalive_time().ok();
+    #[cfg(not(target_os = "linux"))]
+    let idle = None;
+    (socket.keepalive().unwrap(), idle)
+}
+
+fn options(keep_alive: Option<Duration>) -> Options {
+    Options {
+        keep_alive,
+        ..Options::default()
+    }
+}
+
+#[track_caller]
+fn assert_keeps_alive(bench: &Bench, key: RecordKey) {
+    let idle = cfg!(target_os = "linux").then_some(Duration::from_secs(77));
+    assert_eq!(keep_alive(bench, key), (true, idle));
+}
+
+fn accepted(bench: &mut Bench) -> (RecordKey, TcpStream) {
+    let any = "tcp://127.0.0.1:0".parse().unwrap();
+    bench.posting.listen(&any).unwrap();
+    let Event::Listening(listening) = bench.event() else {
+        panic!("not listening")
+    };
+    let listener = bench.only_socket();
+    let peer = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+    bench.pass_until("a connection", |bench| bench.sockets.keys().len() == 2);
+    let keys = bench.sockets.keys();
+    (keys.into_iter().find(|&key| key != listener).unwrap(), peer)
+}
+
+#[test]
+fn an_accepted_socket_keeps_alive() {
+    let mut bench = Bench::with(options(Some(Duration::from_secs(77))));
+    let (key, _peer) = accepted(&mut bench);
+    assert_keeps_alive(&bench, key);
+}
+
+#[test]
+fn a_dialled_socket_keeps_alive() {
+    let mut bench = Bench::with(options(Some(Duration::from_secs(77))));
+    let (key, _peer) = connected(&mut bench);
+    assert_keeps_alive(&bench, key);
+}
+
+#[test]
+fn without_the_option_no_socket_does() {
+    let mut bench = Bench::with(options(None));
+    let (key, _peer) = connected(&mut bench);
+    assert!(!keep_alive(&bench, key).0);
+    let mut bench = Bench::with(options(None));
+    let (key, _peer) = accepted(&mut bench);
+    assert!(!keep_alive(&bench, key).0);
+}

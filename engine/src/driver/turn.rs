@@ -1,0 +1,30 @@
+//! The order in which a core is asked, once what is readable was read.
+
+use std::time::Instant;
+
+use crate::handles::Submission;
+use crate::protocol::Core;
+
+/// Who carries out what a core asks for: the driver, or a test that plays the system by hand.
+pub(crate) trait Hands {
+    fn core(&mut self) -> &mut Core;
+    /// Does what [`Core::poll_action`] asks for.
+    fn act(&mut self, now: Instant);
+    /// Writes what [`Core::transmit`] has to write.
+    fn transmit(&mut self, now: Instant);
+}
+
+/// Takes in what was posted, acts, writes, looks at the time, and delivers.
+/// `batch` is empty before and after.
+pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Instant) {
+    hands.core().exchange(batch);
+    for submission in batch.drain(..) {
+        hands.core().handle_submission(submission, now);
+    }
+    hands.act(now);
+    hands.transmit(now);
+    hands.core().handle_time(now);
+    hands.act(now);
+    hands.core().settle(now);
+    hands.core().deliver();
+}

@@ -1,0 +1,76 @@
+//! What the reactor's loop touches of the outside: sockets, the poller, the clock, the resolver.
+
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use crate::between::key::RecordKey;
+use crate::endpoint::Endpoint;
+use crate::protocol::{Core, Wanted};
+
+use super::sockets::Entry;
+
+/// Something that happened to a socket, told by the poller.
+pub(crate) struct Report {
+    pub(crate) key: RecordKey,
+    pub(crate) is_readable: bool,
+    pub(crate) is_writable: bool,
+    /// The system refuses to poll the socket, and says why. Nothing more is reported of it until its
+    /// interest is declared again.
+    pub(crate) refusal: Option<io::Error>,
+}
+
+/// The outside. There is the real one, and those that tests make up; the loop is the same over each.
+///
+/// Streams and listeners are closed when they are dropped. Nothing blocks but
+/// [`wait`](World::wait): what cannot be done now fails with [`io::ErrorKind::WouldBlock`].
+pub(crate) trait World: Sized {
+    type Stream;
+    type Listener;
+    /// The poller's name of a socket that it holds.
+    type Place: Copy;
+
+    fn now(&self) -> Instant;
+
+    fn connect(&self, address: Endpoint) -> io::Result<Self::Stream>;
+    /// Whether the attempt to connect has succeeded; false while that is undecided.
+    fn finish_connect(&self, stream: &Self::Stream) -> io::Result<bool>;
+    /// A listener, and where it listens.
+    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Self::Listener, Endpoint)>;
+    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, Endpoint)>;
+    fn peer_address(&self, stream: &Self::Stream) -> io::Result<Endpoint>;
+    fn recv(&self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
+    fn send_vectored(&self, stream: &Self::Stream, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn shutdown_write(&self, stream: &Self::Stream) -> io::Result<()>;
+    /// Has closing abort the connection, so that the peer sees a reset.
+    fn set_abortive(&self, stream: &Self::Stream) -> io::Result<()>;
+    /// Has the system ask after so much silence whether the peer is there, and give it up that has
+    /// acknowledged nothing for as long as `give_up`.
+    fn set_keep_alive(
+        &self,
+        stream: &Self::Stream,
+        idle: Duration,
+        give_up: Duration,
+    ) -> io::Result<()>;
+
+    /// Gives a socket to the poller, which closes it if it cannot poll it.
+    fn insert(&mut self, entry: Entry<Self>) -> io::Result<Self::Place>;
+    fn get(&self, place: Self::Place) -> Option<&Entry<Self>>;
+    fn remove(&mut self, place: Self::Place) -> Option<Entry<Self>>;
+    fn close(&mut self, place: Self::Place);
+    fn set_interest(&mut self, place: Self::Place, wanted: Wanted);
+    /// Sleeps until there is something to report, the reactor is woken, or it is `until`.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<()>;
+    /// The next report of what the last wait found.
+    fn next_report(&mut self) -> Option<Report>;
+
+    /// Has a name resolved; the answer comes as a submission.
+    fn resolve(&mut self, key: RecordKey, host: String, port: u16);
+    /// Nobody wants that answer any more.
+    fn forget(&mut self, key: RecordKey);
+
+    /// Who is offered the bytes in the shared buffer again: whoever holds it now. A world that decides
+    /// otherwise has a defect, which tests plant.
+    fn to_resume(&mut self, core: &Core) -> Option<RecordKey> {
+        core.poll_resume()
+    }
+}
