@@ -8,7 +8,7 @@
 //! 1. For what is readable: [`Core::read_plan`], then `handle_shared`, `handle_filled`,
 //!    `handle_end_of_stream` or `handle_read_error`.
 //! 2. [`Core::exchange`] and `handle_submission` for each of the batch.
-//! 3. [`Core::poll_action`] until there is none.
+//! 3. [`Core::poll_closing`] until there is none; [`Core::poll_opening`] as often as the pass allows.
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
@@ -97,6 +97,38 @@ pub(crate) enum Action {
     Close { key: RecordKey, abortive: bool },
 }
 
+impl Action {
+    fn key(&self) -> RecordKey {
+        match *self {
+            Action::Resolve { key, .. }
+            | Action::Connect { key, .. }
+            | Action::Listen { key, .. }
+            | Action::FinishSending { key }
+            | Action::Close { key, .. } => key,
+        }
+    }
+}
+
+/// What the driver has still to do.
+#[derive(Default)]
+struct Actions {
+    closing: VecDeque<Action>,
+    opening: VecDeque<Action>,
+}
+
+impl Actions {
+    fn push_back(&mut self, action: Action) {
+        match action {
+            Action::FinishSending { .. } | Action::Close { .. } => self.closing.push_back(action),
+            _ => self.opening.push_back(action),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.closing.is_empty() && self.opening.is_empty()
+    }
+}
+
 /// How to read from a connection.
 pub(crate) enum ReadPlan<'a> {
     /// Not at all.
@@ -128,7 +160,7 @@ pub(crate) struct Core {
     looks: Timers,
     /// Whose unread bytes are in the shared buffer.
     holder: Option<RecordKey>,
-    actions: VecDeque<Action>,
+    actions: Actions,
     /// Those whose interest may have changed.
     touched: Vec<RecordKey>,
     /// Those that have something to write.
@@ -172,7 +204,7 @@ impl Core {
             timers: Timers::default(),
             looks: Timers::default(),
             holder: None,
-            actions: VecDeque::new(),
+            actions: Actions::default(),
             touched: Vec::new(),
             transmit: Vec::new(),
             ended: Vec::new(),
@@ -191,8 +223,31 @@ impl Core {
         }
     }
 
+    /// The next thing to do: whatever closes comes before whatever opens.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.poll_closing().or_else(|| self.poll_opening())
+    }
+
+    /// The next socket to close, or whose sending side. All of them are to be carried out in the pass in
+    /// which they are asked for: then somebody else may take the place.
+    pub(crate) fn poll_closing(&mut self) -> Option<Action> {
+        self.actions.closing.pop_front()
+    }
+
+    /// The next to resolve, to connect or to listen. This may wait for a later pass: who has ended by
+    /// then is passed over.
+    pub(crate) fn poll_opening(&mut self) -> Option<Action> {
+        loop {
+            let action = self.actions.opening.pop_front()?;
+            let is_wanted = match self.table.get(action.key()) {
+                Some(Record::Connection(connection)) => connection.is_opening(),
+                Some(Record::Listener(listener)) => listener.is_opening(),
+                None => false,
+            };
+            if is_wanted {
+                return Some(action);
+            }
+        }
     }
 
     /// The next that may want something else than before, with what it wants now.

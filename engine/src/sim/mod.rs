@@ -12,6 +12,7 @@
 mod app;
 mod canaries;
 mod checks;
+mod directed;
 mod hostile;
 mod ledger;
 mod net;

@@ -38,6 +38,10 @@ pub(super) struct Temper {
     pub(super) reset_swallows: bool,
     /// How many of a hundred times the system refuses to poll a socket that it has taken in.
     pub(super) refusals: usize,
+    /// Of a hundred such refusals of an established connection, how many are a shortage that passes.
+    pub(super) passing: usize,
+    /// How many of a hundred writes are refused for want of memory.
+    pub(super) shortages: usize,
     /// Whether a socket is armed anew after each report, so that it can be refused then.
     pub(super) rearms: bool,
     /// How many of a hundred sockets are called ready that are not.

@@ -504,6 +504,8 @@ pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
         hidden: [0, 0, 5][rng.below(3)],
         reset_swallows: rng.chance(50),
         refusals: [0, 0, 1, 5][rng.below(4)],
+        passing: [0, 70, 100][rng.below(3)],
+        shortages: [0, 0, 5][rng.below(3)],
         rearms: rng.chance(50),
         spurious: [0, 5, 30][rng.below(3)],
         partial: [0, 50][rng.below(2)],
@@ -522,7 +524,7 @@ pub(super) fn least_options() -> Options {
         outbound_bytes_per_channel: least,
         connect_timeout: Duration::from_millis(300),
         hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_millis(250),
+        frame_timeout: Duration::from_millis(800),
         linger_timeout: Duration::from_millis(400),
         ..Options::default()
     }

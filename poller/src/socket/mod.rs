@@ -111,6 +111,39 @@ pub fn has_unix_sockets() -> bool {
     }
 }
 
+/// Whether an error says that the system is short of memory or buffers, or has given this user its
+/// share: a state that passes. The same call may succeed a moment later.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, StorageFull};
+    matches!(error.kind(), OutOfMemory | StorageFull) || is_shortage_by_number(error)
+}
+
+#[cfg(unix)]
+fn is_shortage_by_number(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS)
+}
+
+#[cfg(windows)]
+fn is_shortage_by_number(error: &io::Error) -> bool {
+    use windows_sys::Win32::Foundation::{
+        ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_QUOTA,
+        ERROR_WORKING_SET_QUOTA,
+    };
+    use windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
+    let of_system = [
+        ERROR_COMMITMENT_LIMIT,
+        ERROR_NO_SYSTEM_RESOURCES,
+        ERROR_NOT_ENOUGH_QUOTA,
+        ERROR_WORKING_SET_QUOTA,
+    ];
+    let number = error.raw_os_error();
+    number == Some(WSAENOBUFS)
+        || number
+            .and_then(|number| u32::try_from(number).ok())
+            .is_some_and(|number| of_system.contains(&number))
+}
+
 /// A stream socket, or an error that says so in words where the system lacks the family.
 fn open(domain: Domain) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM, None).map_err(|error| {
@@ -143,6 +176,41 @@ fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match operation() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_passes_and_a_reset_does_not() {
+        for kind in [io::ErrorKind::OutOfMemory, io::ErrorKind::StorageFull] {
+            assert!(is_shortage(&kind.into()));
+        }
+        #[cfg(unix)]
+        for errno in [
+            rustix::io::Errno::NOBUFS,
+            rustix::io::Errno::NOMEM,
+            rustix::io::Errno::NOSPC,
+        ] {
+            assert!(is_shortage(&errno.into()), "{errno}");
+        }
+        #[cfg(windows)]
+        for number in [10055, 1450, 1453, 1455, 1816, 8] {
+            assert!(
+                is_shortage(&io::Error::from_raw_os_error(number)),
+                "{number}"
+            );
+        }
+        for kind in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::WouldBlock,
+            io::ErrorKind::Unsupported,
+            io::ErrorKind::PermissionDenied,
+        ] {
+            assert!(!is_shortage(&kind.into()));
         }
     }
 }
