@@ -200,8 +200,9 @@ impl<W: World> Sockets<W> {
 impl Sockets<super::real::Real> {
     /// Has something else polled in place of a socket, or the socket again.
     pub(super) fn set_decoy(&mut self, key: RecordKey, decoy: Option<std::fs::File>) {
-        let place = self.place(key).unwrap();
+        let place = self.place(key).expect("a socket");
         let place = self.world.set_decoy(place, decoy);
-        self.seats[key.index as usize].as_mut().unwrap().place = place;
+        let seat = self.seat_mut(key).expect("a socket");
+        seat.place = place;
     }
 }

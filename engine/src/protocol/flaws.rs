@@ -40,6 +40,7 @@ pub(crate) enum Flaw {
     /// Room is not told.
     RoomIsNotTold,
     /// Who is to go on is asked, and acted on a pass later.
+    #[cfg(test)]
     ResumeIsStale,
 }
 

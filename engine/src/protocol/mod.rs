@@ -223,7 +223,8 @@ impl Core {
         }
     }
 
-    /// The next thing to do: whatever closes comes before whatever opens.
+    /// The next thing to do, where nothing has to wait for a later pass.
+    #[cfg(test)]
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.poll_closing().or_else(|| self.poll_opening())
     }

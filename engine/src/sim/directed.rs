@@ -8,8 +8,9 @@ use crate::options::Options;
 use crate::post::Post;
 use crate::reason::Reason;
 
-use super::net::{SILENT_PORT, Temper};
+use super::net::SILENT_PORT;
 use super::rng::Rng;
+use super::temper::Temper;
 use super::world::World;
 
 /// A network without any troubles.
