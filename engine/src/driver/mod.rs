@@ -1,6 +1,6 @@
 //! The reactor: one thread that waits, reads, asks the core, writes and delivers.
 //!
-//! The loop is generic over its [`World`]: over the [real](real) one it is the reactor, over those
+//! The loop is generic over its [`World`]: over the [real] one it is the reactor, over those
 //! that `sim` makes up it is simulated, line by line the same.
 
 mod acting;
