@@ -3,11 +3,14 @@
 use std::io;
 use std::time::Instant;
 
+use ampe_poller::socket::is_shortage;
+
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
 use crate::protocol::{Action, Core};
 
 use super::Driver;
+use super::rests::Rest;
 use super::sockets::Socket;
 use super::turn::Hands;
 use super::world::World;
@@ -18,21 +21,18 @@ impl<W: World> Hands for Driver<W> {
     }
 
     fn act(&mut self, now: Instant) {
-        while let Some(action) = self.core.poll_action() {
+        loop {
+            // Closing is never put off: behind it somebody else takes the place.
+            let action = match self.core.poll_closing() {
+                None if self.openings_left > 0 => {
+                    self.openings_left -= 1;
+                    self.core.poll_opening()
+                }
+                closing => closing,
+            };
             match action {
-                Action::Resolve { key, host, port } => self.sockets.world.resolve(key, host, port),
-                Action::Connect { key, address } => self.connect(key, address, now),
-                Action::Listen { key, address } => self.listen(key, address, now),
-                Action::FinishSending { key } => {
-                    if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
-                        // If it fails the connection is gone already, and reading says so.
-                        let _ = self.sockets.world.shutdown_write(stream);
-                    }
-                }
-                Action::Close { key, abortive } => {
-                    self.sockets.world.forget(key);
-                    self.sockets.close(key, abortive);
-                }
+                Some(action) => self.carry_out(action, now),
+                None => return,
             }
         }
     }
@@ -55,6 +55,11 @@ impl<W: World> Hands for Driver<W> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.handle_blocked(key, now);
                 }
+                Err(error) if is_shortage(&error) => {
+                    self.sockets.set_sending_rests(key, true);
+                    self.rests.begin(key, Rest::Sending, now);
+                    self.core.handle_blocked(key, now);
+                }
                 Err(error) => self.core.handle_write_error(key, &error, now),
             }
         }
@@ -63,6 +68,24 @@ impl<W: World> Hands for Driver<W> {
 }
 
 impl<W: World> Driver<W> {
+    fn carry_out(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Resolve { key, host, port } => self.sockets.world.resolve(key, host, port),
+            Action::Connect { key, address } => self.connect(key, address, now),
+            Action::Listen { key, address } => self.listen(key, address, now),
+            Action::FinishSending { key } => {
+                if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
+                    // If it fails the connection is gone already, and reading says so.
+                    let _ = self.sockets.world.shutdown_write(stream);
+                }
+            }
+            Action::Close { key, abortive } => {
+                self.sockets.world.forget(key);
+                self.sockets.close(key, abortive);
+            }
+        }
+    }
+
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
         self.sockets.close(key, false);
         let stream = match self.sockets.world.connect(address) {

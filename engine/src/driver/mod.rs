@@ -1,19 +1,19 @@
 //! The reactor: one thread that waits, reads, asks the core, writes and delivers.
 //!
-//! The loop is generic over its [`World`]: over the [real](real) one it is the reactor, over those
+//! The loop is generic over its [`World`]: over the [real] one it is the reactor, over those
 //! that `sim` makes up it is simulated, line by line the same.
 
 mod acting;
 mod real;
 mod receiving;
 mod resolver;
+mod rests;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;
 pub(crate) mod world;
 
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,17 +27,33 @@ use crate::options::Options;
 use crate::protocol::{Core, SCRATCH_BYTES};
 
 use self::real::Real;
+use self::rests::Rests;
 use self::sockets::Sockets;
 use self::turn::turn;
 use self::world::World;
 
-/// One read takes at most this much, so that a busy connection leaves the others their turn.
-const READ_BYTES: usize = 256 * 1024;
+/// How much a pass does of what could go on for long, so that others have their turn and the clock
+/// is looked at. What is left over makes the next pass come at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// One read takes at most so many bytes.
+    pub(crate) bytes_per_read: usize,
+    /// So many bytes are read in a pass, before the read that goes beyond.
+    pub(crate) bytes_per_pass: usize,
+    /// So many names, attempts and listeners are begun in a pass: each costs several system calls.
+    pub(crate) openings_per_pass: usize,
+}
+
+pub(crate) const LIMITS: Limits = Limits {
+    bytes_per_read: 256 * 1024,
+    bytes_per_pass: 1024 * 1024,
+    openings_per_pass: 256,
+};
 
 /// Starts the reactor's thread.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let (world, shared) = Real::start(options)?;
-    let mut driver = Driver::new(world, Arc::clone(&shared), READ_BYTES);
+    let mut driver = Driver::new(world, Arc::clone(&shared), LIMITS);
     let reactor = thread::Builder::new()
         .name("ampe-reactor".into())
         .spawn(move || {
@@ -66,23 +82,33 @@ pub(crate) struct Driver<W: World> {
     scratch: Vec<u8>,
     transmit_list: Vec<RecordKey>,
     batch: Vec<Submission>,
-    /// Attempts to connect that rest, and until when; the earliest first.
-    undecided: VecDeque<(Instant, RecordKey)>,
+    /// What is left alone for a while.
+    rests: Rests,
+    limits: Limits,
+    /// What is left of them in this pass.
+    bytes_left: usize,
+    openings_left: usize,
+    /// The last pass left some of what is ready.
+    has_more: bool,
 }
 
 impl<W: World> Driver<W> {
-    pub(crate) fn new(world: W, shared: Arc<Shared>, read_bytes: usize) -> Self {
+    pub(crate) fn new(world: W, shared: Arc<Shared>, limits: Limits) -> Self {
         Driver {
             core: Core::new(Arc::clone(&shared)),
             sockets: Sockets::new(world),
             shared,
             until: None,
-            buffer: vec![0; read_bytes],
+            buffer: vec![0; limits.bytes_per_read],
             held: 0..0,
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             transmit_list: Vec::new(),
             batch: Vec::new(),
-            undecided: VecDeque::new(),
+            rests: Rests::default(),
+            limits,
+            bytes_left: 0,
+            openings_left: 0,
+            has_more: false,
         }
     }
 
@@ -94,7 +120,11 @@ impl<W: World> Driver<W> {
 
     /// Once round: sleeps, and does what there is to do. Returns whether that was the last time.
     pub(crate) fn pass(&mut self) -> io::Result<bool> {
-        self.sockets.world.wait(self.until)?;
+        if !self.has_more {
+            self.sockets.world.wait(self.until)?;
+        }
+        self.bytes_left = self.limits.bytes_per_pass;
+        self.openings_left = self.limits.openings_per_pass;
         Counters::count(&self.shared.counters.passes);
         let now = self.sockets.world.now();
         self.receive(now);
@@ -122,9 +152,17 @@ impl<W: World> Driver<W> {
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.sockets.declare(key, wanted);
         }
-        let until = self.core.poll_timeout(now);
-        let undecided = self.undecided.front().map(|&(until, _)| until);
-        self.until = until.into_iter().chain(undecided).min();
+        let at_once = self.has_more.then_some(now);
+        let until = at_once.or(self.core.poll_timeout(now)).into_iter();
+        self.until = until.chain(self.rests.next()).min();
+    }
+
+    /// Other limits, from the next pass on.
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, limits: Limits) {
+        assert!(self.held.is_empty(), "the buffer is in use");
+        self.buffer.resize(limits.bytes_per_read, 0);
+        self.limits = limits;
     }
 
     /// The last act, also after a panic: nothing that was accepted stays without an answer, no
@@ -136,6 +174,6 @@ impl<W: World> Driver<W> {
 }
 
 const _: () = assert!(
-    READ_BYTES >= crate::wire::MAX_FRAME_LEN,
+    LIMITS.bytes_per_read >= crate::wire::MAX_FRAME_LEN,
     "a read takes any one frame"
 );

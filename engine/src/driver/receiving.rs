@@ -1,30 +1,36 @@
 //! What the loop does about sockets that are ready.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use ampe_poller::socket::is_shortage;
 
 use crate::between::key::RecordKey;
 use crate::protocol::{ReadPlan, Wanted};
 
 use super::Driver;
+use super::rests::Rest;
 use super::sockets::Socket;
 use super::world::World;
 
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// An attempt to connect that was reported as decided, and is not, is left alone for so long. What
-/// the system goes on to report as ready must not keep the reactor awake.
-const UNDECIDED_REST: Duration = Duration::from_millis(10);
-
-/// What was received before a socket failed is read in at most so many reads.
+/// What has arrived at a socket that cannot be polled is read in at most so many reads.
 const LAST_READS: usize = 16;
 
 impl<W: World> Driver<W> {
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
     pub(super) fn receive(&mut self, now: Instant) {
         self.look_again(now);
-        while let Some(report) = self.sockets.world.next_report() {
+        loop {
+            self.has_more = self.bytes_left == 0;
+            if self.has_more {
+                return; // the rest of what is ready has its turn in the next pass
+            }
+            let Some(report) = self.sockets.world.next_report() else {
+                return;
+            };
             let key = report.key;
             if let Some(error) = report.refusal {
                 self.handle_refused(key, &error, now);
@@ -46,21 +52,31 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// The system refuses to poll a socket that it has taken in.
+    /// The system refuses to poll a socket that it has taken in. A connection that is established is
+    /// not given up for what may pass: it is polled again after a rest, within bounds.
     fn handle_refused(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
         match self.sockets.get(key) {
             Some(Socket::Listener(_)) => {}
             Some(Socket::Connecting(_)) => self.sockets.close(key, false),
             Some(Socket::Connected(_)) => {
-                // Nothing is wrong with what has arrived.
-                let mut reads = 0;
-                while reads < LAST_READS && self.read(key, now) {
-                    reads += 1;
+                self.read_unpolled(key, now);
+                let patience = self.shared.options.connect_timeout;
+                if is_shortage(error) && self.sockets.rest_polling(key, now, patience) {
+                    self.core.handle_writable(key, now);
+                    return self.rests.begin(key, Rest::Polling, now);
                 }
             }
             None => return,
         }
         self.core.handle_unpollable(key, error, now);
+    }
+
+    /// Nothing is wrong with what has arrived where nobody can be told of it.
+    fn read_unpolled(&mut self, key: RecordKey, now: Instant) {
+        let mut reads = 0;
+        while reads < LAST_READS && self.read(key, now) {
+            reads += 1;
+        }
     }
 
     /// Reads once. Returns whether there may be more.
@@ -74,6 +90,9 @@ impl<W: World> Driver<W> {
             ReadPlan::Shared => (world.recv(stream, &mut self.buffer), true),
             ReadPlan::Into(buffer) => (world.recv(stream, buffer), false),
         };
+        self.bytes_left = self
+            .bytes_left
+            .saturating_sub(*outcome.as_ref().unwrap_or(&0));
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
@@ -128,14 +147,17 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// Asks again for what was undecided, where it has rested.
+    /// Asks again for what has rested.
     fn look_again(&mut self, now: Instant) {
-        while let Some(&(until, key)) = self.undecided.front()
-            && until <= now
-        {
-            self.undecided.pop_front();
-            if let Some(Socket::Connecting(_)) = self.sockets.get(key) {
-                self.sockets.declare_writable(key);
+        while let Some((key, why)) = self.rests.pop_due(now) {
+            match (why, self.sockets.get(key)) {
+                (Rest::Attempt, Some(Socket::Connecting(_))) => self.sockets.declare_writable(key),
+                (Rest::Polling, Some(Socket::Connected(_))) => self.sockets.go_on_polling(key),
+                (Rest::Sending, Some(Socket::Connected(_))) => {
+                    self.sockets.set_sending_rests(key, false);
+                    self.core.handle_writable(key, now);
+                }
+                _ => {} // closed meanwhile
             }
         }
     }
@@ -148,8 +170,7 @@ impl<W: World> Driver<W> {
         let outcome = match world.finish_connect(stream) {
             Ok(false) => {
                 self.sockets.declare(key, Wanted::default());
-                self.undecided.push_back((now + UNDECIDED_REST, key));
-                return;
+                return self.rests.begin(key, Rest::Attempt, now);
             }
             Ok(true) => world.peer_address(stream),
             Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! The reactor's sockets: found by the core's keys, polled by the poller's.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::protocol::Wanted;
@@ -24,7 +25,18 @@ pub(crate) struct Entry<W: World> {
 struct Seat<P> {
     generation: u64,
     place: P,
+    /// What was declared last.
+    wanted: Wanted,
+    /// Its polling was refused, and rests.
+    polling_rests: bool,
+    /// Its sending was refused, and rests: that it is writable is of no interest.
+    sending_rests: bool,
+    /// Since when its polling has been refused, and when it was last.
+    refused: Option<(Instant, Instant)>,
 }
+
+/// Refusals that are so far apart have nothing to do with each other.
+const CALM: Duration = Duration::from_secs(1);
 
 pub(crate) struct Sockets<W: World> {
     pub(crate) world: W,
@@ -42,6 +54,11 @@ impl<W: World> Sockets<W> {
 
     fn seat(&self, key: RecordKey) -> Option<&Seat<W::Place>> {
         let seat = self.seats.get(key.index as usize)?.as_ref();
+        seat.filter(|seat| seat.generation == key.generation)
+    }
+
+    fn seat_mut(&mut self, key: RecordKey) -> Option<&mut Seat<W::Place>> {
+        let seat = self.seats.get_mut(key.index as usize)?.as_mut();
         seat.filter(|seat| seat.generation == key.generation)
     }
 
@@ -69,6 +86,10 @@ impl<W: World> Sockets<W> {
         self.seats[index] = Some(Seat {
             generation: key.generation,
             place,
+            wanted: Wanted::default(),
+            polling_rests: false,
+            sending_rests: false,
+            refused: None,
         });
         Ok(())
     }
@@ -98,8 +119,59 @@ impl<W: World> Sockets<W> {
     }
 
     pub(super) fn declare(&mut self, key: RecordKey, wanted: Wanted) {
-        if let Some(place) = self.place(key) {
-            self.world.set_interest(place, wanted);
+        if let Some(seat) = self.seat_mut(key) {
+            seat.wanted = wanted;
+            self.poll(key);
+        }
+    }
+
+    /// Has the poller know what is wanted, but for what rests.
+    fn poll(&mut self, key: RecordKey) {
+        let Some(seat) = self.seat(key).filter(|seat| !seat.polling_rests) else {
+            return;
+        };
+        let (place, mut wanted) = (seat.place, seat.wanted);
+        wanted.writable &= !seat.sending_rests;
+        self.world.set_interest(place, wanted);
+    }
+
+    /// The system refused to poll a connection, for a while. Returns whether it is to be asked again
+    /// after a rest; not if it has refused for as long as `patience`.
+    pub(super) fn rest_polling(
+        &mut self,
+        key: RecordKey,
+        now: Instant,
+        patience: Duration,
+    ) -> bool {
+        let Some(seat) = self.seat_mut(key) else {
+            return false;
+        };
+        let since = match seat.refused {
+            Some((since, last)) if now.saturating_duration_since(last) < CALM => since,
+            _ => now,
+        };
+        seat.refused = Some((since, now));
+        if now.saturating_duration_since(since) >= patience {
+            return false;
+        }
+        seat.polling_rests = true;
+        // Its interest may have been declared since the refusal, and then it is polled.
+        let place = seat.place;
+        self.world.set_interest(place, Wanted::default());
+        true
+    }
+
+    pub(super) fn go_on_polling(&mut self, key: RecordKey) {
+        if let Some(seat) = self.seat_mut(key) {
+            seat.polling_rests = false;
+            self.poll(key);
+        }
+    }
+
+    pub(super) fn set_sending_rests(&mut self, key: RecordKey, rests: bool) {
+        if let Some(seat) = self.seat_mut(key) {
+            seat.sending_rests = rests;
+            self.poll(key);
         }
     }
 
@@ -128,8 +200,9 @@ impl<W: World> Sockets<W> {
 impl Sockets<super::real::Real> {
     /// Has something else polled in place of a socket, or the socket again.
     pub(super) fn set_decoy(&mut self, key: RecordKey, decoy: Option<std::fs::File>) {
-        let place = self.place(key).unwrap();
+        let place = self.place(key).expect("a socket");
         let place = self.world.set_decoy(place, decoy);
-        self.seats[key.index as usize].as_mut().unwrap().place = place;
+        let seat = self.seat_mut(key).expect("a socket");
+        seat.place = place;
     }
 }

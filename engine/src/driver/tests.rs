@@ -25,7 +25,7 @@ use crate::wire::{Header, OpCode};
 use super::real::Real;
 #[cfg(unix)]
 use super::sockets::Socket;
-use super::{Driver, READ_BYTES};
+use super::{Driver, LIMITS};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,7 +55,7 @@ impl Bench {
 
     fn with(options: Options) -> Self {
         let (world, shared) = Real::start(options).unwrap();
-        let driver = Driver::new(world, shared, READ_BYTES);
+        let driver = Driver::new(world, shared, LIMITS);
         let group = Arc::new(GroupShared::new(1, 0));
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);

@@ -8,7 +8,7 @@ use crate::protocol::Core;
 /// Who carries out what a core asks for: the driver, or a test that plays the system by hand.
 pub(crate) trait Hands {
     fn core(&mut self) -> &mut Core;
-    /// Does what [`Core::poll_action`] asks for.
+    /// Does what [`Core::poll_closing`] and [`Core::poll_opening`] ask for.
     fn act(&mut self, now: Instant);
     /// Writes what [`Core::transmit`] has to write.
     fn transmit(&mut self, now: Instant);

@@ -81,10 +81,6 @@ decisions! {
     fn deadline_of_close(deadline: Instant) -> Option<Instant> { Some(deadline) }
     else ClosingHasNoDeadline { None }
 
-    /// Whether a record whose connection has ended may go.
-    fn is_place_free(is_socket_closed: bool) -> bool { is_socket_closed }
-    else PlaceIsFreeEarly { true }
-
     /// Whether a place's occupant is the one that a key means.
     fn is_meant(occupant: u64, key: u64) -> bool { occupant == key }
     else LateDropMeetsNext { true }

@@ -16,10 +16,10 @@ use super::budget::Budget;
 use super::connection::{Connection, Context};
 use super::groups::Groups;
 use super::outgoing::{Gather, Nodes};
-use super::record::Kind;
+use super::record::{Kind, Record};
 use super::table::Table;
 use super::timers::Timers;
-use super::{Action, Core, ReadPlan, Wanted, decisions};
+use super::{Action, Actions, Core, ReadPlan, Wanted, decisions};
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -35,7 +35,7 @@ impl Core {
             nodes: Nodes::new(),
             timers: Timers::default(),
             holder: None,
-            actions: std::collections::VecDeque::new(),
+            actions: Actions::default(),
             touched: Vec::new(),
             asked: 0,
             released: Vec::new(),
@@ -139,14 +139,34 @@ impl Core {
         }
     }
 
+    /// The next thing to do, where nothing has to wait for a later pass.
+    #[cfg(test)]
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
+        self.poll_closing().or_else(|| self.poll_opening())
+    }
+
+    /// The next socket to close, or whose sending side. All of them are to be carried out in the pass in
+    /// which they are asked for: then somebody else may take the place.
+    pub(crate) fn poll_closing(&mut self) -> Option<Action> {
+        let action = self.actions.closing.pop_front()?;
         if let Action::Close { key, .. } = action
             && let Some(record) = self.table.get_mut(key)
         {
             record.is_socket_closed = true;
         }
         Some(action)
+    }
+
+    /// The next to resolve, to connect or to listen. This may wait for a later pass: who has ended by
+    /// then is passed over.
+    pub(crate) fn poll_opening(&mut self) -> Option<Action> {
+        loop {
+            let action = self.actions.opening.pop_front()?;
+            let record = self.table.get(action.key());
+            if record.is_some_and(Record::is_opening) {
+                return Some(action);
+            }
+        }
     }
 
     /// Whose bytes, of those that [`handle_shared`](Core::handle_shared) left in the shared buffer, are
@@ -325,7 +345,9 @@ impl Core {
 
     /// The connection is writable again.
     pub(crate) fn handle_writable(&mut self, key: RecordKey, now: Instant) {
-        self.with(key, now, |it, _| it.handle_writable());
+        if self.connection(key).is_some_and(Connection::is_blocked) {
+            self.with(key, now, |it, _| it.handle_writable());
+        }
     }
 
     pub(crate) fn handle_write_error(&mut self, key: RecordKey, error: &io::Error, now: Instant) {

@@ -70,7 +70,7 @@ impl Listener {
         self.deadline
     }
 
-    fn is_opening(&self) -> bool {
+    pub(super) fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Deferred { .. })
     }
 
@@ -149,7 +149,9 @@ impl Core {
     pub(super) fn start_listening(&mut self, key: RecordKey, now: Instant) {
         let give_up = after(now, self.shared.options.connect_timeout);
         let action = self.listener(key).map(|listener| listener.start(give_up));
-        self.actions.extend(action);
+        if let Some(action) = action {
+            self.actions.push(action);
+        }
         self.touch(key);
     }
 
@@ -164,7 +166,7 @@ impl Core {
             .is_some_and(|listener| listener.end(reason, os_error));
         if has_ended_now {
             let abortive = reason == Reason::Aborted;
-            self.actions.push_back(Action::Close { key, abortive });
+            self.actions.push(Action::Close { key, abortive });
             self.touch(key);
         }
     }
@@ -189,7 +191,7 @@ impl Core {
             return false;
         };
         let address = Endpoint::Tcp(address);
-        self.actions.push_back(Action::Listen { key, address });
+        self.actions.push(Action::Listen { key, address });
         true
     }
 
@@ -342,7 +344,7 @@ impl Core {
                 let os_error = listener.os_error.clone();
                 // Only Unix sockets are deferred, and their address is never a name.
                 match socket_address(&listener.address).filter(|_| now < give_up) {
-                    Some(address) => self.actions.push_back(Action::Listen { key, address }),
+                    Some(address) => self.actions.push(Action::Listen { key, address }),
                     None => self.end_listener(key, Reason::ListenFailed, os_error),
                 }
             }

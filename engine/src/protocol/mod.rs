@@ -8,7 +8,7 @@
 //! 1. For what is readable: [`Core::read_plan`], then `handle_shared`, `handle_filled`,
 //!    `handle_end_of_stream` or `handle_read_error`.
 //! 2. [`Core::exchange`] and `handle_submission` for each of the batch.
-//! 3. [`Core::poll_action`] until there is none.
+//! 3. [`Core::poll_closing`] until there is none; [`Core::poll_opening`] as often as the pass allows.
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
 //! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
@@ -91,6 +91,41 @@ pub(crate) enum Action {
     Close { key: RecordKey, abortive: bool },
 }
 
+impl Action {
+    fn key(&self) -> RecordKey {
+        match *self {
+            Action::Resolve { key, .. }
+            | Action::Connect { key, .. }
+            | Action::Listen { key, .. }
+            | Action::FinishSending { key }
+            | Action::Close { key, .. } => key,
+        }
+    }
+}
+
+/// What the driver has still to do.
+#[derive(Default)]
+struct Actions {
+    closing: VecDeque<Action>,
+    opening: VecDeque<Action>,
+}
+
+impl Actions {
+    fn push(&mut self, action: Action) {
+        match action {
+            Action::FinishSending { .. } | Action::Close { .. } => self.closing.push_back(action),
+            Action::Resolve { .. } | Action::Connect { .. } | Action::Listen { .. } => {
+                self.opening.push_back(action);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Actions { closing, opening } = self;
+        closing.is_empty() && opening.is_empty()
+    }
+}
+
 /// How to read from a connection.
 pub(crate) enum ReadPlan<'a> {
     /// Not at all.
@@ -122,7 +157,7 @@ pub(crate) struct Core {
     timers: Timers,
     /// Whose unread bytes are in the shared buffer.
     holder: Option<RecordKey>,
-    actions: VecDeque<Action>,
+    actions: Actions,
     /// Those to which something has happened since the last wait, each once.
     touched: Vec<RecordKey>,
     /// How many of them have told the driver what they want.

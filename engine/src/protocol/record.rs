@@ -50,6 +50,14 @@ impl Record {
         }
     }
 
+    /// Whether it is still to be connected, or bound.
+    pub(super) fn is_opening(&self) -> bool {
+        match &self.kind {
+            Kind::Listener(listener) => listener.is_opening(),
+            Kind::Connection(connection) => connection.is_opening(),
+        }
+    }
+
     /// How far its closing to posts has come.
     pub(super) fn posts(&self) -> Posts {
         match &self.kind {

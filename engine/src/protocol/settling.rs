@@ -80,16 +80,19 @@ impl Core {
         }
     }
 
-    /// Removes a record that has ended, is closed to posts and has no socket any more: nobody may take
-    /// the place of one whose socket the driver has still to close.
+    /// Removes a record that has ended and is closed to posts.
     fn remove_if_settled(&mut self, key: RecordKey) -> bool {
         let Some(record) = self.table.get(key) else {
             return true;
         };
         let is_settled = record.has_ended() && record.posts() == Posts::Closed;
-        if !is_settled || !decisions::is_place_free(record.is_socket_closed) {
+        if !is_settled {
             return false;
         }
+        assert!(
+            record.is_socket_closed,
+            "a socket is closed before another may take its place"
+        );
         let Some(record) = self.table.remove(key) else {
             return true;
         };

@@ -46,14 +46,13 @@ canaries! {
     a_message_that_is_received_and_left_lying: ReceivedMayWait breaks ["P2:"] in run;
     a_served_connection_that_is_not_read_from_again: ServedIsNotRead breaks ["P2:", "P1:"] in run;
     a_close_without_a_deadline: ClosingHasNoDeadline breaks ["P3:"] in run;
-    a_place_that_is_taken_too_early: PlaceIsFreeEarly breaks ["a seat is taken once", "P5:", "P6: sockets outlive"] in run;
     a_late_drop_that_meets_the_next_in_its_place: LateDropMeetsNext
         breaks ["no more is released than"] in run;
     a_line_that_is_not_first_come_first_served: LastIsServedFirst breaks ["P6:"] in run;
     a_shared_buffer_that_is_kept_after_the_end: EndedKeepsBuffer breaks ["P6:"] in run;
     a_wait_for_budget_that_is_held_against_the_peer: StarvedTimesOut breaks ["P2:"] in run;
     a_failed_channel_that_takes_posts: FailedTakesPosts breaks ["P3:", "P1:"] in run;
-    a_failed_channel_that_lives_on: FailedLivesOn breaks ["P3:"] in run;
+    a_failed_channel_that_lives_on: FailedLivesOn breaks ["P3:"] in starving::run;
     room_that_nobody_is_told_of: RoomIsNotTold breaks ["Room:"] in run;
     bytes_that_are_offered_to_who_held_the_buffer_before: ResumeIsStale breaks ["P5:", "P2:"]
         in starving::run;

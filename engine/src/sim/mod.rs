@@ -6,12 +6,13 @@
 //! nothing and is due at no time sleeps, as it would: a wake-up that got lost leaves it asleep, and
 //! the checks at rest find what it still owes.
 //!
-//! A failure names the promise that was broken and its seed; `AMPE_SEED=17 cargo test -p ampe sim`
-//! repeats that run alone, `AMPE_SIM_RUNS=100000` makes as many.
+//! A failure names the promise that was broken and its seed; `AMPE_SEED=17 cargo test -p ampe
+//! sim::random` (or `sim::starving`) repeats that run alone, `AMPE_SIM_RUNS=100000` makes as many.
 
 mod app;
 mod canaries;
 mod checks;
+mod directed;
 mod hostile;
 mod ledger;
 mod net;
@@ -20,4 +21,5 @@ mod outside;
 mod random;
 mod rng;
 mod starving;
+mod temper;
 mod world;

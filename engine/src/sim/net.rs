@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::wire::Header;
 
 use super::rng::Rng;
+use super::temper::Temper;
 
 /// One end of a stream, or a listener. Never used again within a run.
 pub(super) type Socket = usize;
@@ -20,43 +21,6 @@ pub(super) type Socket = usize;
 pub(super) const SILENT_PORT: u16 = 9;
 /// Attempts at this port are refused.
 pub(super) const REFUSING_PORT: u16 = 7;
-
-/// How the network behaves in a run.
-#[derive(Clone, Debug)]
-pub(super) struct Temper {
-    pub(super) latency_most: Duration,
-    pub(super) capacity: usize,
-    /// How many of a hundred reads and writes are cut short.
-    pub(super) cut: usize,
-    /// How many of a hundred reads and writes would block for no visible reason.
-    pub(super) stall: usize,
-    /// How many of a hundred accepts fail.
-    pub(super) accept_failures: usize,
-    /// How many of a hundred sockets cannot be polled.
-    pub(super) hidden: usize,
-    /// Whether a reset swallows what arrived before it.
-    pub(super) reset_swallows: bool,
-    /// How many of a hundred times the system refuses to poll a socket that it has taken in.
-    pub(super) refusals: usize,
-    /// Whether a socket is armed anew after each report, so that it can be refused then.
-    pub(super) rearms: bool,
-    /// How many of a hundred sockets are called ready that are not.
-    pub(super) spurious: usize,
-    /// How many of a hundred batches come in parts.
-    pub(super) partial: usize,
-    /// How many of a hundred wakes come late.
-    pub(super) late_wakes: usize,
-    /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
-    pub(super) slow_micros: usize,
-}
-
-impl Temper {
-    /// Larger buffers, and no reads and writes cut short.
-    pub(super) fn speed_up(&mut self) {
-        self.capacity = self.capacity.max(60_000);
-        (self.cut, self.stall) = (0, 0);
-    }
-}
 
 /// The network as each engine's world has it.
 pub(super) type SharedNet = Rc<RefCell<Net>>;

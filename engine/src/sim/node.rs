@@ -10,8 +10,8 @@ use crate::between::key::RecordKey;
 use crate::between::registry::GroupId;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::driver::Driver;
 use crate::driver::sockets::Socket;
+use crate::driver::{Driver, Limits};
 use crate::error::Ended;
 use crate::group::{self, ChannelGroup};
 use crate::handles::{GroupShared, Shared, Submission};
@@ -69,11 +69,14 @@ impl Node {
         let quarantine = if rng.chance(70) { 0 } else { 3 };
         let wake = || Box::new(Flag(Arc::clone(&was_woken))) as Box<dyn Wake>;
         let shared = Shared::with_quarantine(options, quarantine, wake);
-        let sizes = [48, 1000, 20_000, 256 * 1024];
-        let size = sizes[rng.below(sizes.len())];
+        let limits = Limits {
+            bytes_per_read: [48, 1000, 20_000, 256 * 1024][rng.below(4)],
+            bytes_per_pass: [1, 5000, 1 << 20][rng.below(3)],
+            openings_per_pass: [1, 3, 256][rng.below(3)],
+        };
         let world = Outside::new(net, rng.fork());
         Node {
-            driver: Some(Driver::new(world, Arc::clone(&shared), size)),
+            driver: Some(Driver::new(world, Arc::clone(&shared), limits)),
             watch: Watch::default(),
             links: BTreeMap::new(),
             faults: Faults::default(),
@@ -236,10 +239,36 @@ impl Node {
 
     fn end(&mut self, why: Ended) {
         if let Some(mut driver) = self.driver.take() {
-            self.faults.add(&driver.sockets.world.faults);
+            let world = &driver.sockets.world;
+            self.faults.add(&world.faults);
+            self.faults.shortages += world.shortages.get();
             driver.end(why);
         }
         self.shared.end(why);
+    }
+
+    /// Limits that are not drawn by chance.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        if let Some(driver) = &mut self.driver {
+            driver.limit(limits);
+        }
+    }
+
+    /// How many sockets it has.
+    pub(super) fn sockets(&self) -> usize {
+        let driver = self.driver.as_ref();
+        driver.map_or(0, |driver| driver.sockets.keys().len())
+    }
+
+    pub(super) fn passes(&self) -> u64 {
+        self.shared.counters.passes.load(Ordering::Relaxed)
+    }
+
+    /// Has the system asked anew to poll every connection.
+    pub(super) fn declare_anew(&mut self) {
+        if let Some(driver) = &mut self.driver {
+            driver.sockets.world.touch_all();
+        }
     }
 
     fn answer_questions(&mut self, now: Instant) {

@@ -50,6 +50,10 @@ pub(super) struct Faults {
     pub(super) hidden: u64,
     /// Established connections that it refused to poll.
     pub(super) refused: u64,
+    /// Of these, those for want of memory.
+    pub(super) refused_for_now: u64,
+    /// Writes that were refused for want of memory.
+    pub(super) shortages: u64,
     /// Attempts and listeners that it refused to poll.
     pub(super) refused_others: u64,
     /// Attempts that it called decided, and were not.
@@ -66,6 +70,8 @@ impl Faults {
     pub(super) fn add(&mut self, other: &Faults) {
         self.hidden += other.hidden;
         self.refused += other.refused;
+        self.refused_for_now += other.refused_for_now;
+        self.shortages += other.shortages;
         self.refused_others += other.refused_others;
         self.undecided += other.undecided;
         self.spurious += other.spurious;
@@ -73,10 +79,12 @@ impl Faults {
         self.late_wakes += other.late_wakes;
     }
 
-    pub(super) fn kinds(&self) -> [u64; 7] {
+    pub(super) fn kinds(&self) -> [u64; 9] {
         [
             self.hidden,
             self.refused,
+            self.refused_for_now,
+            self.shortages,
             self.refused_others,
             self.undecided,
             self.spurious,
@@ -123,6 +131,7 @@ pub(super) struct Outside {
     stale: Option<RecordKey>,
     /// How often it was asked to do something.
     pub(super) calls: Cell<u64>,
+    pub(super) shortages: Cell<u64>,
 }
 
 impl Outside {
@@ -140,6 +149,7 @@ impl Outside {
             faults: Faults::default(),
             stale: None,
             calls: Cell::new(0),
+            shortages: Cell::new(0),
         }
     }
 
@@ -151,13 +161,26 @@ impl Outside {
         }
     }
 
+    /// Has every connection armed anew.
+    pub(super) fn touch_all(&mut self) {
+        for (&place, source) in &self.sources {
+            if let Owned::Connected(_) = source.entry.socket {
+                self.touched.push(place);
+            }
+        }
+        self.arm();
+    }
+
     fn count_call(&self) {
         self.calls.set(self.calls.get() + 1);
     }
 
     /// Has the system poll what is wanted now, as a wait does first; it may refuse.
     pub(super) fn arm(&mut self) {
-        let chance = self.net.borrow().temper.refusals;
+        let (chance, passing) = {
+            let temper = &self.net.borrow().temper;
+            (temper.refusals, temper.passing)
+        };
         for place in std::mem::take(&mut self.touched) {
             let Some(source) = self.sources.get_mut(&place) else {
                 continue;
@@ -167,11 +190,17 @@ impl Outside {
                 continue;
             }
             source.is_refused = true;
-            let kinds = [ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+            let for_now = [ErrorKind::OutOfMemory, ErrorKind::StorageFull];
+            let for_good = [ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+            let is_for_now = self.rng.chance(passing);
+            let kinds = if is_for_now { for_now } else { for_good };
             let kind = kinds[self.rng.below(kinds.len())];
             self.refused.push_back((place, Error::new(kind, HIDDEN)));
             match source.entry.socket {
-                Owned::Connected(_) => self.faults.refused += 1,
+                Owned::Connected(_) => {
+                    self.faults.refused += 1;
+                    self.faults.refused_for_now += u64::from(is_for_now);
+                }
                 _ => self.faults.refused_others += 1,
             }
         }
@@ -288,7 +317,11 @@ impl World for Outside {
 
     fn send_vectored(&self, stream: &Handle, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut net = self.net.borrow_mut();
-        let now = net.now;
+        let (now, chance) = (net.now, net.temper.shortages);
+        if net.rng.chance(chance) {
+            self.shortages.set(self.shortages.get() + 1);
+            return Err(ErrorKind::OutOfMemory.into());
+        }
         net.write(stream.socket, slices, now)
     }
 

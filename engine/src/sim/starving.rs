@@ -8,7 +8,8 @@ use crate::post::Post;
 use super::ledger::Totals;
 use super::random::{each, finish};
 use super::rng::Rng;
-use super::world::{World, draw_temper, least_options};
+use super::temper::draw_temper;
+use super::world::{World, least_options};
 
 /// How many runs an ordinary test makes.
 const RUNS: u64 = 60;

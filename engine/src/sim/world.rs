@@ -15,9 +15,10 @@ use crate::storage::MESSAGE_COST_MAX;
 use super::app::{Context, Member};
 use super::hostile::Stranger;
 use super::ledger::{Ledger, Totals};
-use super::net::{Net, REFUSING_PORT, SILENT_PORT, SharedNet, Temper};
+use super::net::{Net, REFUSING_PORT, SILENT_PORT, SharedNet};
 use super::node::Node;
 use super::rng::Rng;
+use super::temper::{Temper, draw_temper};
 
 /// A run that takes more steps than this does not end.
 const STEPS_MAX: u32 = 400_000;
@@ -490,25 +491,6 @@ impl World {
             );
         }
         totals
-    }
-}
-
-pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
-    let capacities = [17, 700, 9000, 200_000];
-    Temper {
-        latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
-        capacity: capacities[rng.below(capacities.len())],
-        cut: [0, 20, 60][rng.below(3)],
-        stall: [0, 5, 30][rng.below(3)],
-        accept_failures: [0, 0, 10][rng.below(3)],
-        hidden: [0, 0, 5][rng.below(3)],
-        reset_swallows: rng.chance(50),
-        refusals: [0, 0, 1, 5][rng.below(4)],
-        rearms: rng.chance(50),
-        spurious: [0, 5, 30][rng.below(3)],
-        partial: [0, 50][rng.below(2)],
-        late_wakes: [0, 50][rng.below(2)],
-        slow_micros: [0, 50, 400][rng.below(3)],
     }
 }
 

@@ -111,6 +111,39 @@ pub fn has_unix_sockets() -> bool {
     }
 }
 
+/// Whether an error says that the system is short of memory or buffers, or has given this user its
+/// share: a state that passes. The same call may succeed a moment later.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, StorageFull};
+    matches!(error.kind(), OutOfMemory | StorageFull) || is_shortage_by_number(error)
+}
+
+#[cfg(unix)]
+fn is_shortage_by_number(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS)
+}
+
+#[cfg(windows)]
+fn is_shortage_by_number(error: &io::Error) -> bool {
+    use windows_sys::Win32::Foundation::{
+        ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_QUOTA,
+        ERROR_WORKING_SET_QUOTA,
+    };
+    use windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
+    let of_system = [
+        ERROR_COMMITMENT_LIMIT,
+        ERROR_NO_SYSTEM_RESOURCES,
+        ERROR_NOT_ENOUGH_QUOTA,
+        ERROR_WORKING_SET_QUOTA,
+    ];
+    let number = error.raw_os_error();
+    number == Some(WSAENOBUFS)
+        || number
+            .and_then(|number| u32::try_from(number).ok())
+            .is_some_and(|number| of_system.contains(&number))
+}
+
 /// A stream socket, or an error that says so in words where the system lacks the family.
 fn open(domain: Domain) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM, None).map_err(|error| {
@@ -137,32 +170,6 @@ fn is_family_unknown(_error: &io::Error) -> bool {
     false
 }
 
-/// Whether an operation failed for want of memory in the system, which passes: nothing is wrong with
-/// the socket, and nothing was done. No event tells when it has passed; try again a little later.
-///
-/// These are `ENOBUFS` and `ENOMEM`, and on Windows `WSAENOBUFS` and `WSA_NOT_ENOUGH_MEMORY`.
-/// [`io::ErrorKind::WouldBlock`] is none of them, because an event tells when that is over.
-pub fn is_passing(error: &io::Error) -> bool {
-    error
-        .raw_os_error()
-        .is_some_and(|number| OUT_OF_MEMORY.contains(&number))
-}
-
-#[cfg(unix)]
-const OUT_OF_MEMORY: &[i32] = &[
-    rustix::io::Errno::NOBUFS.raw_os_error(),
-    rustix::io::Errno::NOMEM.raw_os_error(),
-];
-
-#[cfg(windows)]
-const OUT_OF_MEMORY: &[i32] = &[
-    windows_sys::Win32::Networking::WinSock::WSAENOBUFS,
-    windows_sys::Win32::Networking::WinSock::WSA_NOT_ENOUGH_MEMORY,
-];
-
-#[cfg(not(any(unix, windows)))]
-const OUT_OF_MEMORY: &[i32] = &[];
-
 /// Repeats what a signal interrupted.
 fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -178,32 +185,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn want_of_memory_passes_and_nothing_else() {
-        #[cfg(target_os = "linux")]
-        let (passing, lasting) = ([105, 12], [11, 4, 32, 104, 110, 24, 28]);
-        #[cfg(target_vendor = "apple")]
-        let (passing, lasting) = ([55, 12], [35, 4, 32, 54, 60, 24, 28]);
-        #[cfg(windows)]
-        let (passing, lasting) = (
-            [10055, 8],
-            [10035, 10004, 10053, 10054, 10060, 10024, 10058],
-        );
-        #[cfg(any(target_os = "linux", target_vendor = "apple", windows))]
-        {
-            for number in passing {
-                assert!(
-                    is_passing(&io::Error::from_raw_os_error(number)),
-                    "{number}"
-                );
-            }
-            for number in lasting {
-                assert!(
-                    !is_passing(&io::Error::from_raw_os_error(number)),
-                    "{number}"
-                );
-            }
+    fn a_shortage_passes_and_a_reset_does_not() {
+        for kind in [io::ErrorKind::OutOfMemory, io::ErrorKind::StorageFull] {
+            assert!(is_shortage(&kind.into()));
         }
-        assert!(!is_passing(&io::ErrorKind::OutOfMemory.into()));
-        assert!(!is_passing(&io::ErrorKind::WouldBlock.into()));
+        #[cfg(unix)]
+        for errno in [
+            rustix::io::Errno::NOBUFS,
+            rustix::io::Errno::NOMEM,
+            rustix::io::Errno::NOSPC,
+        ] {
+            assert!(is_shortage(&errno.into()), "{errno}");
+        }
+        #[cfg(windows)]
+        for number in [10055, 1450, 1453, 1455, 1816, 8] {
+            assert!(
+                is_shortage(&io::Error::from_raw_os_error(number)),
+                "{number}"
+            );
+        }
+        for kind in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::WouldBlock,
+            io::ErrorKind::Unsupported,
+            io::ErrorKind::PermissionDenied,
+        ] {
+            assert!(!is_shortage(&kind.into()));
+        }
     }
 }

@@ -109,7 +109,7 @@ impl Stream {
     /// # Errors
     ///
     /// - Nothing has arrived ([`io::ErrorKind::WouldBlock`]).
-    /// - The system has no memory for it now ([`is_passing`](super::is_passing)). No event tells when
+    /// - The system has no memory for it now ([`is_shortage`](super::is_shortage)). No event tells when
     ///   it has: try again a little later.
     /// - The connection was reset, or broke otherwise.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -121,7 +121,7 @@ impl Stream {
     /// # Errors
     ///
     /// - The system takes none ([`io::ErrorKind::WouldBlock`]).
-    /// - The system has no memory for them now ([`is_passing`](super::is_passing)): it has taken
+    /// - The system has no memory for them now ([`is_shortage`](super::is_shortage)): it has taken
     ///   none. No event tells when it has: try again a little later.
     /// - More slices than the system takes in one call, 1,024 on most
     ///   ([`io::ErrorKind::InvalidInput`]).

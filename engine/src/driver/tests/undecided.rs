@@ -29,21 +29,14 @@ fn undecided(options: Options) -> (Bench, RecordKey) {
 #[test]
 fn an_attempt_that_is_reported_and_undecided_rests() {
     let (mut bench, key) = undecided(Options::default());
-    bench.pass_until("a report", |bench| !bench.undecided.is_empty());
+    bench.pass_until("a report", |bench| bench.rests.next().is_some());
     let world = &mut bench.sockets.world;
     world.wait(Some(Instant::now())).unwrap();
     assert!(world.next_report().is_none(), "the reactor is kept awake");
     // It is looked at again, as often as it takes.
     for _ in 0..3 {
-        let (until, resting) = bench.undecided[0];
-        assert_eq!(resting, key);
-        bench.pass_until("another look", |bench| {
-            bench
-                .undecided
-                .front()
-                .is_some_and(|&(again, _)| again > until)
-        });
-        assert_eq!(bench.undecided.len(), 1);
+        let until = bench.rests.next();
+        bench.pass_until("another look", |bench| bench.rests.next() > until);
         assert!(is_connecting(&bench, key));
     }
 }

@@ -32,7 +32,7 @@ use self::sending::Outbound;
 use super::budget::{Account, Budget};
 use super::decisions;
 use super::outgoing::{Nodes, Outgoing};
-use super::{Action, Wanted};
+use super::{Action, Actions, Wanted};
 
 pub(super) use self::opening::{Opening, socket_address};
 
@@ -49,7 +49,7 @@ pub(super) struct Context<'a> {
     /// What this pass tells the connection's group.
     pub(super) events: &'a mut VecDeque<Event>,
     /// What the driver is to do.
-    pub(super) actions: &'a mut VecDeque<Action>,
+    pub(super) actions: &'a mut Actions,
     pub(super) now: Instant,
 }
 
@@ -224,7 +224,7 @@ impl Connection {
             },
             State::Open | State::Unwritable(_) | State::Finishing(_) => Wanted {
                 readable: self.may_receive() && !is_holder,
-                writable: decisions::wants_writable(self.outbound.is_blocked(), self.may_send()),
+                writable: decisions::wants_writable(self.is_blocked(), self.may_send()),
             },
             State::Ended(_) => Wanted::default(),
         }
@@ -341,7 +341,7 @@ impl Connection {
         });
         let abortive = matches!(reason, Reason::Aborted | Reason::Protocol(_));
         let key = self.key;
-        context.actions.push_back(Action::Close { key, abortive });
+        context.actions.push(Action::Close { key, abortive });
     }
 
     /// Ends for `reason`, unless there was a cause before: the end of a conversation that was finished,

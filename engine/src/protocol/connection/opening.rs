@@ -98,7 +98,7 @@ impl Connection {
             }
         };
         self.deadline = Some(opening.give_up);
-        context.actions.push_back(action);
+        context.actions.push(action);
     }
 
     /// The resolver's answer, empty if it found none.
@@ -135,7 +135,7 @@ impl Connection {
         let until = from + opening.give_up.saturating_duration_since(from) / shares;
         let address = Endpoint::Tcp(address);
         self.deadline = Some(until);
-        context.actions.push_back(Action::Connect { key, address });
+        context.actions.push(Action::Connect { key, address });
         true
     }
 

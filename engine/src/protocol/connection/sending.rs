@@ -40,10 +40,6 @@ impl Outbound {
         self.fifo.is_empty()
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.is_blocked
-    }
-
     pub(super) fn has_releases(&self) -> bool {
         self.released > 0
     }
@@ -151,6 +147,11 @@ impl Connection {
         self.outbound.set_stuck(since, context.options.send_timeout);
     }
 
+    /// Whether the system has to say first that it takes more.
+    pub(in crate::protocol) fn is_blocked(&self) -> bool {
+        self.outbound.is_blocked
+    }
+
     /// The connection is writable again.
     pub(in crate::protocol) fn handle_writable(&mut self) {
         self.outbound.is_blocked = false;
@@ -185,7 +186,7 @@ impl Connection {
             return;
         }
         let (key, reason) = (self.key, finishing.reason);
-        context.actions.push_back(Action::FinishSending { key });
+        context.actions.push(Action::FinishSending { key });
         if self.has_seen_end() {
             self.end(reason, None, context);
         }

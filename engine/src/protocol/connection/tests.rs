@@ -31,7 +31,7 @@ struct Alone {
     cache: Cache,
     nodes: Nodes,
     events: VecDeque<Event>,
-    actions: VecDeque<Action>,
+    actions: Actions,
     pool: Arc<Pool>,
     now: Instant,
     posted: u64,
@@ -57,7 +57,7 @@ impl Alone {
             cache: Cache::new(Arc::clone(&pool)),
             nodes: Nodes::new(),
             events: VecDeque::new(),
-            actions: VecDeque::new(),
+            actions: Actions::default(),
             pool,
             now,
             posted: 0,
@@ -273,10 +273,11 @@ fn behind_its_goodbye_a_peer_may_close_its_side_and_gets_what_it_is_owed() {
     let key = it.connection.key;
     assert!(
         it.actions
+            .closing
             .iter()
             .any(|action| matches!(action, Action::FinishSending { .. }))
     );
-    let close = it.actions.pop_back();
+    let close = it.actions.closing.pop_back();
     assert!(matches!(close, Some(Action::Close { key: it, abortive: false }) if it == key));
     assert_eq!(it.settle(), []);
     let (reason, account) = it.closed();
@@ -353,12 +354,13 @@ fn closing_sends_what_is_queued_and_then_waits_for_the_peer_until_its_deadline()
     it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
     assert!(
         it.actions
+            .closing
             .iter()
             .all(|action| !matches!(action, Action::FinishSending { .. }))
     );
     it.write(usize::MAX);
     assert!(matches!(
-        it.actions.back(),
+        it.actions.closing.back(),
         Some(Action::FinishSending { .. })
     ));
     assert_eq!(it.wait_for_end(), Duration::from_secs(3));

@@ -1,0 +1,67 @@
+//! How unkind the systems are in a run.
+
+use std::time::Duration;
+
+use super::rng::Rng;
+
+/// How the network, the pollers and the reactors' threads behave in a run.
+#[derive(Clone, Debug)]
+pub(super) struct Temper {
+    pub(super) latency_most: Duration,
+    pub(super) capacity: usize,
+    /// How many of a hundred reads and writes are cut short.
+    pub(super) cut: usize,
+    /// How many of a hundred reads and writes would block for no visible reason.
+    pub(super) stall: usize,
+    /// How many of a hundred accepts fail.
+    pub(super) accept_failures: usize,
+    /// How many of a hundred sockets cannot be polled.
+    pub(super) hidden: usize,
+    /// Whether a reset swallows what arrived before it.
+    pub(super) reset_swallows: bool,
+    /// How many of a hundred times the system refuses to poll a socket that it has taken in.
+    pub(super) refusals: usize,
+    /// Of a hundred such refusals of an established connection, how many are a shortage that passes.
+    pub(super) passing: usize,
+    /// How many of a hundred writes are refused for want of memory.
+    pub(super) shortages: usize,
+    /// Whether a socket is armed anew after each report, so that it can be refused then.
+    pub(super) rearms: bool,
+    /// How many of a hundred sockets are called ready that are not.
+    pub(super) spurious: usize,
+    /// How many of a hundred batches come in parts.
+    pub(super) partial: usize,
+    /// How many of a hundred wakes come late.
+    pub(super) late_wakes: usize,
+    /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
+    pub(super) slow_micros: usize,
+}
+
+impl Temper {
+    /// Larger buffers, and no reads and writes cut short.
+    pub(super) fn speed_up(&mut self) {
+        self.capacity = self.capacity.max(60_000);
+        (self.cut, self.stall) = (0, 0);
+    }
+}
+
+pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
+    let capacities = [17, 700, 9000, 200_000];
+    Temper {
+        latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
+        capacity: capacities[rng.below(capacities.len())],
+        cut: [0, 20, 60][rng.below(3)],
+        stall: [0, 5, 30][rng.below(3)],
+        accept_failures: [0, 0, 10][rng.below(3)],
+        hidden: [0, 0, 5][rng.below(3)],
+        reset_swallows: rng.chance(50),
+        refusals: [0, 0, 1, 5][rng.below(4)],
+        passing: [0, 70, 100][rng.below(3)],
+        shortages: [0, 0, 5][rng.below(3)],
+        rearms: rng.chance(50),
+        spurious: [0, 5, 30][rng.below(3)],
+        partial: [0, 50][rng.below(2)],
+        late_wakes: [0, 50][rng.below(2)],
+        slow_micros: [0, 50, 400][rng.below(3)],
+    }
+}
