@@ -194,18 +194,37 @@ impl Message {
     ///
     /// As [`body`](Message::body). The message is unchanged then.
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
-        self.resize_body(body.len())?.copy_from_slice(body);
+        self.resize_body_dirty(body.len())?.copy_from_slice(body);
         Ok(())
     }
 
     /// Sets the body's length and lends the body for writing, so that content can be produced or
-    /// read from a file in place. Bytes within the old length keep their value; the others are
-    /// whatever an earlier message left there.
+    /// read from a file in place. Bytes within the old length keep their value; the others are zero.
     ///
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
+        let before = usize::from(self.body_len);
+        let body = self.resize_body_dirty(len)?;
+        if let Some(added) = body.get_mut(before..) {
+            added.fill(0);
+        }
+        Ok(body)
+    }
+
+    /// As [`resize_body`](Message::resize_body), but the bytes behind the old length are *not* set:
+    /// they are what earlier messages left in this memory, those of **other peers and other groups**
+    /// among them. Whatever is not overwritten goes to the peer that this is posted to.
+    ///
+    /// It saves the setting of these bytes, which takes about 1.5 µs for the longest body. Use it
+    /// only where each byte of the body is written whatever happens, and cut the body to what was
+    /// written where less came than was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`resize_body`](Message::resize_body).
+    pub fn resize_body_dirty(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
         let body_len = u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })?;
         const {
             assert!(
