@@ -84,9 +84,11 @@ impl ChannelGroup {
         self.shared.post(&self.group, post)
     }
 
-    /// Posts the front of `posts`, one after the other, under one lock and with one wake at most,
-    /// until one is refused. What was accepted is removed from `posts` and its ids are appended to
-    /// `posted`.
+    /// Posts the front of `posts`, one after the other, until one is refused. What was accepted is
+    /// removed from `posts` and its ids are appended to `posted`.
+    ///
+    /// It takes the lock that all posters share once for 128 posts, and what it costs depends on how
+    /// many it accepts, not on how many are left: a queue may be as long as it likes.
     ///
     /// # Errors
     ///
