@@ -91,7 +91,7 @@ impl Inbox {
         let more = self.taken.len().min(most - 1);
         events.reserve(more);
         for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
-            events.push(on_taken(&self.shared, event));
+            events.push(on_taken(&self.shared, &self.group, event));
         }
         Ok(more + 1)
     }
@@ -110,7 +110,7 @@ impl Inbox {
             }
         }
         let event = self.taken.pop_front();
-        Ok(event.map(|event| on_taken(&self.shared, event)))
+        Ok(event.map(|event| on_taken(&self.shared, &self.group, event)))
     }
 
     /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
@@ -161,8 +161,8 @@ impl std::fmt::Debug for Inbox {
 }
 
 /// What the taking of an event sets off: a number may be used again, a channel may be told of room
-/// again, a Bye answers on drop.
-fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
+/// again, a Bye answers on drop, a notification makes way for another.
+fn on_taken(shared: &Arc<Shared>, group: &GroupShared, mut event: Event) -> Event {
     match &mut event {
         Event::Closed(closed) => {
             let channel = closed.channel;
@@ -183,6 +183,7 @@ fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
             let engine: Arc<dyn AnswerBye> = Arc::clone(shared) as _;
             bye.answer_on_drop.0 = Some(engine);
         }
+        Event::Notified(message) => group.mailbox.notification_taken(message.cost()),
         _ => {}
     }
     event

@@ -303,6 +303,11 @@ impl Message {
         self.body_start() + usize::from(self.body_len)
     }
 
+    /// What this message is charged while it is queued or delivered.
+    pub(crate) fn cost(&self) -> usize {
+        self.storage.cost()
+    }
+
     /// The frame as it goes out, once its header was written by
     /// [`encode_header`](Message::encode_header).
     pub(crate) fn frame(&self) -> &[u8] {

@@ -64,9 +64,12 @@ pub struct Options {
     /// After how much silence TCP asks whether the peer is still there; `None` never asks. From 1 s
     /// to 32,767 s, which is what systems take; they count whole seconds. Default 30 s.
     pub keep_alive: Option<Duration>,
-    /// Messages that [`ChannelGroup::notify`](crate::ChannelGroup::notify) finds waiting at most
-    /// before it refuses. Default 1,024.
+    /// Messages of one group's [`ChannelGroup::notify`](crate::ChannelGroup::notify) that wait to be
+    /// received at the same time, at most. Messages of peers do not count. Default 1,024.
     pub notifications: usize,
+    /// Bytes of one group's notifications that wait to be received at the same time, at most, each
+    /// counted as a message is in a budget. Default 1 MiB.
+    pub notification_bytes: usize,
 }
 
 /// The least that a budget can be: two messages of the largest size.
@@ -88,6 +91,7 @@ impl Default for Options {
             backlog: 1024,
             keep_alive: Some(Duration::from_secs(30)),
             notifications: 1024,
+            notification_bytes: 1 << 20,
         }
     }
 }
@@ -122,6 +126,11 @@ impl Options {
             ("connections_per_listener", self.connections_per_listener, 1),
             ("backlog", self.backlog as usize, 1),
             ("notifications", self.notifications, 1),
+            (
+                "notification_bytes",
+                self.notification_bytes,
+                MESSAGE_COST_MAX,
+            ),
         ];
         for (name, value, minimum) in minima {
             if value < minimum {

@@ -242,7 +242,7 @@ fn more_connections_come_and_go_than_there_are_numbers() {
 #[test]
 fn options_that_are_too_low_are_refused_by_name() {
     type Change = fn(&mut Options, usize);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("inbound_bytes", |options, value| {
             options.inbound_bytes = value
         }),
@@ -261,6 +261,9 @@ fn options_that_are_too_low_are_refused_by_name() {
         ("backlog", |options, value| options.backlog = value as u32),
         ("notifications", |options, value| {
             options.notifications = value
+        }),
+        ("notification_bytes", |options, value| {
+            options.notification_bytes = value
         }),
     ];
     for (name, change) in changes {
