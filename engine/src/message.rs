@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::storage::{Charge, Pool, Storage};
+use crate::storage::{Charge, Pool, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -252,10 +252,14 @@ impl Message {
         };
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
-        if matches!(self.storage.charge, Charge::Returned(_)) {
-            std::mem::swap(&mut larger.charge, &mut self.storage.charge);
-        }
+        self.pass_hold_to(&mut larger);
         self.move_to(larger);
+    }
+
+    fn pass_hold_to(&mut self, storage: &mut Storage) {
+        if matches!(self.storage.charge(), Charge::Returned(_)) {
+            storage.set_charge(self.storage.take_charge());
+        }
     }
 
     fn move_to(&mut self, mut storage: Storage) {
@@ -265,8 +269,9 @@ impl Message {
         self.storage = storage;
     }
 
-    /// Makes this a message of the engine that `pool` belongs to. What another engine lent goes
-    /// back there, with what it was charged.
+    /// Makes this a message of the engine that `pool` belongs to, in storage that is no larger than
+    /// its content needs: it is charged for its content. What another engine lent goes back there,
+    /// with what it was charged.
     ///
     /// Call it without holding a lock of either engine.
     pub(crate) fn adopt(&mut self, pool: &Arc<Pool>) {
@@ -274,9 +279,14 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if !is_ours {
-            self.move_to(pool.take(self.frame_len()));
+        if is_ours && self.storage.fits(self.frame_len()) {
+            return;
         }
+        let mut storage = pool.take(self.frame_len());
+        if is_ours {
+            self.pass_hold_to(&mut storage);
+        }
+        self.move_to(storage);
     }
 
     fn body_start(&self) -> usize {
@@ -305,7 +315,7 @@ impl Message {
 
     /// What this message is charged while it is queued or delivered.
     pub(crate) fn cost(&self) -> usize {
-        self.storage.cost()
+        cost_of(self.frame_len())
     }
 
     /// The frame as it goes out, once its header was written by

@@ -9,8 +9,8 @@ use crate::storage::MESSAGE_COST_MAX;
 ///
 /// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
 /// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
-/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
-/// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
+/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with the
+/// length of its frame (16 bytes, text headers and body) and 896 bytes for its records.
 ///
 /// Of a timeout, zero means "at once", and [`Duration::MAX`] means "never".
 ///

@@ -164,14 +164,14 @@ fn admit_one(
     slot: &mut Option<Post>,
 ) -> Result<Posted, PostError> {
     let post = slot.as_ref().expect("the caller put a post in");
-    let cost = post.message.storage().cost();
+    let cost = post.message.cost();
     assert!(
         cost <= MESSAGE_COST_MAX,
         "no message costs more than the largest"
     );
-    let held = match &post.message.storage().charge {
+    let held = match post.message.storage().charge() {
         Charge::Returned(hold) => hold.cost(),
-        Charge::None | Charge::Inbound(_) => 0,
+        Charge::None | Charge::Inbound(..) => 0,
     };
     let channel = match post.target {
         Target::Channel(channel) => channel,
@@ -196,11 +196,11 @@ fn admit_one(
         registry.admit(channel, group, post.role(), 0, 0)?;
     }
     let mut post = slot.take().expect("the caller put a post in");
-    if travels && held > 0 {
-        let charge = std::mem::replace(&mut post.message.storage_mut().charge, Charge::None);
-        if let Charge::Returned(hold) = charge {
-            hold.pass_on();
-        }
+    if travels
+        && held > 0
+        && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
+    {
+        hold.pass_on();
     }
     if post.message_id == 0 {
         post.message_id = registry.next_message_id();

@@ -177,7 +177,7 @@ impl Core {
     /// Takes storage for a frame whose cost was charged.
     fn start_frame(&mut self, key: RecordKey, header: Header) {
         let mut storage = self.cache.take(header.frame_len());
-        storage.charge = Charge::Inbound(key);
+        storage.set_charge(Charge::Inbound(key, cost_of(header.frame_len())));
         let message = Message::receiving(storage, &header);
         let inbound = &mut self
             .connection(key)

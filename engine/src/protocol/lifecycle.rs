@@ -249,7 +249,8 @@ fn returned_event(
         cost,
     } = outgoing;
     let creditor: Arc<dyn Creditor> = Arc::clone(shared) as Arc<dyn Creditor>;
-    message.storage_mut().charge = Charge::Returned(Hold::new(creditor, cost));
+    let hold = Hold::new(creditor, cost);
+    message.storage_mut().set_charge(Charge::Returned(hold));
     Returned {
         channel,
         op_code,

@@ -91,10 +91,8 @@ impl Core {
         cost: usize,
         now: Instant,
     ) {
-        let storage = post.message.storage_mut();
-        let cost_inbound = storage.cost();
-        if let Charge::Inbound(key) = mem::replace(&mut storage.charge, Charge::None) {
-            self.release_inbound(key, cost_inbound);
+        if let Charge::Inbound(key, cost) = post.message.storage_mut().take_charge() {
+            self.release_inbound(key, cost);
         }
         match (&post.target, post.op_code) {
             (_, OpCode::WelcomeRequest) => self.open_listener(channel, group, &post, now),

@@ -9,7 +9,7 @@ use super::common::peer::{REQUEST, SIGNAL, frame, raw_transports};
 use super::{announcing, expect, target_with};
 
 /// What two of the largest messages cost, and nothing beside them.
-const LEAST: usize = 2 * (131_088 + 768);
+const LEAST: usize = 2 * (131_088 + 896);
 
 fn hasty() -> Options {
     let mut options = Options::default();
@@ -62,7 +62,7 @@ fn a_peer_whose_frames_are_not_taken_here_does_not_stall() {
         let mut it = target_with(transport, hasty());
         let (mut clock, to_clock) = it.greeted();
         let (mut patient, to_patient) = it.greeted();
-        let large = frame(SIGNAL, 1).body(vec![9; 60_000]);
+        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
         patient.send(&large.bytes().repeat(5));
         let mut held: Vec<_> = (0..3).map(|_| expect!(it.server.1, Signal)).collect();
         // The fourth waits for budget, and for longer than this one, which is waited for.
@@ -78,7 +78,7 @@ fn a_peer_whose_frames_are_not_taken_here_does_not_stall() {
             let signal = expect!(it.server.1, Signal);
             assert_eq!(
                 (signal.channel(), signal.body().len()),
-                (to_patient, 60_000)
+                (to_patient, 65_535)
             );
         }
         drop(patient);

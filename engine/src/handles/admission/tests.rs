@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use crate::between::registry::Kind;
+use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::PostError;
@@ -12,6 +12,7 @@ use crate::handles::{CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
+use crate::storage::{Charge, Creditor, Hold};
 use crate::wire::OpCode;
 
 /// A reactor that takes what was posted whenever it is woken, and notes how much it was.
@@ -184,4 +185,59 @@ fn a_closing_group_answers_goodbyes_piece_by_piece() {
     });
     assert!(answered.eq((1..=count as u64).map(|id| (OpCode::ByeResponse, id))));
     shared.pool.close();
+}
+
+/// What is charged for its length holds no more than that: a large message that was emptied, and one
+/// that another engine lent. A message that was returned keeps its place in the budget.
+#[test]
+fn a_shortened_message_is_posted_in_storage_that_fits() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1);
+    let channel = open(&shared);
+    let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+    message.resize_body(3).unwrap();
+    let posted = shared.post(&group, message.signal(channel));
+    posted.unwrap();
+    assert_eq!(used(&shared), crate::storage::cost_of(19));
+
+    let mut message = Message::new(&shared.pool).body(&[9; 60_000]).unwrap();
+    message.set_body(b"short").unwrap();
+    let mut post = message.signal(channel);
+    // A refused post has been prepared as well.
+    shared
+        .queue
+        .with_registry(|registry| registry.close(channel));
+    post = shared.post(&group, post).unwrap_err().post;
+    assert!(post.message().storage().fits(16 + 5));
+    assert_eq!(post.message().body_bytes(), b"short");
+    shared.pool.close();
+}
+
+fn used(shared: &Shared) -> usize {
+    shared.queue.with_registry(|registry| registry.used())
+}
+
+/// Returned messages stay charged until they are dropped or posted again, in whatever storage they are
+/// by then.
+#[test]
+fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again() {
+    for len in [3, 60_000, 65_000] {
+        let (shared, _reactor) = engine();
+        let group = GroupShared::new(1);
+        let channel = open(&shared);
+        let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+        let cost = message.cost();
+        shared.queue.with_registry(|registry| {
+            registry.admit(channel, 1, Role::Data, cost, 0).unwrap();
+            registry.release_channel(channel, cost);
+        });
+        let creditor: Arc<dyn Creditor> = Arc::clone(&shared) as _;
+        let hold = Hold::new(creditor, cost);
+        message.storage_mut().set_charge(Charge::Returned(hold));
+        message.resize_body(len).unwrap();
+        assert_eq!(used(&shared), cost, "as what it was posted as");
+        shared.post(&group, message.signal(channel)).unwrap();
+        assert_eq!(used(&shared), crate::storage::cost_of(16 + len));
+        shared.pool.close();
+    }
 }
