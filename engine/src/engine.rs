@@ -11,17 +11,22 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
-use crate::options::{GroupOptions, Options, after};
+use crate::options::{DROP_WITHIN, GroupOptions, Options, after};
 use crate::sync::lock;
 
 /// An engine: one reactor thread that owns every socket of its groups.
 ///
-/// Clones share the engine. When the last is dropped it stops as [`stop`](Engine::stop) does with
-/// no time at all: groups and inboxes do not keep it alive. Several engines may run in one process;
-/// they share nothing.
+/// Clones share the engine. Several engines may run in one process; they share nothing.
+///
+/// **Dropping the last clone stops the engine** as [`stop`](Engine::stop) does within one second:
+/// groups and inboxes do not keep it alive. What was posted is sent, as far as the peers read it
+/// in that time. The drop blocks meanwhile, mostly for well under a millisecond, for the whole second
+/// where a peer does not read or does not close its side. Call [`stop`](Engine::stop) to give it
+/// another time, and [`Inbox::close`] to learn what was not sent.
 #[doc(alias = "Ampe")]
 #[doc(alias = "Reactor")]
 #[derive(Clone)]
+#[must_use = "dropping the last handle of an engine stops it, with all its groups"]
 pub struct Engine {
     inner: Arc<Inner>,
 }
@@ -138,7 +143,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(DROP_WITHIN);
     }
 }
 

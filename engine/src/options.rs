@@ -152,6 +152,10 @@ impl Options {
     }
 }
 
+/// How long dropping the last handle of an engine, or an inbox, waits at most for what was posted to
+/// be sent. Long enough for any peer that reads, short enough for a program to end.
+pub(crate) const DROP_WITHIN: Duration = Duration::from_secs(1);
+
 /// When `duration` has passed, or in thirty years where that is further than clocks go: a program
 /// that says "never" by a very long time means it.
 pub(crate) fn after(now: Instant, duration: Duration) -> Instant {

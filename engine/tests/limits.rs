@@ -285,7 +285,7 @@ fn options_that_are_too_low_are_refused_by_name() {
             text,
             format!("option {name} is {below}: give it at least {minimum}")
         );
-        start(minimum).unwrap();
+        drop(start(minimum).unwrap());
     }
 }
 
@@ -311,7 +311,7 @@ fn a_keep_alive_that_systems_would_not_take_is_refused() {
     }
     assert!(start(Some(Duration::MAX)).is_err());
     for within in [None, Some(range[0]), Some(range[1])] {
-        start(within).unwrap();
+        drop(start(within).unwrap());
     }
 }
 

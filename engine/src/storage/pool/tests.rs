@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
 use crate::storage::pool::{CACHE_BYTES, Cache, FREE_COST, Pool, Storage};
-use crate::storage::sizes::{SIZES, cost_of, size_for};
+use crate::storage::sizes::{SIZES, cost_of};
 use crate::storage::{Charge, Creditor, Hold};
 
 #[derive(Clone, Default)]
