@@ -7,10 +7,26 @@ use crate::storage::MESSAGE_COST_MAX;
 
 /// The limits of an engine. Start from [`Options::default`] and change what matters.
 ///
-/// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
-/// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
-/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with the
-/// length of its frame (16 bytes, text headers and body) and 896 bytes for its records.
+/// # Memory
+///
+/// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
+/// and 896 bytes for its records. What it holds is a sixteenth more than that at most. So an engine
+/// takes, beside the messages that the application builds and holds, no more than this:
+///
+/// | | bytes |
+/// |---|---|
+/// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16 |
+/// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
+/// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
+/// | the reactor's buffers and free storage | 3 MiB |
+/// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and its two goodbyes, which the budgets do not refuse | 8 KiB, of which one that is idle takes 1 KiB |
+/// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
+/// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
+///
+/// Not in it are the stack of the reactor's thread, the threads that resolve names, and what the
+/// system's allocator adds by rounding.
+///
+/// # Times
 ///
 /// Of a timeout, zero means "at once", and [`Duration::MAX`] means "never".
 ///
@@ -39,7 +55,7 @@ pub struct Options {
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
     pub outbound_bytes_per_channel: usize,
-    /// Bytes of free message storage kept for reuse. Default 16 MiB.
+    /// Bytes of free message storage kept for reuse, its records included. Default 16 MiB.
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
     /// listener waits for a name, or for a directory in which somebody else binds a Unix socket.
@@ -167,3 +183,12 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOptions {}
+
+/// What the table above says of the reactor's own memory, and of a channel's.
+#[cfg(test)]
+const REACTOR_BYTES: usize = 3 << 20;
+#[cfg(test)]
+const CHANNEL_BYTES: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use self::resolver::Resolver;
 use self::sockets::{Socket, Sockets};
 
 /// One read takes at most this much, so that a busy connection leaves the others their turn.
-const READ_BYTES: usize = 256 * 1024;
+pub(crate) const READ_BYTES: usize = 256 * 1024;
 
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;

@@ -23,8 +23,21 @@ pub(crate) const SLOT_COST: usize = size_of::<Slot>() + 2 * 16;
 /// quarter full.
 pub(crate) const FREE_COST: usize = SLOT_COST + 4 * size_of::<Storage>();
 
-/// Lists up to so many places keep them: all together they take less than 400 KiB.
+/// Lists up to so many places keep them.
 const PLACES_KEPT: usize = 512;
+
+/// What the lists of free storage take beside [`FREE_COST`]: the pool's keep so many places each, the
+/// cache's may each have had all of it, and be half empty.
+#[cfg(test)]
+pub(crate) const LISTS_BYTES: usize = {
+    let (mut bytes, mut size) = (0, 0);
+    while size < SIZES.len() {
+        let cached = 2 * CACHE_BYTES / bytes_kept(size);
+        bytes += (PLACES_KEPT + cached) * size_of::<Storage>();
+        size += 1;
+    }
+    bytes
+};
 
 const fn bytes_kept(size: usize) -> usize {
     SIZES[size] + FREE_COST
