@@ -107,7 +107,8 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// Appends a text header. Names are case-sensitive; order and repetition are kept.
+    /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
+    /// line ends around the name are dropped.
     ///
     /// # Errors
     ///
@@ -361,3 +362,6 @@ impl fmt::Debug for Message {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
