@@ -57,7 +57,8 @@ impl Engine {
         })
     }
 
-    /// Creates a group: the side that posts and the side that receives.
+    /// Creates a group: the side that posts and the side that receives. They do not keep the engine
+    /// alive: it has to be kept as long as they are used.
     ///
     /// # Errors
     ///
@@ -79,7 +80,9 @@ impl Engine {
     /// Stops the engine: closes every group as [`Inbox::close`] does, all within the same time, and
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
-    /// an inbox, this answers no goodbye of a peer that waits in one: close the inboxes first.
+    /// an inbox, this answers no goodbye of a peer that waits in one, and a peer whose messages found
+    /// no more room in a full one is waited for until `within` has passed: close the inboxes first.
+    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
     #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);

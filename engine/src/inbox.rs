@@ -141,6 +141,8 @@ impl Inbox {
     /// do when their group ends. What peers sent before that is in the report, however much had
     /// not been received.
     ///
+    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
+    ///
     /// A message that was sent may still not have reached its peer's application. Where that
     /// matters, end each channel by a Bye first.
     pub fn close(mut self, within: Duration) -> CloseReport {
