@@ -178,6 +178,25 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
     shared.pool.close();
 }
 
+/// It holds the memory that it is charged, whatever it was before.
+#[test]
+fn a_notification_lies_in_storage_that_fits() {
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1));
+    let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
+    let mut message = posting.message().body(&[7; 60_000]).unwrap();
+    message.resize_body(3).unwrap();
+    posting.notify(message).unwrap();
+    let Ok(Some(Event::Notified(message))) = inbox.try_recv() else {
+        panic!("it was accepted")
+    };
+    assert!(message.storage().fits(16 + 3));
+    assert_eq!(message.body_bytes(), [7; 3]);
+    drop(message);
+    shared.pool.close();
+}
+
 /// Behind the close of its group nothing more is sent: a goodbye that comes then finds the end of the
 /// stream.
 #[test]

@@ -20,6 +20,9 @@ use crate::wire::OpCode;
 struct Reactor {
     shared: Arc<OnceLock<Weak<Shared>>>,
     batches: Arc<Mutex<Vec<Vec<Submission>>>>,
+    /// What it delivers to a group then, one at a time.
+    coming: Arc<Mutex<VecDeque<Event>>>,
+    group: Arc<OnceLock<Arc<GroupShared>>>,
 }
 
 impl Wake for Reactor {
@@ -28,6 +31,11 @@ impl Wake for Reactor {
         let mut batch = Vec::new();
         shared.unwrap().queue.exchange(&mut batch, |_| ());
         self.batches.lock().unwrap().push(batch);
+        if let (Some(group), Some(event)) =
+            (self.group.get(), self.coming.lock().unwrap().pop_front())
+        {
+            group.mailbox.deliver(&mut VecDeque::from([event]));
+        }
     }
 }
 
@@ -151,26 +159,53 @@ fn a_closed_group_refuses_even_an_empty_queue() {
     shared.pool.close();
 }
 
+fn bye(channel: Channel, id: u64) -> Event {
+    let received = Received {
+        channel,
+        op_code: OpCode::ByeRequest,
+        more: false,
+        status: 0,
+        id,
+        message: Message::empty(),
+    };
+    Event::Bye(Bye {
+        received,
+        answer_on_drop: AnswerOnDrop::default(),
+    })
+}
+
+/// However they come, none falls between the last look and the close.
+#[test]
+fn goodbyes_that_come_while_a_group_closes_are_answered_before_it_is_closed() {
+    for count in [1, 2, 8, 9, 10] {
+        let (shared, reactor) = engine();
+        let group = Arc::new(GroupShared::new(1));
+        assert!(reactor.group.set(Arc::clone(&group)).is_ok());
+        let mut byes: VecDeque<Event> = (1..=count).map(|id| bye(open(&shared), id)).collect();
+        let first = byes.pop_front().unwrap();
+        group.mailbox.deliver(&mut VecDeque::from([first]));
+        *reactor.coming.lock().unwrap() = byes; // each with the answer to the one before
+        let now = std::time::Instant::now();
+        shared.close_group(&group, now, &mut VecDeque::new());
+        let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());
+        let all: Vec<Submission> = batches.into_iter().flatten().collect();
+        let last = all.last();
+        assert!(matches!(last, Some(Submission::CloseGroup { .. })));
+        // The ninth is found when the lock is held; what it sets off comes behind the close.
+        let answered = count.min(9) as usize;
+        assert_eq!(all.len(), answered + 1, "of {count}");
+        reactor.coming.lock().unwrap().clear();
+        shared.pool.close();
+    }
+}
+
 /// An inbox with very many events in it is closed without keeping the lock from others meanwhile.
 #[test]
 fn a_closing_group_answers_goodbyes_piece_by_piece() {
     let (shared, reactor) = engine();
     let group = GroupShared::new(1);
     let count = 2 * CHUNK + 7;
-    let byes = |id| {
-        let received = Received {
-            channel: open(&shared),
-            op_code: OpCode::ByeRequest,
-            more: false,
-            status: 0,
-            id,
-            message: Message::empty(),
-        };
-        Event::Bye(Bye {
-            received,
-            answer_on_drop: AnswerOnDrop::default(),
-        })
-    };
+    let byes = |id| bye(open(&shared), id);
     group
         .mailbox
         .deliver(&mut (1..=count as u64).map(byes).collect());
