@@ -53,7 +53,8 @@ fn messages_hold_no_more_than_they_are_charged_whatever_their_length() {
                 Ok(_) => posted += 1,
                 Err(refused) => {
                     assert_eq!(refused.why, PostError::Full);
-                    assert!(posted >= BUDGET / cost, "{posted} of {len} bytes");
+                    // The HelloRequest may still be charged.
+                    assert!(posted + 2 >= BUDGET / cost, "{posted} of {len} bytes");
                     let soon = Instant::now() + Duration::from_millis(100);
                     match inbox.recv_until(soon).unwrap() {
                         Some(Event::Room(_)) => {}
