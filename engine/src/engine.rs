@@ -11,18 +11,23 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
-use crate::options::{GroupOptions, Options, after};
+use crate::options::{DROP_WITHIN, GroupOptions, Options, after};
 use crate::storage::MESSAGE_COST_MAX;
 use crate::sync::lock;
 
 /// An engine: one reactor thread that owns every socket of its groups.
 ///
-/// Clones share the engine. When the last is dropped it stops as [`stop`](Engine::stop) does with
-/// no time at all: groups and inboxes do not keep it alive. Several engines may run in one process;
-/// they share nothing.
+/// Clones share the engine. Several engines may run in one process; they share nothing.
+///
+/// **Dropping the last clone stops the engine** as [`stop`](Engine::stop) does within one second:
+/// groups and inboxes do not keep it alive. What was posted is sent, as far as the peers read it
+/// in that time. The drop blocks meanwhile, mostly for well under a millisecond, for the whole second
+/// where a peer does not read or does not close its side. Call [`stop`](Engine::stop) to give it
+/// another time, and [`Inbox::close`] to learn what was not sent.
 #[doc(alias = "Ampe")]
 #[doc(alias = "Reactor")]
 #[derive(Clone)]
+#[must_use = "dropping the last handle of an engine stops it, with all its groups"]
 pub struct Engine {
     inner: Arc<Inner>,
 }
@@ -53,7 +58,8 @@ impl Engine {
         })
     }
 
-    /// Creates a group: the side that posts and the side that receives.
+    /// Creates a group: the side that posts and the side that receives. They do not keep the engine
+    /// alive: it has to be kept as long as they are used.
     ///
     /// # Errors
     ///
@@ -76,7 +82,9 @@ impl Engine {
     /// Stops the engine: closes every group as [`Inbox::close`] does, all within the same time, and
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
-    /// an inbox, this answers no goodbye of a peer that waits in one: close the inboxes first.
+    /// an inbox, this answers no goodbye of a peer that waits in one, and a peer whose messages found
+    /// no more room in a full one is waited for until `within` has passed: close the inboxes first.
+    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
     #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);
@@ -140,7 +148,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(DROP_WITHIN);
     }
 }
 

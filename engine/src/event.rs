@@ -74,6 +74,26 @@ impl Event {
             Event::Notified(_) => return None,
         })
     }
+
+    /// The content of what a peer sent.
+    pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
+        let received = match self {
+            Event::Hello(hello) => &mut hello.received,
+            Event::Request(request) => &mut request.0,
+            Event::Signal(signal) => &mut signal.0,
+            Event::Bye(bye) => &mut bye.received,
+            Event::Connected(received)
+            | Event::Response(received)
+            | Event::ByeResponse(received)
+            | Event::ByeSignal(received) => received,
+            Event::Listening(_)
+            | Event::Returned(_)
+            | Event::Room(_)
+            | Event::Notified(_)
+            | Event::Closed(_) => return None,
+        };
+        Some(&mut received.message)
+    }
 }
 
 /// A listener listens: the answer to [`ChannelGroup::listen`](crate::ChannelGroup::listen).

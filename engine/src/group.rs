@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::address::Address;
+use crate::between::mailbox::Notified;
 use crate::channel::Channel;
 use crate::error::PostError;
 use crate::event::Event;
@@ -84,9 +85,11 @@ impl ChannelGroup {
         self.shared.post(&self.group, post)
     }
 
-    /// Posts the front of `posts`, one after the other, under one lock and with one wake at most,
-    /// until one is refused. What was accepted is removed from `posts` and its ids are appended to
-    /// `posted`.
+    /// Posts the front of `posts`, one after the other, until one is refused. What was accepted is
+    /// removed from `posts` and its ids are appended to `posted`.
+    ///
+    /// It takes the lock that all posters share once for 128 posts, and what it costs depends on how
+    /// many it accepts, not on how many are left: a queue may be as long as it likes.
     ///
     /// # Errors
     ///
@@ -136,20 +139,28 @@ impl ChannelGroup {
         WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
     }
 
-    /// Puts a message into this group's own inbox, as [`Event::Notified`]: a way to interrupt the
-    /// receiver. The reactor has no part in it.
+    /// Puts a message into this group's own inbox, as [`Event::Notified`], behind what is in there: a
+    /// way to interrupt the receiver. The reactor has no part in it, and however many messages of
+    /// peers wait, there is a place for it.
     ///
     /// # Errors
     ///
-    /// The message comes back in [`NotNotified`]: [`PostError::Full`] while
-    /// [`Options::notifications`](crate::Options::notifications) events wait,
-    /// [`PostError::GroupClosed`] or [`PostError::EngineEnded`] once no event will be received.
+    /// The message comes back in [`NotNotified`]: [`PostError::Full`] while so many notifications
+    /// wait that this would be more than [`Options::notifications`](crate::Options::notifications)
+    /// or, together, [`Options::notification_bytes`](crate::Options::notification_bytes); no event
+    /// tells when one has been received. [`PostError::GroupClosed`] or [`PostError::EngineEnded`]
+    /// once no event will be received.
     #[doc(alias = "updateReceiver")]
-    pub fn notify(&self, message: Message) -> Result<(), NotNotified> {
-        let limit = self.shared.options.notifications;
+    pub fn notify(&self, mut message: Message) -> Result<(), NotNotified> {
+        message.adopt(&self.shared.pool); // so that it holds the memory that it is charged
+        let limit = Notified {
+            count: self.shared.options.notifications,
+            bytes: self.shared.options.notification_bytes,
+        };
+        let cost = message.cost();
         self.group
             .mailbox
-            .notify(Event::Notified(message), limit)
+            .notify(Event::Notified(message), cost, limit)
             .map_err(|(event, ended)| {
                 let Event::Notified(message) = event else {
                     unreachable!("the event that came back is the one that went in")

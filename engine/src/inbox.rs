@@ -8,13 +8,20 @@ use crate::between::mailbox::Taken;
 use crate::error::Ended;
 use crate::event::{AnswerBye, Event, Returned};
 use crate::handles::{GroupShared, Shared};
-use crate::options::after;
+use crate::options::{DROP_WITHIN, after};
 
 /// The receiving side of a group: what happens on its channels, as events.
 ///
 /// There is one for each group, and receiving needs `&mut`, so two threads cannot receive from the
-/// same group by accident. Dropping it closes the group as [`close`](Inbox::close) does with no
-/// time at all, and drops what was left.
+/// same group by accident.
+///
+/// **Dropping it closes the group** as [`close`](Inbox::close) does within one second: what was posted
+/// is sent, as far as the peers read it in that time, and the rest is dropped together with all that
+/// was not received. The drop blocks meanwhile, mostly for well under a millisecond, for the whole
+/// second where a peer does not read or does not close its side. In a task of an asynchronous
+/// runtime, drop it where blocking is allowed, and call [`close`](Inbox::close) wherever it matters
+/// what became of the messages.
+#[must_use = "dropping an inbox closes its group"]
 pub struct Inbox {
     shared: Arc<Shared>,
     group: Arc<GroupShared>,
@@ -23,7 +30,16 @@ pub struct Inbox {
     is_closed: bool,
 }
 
+/// A report's messages are not charged up to so much at least.
+const REPORT_BYTES: usize = 64 << 20;
+
 /// What was left when a group was closed.
+///
+/// Its messages are the application's: they are charged to no inbound budget, so that the group's
+/// channels go on receiving until their peers have ended. That holds for
+/// [`inbound_bytes`](crate::Options::inbound_bytes) of them, or 64 MiB if that is more. What comes
+/// beyond that stays charged, and peers are read from as far as the budget goes: one that floods a
+/// closing group fills no more memory than this.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct CloseReport {
@@ -91,7 +107,7 @@ impl Inbox {
         let more = self.taken.len().min(most - 1);
         events.reserve(more);
         for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
-            events.push(on_taken(&self.shared, event));
+            events.push(on_taken(&self.shared, &self.group, event));
         }
         Ok(more + 1)
     }
@@ -110,7 +126,7 @@ impl Inbox {
             }
         }
         let event = self.taken.pop_front();
-        Ok(event.map(|event| on_taken(&self.shared, event)))
+        Ok(event.map(|event| on_taken(&self.shared, &self.group, event)))
     }
 
     /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
@@ -121,33 +137,53 @@ impl Inbox {
     /// when this was called. A peer whose goodbye comes later finds the end of the stream in the
     /// place of an answer: nothing more is sent then.
     ///
+    /// It ends as soon as there is nothing left to send and every peer has closed its side, as ours
+    /// do when their group ends. What peers sent before that is in the report, however much had
+    /// not been received.
+    ///
+    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
+    ///
     /// A message that was sent may still not have reached its peer's application. Where that
     /// matters, end each channel by a Bye first.
     pub fn close(mut self, within: Duration) -> CloseReport {
-        self.close_within(within)
+        let mut report = CloseReport::default();
+        let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);
+        self.close_and(within, |mut event| {
+            if let Some(message) = event.message_mut()
+                && message.cost() <= uncharged
+            {
+                uncharged -= message.cost();
+                message.storage_mut().release_inbound();
+            }
+            match event {
+                Event::Returned(returned) => report.returned.push(returned),
+                event => report.unread.push(event),
+            }
+        });
+        report
     }
 
-    fn close_within(&mut self, within: Duration) -> CloseReport {
-        let mut report = CloseReport::default();
+    /// Closes the group and receives until it has ended.
+    fn close_and(&mut self, within: Duration, mut take: impl FnMut(Event)) {
         if std::mem::replace(&mut self.is_closed, true) {
-            return report;
+            return;
         }
         let deadline = after(Instant::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);
         while let Ok(event) = self.recv() {
-            match event {
-                Event::Returned(returned) => report.returned.push(returned),
-                event => report.unread.push(event),
-            }
+            take(event);
         }
-        report
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.close_within(Duration::ZERO);
+        self.close_and(DROP_WITHIN, |mut event| {
+            if let Event::Bye(bye) = &mut event {
+                bye.answer_on_drop.0 = None; // answered with the close, or too late for that
+            }
+        });
     }
 }
 
@@ -161,8 +197,8 @@ impl std::fmt::Debug for Inbox {
 }
 
 /// What the taking of an event sets off: a number may be used again, a channel may be told of room
-/// again, a Bye answers on drop.
-fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
+/// again, a Bye answers on drop, a notification makes way for another.
+fn on_taken(shared: &Arc<Shared>, group: &GroupShared, mut event: Event) -> Event {
     match &mut event {
         Event::Closed(closed) => {
             let channel = closed.channel;
@@ -183,6 +219,7 @@ fn on_taken(shared: &Arc<Shared>, mut event: Event) -> Event {
             let engine: Arc<dyn AnswerBye> = Arc::clone(shared) as _;
             bye.answer_on_drop.0 = Some(engine);
         }
+        Event::Notified(message) => group.mailbox.notification_taken(message.cost()),
         _ => {}
     }
     event

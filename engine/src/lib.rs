@@ -5,33 +5,42 @@
 //! happened. There are no callbacks, and no async runtime inside.
 //!
 //! ```
-//! use ampe::{Engine, Event, GroupOptions, Options};
+//! use std::collections::{HashMap, VecDeque};
+//!
+//! use ampe::{Channel, Engine, Event, GroupOptions, Options, Post, PostError};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::start(Options::default())?;
 //! let (group, mut inbox) = engine.group(GroupOptions::default())?;
 //! group.listen(&"tcp://127.0.0.1:0".parse()?)?;
 //!
+//! // What was refused for want of room waits here, in order.
+//! let mut waiting: HashMap<Channel, VecDeque<Post>> = HashMap::new();
 //! for event in inbox.iter() {
+//!     let Some(channel) = event.channel() else { continue };
 //!     let post = match event {
-//!         // Here a program would hand its address to others; this one connects to itself.
-//!         Event::Listening(listening) => engine.message().hello(listening.address()),
-//!         Event::Hello(hello) => hello.accept(engine.message()),
-//!         Event::Connected(peer) => engine.message().body(b"hello")?.request(peer.channel()),
-//!         Event::Request(request) => request.echo(),
+//!         // The server's part.
+//!         Event::Hello(hello) => Some(hello.accept(engine.message())),
+//!         Event::Request(request) => Some(request.echo()),
+//!         Event::Bye(bye) => Some(bye.echo()), // behind the answers that wait
+//!         // The client's part: here it connects to the server that it is itself.
+//!         Event::Listening(listening) => Some(engine.message().hello(listening.address())),
+//!         Event::Connected(_) => Some(engine.message().body(b"hello")?.request(channel)),
 //!         Event::Response(response) => {
 //!             assert_eq!(response.body(), b"hello");
-//!             engine.message().bye(response.channel())
+//!             Some(engine.message().bye(channel))
 //!         }
 //!         Event::Closed(closed) => {
-//!             println!("{}: {}", closed.channel(), closed.reason());
+//!             println!("{}: {}", channel, closed.reason());
+//!             waiting.remove(&channel);
 //!             break;
 //!         }
-//!         _ => continue, // a dropped Bye answers by itself
+//!         _ => None, // Room among them: what waits is posted now
 //!     };
-//!     // A peer may go at any moment: that its channel takes no post is no reason to end.
-//!     if let Err(refused) = group.post(post) {
-//!         eprintln!("{refused}");
+//!     let posts = waiting.entry(channel).or_default();
+//!     posts.extend(post);
+//!     if !matches!(group.post_many(posts, &mut Vec::new()), Ok(()) | Err(PostError::Full)) {
+//!         posts.clear(); // a peer may go at any moment: its channel takes no more posts
 //!     }
 //! }
 //! # Ok(()) }

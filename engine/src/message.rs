@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::storage::{Charge, Pool, Storage};
+use crate::storage::{Charge, Pool, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -107,7 +107,8 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// Appends a text header. Names are case-sensitive; order and repetition are kept.
+    /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
+    /// line ends around the name are dropped.
     ///
     /// # Errors
     ///
@@ -194,18 +195,37 @@ impl Message {
     ///
     /// As [`body`](Message::body). The message is unchanged then.
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
-        self.resize_body(body.len())?.copy_from_slice(body);
+        self.resize_body_dirty(body.len())?.copy_from_slice(body);
         Ok(())
     }
 
     /// Sets the body's length and lends the body for writing, so that content can be produced or
-    /// read from a file in place. Bytes within the old length keep their value; the others are
-    /// whatever an earlier message left there.
+    /// read from a file in place. Bytes within the old length keep their value; the others are zero.
     ///
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
+        let before = usize::from(self.body_len);
+        let body = self.resize_body_dirty(len)?;
+        if let Some(added) = body.get_mut(before..) {
+            added.fill(0);
+        }
+        Ok(body)
+    }
+
+    /// As [`resize_body`](Message::resize_body), but the bytes behind the old length are *not* set:
+    /// they are what earlier messages left in this memory, those of **other peers and other groups**
+    /// among them. Whatever is not overwritten goes to the peer that this is posted to.
+    ///
+    /// It saves the setting of these bytes, which takes about 1.5 µs for the longest body. Use it
+    /// only where each byte of the body is written whatever happens, and cut the body to what was
+    /// written where less came than was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`resize_body`](Message::resize_body).
+    pub fn resize_body_dirty(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
         let body_len = u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })?;
         const {
             assert!(
@@ -233,10 +253,14 @@ impl Message {
         };
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
-        if matches!(self.storage.charge, Charge::Returned(_)) {
-            std::mem::swap(&mut larger.charge, &mut self.storage.charge);
-        }
+        self.pass_hold_to(&mut larger);
         self.move_to(larger);
+    }
+
+    fn pass_hold_to(&mut self, storage: &mut Storage) {
+        if matches!(self.storage.charge(), Charge::Returned(_)) {
+            storage.set_charge(self.storage.take_charge());
+        }
     }
 
     fn move_to(&mut self, mut storage: Storage) {
@@ -246,8 +270,9 @@ impl Message {
         self.storage = storage;
     }
 
-    /// Makes this a message of the engine that `pool` belongs to. What another engine lent goes
-    /// back there, with what it was charged.
+    /// Makes this a message of the engine that `pool` belongs to, in storage that is no larger than
+    /// its content needs: it is charged for its content. What another engine lent goes back there,
+    /// with what it was charged.
     ///
     /// Call it without holding a lock of either engine.
     pub(crate) fn adopt(&mut self, pool: &Arc<Pool>) {
@@ -255,9 +280,14 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if !is_ours {
-            self.move_to(pool.take(self.frame_len()));
+        if is_ours && self.storage.fits(self.frame_len()) {
+            return;
         }
+        let mut storage = pool.take(self.frame_len());
+        if is_ours {
+            self.pass_hold_to(&mut storage);
+        }
+        self.move_to(storage);
     }
 
     fn body_start(&self) -> usize {
@@ -282,6 +312,11 @@ impl Message {
     /// The length of the frame that carries this message.
     pub(crate) fn frame_len(&self) -> usize {
         self.body_start() + usize::from(self.body_len)
+    }
+
+    /// What this message is charged while it is queued or delivered.
+    pub(crate) fn cost(&self) -> usize {
+        cost_of(self.frame_len())
     }
 
     /// The frame as it goes out, once its header was written by
@@ -327,3 +362,6 @@ impl fmt::Debug for Message {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

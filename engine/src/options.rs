@@ -7,10 +7,26 @@ use crate::storage::MESSAGE_COST_MAX;
 
 /// The limits of an engine. Start from [`Options::default`] and change what matters.
 ///
-/// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
-/// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
-/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
-/// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
+/// # Memory
+///
+/// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
+/// and 896 bytes for its records. What it holds is a sixteenth more than that at most. So an engine
+/// takes, beside the messages that the application builds and holds, no more than this:
+///
+/// | | bytes |
+/// |---|---|
+/// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
+/// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
+/// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
+/// | the reactor's buffers and free storage | 3 MiB |
+/// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and its two goodbyes, which the budgets do not refuse | 8 KiB, of which one that is idle takes 1 KiB |
+/// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
+/// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
+///
+/// Not in it are the stack of the reactor's thread, the threads that resolve names, and what the
+/// system's allocator adds by rounding.
+///
+/// # Times
 ///
 /// Of a timeout, zero means "at once", and [`Duration::MAX`] means "never".
 ///
@@ -39,7 +55,7 @@ pub struct Options {
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
     pub outbound_bytes_per_channel: usize,
-    /// Bytes of free message storage kept for reuse. Default 16 MiB.
+    /// Bytes of free message storage kept for reuse, its records included. Default 16 MiB.
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
     /// listener waits for a name, or for a path that another process binds a Unix socket to.
@@ -76,9 +92,12 @@ pub struct Options {
     /// [`send_timeout`](Options::send_timeout) if that is longer; on Linux and Windows, elsewhere after
     /// the system's own time. Default 30 s.
     pub keep_alive: Option<Duration>,
-    /// Messages that [`ChannelGroup::notify`](crate::ChannelGroup::notify) finds waiting at most
-    /// before it refuses. Default 1,024.
+    /// Messages of one group's [`ChannelGroup::notify`](crate::ChannelGroup::notify) that wait to be
+    /// received at the same time, at most. Messages of peers do not count. Default 1,024.
     pub notifications: usize,
+    /// Bytes of one group's notifications that wait to be received at the same time, at most, each
+    /// counted as a message is in a budget. Default 1 MiB.
+    pub notification_bytes: usize,
 }
 
 /// The least that a budget can be: two messages of the largest size.
@@ -102,6 +121,7 @@ impl Default for Options {
             backlog: 1024,
             keep_alive: Some(Duration::from_secs(30)),
             notifications: 1024,
+            notification_bytes: 1 << 20,
         }
     }
 }
@@ -136,6 +156,11 @@ impl Options {
             ("connections_per_listener", self.connections_per_listener, 1),
             ("backlog", self.backlog as usize, 1),
             ("notifications", self.notifications, 1),
+            (
+                "notification_bytes",
+                self.notification_bytes,
+                MESSAGE_COST_MAX,
+            ),
         ];
         for (name, value, minimum) in minima {
             if value < minimum {
@@ -157,6 +182,10 @@ impl Options {
     }
 }
 
+/// How long dropping the last handle of an engine, or an inbox, waits at most for what was posted to
+/// be sent. Long enough for any peer that reads, short enough for a program to end.
+pub(crate) const DROP_WITHIN: Duration = Duration::from_secs(1);
+
 /// When `duration` has passed, or in thirty years where that is further than clocks go: a program
 /// that says "never" by a very long time means it.
 pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
@@ -172,7 +201,7 @@ pub struct GroupOptions {
     /// [`Options::inbound_bytes`] are shared by all, and each group's reserve comes on top, until the
     /// group has ended and its messages were dropped. So a group whose application does not receive
     /// slows the others down, and never stops them. At least one message of the largest size, which is
-    /// the default: 131,856.
+    /// the default: 131,984.
     pub inbound_reserve: usize,
 }
 
@@ -183,3 +212,12 @@ impl Default for GroupOptions {
         }
     }
 }
+
+/// What the table above says of the reactor's own memory, and of a channel's.
+#[cfg(test)]
+const REACTOR_BYTES: usize = 3 << 20;
+#[cfg(test)]
+const CHANNEL_BYTES: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ impl Post {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

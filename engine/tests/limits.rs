@@ -242,7 +242,7 @@ fn more_connections_come_and_go_than_there_are_numbers() {
 #[test]
 fn options_that_are_too_low_are_refused_by_name() {
     type Change = fn(&mut Options, usize);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("inbound_bytes", |options, value| {
             options.inbound_bytes = value
         }),
@@ -261,6 +261,9 @@ fn options_that_are_too_low_are_refused_by_name() {
         ("backlog", |options, value| options.backlog = value as u32),
         ("notifications", |options, value| {
             options.notifications = value
+        }),
+        ("notification_bytes", |options, value| {
+            options.notification_bytes = value
         }),
     ];
     for (name, change) in changes {
@@ -282,7 +285,7 @@ fn options_that_are_too_low_are_refused_by_name() {
             text,
             format!("option {name} is {below}: give it at least {minimum}")
         );
-        start(minimum).unwrap();
+        drop(start(minimum).unwrap());
     }
 }
 
@@ -308,7 +311,7 @@ fn a_keep_alive_that_systems_would_not_take_is_refused() {
     }
     assert!(start(Some(Duration::MAX)).is_err());
     for within in [None, Some(range[0]), Some(range[1])] {
-        start(within).unwrap();
+        drop(start(within).unwrap());
     }
 }
 

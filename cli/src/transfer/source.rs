@@ -117,8 +117,9 @@ impl Sending {
         while left > 0 {
             let len = usize::try_from(left).map_or(BODY_LEN, |left| left.min(BODY_LEN));
             let mut message = self.job.group.message();
+            // Every byte is read, or the message is dropped.
             let body = message
-                .resize_body(len)
+                .resize_body_dirty(len)
                 .expect("our bodies are shorter than the longest");
             self.job.file.read_exact(body).map_err(unreadable)?;
             hasher.update(&*body);

@@ -13,10 +13,20 @@ pub(crate) struct Mailbox<T, E> {
 
 struct State<T, E> {
     events: VecDeque<T>,
+    /// What was notified and has not reached the application.
+    notified: Notified,
     /// Set after the last event was put in.
     ended: Option<E>,
     /// Whether the receiver sleeps, so that a batch costs a signal only then.
     is_waiting: bool,
+}
+
+/// How much a group's notifications are, or may be: those that wait here, and those that the receiver
+/// took with a batch and has not yielded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Notified {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What a receiver found.
@@ -34,6 +44,7 @@ impl<T, E: Copy> Mailbox<T, E> {
     pub(crate) fn new() -> Self {
         let state = State {
             events: VecDeque::new(),
+            notified: Notified { count: 0, bytes: 0 },
             ended: None,
             is_waiting: false,
         };
@@ -54,15 +65,40 @@ impl<T, E: Copy> Mailbox<T, E> {
         self.signal(state);
     }
 
-    /// Appends one event unless `limit` events are queued already or the end was reached.
-    pub(crate) fn notify(&self, event: T, limit: usize) -> Result<(), (T, Option<E>)> {
+    /// Appends a notification of `cost` bytes, unless that were more than `limit` or the end was
+    /// reached. How many other events wait does not matter.
+    pub(crate) fn notify(
+        &self,
+        event: T,
+        cost: usize,
+        limit: Notified,
+    ) -> Result<(), (T, Option<E>)> {
         let mut state = lock(&self.state);
-        if state.ended.is_some() || state.events.len() >= limit {
+        let (count, bytes) = (state.notified.count + 1, state.notified.bytes + cost);
+        if state.ended.is_some() || count > limit.count || bytes > limit.bytes {
             return Err((event, state.ended));
         }
+        state.notified = Notified { count, bytes };
         state.events.push_back(event);
         self.signal(state);
         Ok(())
+    }
+
+    /// A notification of `cost` bytes has reached the application, and makes way for another.
+    pub(crate) fn notification_taken(&self, cost: usize) {
+        let notified = &mut lock(&self.state).notified;
+        assert!(
+            notified.count > 0 && notified.bytes >= cost,
+            "a notification is taken once"
+        );
+        notified.count -= 1;
+        notified.bytes -= cost;
+    }
+
+    /// What was notified and has not reached the application.
+    #[cfg(test)]
+    pub(crate) fn notified(&self) -> Notified {
+        lock(&self.state).notified
     }
 
     /// Says that no event will follow. The first reason stays.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::between::registry::{Denied, GroupId, Kind, Registry};
 use crate::channel::Channel;
 use crate::error::PostError;
+use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
 use crate::storage::{Charge, MESSAGE_COST_MAX};
@@ -13,6 +14,10 @@ use crate::wire::OpCode;
 use super::group_shared::GroupShared;
 use super::shared::Shared;
 use super::submission::Submission;
+
+/// So many posts are admitted in one hold of the lock at most: the reactor and every other poster
+/// wait for it.
+pub(crate) const CHUNK: usize = 128;
 
 impl Shared {
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
@@ -39,16 +44,31 @@ impl Shared {
         }
     }
 
-    /// Posts many under one lock, in order, up to the first that is refused. Accepted posts are
-    /// removed from the front of `posts`.
+    /// Posts many in order, up to the first that is refused. Accepted posts are removed from the front
+    /// of `posts`. A call costs what it accepts and one chunk more, however long the queue is.
     pub(crate) fn post_many(
         &self,
         group: &GroupShared,
         posts: &mut VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
+        loop {
+            self.post_chunk(group, posts, posted)?;
+            if posts.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Posts the first [`CHUNK`] of many under one lock.
+    fn post_chunk(
+        &self,
+        group: &GroupShared,
+        posts: &mut VecDeque<Post>,
+        posted: &mut Vec<Posted>,
+    ) -> Result<(), PostError> {
         let (mut prepared, mut refused) = (0, None);
-        for post in posts.iter_mut() {
+        for post in posts.iter_mut().take(CHUNK) {
             match self.prepare(post) {
                 Ok(()) => prepared += 1,
                 Err(why) => {
@@ -103,6 +123,26 @@ impl Shared {
             .and_then(|admitted| admitted)
     }
 
+    /// Answers those of the events that are goodbyes.
+    pub(super) fn answer_goodbyes<'a>(&self, events: impl Iterator<Item = &'a Event>) {
+        let is_bye = |event: &'a Event| match event {
+            Event::Bye(bye) => Some(bye),
+            _ => None,
+        };
+        let mut byes = events.filter_map(is_bye).peekable();
+        while byes.peek().is_some() {
+            let submitted = self.queue.submit(|registry, items| {
+                for bye in byes.by_ref().take(CHUNK) {
+                    // Refused only where the channel has ended or was answered.
+                    let _ = self.admit_answer(registry, items, bye.channel(), bye.id());
+                }
+            });
+            if submitted.is_err() {
+                return; // the engine has ended: nobody is left to answer
+            }
+        }
+    }
+
     pub(super) fn admit_answer(
         &self,
         registry: &mut Registry,
@@ -124,14 +164,14 @@ fn admit_one(
     slot: &mut Option<Post>,
 ) -> Result<Posted, PostError> {
     let post = slot.as_ref().expect("the caller put a post in");
-    let cost = post.message.storage().cost();
+    let cost = post.message.cost();
     assert!(
         cost <= MESSAGE_COST_MAX,
         "no message costs more than the largest"
     );
-    let held = match &post.message.storage().charge {
+    let held = match post.message.storage().charge() {
         Charge::Returned(hold) => hold.cost(),
-        Charge::None | Charge::Inbound(_) => 0,
+        Charge::None | Charge::Inbound(..) => 0,
     };
     let channel = match post.target {
         Target::Channel(channel) => channel,
@@ -156,11 +196,11 @@ fn admit_one(
         registry.admit(channel, group, post.role(), 0, 0)?;
     }
     let mut post = slot.take().expect("the caller put a post in");
-    if travels && held > 0 {
-        let charge = std::mem::replace(&mut post.message.storage_mut().charge, Charge::None);
-        if let Charge::Returned(hold) = charge {
-            hold.pass_on();
-        }
+    if travels
+        && held > 0
+        && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
+    {
+        hold.pass_on();
     }
     if post.message_id == 0 {
         post.message_id = registry.next_message_id();
@@ -190,3 +230,6 @@ impl From<Denied> for PostError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

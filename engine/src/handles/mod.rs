@@ -7,6 +7,8 @@ mod group_shared;
 mod shared;
 mod submission;
 
+#[cfg(test)]
+pub(crate) use self::admission::CHUNK;
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::shared::Shared;

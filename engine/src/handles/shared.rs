@@ -102,8 +102,8 @@ impl Shared {
         polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
     }
 
-    /// Closes a group in one step with answering the goodbyes that its application has not
-    /// received: those in `taken`, to which all is added that was delivered by now.
+    /// Closes a group, and answers the goodbyes that its application has not received: those in
+    /// `taken`, to which all is added that was delivered by now.
     pub(crate) fn close_group(
         &self,
         group: &GroupShared,
@@ -114,10 +114,21 @@ impl Shared {
             group: group.id,
             deadline,
         };
+        // An inbox may hold very many events: they are looked through before the lock is taken, under
+        // which the few are left that come meanwhile.
+        let mut seen = 0;
+        for _ in 0..LOOKS_BEFORE_CLOSE {
+            group.mailbox.take_more(taken);
+            if seen == taken.len() {
+                break;
+            }
+            self.answer_goodbyes(taken.range(seen..));
+            seen = taken.len();
+        }
         // An engine that has ended has closed this group.
         let _ = self.queue.submit(|registry, items| {
             group.mailbox.take_more(taken);
-            for event in taken.iter() {
+            for event in taken.range(seen..) {
                 if let Event::Bye(bye) = event {
                     // Refused only where the channel has ended or was answered.
                     let _ = self.admit_answer(registry, items, bye.channel(), bye.id());
@@ -128,6 +139,10 @@ impl Shared {
         });
     }
 }
+
+/// How often a closing inbox is looked through for goodbyes, as long as events come, before it is
+/// closed to them.
+const LOOKS_BEFORE_CLOSE: usize = 8;
 
 impl Credit {
     fn of(options: &Options) -> Credit {

@@ -9,7 +9,7 @@ use crate::between::registry::GroupId;
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::post::Post;
-use crate::storage::RECORD_COST;
+use crate::storage::{RECORD_COST, SLOT_COST};
 
 use super::group_shared::GroupShared;
 
@@ -45,6 +45,6 @@ pub(crate) enum Submission {
 // queues.
 const _: () = {
     let node = size_of::<Post>();
-    assert!(4 * size_of::<Submission>() + 2 * node <= RECORD_COST);
-    assert!(6 * size_of::<Event>() <= RECORD_COST);
+    assert!(SLOT_COST + 4 * size_of::<Submission>() + 2 * node <= RECORD_COST);
+    assert!(SLOT_COST + 6 * size_of::<Event>() <= RECORD_COST);
 };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::between::registry::{Kind, Role};
+use crate::between::registry::{Kind, Registry, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::Ended;
@@ -129,6 +129,98 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
     let mut late = Vec::new();
     shared.queue.exchange(&mut late, |_| ());
     assert!(late.is_empty(), "one answer each");
+    shared.pool.close();
+}
+
+/// A batch is as many events as if each had been received by itself.
+#[test]
+fn a_batch_sets_off_what_each_of_its_events_does() {
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0));
+    let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
+    let channels = [(); 3].map(|()| {
+        let open = |registry: &mut Registry| registry.open(1, Kind::Connection);
+        shared.queue.with_registry(open).unwrap()
+    });
+    let mut byes = [1, 2, 3].map(|id| bye(channels[id as usize - 1], id));
+    byes.rotate_left(1);
+    group.mailbox.deliver(&mut VecDeque::from(byes));
+    for _ in 0..2 {
+        posting.notify(posting.message()).unwrap();
+    }
+    let mut events = vec![Event::Room(channels[0])];
+    assert_eq!(
+        inbox.recv_many(&mut events, 0),
+        Ok(0),
+        "and nothing is waited for"
+    );
+    assert_eq!(inbox.recv_many(&mut events, 4), Ok(4));
+    assert_eq!(events.len(), 5, "what was there is kept");
+    let ids = events.iter().filter_map(|event| match event {
+        Event::Bye(bye) => Some(bye.id()),
+        _ => None,
+    });
+    assert!(ids.eq([2, 3, 1]));
+    assert_eq!(group.mailbox.notified().count, 1, "one is left");
+    assert_eq!(inbox.recv_many(&mut events, 4), Ok(1));
+    assert_eq!(group.mailbox.notified().count, 0);
+    drop(events);
+    let mut batch = Vec::new();
+    shared.queue.exchange(&mut batch, |_| ());
+    let answers = batch.iter().filter_map(|it| match it {
+        Submission::Post { post, .. } => Some((post.op_code, post.message_id)),
+        _ => None,
+    });
+    let answered = [2, 3, 1].map(|id| (OpCode::ByeResponse, id));
+    assert!(answers.eq(answered), "each was dropped");
+    drop(batch);
+    shared.pool.close();
+}
+
+/// It holds the memory that it is charged, whatever it was before.
+#[test]
+fn a_notification_lies_in_storage_that_fits() {
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0));
+    let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
+    let mut message = posting.message().body(&[7; 60_000]).unwrap();
+    message.resize_body(3).unwrap();
+    posting.notify(message).unwrap();
+    let Ok(Some(Event::Notified(message))) = inbox.try_recv() else {
+        panic!("it was accepted")
+    };
+    assert!(message.storage().fits(16 + 3));
+    assert_eq!(message.body_bytes(), [7; 3]);
+    drop(message);
+    shared.pool.close();
+}
+
+/// Behind the close of its group nothing more is sent: a goodbye that comes then finds the end of the
+/// stream.
+#[test]
+fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
+    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0));
+    let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let open = |registry: &mut Registry| registry.open(1, Kind::Connection);
+    let channel = shared.queue.with_registry(open).unwrap();
+    let dropper = thread::spawn(move || drop(inbox));
+    let mut batch = Vec::new();
+    while batch.is_empty() {
+        shared.queue.exchange(&mut batch, |_| ());
+        thread::yield_now();
+    }
+    assert!(matches!(batch[..], [Submission::CloseGroup { .. }]));
+    group
+        .mailbox
+        .deliver(&mut VecDeque::from([bye(channel, 7)]));
+    group.mailbox.end(Ended::GroupClosed);
+    dropper.join().unwrap();
+    let mut late = Vec::new();
+    shared.queue.exchange(&mut late, |_| ());
+    assert!(late.is_empty(), "{} posts", late.len());
     shared.pool.close();
 }
 

@@ -72,6 +72,15 @@ use self::timers::Timers;
 
 pub(crate) use self::outgoing::SCRATCH_BYTES;
 
+/// What a connection takes on the heap.
+#[cfg(test)]
+pub(crate) const CONNECTION_BYTES: usize =
+    size_of::<connection::Connection>() + size_of::<connection::Opening>();
+
+/// What a connection takes in the table and in the lists, sets and indexes that it may be in.
+#[cfg(test)]
+pub(crate) const PLACE_BYTES: usize = size_of::<Option<Record>>() + 20 * size_of::<RecordKey>();
+
 /// Something that the driver is to do with sockets.
 #[derive(Debug)]
 pub(crate) enum Action {

@@ -1,6 +1,5 @@
 //! What applications posted.
 
-use std::mem;
 use std::time::Instant;
 
 use crate::address::Address;
@@ -54,10 +53,8 @@ impl Core {
         cost: usize,
         now: Instant,
     ) {
-        let storage = post.message.storage_mut();
-        let cost_inbound = storage.cost();
-        if let Charge::Inbound(key) = mem::replace(&mut storage.charge, Charge::None) {
-            self.release_inbound(key, cost_inbound, now);
+        if let Charge::Inbound(key, cost) = post.message.storage_mut().take_charge() {
+            self.release_inbound(key, cost, now);
         }
         let key = match &post.target {
             Target::New(address) if post.op_code == OpCode::WelcomeRequest => {

@@ -383,10 +383,11 @@ impl Member {
         let hellos = self.hellos.iter().map(|hello| hello.message());
         let byes = self.byes.iter().map(|bye| bye.message());
         let all = kept.chain(requests).chain(hellos).chain(byes);
-        let charged = all
-            .map(Message::storage)
-            .filter(|it| matches!(it.charge, Charge::Inbound(_)));
-        charged.map(crate::storage::Storage::cost).sum()
+        let charged = all.map(|message| match message.storage().charge() {
+            Charge::Inbound(_, cost) => *cost,
+            Charge::None | Charge::Returned(_) => 0,
+        });
+        charged.sum()
     }
 
     pub(super) fn close(&mut self, node: &mut Node, deadline: Instant) {

@@ -512,9 +512,9 @@ pub(super) fn least_options() -> Options {
 
 fn draw_options(rng: &mut Rng) -> Options {
     let least = 2 * MESSAGE_COST_MAX;
-    let mut budget = || match rng.below(5) {
-        0..=2 => least,
-        3 => 3 * least,
+    let mut budget = || match rng.below(10) {
+        0..=7 => least,
+        8 => 3 * least,
         _ => 16 << 20,
     };
     Options {

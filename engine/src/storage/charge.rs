@@ -7,8 +7,8 @@ use crate::sync::Arc;
 pub(crate) enum Charge {
     /// To the application.
     None,
-    /// To the inbound budget, as part of what this connection holds.
-    Inbound(RecordKey),
+    /// To the inbound budget, as part of what this connection holds, and with how much.
+    Inbound(RecordKey, usize),
     /// To the outbound budget, after the message was returned.
     Returned(Hold),
 }

@@ -3,12 +3,14 @@
 //! What fills memory, in all: the inbound budget (storage charged to messages received and not yet
 //! dropped), the outbound budget (messages posted and not yet sent, and messages returned and not
 //! yet dropped), the free storage kept here (`Options::pool_bytes`), and the reactor's cache of free
-//! storage ([`pool::CACHE_BYTES`] per size). Messages that the application builds and holds are its own.
+//! storage ([`pool::CACHE_BYTES`]). Messages that the application builds and holds are its own.
+//! `options.rs` has the whole sum.
 
 mod charge;
 pub(crate) mod pool;
 pub(crate) mod sizes;
 
 pub(crate) use self::charge::{Charge, Creditor, Hold};
+pub(crate) use self::pool::SLOT_COST;
 pub(crate) use self::pool::{Cache, Pool, Storage};
 pub(crate) use self::sizes::{MESSAGE_COST_MAX, RECORD_COST, SMALLEST_COST, cost_of};

@@ -7,78 +7,129 @@ use crate::between::wake::Wake;
 use crate::sync::{Arc, Mutex, lock, planted};
 
 use super::charge::Charge;
-use super::sizes::{RECORD_COST, SIZES, size_for};
+use super::sizes::{SIZES, size_for};
 
-/// How much free storage of each size the reactor keeps to itself, so that it locks the pool once
-/// per batch. A quarter of it is fetched at a time.
-pub(crate) const CACHE_BYTES: usize = 256 * 1024;
+/// How much free storage the reactor keeps to itself, so that it locks the pool once per batch.
+pub(crate) const CACHE_BYTES: usize = 1024 * 1024;
 
-/// The memory of one message. Always initialised, so that reuse writes nothing first.
-pub(crate) struct Storage {
+/// How much the reactor fetches at a time.
+const FETCH_BYTES: usize = 64 * 1024;
+
+/// What a slot takes on the heap beside its bytes: its record, and what allocators keep for each of
+/// the two pieces.
+pub(crate) const SLOT_COST: usize = size_of::<Slot>() + 2 * 16;
+
+/// What free storage takes beside its bytes: its slot, and its place in a list that is at least a
+/// quarter full.
+pub(crate) const FREE_COST: usize = SLOT_COST + 4 * size_of::<Storage>();
+
+/// Lists up to so many places keep them.
+const PLACES_KEPT: usize = 512;
+
+/// What the lists of free storage take beside [`FREE_COST`]: the pool's keep so many places each, the
+/// cache's may each have had all of it, and be half empty.
+#[cfg(test)]
+pub(crate) const LISTS_BYTES: usize = {
+    let (mut bytes, mut size) = (0, 0);
+    while size < SIZES.len() {
+        let cached = 2 * CACHE_BYTES / bytes_kept(size);
+        bytes += (PLACES_KEPT + cached) * size_of::<Storage>();
+        size += 1;
+    }
+    bytes
+};
+
+const fn bytes_kept(size: usize) -> usize {
+    SIZES[size] + FREE_COST
+}
+
+/// The memory of one message, or none for one without content. As small as it can be, since messages are
+/// moved from queue to queue.
+pub(crate) struct Storage(Option<Box<Slot>>);
+
+struct Slot {
+    /// Always initialised, so that reuse writes nothing first.
     bytes: Box<[u8]>,
     /// Free storage keeps its way home too, so that taking it from the pool touches no counter
     /// that threads share. [`Pool::close`] breaks the cycle.
     home: Option<Arc<Pool>>,
-    pub(crate) charge: Charge,
+    charge: Charge,
 }
 
 impl Storage {
     /// No memory at all: for messages without content.
     pub(crate) fn none() -> Self {
-        Storage {
-            bytes: Box::default(),
-            home: None,
-            charge: Charge::None,
-        }
+        Storage(None)
     }
 
     /// Storage that no pool knows, for content that is put into a message without storage.
     pub(crate) fn unpooled(len: usize) -> Self {
-        let bytes = vec![0; SIZES[size_for(len)]].into_boxed_slice();
-        Storage {
-            bytes,
-            home: None,
-            charge: Charge::None,
-        }
+        Storage::allocate(size_for(len), None)
     }
 
-    fn allocate(size: usize, home: Arc<Pool>) -> Self {
-        let bytes = vec![0; SIZES[size]].into_boxed_slice();
-        Storage {
-            bytes,
-            home: Some(home),
+    fn allocate(size: usize, home: Option<Arc<Pool>>) -> Self {
+        Storage(Some(Box::new(Slot {
+            bytes: vec![0; SIZES[size]].into_boxed_slice(),
+            home,
             charge: Charge::None,
-        }
+        })))
     }
 
     /// Frees the memory rather than giving it back.
     fn disown(mut self) {
-        self.home = None;
+        if let Some(slot) = &mut self.0 {
+            slot.home = None;
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.0.as_ref().map_or(&[], |slot| &slot.bytes)
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        self.0.as_mut().map_or(&mut [], |slot| &mut slot.bytes)
     }
 
     pub(crate) fn home(&self) -> Option<&Arc<Pool>> {
-        self.home.as_ref()
+        self.0.as_ref()?.home.as_ref()
     }
 
-    /// What this storage costs while it is queued or delivered.
-    pub(crate) fn cost(&self) -> usize {
-        self.bytes.len() + RECORD_COST
+    /// Whether content of `len` bytes lies in this storage without more waste than has to be.
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        self.bytes().len() == SIZES[size_for(len)]
+    }
+
+    pub(crate) fn charge(&self) -> &Charge {
+        self.0.as_ref().map_or(&Charge::None, |slot| &slot.charge)
+    }
+
+    /// Charges this storage. What it was charged before is to be settled by then.
+    pub(crate) fn set_charge(&mut self, charge: Charge) {
+        let slot = self.0.as_mut().expect("what is charged has memory");
+        slot.charge = charge;
+    }
+
+    /// Takes the charge away, to be settled by the caller.
+    pub(crate) fn take_charge(&mut self) -> Charge {
+        let none = |slot: &mut Box<Slot>| mem::replace(&mut slot.charge, Charge::None);
+        self.0.as_mut().map_or(Charge::None, none)
+    }
+
+    /// Releases what is charged to the inbound budget: the memory is the application's from now on.
+    pub(crate) fn release_inbound(&mut self) {
+        if let (Charge::Inbound(key, cost), Some(home)) = (self.charge(), self.home()) {
+            home.release(*key, *cost);
+            self.set_charge(Charge::None);
+        }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
-            let charge = mem::replace(&mut self.charge, Charge::None);
-            home.give_back(mem::take(&mut self.bytes), charge, Arc::clone(&home));
+        if let Some(slot) = self.0.take()
+            && let Some(home) = slot.home.clone()
+        {
+            home.give_back(slot);
         }
     }
 }
@@ -86,7 +137,7 @@ impl Drop for Storage {
 /// Free storage, shared by the reactor and every thread that builds or drops messages.
 pub(crate) struct Pool {
     state: Mutex<State>,
-    /// The most bytes of free storage that are kept.
+    /// The most bytes of free storage that are kept, with what each piece takes beside its own.
     limit: usize,
     waker: Box<dyn Wake>,
 }
@@ -94,6 +145,8 @@ pub(crate) struct Pool {
 struct State {
     free: [Vec<Storage>; SIZES.len()],
     free_bytes: usize,
+    /// The size of which most bytes were kept when some were kept last.
+    fullest: usize,
     /// Inbound charges given back since the reactor last looked.
     released: Vec<(RecordKey, usize)>,
     /// Whether the reactor has channels that wait for inbound budget, and wants to be woken.
@@ -104,8 +157,9 @@ struct State {
 impl Pool {
     pub(crate) fn new(limit: usize, waker: Box<dyn Wake>) -> Self {
         let state = State {
-            free: Default::default(),
+            free: std::array::from_fn(|_| Vec::new()),
             free_bytes: 0,
+            fullest: 0,
             released: Vec::new(),
             is_hungry: false,
             is_closed: false,
@@ -120,37 +174,33 @@ impl Pool {
     /// Storage for `len` bytes, allocated if none is free.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Storage {
         let size = size_for(len);
-        let mut state = lock(&self.state);
-        if let Some(storage) = state.free[size].pop() {
-            state.free_bytes -= SIZES[size];
-            return storage;
-        }
-        drop(state);
-        Storage::allocate(size, Arc::clone(self))
+        let free = lock(&self.state).take_free(size);
+        free.unwrap_or_else(|| Storage::allocate(size, Some(Arc::clone(self))))
     }
 
-    fn give_back(&self, bytes: Box<[u8]>, charge: Charge, home: Arc<Pool>) {
-        let (size, cost) = (size_for(bytes.len()), bytes.len() + RECORD_COST);
-        let storage = Storage {
-            bytes,
-            home: Some(home),
-            charge: Charge::None,
-        };
+    fn give_back(&self, mut slot: Box<Slot>) {
+        let size = size_for(slot.bytes.len());
+        let charge = mem::replace(&mut slot.charge, Charge::None);
+        let (mut surplus, mut wake) = (Vec::new(), false);
         let mut state = lock(&self.state);
-        let kept = state.keep(storage, size, self.limit);
-        let mut wake = false;
-        if let Charge::Inbound(key) = charge {
-            state.release(key, cost);
-            wake = mem::replace(&mut state.is_hungry, false);
+        let refused = state.keep(Storage(Some(slot)), size, self.limit, &mut surplus);
+        if let Charge::Inbound(key, cost) = charge {
+            wake = state.release(key, cost);
         }
         drop(state);
-        if let Err(surplus) = kept {
-            surplus.disown();
-        }
+        refused.into_iter().chain(surplus).for_each(Storage::disown);
         if wake {
             self.waker.wake();
         }
         // A charge of the kind `Returned` ends here, outside the lock.
+    }
+
+    /// Gives an inbound charge back whose memory is kept.
+    fn release(&self, key: RecordKey, cost: usize) {
+        let wake = lock(&self.state).release(key, cost);
+        if wake {
+            self.waker.wake();
+        }
     }
 
     /// Takes what was released since the last call. With `hungry`, the first release after it wakes
@@ -171,7 +221,7 @@ impl Pool {
         let mut state = lock(&self.state);
         state.is_closed = !planted("a closed pool goes on keeping storage");
         state.free_bytes = 0;
-        let free = mem::take(&mut state.free);
+        let free = mem::replace(&mut state.free, std::array::from_fn(|_| Vec::new()));
         drop(state);
         free.into_iter().flatten().for_each(Storage::disown);
     }
@@ -181,23 +231,70 @@ impl Pool {
     pub(crate) fn free_bytes(&self) -> usize {
         lock(&self.state).free_bytes
     }
+
+    /// How many places the lists of free storage have.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        let state = lock(&self.state);
+        state.free.iter().map(Vec::capacity).sum()
+    }
 }
 
 impl State {
-    fn keep(&mut self, storage: Storage, size: usize, limit: usize) -> Result<(), Storage> {
-        if self.is_closed || self.free_bytes + SIZES[size] > limit {
-            return Err(storage);
-        }
-        self.free_bytes += SIZES[size];
-        self.free[size].push(storage);
-        Ok(())
+    fn take_free(&mut self, size: usize) -> Option<Storage> {
+        let storage = self.free[size].pop()?;
+        self.free_bytes -= bytes_kept(size);
+        self.shrink(size);
+        Some(storage)
     }
 
-    fn release(&mut self, key: RecordKey, cost: usize) {
+    /// Keeps a list that has become short from holding on to the memory of its best days.
+    fn shrink(&mut self, size: usize) {
+        let list = &mut self.free[size];
+        if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 4 {
+            list.shrink_to((2 * list.len()).max(PLACES_KEPT));
+        }
+    }
+
+    /// Keeps storage, or hands it back if there is no room. The fullest size makes room for one that
+    /// has less, so that the pool follows what is used; what has to go is moved to `surplus`.
+    fn keep(
+        &mut self,
+        storage: Storage,
+        size: usize,
+        limit: usize,
+        surplus: &mut Vec<Storage>,
+    ) -> Option<Storage> {
+        let added = bytes_kept(size);
+        if self.is_closed || added > limit {
+            return Some(storage);
+        }
+        while self.free_bytes + added > limit {
+            let has_more = self.bytes_of(self.fullest) > self.bytes_of(size) + added;
+            let Some(evicted) = has_more.then(|| self.take_free(self.fullest)).flatten() else {
+                return Some(storage);
+            };
+            surplus.push(evicted);
+        }
+        self.free_bytes += added;
+        self.free[size].push(storage);
+        if self.bytes_of(size) > self.bytes_of(self.fullest) {
+            self.fullest = size;
+        }
+        None
+    }
+
+    fn bytes_of(&self, size: usize) -> usize {
+        self.free[size].len() * bytes_kept(size)
+    }
+
+    /// Notes what was released, and returns whether the reactor is to be woken for it.
+    fn release(&mut self, key: RecordKey, cost: usize) -> bool {
         match self.released.last_mut() {
             Some((last, sum)) if *last == key => *sum += cost,
             _ => self.released.push((key, cost)),
         }
+        mem::replace(&mut self.is_hungry, false)
     }
 }
 
@@ -205,65 +302,80 @@ impl State {
 pub(crate) struct Cache {
     pool: Arc<Pool>,
     free: [Vec<Storage>; SIZES.len()],
+    free_bytes: usize,
 }
 
 impl Cache {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Cache {
             pool,
-            free: Default::default(),
+            free: std::array::from_fn(|_| Vec::new()),
+            free_bytes: 0,
         }
     }
 
     /// Storage for `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> Storage {
         let size = size_for(len);
-        if let Some(storage) = self.free[size].pop() {
-            return storage;
+        if self.free[size].is_empty() {
+            self.fetch(size);
         }
-        self.fetch(size);
-        let free = self.free[size].pop();
-        free.unwrap_or_else(|| Storage::allocate(size, Arc::clone(&self.pool)))
+        let Some(storage) = self.free[size].pop() else {
+            return Storage::allocate(size, Some(Arc::clone(&self.pool)));
+        };
+        self.free_bytes -= bytes_kept(size);
+        storage
     }
 
-    /// Bytes of free storage kept now, by size.
+    /// Bytes of free storage kept now.
     #[cfg(test)]
-    pub(crate) fn free_bytes(&self) -> [usize; SIZES.len()] {
-        std::array::from_fn(|size| self.free[size].len() * SIZES[size])
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.free_bytes
     }
 
+    /// Takes some free storage from the pool, at least one: the caller uses that at once.
     fn fetch(&mut self, size: usize) {
+        let room = FETCH_BYTES.min(CACHE_BYTES.saturating_sub(self.free_bytes));
+        let wanted = (room / bytes_kept(size)).max(1);
         let mut state = lock(&self.pool.state);
-        let wanted = (CACHE_BYTES / 4 / SIZES[size]).max(1);
         let kept = state.free[size].len().saturating_sub(wanted);
         let fetched = state.free[size].drain(kept..);
         self.free[size].extend(fetched);
-        state.free_bytes -= self.free[size].len() * SIZES[size];
+        let bytes = self.free[size].len() * bytes_kept(size);
+        state.free_bytes -= bytes;
+        state.shrink(size);
+        self.free_bytes += bytes;
     }
 
-    /// Keeps storage whose message was sent; what is too much goes to the pool, half of it at once.
+    /// Keeps storage whose message was sent; what is too much goes to the pool, half of the fullest
+    /// size at once.
     pub(crate) fn give_back(&mut self, storage: Storage) {
-        let Storage {
-            bytes,
-            home: Some(home),
-            charge: Charge::None,
-        } = &storage
-        else {
-            return; // charged or homeless storage takes the ordinary way
-        };
-        if !Arc::ptr_eq(home, &self.pool) {
-            return; // a message of another engine: its storage is that engine's to count
-        }
-        let size = size_for(bytes.len());
-        self.free[size].push(storage);
-        if self.free[size].len() * SIZES[size] <= CACHE_BYTES {
+        let is_free = matches!(storage.charge(), Charge::None);
+        // Charged or homeless storage takes the ordinary way, and that of another engine's message:
+        // it is that engine's to count.
+        let is_ours = |home: &Arc<Pool>| Arc::ptr_eq(home, &self.pool);
+        if !is_free || !storage.home().is_some_and(is_ours) {
             return;
         }
-        let keep = self.free[size].len() / 2;
+        let size = size_for(storage.bytes().len());
+        self.free[size].push(storage);
+        self.free_bytes += bytes_kept(size);
+        while self.free_bytes > CACHE_BYTES {
+            self.give_half_back();
+        }
+    }
+
+    /// Gives half of the fullest size back to the pool.
+    fn give_half_back(&mut self) {
+        let bytes_of = |&size: &usize| self.free[size].len() * bytes_kept(size);
+        let fullest = (0..SIZES.len()).max_by_key(bytes_of).unwrap_or(0);
+        let keep = self.free[fullest].len() / 2;
         let mut surplus = Vec::new();
         let mut state = lock(&self.pool.state);
-        for storage in self.free[size].drain(keep..) {
-            surplus.extend(state.keep(storage, size, self.pool.limit).err());
+        for storage in self.free[fullest].drain(keep..) {
+            self.free_bytes -= bytes_kept(fullest);
+            let refused = state.keep(storage, fullest, self.pool.limit, &mut surplus);
+            surplus.extend(refused);
         }
         drop(state);
         surplus.into_iter().for_each(Storage::disown);
@@ -272,9 +384,7 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.free
-            .iter_mut()
-            .flat_map(mem::take)
-            .for_each(Storage::disown);
+        let free = self.free.iter_mut().flat_map(mem::take);
+        free.for_each(Storage::disown);
     }
 }

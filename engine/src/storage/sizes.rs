@@ -1,20 +1,39 @@
-//! The sizes that storage comes in, and what a message of each costs.
+//! The sizes that storage comes in, and what a message costs.
 
-/// Storage sizes in bytes: a frame header and its text headers and body fit. The third takes a full
-/// body with a few headers, the last the largest frame.
-pub(crate) const SIZES: [usize; 5] = [256, 4096, 16_384, 66_560, 131_088];
+/// Storage sizes in bytes, each for a whole frame: header, text headers and body. They go up by 256
+/// bytes up to 8 KiB and by a sixteenth of the power of two below from there on, so no content wastes more
+/// than 256 bytes or a sixteenth of itself. The last takes the largest frame.
+pub(crate) const SIZES: [usize; 97] = sizes();
 
-/// What a message is charged beside its storage, for the records that queue it: they live in
+/// The step between sizes of up to twice [`FINE_MAX`].
+const STEP: usize = 256;
+
+/// Up to here sizes are multiples of [`STEP`]; from here on there are sixteen to each power of two.
+const FINE_MAX: usize = 16 * STEP;
+
+/// The largest frame, rounded up to whole words.
+const LARGEST: usize = 131_088;
+
+/// What a message is charged for the records that go with it: its slot on the heap, and its places in
 /// containers that keep their capacity and may be half empty, on either side of a swap. Checked
-/// against the records' sizes where those are known, in
-/// `handles/submission.rs`.
-pub(crate) const RECORD_COST: usize = 768;
+/// against the records' sizes where those are known, in `handles/submission.rs`.
+pub(crate) const RECORD_COST: usize = 640;
 
-/// The cost in bytes of a message with little content.
-pub(crate) const SMALLEST_COST: usize = SIZES[0] + RECORD_COST;
+/// What a message is charged beside its own length: its records, and the most that its storage may
+/// be longer than its content, as far as that is not a sixteenth of it.
+pub(crate) const MESSAGE_COST: usize = RECORD_COST + STEP;
+
+/// The most that a message costs which lies in the smallest storage: one with little content.
+pub(crate) const SMALLEST_COST: usize = cost_of(STEP);
 
 /// The largest cost of one message in bytes.
-pub(crate) const MESSAGE_COST_MAX: usize = SIZES[SIZES.len() - 1] + RECORD_COST;
+pub(crate) const MESSAGE_COST_MAX: usize = cost_of(LARGEST);
+
+/// The bytes that a message is charged whose frame has `len` bytes. What it holds in memory, storage
+/// and records, is at most a sixteenth more.
+pub(crate) const fn cost_of(len: usize) -> usize {
+    len + MESSAGE_COST
+}
 
 /// The smallest size that holds `len` bytes, as an index into [`SIZES`].
 ///
@@ -22,13 +41,27 @@ pub(crate) const MESSAGE_COST_MAX: usize = SIZES[SIZES.len() - 1] + RECORD_COST;
 ///
 /// Panics if `len` is more than the largest frame: lengths are checked before.
 pub(crate) fn size_for(len: usize) -> usize {
-    SIZES
-        .iter()
-        .position(|&size| size >= len)
-        .expect("no frame is longer than the largest size")
+    assert!(len <= LARGEST, "no frame is longer than the largest size");
+    let last = len.saturating_sub(1);
+    if last < FINE_MAX {
+        return last / STEP;
+    }
+    // Which sixteenth of which power of two the last byte lies in, counted on from the fine sizes.
+    let octave = last.ilog2() - FINE_MAX.ilog2();
+    let sixteenth = last >> (last.ilog2() - 4);
+    octave as usize * 16 + sixteenth
 }
 
-/// The bytes that a message is charged whose storage holds `len` bytes.
-pub(crate) fn cost_of(len: usize) -> usize {
-    SIZES[size_for(len)] + RECORD_COST
+const fn sizes() -> [usize; 97] {
+    let mut sizes = [LARGEST; 97];
+    let mut at = 0;
+    while at < 96 {
+        sizes[at] = if at < 16 {
+            (at + 1) * STEP
+        } else {
+            (at % 16 + 17) * (STEP << (at / 16 - 1))
+        };
+        at += 1;
+    }
+    sizes
 }

@@ -2,3 +2,5 @@
 
 #[path = "pool/tests.rs"]
 mod pool;
+#[path = "sizes/tests.rs"]
+mod sizes;

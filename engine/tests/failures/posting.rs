@@ -6,7 +6,8 @@ use std::time::Duration;
 use ampe::{Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
 
 use super::common::{
-    PATIENCE, Transport, assert_nothing, connected, engine, group, listen, place, transports,
+    PATIENCE, Transport, assert_nothing, connected, connected_with, engine, group, listen, next,
+    place, transports,
 };
 use super::{dead_port, expect};
 
@@ -198,6 +199,47 @@ fn notifications_come_in_order_up_to_their_limit() {
     assert!(report.unread.is_empty() && report.returned.is_empty());
     let refused = group.notify(numbered(1)).unwrap_err();
     assert_eq!(refused.why, PostError::GroupClosed);
+}
+
+/// However many they may be, what they hold is bounded in bytes.
+#[test]
+fn notifications_stop_at_their_limit_in_bytes() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let large = || engine.message().body(&[7; 60_000]).unwrap();
+    let mut accepted = 0;
+    while group.notify(large()).is_ok() {
+        accepted += 1;
+    }
+    assert!((10..18).contains(&accepted), "{accepted} of 60 kB in 1 MiB");
+    for _ in 0..accepted {
+        assert!(matches!(inbox.try_recv(), Ok(Some(Event::Notified(_)))));
+        group.notify(large()).unwrap();
+    }
+}
+
+/// A receiver that is behind is the one that has to be interrupted.
+#[test]
+fn a_notification_is_accepted_while_messages_wait() {
+    let mut options = Options::default();
+    options.notifications = 1;
+    let mut it = connected_with(Transport::Tcp, options);
+    for _ in 0..100 {
+        let message = it.client.0.message();
+        it.client.0.post(message.signal(it.to_server)).unwrap();
+    }
+    drop(expect!(it.server.1, Signal)); // some are in the mailbox, or with the receiver
+    it.server.0.notify(it.engine.message()).unwrap();
+    let refused = it.server.0.notify(it.engine.message()).unwrap_err();
+    assert_eq!(refused.why, PostError::Full, "of its own kind");
+    let (mut signals, mut notified) = (1, 0);
+    while signals < 100 || notified < 1 {
+        match next(&mut it.server.1, "the rest") {
+            Event::Signal(_) => signals += 1,
+            Event::Notified(_) => notified += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -14,11 +14,11 @@ use super::common::{PATIENCE, next};
 use super::{expect, target_with};
 
 /// The least that an engine accepts: it takes three messages of the length that peers send here.
-const LEAST: usize = 2 * (131_088 + 768);
+const LEAST: usize = 2 * (131_088 + 896);
 
 /// More messages of this length than any system buffers for a connection.
 const BODY: usize = 60_000;
-const POSTED: u64 = 600;
+const POSTED: u64 = 700;
 
 struct Tell(Sender<()>);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use loom::thread;
 
-use crate::between::mailbox::{self, Taken};
+use crate::between::mailbox::{self, Notified, Taken};
 use crate::sync::Instant;
 use crate::{NOBODY_CAN_GO_ON, finds, proves};
 
@@ -14,6 +14,9 @@ type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
 /// What an application's thread puts in beside the reactor.
 const NOTE: u32 = 100;
+
+/// Room for one.
+const ONE: Notified = Notified { count: 1, bytes: 8 };
 
 type Put = fn(&Mailbox);
 
@@ -34,11 +37,11 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
     });
     let notifier = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
-        move || match mailbox.notify(NOTE, 3) {
+        move || match mailbox.notify(NOTE, 8, ONE) {
             Ok(()) => true,
             Err((event, why)) => {
                 assert_eq!(event, NOTE, "what is refused comes back");
-                assert!(matches!(why, None | Some("stopped")));
+                assert_eq!(why, Some("stopped"), "other events are in nobody's way");
                 false
             }
         }
@@ -83,6 +86,44 @@ fn a_receiver_that_gives_up_now_and_then_takes_all() {
     proves(name, Some(3), 1000, || {
         a_receiver_takes_all(deliver_and_end, 2);
     });
+}
+
+/// Notifications, one at a time, while the receiver takes them: each that was accepted is seen, and
+/// makes way for the next.
+fn notifications_make_way(release: fn(&Mailbox)) {
+    let mailbox = Arc::new(Mailbox::new());
+    let notifier = thread::spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || {
+            let notified = [1, 2].map(|note| mailbox.notify(note, 8, ONE).is_ok());
+            mailbox.end("stopped");
+            notified.iter().filter(|&&accepted| accepted).count()
+        }
+    });
+    let (mut events, mut seen) = (VecDeque::new(), 0);
+    while mailbox.take(&mut events, None) == Taken::Events {
+        for _ in events.drain(..) {
+            assert!(mailbox.notified().count <= 1, "over the limit");
+            release(&mailbox);
+            seen += 1;
+        }
+    }
+    assert_eq!(notifier.join().unwrap(), seen, "accepted once, seen once");
+    let none = Notified { count: 0, bytes: 0 };
+    assert_eq!(mailbox.notified(), none, "all have made way");
+}
+
+#[test]
+fn a_notification_makes_way_for_the_next() {
+    proves("a_notification_makes_way_for_the_next", None, 20, || {
+        notifications_make_way(|mailbox| mailbox.notification_taken(8));
+    });
+}
+
+/// Changed: the receiver does not say that it has one.
+#[test]
+fn canary_a_notification_that_stays() {
+    finds("all have made way", None, || notifications_make_way(|_| {}));
 }
 
 /// Changed: the receiver does not say that it sleeps.

@@ -6,12 +6,16 @@ use loom::thread;
 
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
+use crate::storage::pool::FREE_COST;
 use crate::storage::sizes::SIZES;
-use crate::storage::{Cache, Charge, Pool, RECORD_COST, Storage};
+use crate::storage::{Cache, Charge, Pool, Storage, cost_of};
 use crate::{Alarm, NOBODY_CAN_GO_ON, Sleeper, finds, proves};
 
 const SIZE: usize = SIZES[0];
-const COST: usize = SIZE + RECORD_COST;
+const COST: usize = cost_of(SIZE);
+
+/// What one free storage counts as.
+const KEPT: usize = SIZE + FREE_COST;
 
 fn key(index: u32) -> RecordKey {
     RecordKey {
@@ -23,7 +27,7 @@ fn key(index: u32) -> RecordKey {
 /// Storage that holds a received message, charged to a connection.
 fn received(pool: &Arc<Pool>, index: u32) -> Storage {
     let mut storage = pool.take(SIZE);
-    storage.charge = Charge::Inbound(key(index));
+    storage.set_charge(Charge::Inbound(key(index), COST));
     storage
 }
 
@@ -33,7 +37,7 @@ type Look = fn(&Pool, &mut Vec<(RecordKey, usize)>);
 /// sleeps whenever it found nothing.
 fn a_starving_reactor_waits_for_drops(look: Look) {
     let sleeper = Sleeper::new();
-    let pool = Arc::new(Pool::new(SIZE, Box::new(Alarm(Some(Arc::clone(&sleeper))))));
+    let pool = Arc::new(Pool::new(KEPT, Box::new(Alarm(Some(Arc::clone(&sleeper))))));
     let droppers = [1, 2].map(|index| {
         let (first, second) = (received(&pool, index), received(&pool, index));
         thread::spawn(move || {
@@ -57,7 +61,7 @@ fn a_starving_reactor_waits_for_drops(look: Look) {
     assert_eq!(sum, [0, 2 * COST, 2 * COST], "each charge comes back once");
     pool.take_released(&mut released, false);
     assert!(released.is_empty(), "a charge came back twice");
-    assert_eq!(pool.free_bytes(), SIZE, "as much is kept as may be");
+    assert_eq!(pool.free_bytes(), KEPT, "as much is kept as may be");
     pool.close();
 }
 
@@ -85,7 +89,7 @@ fn canary_hunger_told_too_late() {
 /// starves: a drop that comes after its look wakes it even though the look found something.
 fn a_reactor_looks_once_before_each_sleep() {
     let sleeper = Sleeper::new();
-    let pool = Arc::new(Pool::new(SIZE, Box::new(Alarm(Some(Arc::clone(&sleeper))))));
+    let pool = Arc::new(Pool::new(KEPT, Box::new(Alarm(Some(Arc::clone(&sleeper))))));
     let droppers = [1, 2].map(|index| {
         let storage = received(&pool, index);
         thread::spawn(move || drop(storage))
@@ -138,7 +142,7 @@ impl Wake for Token {
 fn a_pool_closes_while_storage_comes_home(closes: bool) {
     let token = Arc::new(());
     let waker = Token(Arc::clone(&token));
-    let pool = Arc::new(Pool::new(4 * SIZE, Box::new(waker)));
+    let pool = Arc::new(Pool::new(4 * KEPT, Box::new(waker)));
     let mut cache = Cache::new(Arc::clone(&pool));
     let (held, free, sent) = (received(&pool, 1), pool.take(SIZE), cache.take(SIZE));
     drop(free);
@@ -190,24 +194,24 @@ fn canary_a_pool_that_is_not_closed() {
 fn storage_goes_round(limit: usize) {
     let pool = Arc::new(Pool::new(limit, Box::new(Alarm(None))));
     drop(pool.take(SIZE));
-    assert_eq!(pool.free_bytes(), SIZE);
+    assert_eq!(pool.free_bytes(), KEPT);
     let users = [1, 2].map(|mark| {
         let pool = Arc::clone(&pool);
         thread::spawn(move || {
             let mut storage = pool.take(SIZE);
             storage.bytes_mut().fill(mark);
-            assert!(pool.free_bytes() <= SIZE, "over the limit");
+            assert!(pool.free_bytes() <= KEPT, "over the limit");
             assert!(storage.bytes().iter().all(|&byte| byte == mark));
         })
     });
     let mut cache = Cache::new(Arc::clone(&pool));
     let storage = cache.take(SIZE);
-    assert!(pool.free_bytes() <= SIZE, "over the limit");
+    assert!(pool.free_bytes() <= KEPT, "over the limit");
     cache.give_back(storage);
     for user in users {
         user.join().unwrap();
     }
-    assert!(pool.free_bytes() <= SIZE, "over the limit");
+    assert!(pool.free_bytes() <= KEPT, "over the limit");
     drop(cache);
     pool.close();
 }
@@ -215,11 +219,11 @@ fn storage_goes_round(limit: usize) {
 #[test]
 fn storage_is_handed_out_once_and_kept_within_the_limit() {
     let name = "storage_is_handed_out_once_and_kept_within_the_limit";
-    proves(name, None, 100, || storage_goes_round(SIZE));
+    proves(name, None, 100, || storage_goes_round(KEPT));
 }
 
 /// Changed: the pool keeps one more than it should.
 #[test]
 fn canary_a_pool_with_another_limit() {
-    finds("over the limit", None, || storage_goes_round(2 * SIZE));
+    finds("over the limit", None, || storage_goes_round(2 * KEPT));
 }

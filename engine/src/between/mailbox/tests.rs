@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::between::mailbox::{self, Taken};
+use crate::between::mailbox::{self, Notified, Taken};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
@@ -54,18 +54,55 @@ fn events_that_are_there_are_taken_whatever_the_deadline() {
     assert_eq!(events, [1]);
 }
 
+fn limit(count: usize, bytes: usize) -> Notified {
+    Notified { count, bytes }
+}
+
+/// To interrupt a receiver is needed most where much waits for it.
 #[test]
-fn notifications_stop_at_the_limit_and_come_back() {
+fn a_notification_is_accepted_and_overtakes_nothing_while_65536_messages_wait() {
     let mailbox = Mailbox::new();
-    mailbox.deliver(&mut VecDeque::from([1]));
-    assert_eq!(mailbox.notify(2, 2), Ok(()));
-    assert_eq!(mailbox.notify(3, 2), Err((3, None)));
-    mailbox.deliver(&mut VecDeque::from([4]));
+    mailbox.deliver(&mut (0..65_536).collect());
+    assert_eq!(mailbox.notify(70_000, 1, limit(1, 1)), Ok(()));
+    mailbox.deliver(&mut VecDeque::from([65_536]));
     let (_, events) = take(&mailbox);
-    assert_eq!(events, [1, 2, 4], "the limit is not the reactor's");
-    assert_eq!(mailbox.notify(5, 2), Ok(()));
-    mailbox.end("stopped");
-    assert_eq!(mailbox.notify(6, 2), Err((6, Some("stopped"))));
+    assert_eq!(events.len(), 65_538);
+    assert_eq!(events[65_536], 70_000);
+    assert_eq!(events[65_537], 65_536);
+}
+
+#[test]
+fn notifications_stop_at_either_limit_and_come_back() {
+    for limit in [limit(2, 100), limit(9, 20)] {
+        let mailbox = Mailbox::new();
+        assert_eq!(mailbox.notify(1, 10, limit), Ok(()));
+        assert_eq!(mailbox.notify(2, 10, limit), Ok(()), "the limit is allowed");
+        assert_eq!(mailbox.notify(3, 1, limit), Err((3, None)));
+        mailbox.deliver(&mut VecDeque::from([4]));
+        let (_, events) = take(&mailbox);
+        assert_eq!(events, [1, 2, 4], "the limit is not the reactor's");
+        assert_eq!(
+            mailbox.notify(5, 1, limit),
+            Err((5, None)),
+            "they are with the receiver, and hold their memory"
+        );
+        mailbox.notification_taken(10);
+        assert_eq!(mailbox.notify(6, 10, limit), Ok(()));
+        mailbox.end("stopped");
+        mailbox.notification_taken(10);
+        assert_eq!(mailbox.notify(7, 1, limit), Err((7, Some("stopped"))));
+        mailbox.notification_taken(10);
+        assert_eq!(mailbox.notified(), Notified { count: 0, bytes: 0 });
+    }
+}
+
+#[test]
+#[should_panic(expected = "a notification is taken once")]
+fn a_notification_is_not_taken_twice() {
+    let mailbox = Mailbox::new();
+    assert_eq!(mailbox.notify(1, 10, limit(1, 10)), Ok(()));
+    mailbox.notification_taken(10);
+    mailbox.notification_taken(10);
 }
 
 #[test]
@@ -92,7 +129,7 @@ fn events_are_not_taken_over_others() {
 fn whoever_waits_is_woken_by_each_kind_of_arrival() {
     let arrivals: [fn(&Mailbox); 3] = [
         |mailbox| mailbox.deliver(&mut VecDeque::from([1])),
-        |mailbox| mailbox.notify(1, 1).unwrap(),
+        |mailbox| mailbox.notify(1, 1, limit(1, 1)).unwrap(),
         |mailbox| mailbox.end("stopped"),
     ];
     let far = Instant::now() + Duration::from_secs(600);

@@ -501,7 +501,7 @@ fn returned(channel: Channel, reason: Reason, outgoing: Outgoing, hold: Hold) ->
         id,
         ..
     } = outgoing;
-    message.storage_mut().charge = Charge::Returned(hold);
+    message.storage_mut().set_charge(Charge::Returned(hold));
     Returned {
         channel,
         op_code,

@@ -262,7 +262,7 @@ impl Connection {
     /// Takes storage for a frame whose cost was charged, and as much of `rest` as belongs to it.
     fn start_frame(&mut self, header: Header, rest: &[u8], context: &mut Context<'_>) -> usize {
         let mut storage = context.cache.take(header.frame_len());
-        storage.charge = Charge::Inbound(self.key);
+        storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
         let mut message = Message::receiving(storage, &header);
         let content = message.content_mut();
         let filled = content.len().min(rest.len());

@@ -20,7 +20,7 @@ fn large(bench: &Bench, channel: crate::Channel) -> Post {
     bench
         .posting
         .message()
-        .body(&[1; 65_000])
+        .body(&[1; 65_535])
         .unwrap()
         .signal(channel)
 }
@@ -55,7 +55,7 @@ fn any_number_of_refusals_brings_one_room() {
     for _ in 0..5 {
         let refused = bench.posting.post(large(&bench, channel)).unwrap_err();
         assert_eq!(refused.why, PostError::Full);
-        assert_eq!(refused.post.message().body_bytes(), [1; 65_000]);
+        assert_eq!(refused.post.message().body_bytes(), [1; 65_535]);
     }
     bench.rest();
     assert!(bench.events().is_empty());

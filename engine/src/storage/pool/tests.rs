@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
-use crate::storage::pool::{CACHE_BYTES, Cache, Pool, Storage};
-use crate::storage::sizes::{MESSAGE_COST_MAX, RECORD_COST, SIZES, cost_of, size_for};
+use crate::storage::pool::{CACHE_BYTES, Cache, FREE_COST, Pool, Storage};
+use crate::storage::sizes::{SIZES, cost_of};
 use crate::storage::{Charge, Creditor, Hold};
 
 #[derive(Clone, Default)]
@@ -34,6 +34,11 @@ fn pool(limit: usize) -> Arc<Pool> {
     Arc::new(Pool::new(limit, Box::new(Counter::default())))
 }
 
+/// What one free storage of a size counts as.
+fn kept(size: usize) -> usize {
+    SIZES[size] + FREE_COST
+}
+
 fn key(index: u32) -> RecordKey {
     RecordKey {
         index,
@@ -43,7 +48,7 @@ fn key(index: u32) -> RecordKey {
 
 fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
     let mut storage = pool.take(len);
-    storage.charge = Charge::Inbound(key(index));
+    storage.set_charge(Charge::Inbound(key(index), cost_of(len)));
     storage
 }
 
@@ -54,29 +59,6 @@ fn released(pool: &Pool) -> Vec<(RecordKey, usize)> {
 }
 
 #[test]
-fn each_length_gets_the_smallest_size_that_takes_it() {
-    assert!(SIZES.is_sorted());
-    for (at, size) in SIZES.into_iter().enumerate() {
-        assert_eq!(size_for(size), at);
-        assert_eq!(cost_of(size), size + RECORD_COST);
-        if let Some(next) = SIZES.get(at + 1) {
-            assert_eq!(cost_of(size + 1), next + RECORD_COST);
-        }
-        assert_eq!(pool(0).take(size).bytes().len(), size);
-        assert_eq!(pool(0).take(size).cost(), cost_of(size));
-    }
-    assert_eq!(size_for(0), 0);
-    assert_eq!(cost_of(SIZES[4]), MESSAGE_COST_MAX);
-    assert!(SIZES[4] >= crate::wire::MAX_FRAME_LEN);
-}
-
-#[test]
-#[should_panic(expected = "no frame is longer")]
-fn no_size_takes_more_than_the_largest_frame() {
-    size_for(SIZES[4] + 1);
-}
-
-#[test]
 fn storage_comes_home_and_is_used_again_as_it_is() {
     let pool = pool(1 << 20);
     let mut storage = pool.take(100);
@@ -84,7 +66,7 @@ fn storage_comes_home_and_is_used_again_as_it_is() {
     storage.bytes_mut().fill(7);
     let place = storage.bytes().as_ptr();
     drop(storage);
-    assert_eq!(pool.free_bytes(), SIZES[0]);
+    assert_eq!(pool.free_bytes(), kept(0));
     let storage = pool.take(SIZES[0]);
     assert_eq!(storage.bytes().as_ptr(), place);
     assert!(storage.bytes().iter().all(|&byte| byte == 7));
@@ -98,7 +80,7 @@ fn no_memory_at_all_has_no_home_to_come_to() {
     let storage = Storage::none();
     assert!(storage.home().is_none());
     assert!(storage.bytes().is_empty());
-    assert_eq!(storage.cost(), RECORD_COST);
+    assert!(matches!(storage.charge(), Charge::None));
 }
 
 #[test]
@@ -119,7 +101,7 @@ fn a_charge_is_released_once_and_summed_by_connection() {
     // What was released is free of its charge when it is used again.
     drop(received(&pool, 10, 1));
     let again = pool.take(10);
-    assert!(matches!(again.charge, Charge::None));
+    assert!(matches!(again.charge(), Charge::None));
 }
 
 #[test]
@@ -156,14 +138,14 @@ fn a_hold_is_given_back_once_or_passed_on() {
     let mut cache = Cache::new(Arc::clone(&pool));
     for give_back in [drop, |storage| drop(Some(storage))] as [fn(Storage); 2] {
         let mut storage = pool.take(10);
-        storage.charge = Charge::Returned(hold());
+        storage.set_charge(Charge::Returned(hold()));
         give_back(storage);
     }
     let mut storage = pool.take(10);
-    storage.charge = Charge::Returned(hold());
+    storage.set_charge(Charge::Returned(hold()));
     cache.give_back(storage);
-    let mut storage = Storage::none();
-    storage.charge = Charge::Returned(hold());
+    let mut storage = Storage::unpooled(10);
+    storage.set_charge(Charge::Returned(hold()));
     drop(storage);
     assert_eq!(creditor.count(), 500);
     assert_eq!(released(&pool), []);
@@ -171,20 +153,24 @@ fn a_hold_is_given_back_once_or_passed_on() {
 }
 
 #[test]
-fn a_cache_fetches_a_quarter_and_gives_back_half() {
+fn a_cache_fetches_some_and_gives_half_of_its_fullest_size_back() {
+    const SIZE: usize = 15; // 4 KiB
     let pool = pool(16 << 20);
-    let full = CACHE_BYTES / SIZES[1];
-    drop(
-        (0..2 * full)
-            .map(|_| pool.take(SIZES[1]))
-            .collect::<Vec<_>>(),
-    );
+    let full = CACHE_BYTES / kept(SIZE);
+    let take = |_| pool.take(SIZES[SIZE]);
+    drop((0..2 * full).map(take).collect::<Vec<_>>());
+    let all = pool.free_bytes();
     let mut cache = Cache::new(Arc::clone(&pool));
-    let first = cache.take(SIZES[1]);
-    assert_eq!(cache.free_bytes()[1], CACHE_BYTES / 4 - SIZES[1]);
-    assert_eq!(pool.free_bytes(), 2 * CACHE_BYTES - CACHE_BYTES / 4);
-    let mut held: Vec<_> = (1..=full).map(|_| cache.take(SIZES[1])).collect();
+    let first = cache.take(SIZES[SIZE]);
+    let fetched = all - pool.free_bytes();
+    assert!(
+        (32 * 1024..=64 * 1024).contains(&fetched),
+        "{fetched} bytes"
+    );
+    assert_eq!(cache.free_bytes(), fetched - kept(SIZE));
+    let mut held: Vec<_> = (1..=full).map(|_| cache.take(SIZES[SIZE])).collect();
     held.push(first);
+    cache.give_back(cache_of_another_size(&pool));
     let before = pool.free_bytes();
     let mut changes = Vec::new();
     for storage in held {
@@ -193,11 +179,89 @@ fn a_cache_fetches_a_quarter_and_gives_back_half() {
         if after > 0 && changes.last() != Some(&after) {
             changes.push(after);
         }
-        assert!(cache.free_bytes()[1] <= CACHE_BYTES);
+        assert!(cache.free_bytes() <= CACHE_BYTES);
     }
-    assert_eq!(changes, [CACHE_BYTES / 2 + SIZES[1]], "at once");
-    assert_eq!(cache.free_bytes()[1] + pool.free_bytes(), 2 * CACHE_BYTES);
+    let [at_once] = changes[..] else {
+        panic!("{changes:?}")
+    };
+    let half = full / 2 * kept(SIZE);
+    assert!(half.abs_diff(at_once) <= 2 * kept(SIZE), "{at_once} bytes");
     drop(cache);
+    pool.close();
+}
+
+fn cache_of_another_size(pool: &Arc<Pool>) -> Storage {
+    pool.take(SIZES[0])
+}
+
+/// Traffic of all sizes must not multiply what the reactor keeps by the number of sizes.
+#[test]
+fn a_cache_is_bounded_over_all_sizes_together() {
+    let pool = pool(64 << 20);
+    let mut cache = Cache::new(Arc::clone(&pool));
+    for round in 0..4 {
+        let held: Vec<_> = (0..40 * SIZES.len())
+            .map(|at| cache.take(SIZES[at % SIZES.len()]))
+            .collect();
+        assert!(cache.free_bytes() <= CACHE_BYTES, "round {round}");
+        for storage in held {
+            cache.give_back(storage);
+            assert!(cache.free_bytes() <= CACHE_BYTES, "round {round}");
+        }
+    }
+    assert!(cache.free_bytes() > CACHE_BYTES / 2, "it is used");
+    drop(cache);
+    pool.close();
+}
+
+/// What was needed yesterday makes room for what is needed today.
+#[test]
+fn a_full_pool_follows_the_sizes_in_use() {
+    let limit = 100 * kept(40);
+    let pool = pool(limit);
+    let fill = |size: usize, count| {
+        drop(
+            (0..count)
+                .map(|_| pool.take(SIZES[size]))
+                .collect::<Vec<_>>(),
+        )
+    };
+    fill(40, 100);
+    assert_eq!(pool.free_bytes(), limit);
+    fill(3, 20);
+    let allocated = |size: usize| {
+        let taken: Vec<_> = (0..20).map(|_| pool.take(SIZES[size])).collect();
+        let free = pool.free_bytes();
+        drop(taken);
+        pool.free_bytes() - free
+    };
+    assert_eq!(allocated(3), 20 * kept(3), "they were kept, and are again");
+    fill(96, 1);
+    assert_eq!(
+        allocated(3),
+        20 * kept(3),
+        "the fullest makes room, not the least"
+    );
+    assert!(pool.free_bytes() <= limit);
+    pool.close();
+}
+
+/// A burst's lists go with its storage: what counts as free covers the places, too.
+#[test]
+fn lists_of_free_storage_shrink_with_it() {
+    let pool = pool(64 << 20);
+    drop((0..20_000).map(|_| pool.take(10)).collect::<Vec<_>>());
+    assert!(pool.places() >= 20_000);
+    let mut held = Vec::new();
+    for left in (0..20_000).rev() {
+        held.push(pool.take(10));
+        assert!(pool.places() <= (4 * left + 4).max(600), "{left} left");
+    }
+    held.into_iter().for_each(drop);
+    let mut cache = Cache::new(Arc::clone(&pool));
+    let held: Vec<_> = (0..20_000).map(|_| cache.take(10)).collect();
+    assert!(pool.places() <= 600, "what the reactor fetches, too");
+    drop((held, cache));
     pool.close();
 }
 
@@ -206,9 +270,9 @@ fn a_cache_leaves_the_storage_of_another_engine_alone() {
     let (ours, theirs) = (pool(1 << 20), pool(1 << 20));
     let mut cache = Cache::new(Arc::clone(&ours));
     cache.give_back(theirs.take(10));
-    assert_eq!(cache.free_bytes(), [0; SIZES.len()]);
+    assert_eq!(cache.free_bytes(), 0);
     assert_eq!(ours.free_bytes(), 0);
-    assert_eq!(theirs.free_bytes(), SIZES[0]);
+    assert_eq!(theirs.free_bytes(), kept(0));
     theirs.close();
 }
 
@@ -218,9 +282,9 @@ fn a_cache_hands_charged_storage_on() {
     let mut cache = Cache::new(Arc::clone(&pool));
     cache.give_back(received(&pool, 10, 3));
     cache.give_back(Storage::none());
-    assert_eq!(cache.free_bytes(), [0; SIZES.len()]);
+    assert_eq!(cache.free_bytes(), 0);
     assert_eq!(released(&pool), [(key(3), cost_of(10))]);
-    assert_eq!(pool.free_bytes(), SIZES[0]);
+    assert_eq!(pool.free_bytes(), kept(0));
     pool.close();
 }
 
@@ -282,7 +346,7 @@ proptest! {
                 Step::Drop(_) | Step::GiveBack(_) => {}
             }
             prop_assert!(pool.free_bytes() <= limit);
-            prop_assert!(cache.free_bytes().iter().all(|&bytes| bytes <= CACHE_BYTES));
+            prop_assert!(cache.free_bytes() <= CACHE_BYTES);
             if let Some((last, others)) = held.split_last() {
                 let place = last.bytes().as_ptr();
                 prop_assert!(others.iter().all(|other| other.bytes().as_ptr() != place));

@@ -1,0 +1,286 @@
+//! Admission before a reactor that the test plays by hand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use crate::between::registry::{Kind, Role};
+use crate::between::wake::Wake;
+use crate::channel::Channel;
+use crate::error::PostError;
+use crate::event::{AnswerOnDrop, Bye, Event, Received};
+use crate::handles::{CHUNK, GroupShared, Shared, Submission};
+use crate::message::Message;
+use crate::options::Options;
+use crate::post::Post;
+use crate::storage::{Charge, Creditor, Hold};
+use crate::wire::OpCode;
+
+/// A reactor that takes what was posted whenever it is woken, and notes how much it was.
+#[derive(Clone, Default)]
+struct Reactor {
+    shared: Arc<OnceLock<Weak<Shared>>>,
+    batches: Arc<Mutex<Vec<Vec<Submission>>>>,
+    /// What it delivers to a group then, one at a time.
+    coming: Arc<Mutex<VecDeque<Event>>>,
+    group: Arc<OnceLock<Arc<GroupShared>>>,
+}
+
+impl Wake for Reactor {
+    fn wake(&self) {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        let mut batch = Vec::new();
+        shared.unwrap().queue.exchange(&mut batch, |_| ());
+        self.batches.lock().unwrap().push(batch);
+        if let (Some(group), Some(event)) =
+            (self.group.get(), self.coming.lock().unwrap().pop_front())
+        {
+            group.mailbox.deliver(&mut VecDeque::from([event]));
+        }
+    }
+}
+
+fn engine() -> (Arc<Shared>, Reactor) {
+    let reactor = Reactor::default();
+    let shared = Shared::new(Options::default(), || Box::new(reactor.clone()));
+    reactor.shared.set(Arc::downgrade(&shared)).unwrap();
+    (shared, reactor)
+}
+
+fn open(shared: &Shared) -> Channel {
+    let open =
+        |registry: &mut crate::between::registry::Registry| registry.open(1, Kind::Connection);
+    shared.queue.with_registry(open).unwrap()
+}
+
+/// Posts that are messages of another engine: preparing one moves it to this one's storage.
+fn foreign_posts(of: &Shared, channel: Channel, count: usize) -> VecDeque<Post> {
+    let post = |_| {
+        Message::new(&of.pool)
+            .body(&[7; 60_000])
+            .unwrap()
+            .signal(channel)
+    };
+    (0..count).map(post).collect()
+}
+
+fn is_prepared(post: &Post, by: &Shared) -> bool {
+    let home = post.message.storage().home();
+    home.is_some_and(|home| Arc::ptr_eq(home, &by.pool))
+}
+
+/// A sender may keep all that it has to send in the queue that it posts from.
+#[test]
+fn a_full_channel_touches_no_more_of_a_long_queue_than_a_chunk() {
+    let ((shared, _reactor), (other, _)) = (engine(), engine());
+    let group = GroupShared::new(1, 0);
+    let channel = open(&shared);
+    let mut posts = foreign_posts(&other, channel, 400);
+    let mut posted = Vec::new();
+    let outcome = shared.post_many(&group, &mut posts, &mut posted);
+    assert_eq!(outcome, Err(PostError::Full));
+    let accepted = posted.len();
+    assert!(
+        (32..200).contains(&accepted),
+        "{accepted} of 60 kB are 4 MiB"
+    );
+    let prepared = posts
+        .iter()
+        .filter(|post| is_prepared(post, &shared))
+        .count();
+    assert!(
+        prepared <= CHUNK,
+        "{prepared} prepared, {accepted} accepted"
+    );
+    // A second call finds the channel full and touches nothing new.
+    let again = shared.post_many(&group, &mut posts, &mut posted);
+    assert_eq!((again, posted.len()), (Err(PostError::Full), accepted));
+    let after = posts
+        .iter()
+        .filter(|post| is_prepared(post, &shared))
+        .count();
+    assert!(after <= CHUNK);
+    for shared in [shared, other] {
+        shared.pool.close();
+    }
+}
+
+/// The lock is the reactor's and every other poster's too.
+#[test]
+fn a_long_queue_is_admitted_piece_by_piece_and_in_order() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    let channel = open(&shared);
+    let count = 3 * CHUNK + 5;
+    let signal = |_| Message::new(&shared.pool).signal(channel);
+    let mut posts: VecDeque<Post> = (0..count).map(signal).collect();
+    let mut posted = Vec::new();
+    shared.post_many(&group, &mut posts, &mut posted).unwrap();
+    let ids: Vec<u64> = posted.iter().map(|posted| posted.id).collect();
+    assert!(ids.iter().copied().eq(1..=count as u64), "{ids:?}");
+    let lens: Vec<usize> = reactor
+        .batches
+        .lock()
+        .unwrap()
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert_eq!(lens, [CHUNK, CHUNK, CHUNK, 5], "the reactor comes between");
+    shared.pool.close();
+}
+
+/// What is wrong in itself is refused where it stands: what is before it goes, the rest stays.
+#[test]
+fn a_post_that_is_wrong_stops_the_queue_in_whichever_chunk_it_is() {
+    for at in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1] {
+        let (shared, _reactor) = engine();
+        let group = GroupShared::new(1, 0);
+        let channel = open(&shared);
+        let post = |index| match index == at {
+            true => Message::new(&shared.pool).response(channel, 0),
+            false => Message::new(&shared.pool).signal(channel),
+        };
+        let mut posts: VecDeque<Post> = (0..CHUNK + 3).map(post).collect();
+        let mut posted = Vec::new();
+        let outcome = shared.post_many(&group, &mut posts, &mut posted);
+        assert_eq!(outcome, Err(PostError::ResponseWithoutId));
+        assert_eq!((posted.len(), posts.len()), (at, CHUNK + 3 - at));
+        assert_eq!(posts[0].op_code(), OpCode::Response);
+        shared.pool.close();
+    }
+}
+
+#[test]
+fn a_closed_group_refuses_even_an_empty_queue() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    shared.queue.with_registry(|registry| group.close(registry));
+    let outcome = shared.post_many(&group, &mut VecDeque::new(), &mut Vec::new());
+    assert_eq!(outcome, Err(PostError::GroupClosed));
+    shared.pool.close();
+}
+
+fn bye(channel: Channel, id: u64) -> Event {
+    let received = Received {
+        channel,
+        op_code: OpCode::ByeRequest,
+        more: false,
+        status: 0,
+        id,
+        message: Message::empty(),
+    };
+    Event::Bye(Bye {
+        received,
+        answer_on_drop: AnswerOnDrop::default(),
+    })
+}
+
+/// However they come, none falls between the last look and the close.
+#[test]
+fn goodbyes_that_come_while_a_group_closes_are_answered_before_it_is_closed() {
+    for count in [1, 2, 8, 9, 10] {
+        let (shared, reactor) = engine();
+        let group = Arc::new(GroupShared::new(1, 0));
+        assert!(reactor.group.set(Arc::clone(&group)).is_ok());
+        let mut byes: VecDeque<Event> = (1..=count).map(|id| bye(open(&shared), id)).collect();
+        let first = byes.pop_front().unwrap();
+        group.mailbox.deliver(&mut VecDeque::from([first]));
+        *reactor.coming.lock().unwrap() = byes; // each with the answer to the one before
+        let now = std::time::Instant::now();
+        shared.close_group(&group, now, &mut VecDeque::new());
+        let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());
+        let all: Vec<Submission> = batches.into_iter().flatten().collect();
+        let last = all.last();
+        assert!(matches!(last, Some(Submission::CloseGroup { .. })));
+        // The ninth is found when the lock is held; what it sets off comes behind the close.
+        let answered = count.min(9) as usize;
+        assert_eq!(all.len(), answered + 1, "of {count}");
+        reactor.coming.lock().unwrap().clear();
+        shared.pool.close();
+    }
+}
+
+/// An inbox with very many events in it is closed without keeping the lock from others meanwhile.
+#[test]
+fn a_closing_group_answers_goodbyes_piece_by_piece() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    let count = 2 * CHUNK + 7;
+    let byes = |id| bye(open(&shared), id);
+    group
+        .mailbox
+        .deliver(&mut (1..=count as u64).map(byes).collect());
+    let now = std::time::Instant::now();
+    shared.close_group(&group, now, &mut VecDeque::new());
+    let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());
+    let lens: Vec<usize> = batches.iter().map(Vec::len).collect();
+    assert_eq!(lens, [CHUNK, CHUNK, 7, 1], "the close comes last");
+    let answered = batches.into_iter().flatten().filter_map(|it| match it {
+        Submission::Post { post, .. } => Some((post.op_code, post.message_id)),
+        _ => None,
+    });
+    assert!(answered.eq((1..=count as u64).map(|id| (OpCode::ByeResponse, id))));
+    shared.pool.close();
+}
+
+/// What is charged for its length holds no more than that: a large message that was emptied, and one
+/// that another engine lent. A message that was returned keeps its place in the budget.
+#[test]
+fn a_shortened_message_is_posted_in_storage_that_fits() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    let channel = open(&shared);
+    let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+    message.resize_body(3).unwrap();
+    let posted = shared.post(&group, message.signal(channel));
+    posted.unwrap();
+    assert_eq!(used(&shared), crate::storage::cost_of(19));
+
+    let mut message = Message::new(&shared.pool).body(&[9; 60_000]).unwrap();
+    message.set_body(b"short").unwrap();
+    let mut post = message.signal(channel);
+    // A refused post has been prepared as well.
+    shared
+        .queue
+        .with_registry(|registry| registry.close(channel));
+    post = shared.post(&group, post).unwrap_err().post;
+    assert!(post.message().storage().fits(16 + 5));
+    assert_eq!(post.message().body_bytes(), b"short");
+    shared.pool.close();
+}
+
+fn used(shared: &Shared) -> usize {
+    shared.queue.with_registry(|registry| registry.used())
+}
+
+/// Would be given back a charge that passes on.
+struct Nobody;
+
+impl Creditor for Nobody {
+    fn release(&self, cost: usize) {
+        panic!("{cost} bytes were given back, and somebody else might have taken them");
+    }
+}
+
+/// Returned messages stay charged until they are dropped or posted again, in whatever storage they are
+/// by then.
+#[test]
+fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again() {
+    for len in [3, 60_000, 65_000] {
+        let (shared, _reactor) = engine();
+        let group = GroupShared::new(1, 0);
+        let channel = open(&shared);
+        let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+        let cost = message.cost();
+        shared.queue.with_registry(|registry| {
+            registry.admit(channel, 1, Role::Data, cost, 0).unwrap();
+            registry.release_channel(channel, cost);
+        });
+        let hold = Hold::new(Arc::new(Nobody), cost);
+        message.storage_mut().set_charge(Charge::Returned(hold));
+        message.resize_body(len).unwrap();
+        assert_eq!(used(&shared), cost, "as what it was posted as");
+        shared.post(&group, message.signal(channel)).unwrap();
+        assert_eq!(used(&shared), crate::storage::cost_of(16 + len));
+        shared.pool.close();
+    }
+}

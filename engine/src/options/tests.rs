@@ -1,0 +1,46 @@
+use crate::address::Address;
+use crate::endpoint::Endpoint;
+use crate::event::Event;
+use crate::handles::Submission;
+use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
+use crate::storage::{SMALLEST_COST, cost_of};
+use crate::{driver, protocol};
+
+use super::{CHANNEL_BYTES, REACTOR_BYTES};
+
+/// The sum in the documentation of `Options`, where it is made of sizes that a program can know.
+#[test]
+fn the_reactor_keeps_no_more_than_is_said() {
+    let buffers = driver::LIMITS.bytes_per_read + protocol::SCRATCH_BYTES;
+    let sum = CACHE_BYTES + LISTS_BYTES + buffers;
+    println!("cache {CACHE_BYTES}, lists {LISTS_BYTES}, buffers {buffers}: {sum} bytes");
+    assert!(
+        sum <= REACTOR_BYTES - (512 << 10),
+        "half a MiB is for what is small"
+    );
+}
+
+/// Containers may be half empty, so what is in them counts twice; events and submissions pass
+/// through containers on either side of a swap.
+#[test]
+fn a_channel_takes_no_more_than_is_said() {
+    let records = protocol::CONNECTION_BYTES + 2 * protocol::PLACE_BYTES;
+    // Listening or Hello with an address, Room, Closed with an address; and an abort.
+    let boxes = 3 * (size_of::<Address>().max(size_of::<Endpoint>()) + 128);
+    let events = 3 * 6 * size_of::<Event>();
+    let abort = 4 * size_of::<Submission>();
+    let goodbyes = 2 * SMALLEST_COST;
+    let sum = records + boxes + events + abort + goodbyes;
+    println!(
+        "records {records}, boxes {boxes}, events {events}, abort {abort}, goodbyes {goodbyes}: {sum}"
+    );
+    assert!(
+        sum <= CHANNEL_BYTES,
+        "{sum} bytes are said to be {CHANNEL_BYTES}"
+    );
+    assert_eq!(
+        SMALLEST_COST,
+        cost_of(256),
+        "goodbyes of this length are never refused"
+    );
+}

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use crate::address::{Address, CONNECT_TO, LISTEN_ON};
+use crate::between::registry::Role;
+use crate::between::wake::Wake;
+use crate::channel::Channel;
+use crate::error::PostError;
+use crate::message::Message;
+use crate::storage::Pool;
+use crate::wire::OpCode;
+
+use super::Post;
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+fn message() -> Message {
+    Message::new(&Arc::new(Pool::new(0, Box::new(Nobody))))
+}
+
+fn channel() -> Channel {
+    Channel::new(7, 70)
+}
+
+fn address(port: u16) -> Address {
+    format!("tcp://127.0.0.1:{port}").parse().unwrap()
+}
+
+/// The headers that carry an address, with their values.
+fn addresses(post: &Post) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let headers = post.message().text_headers().iter();
+    let all = headers.map(|(name, value)| (text(name), text(value)));
+    all.filter(|(name, _)| name.starts_with('~')).collect()
+}
+
+#[test]
+fn each_verb_makes_the_post_that_it_names() {
+    type Make = fn(Message) -> Post;
+    let verbs: [(Make, OpCode, u64, Role); 5] = [
+        (|it| it.request(channel()), OpCode::Request, 0, Role::Data),
+        (
+            |it| it.response(channel(), 9),
+            OpCode::Response,
+            9,
+            Role::Data,
+        ),
+        (|it| it.signal(channel()), OpCode::Signal, 0, Role::Data),
+        (
+            |it| it.bye(channel()),
+            OpCode::ByeRequest,
+            0,
+            Role::ByeRequest,
+        ),
+        (
+            |_| Post::abort(channel()),
+            OpCode::ByeSignal,
+            0,
+            Role::ByeSignal,
+        ),
+    ];
+    for (make, op_code, id, role) in verbs {
+        let post = make(message());
+        assert_eq!((post.op_code(), post.id()), (op_code, id));
+        assert_eq!((post.channel(), post.has_more()), (Some(channel()), false));
+        assert_eq!(post.role(), role);
+    }
+    let answer = Post::to(channel(), OpCode::ByeResponse, 1, message());
+    assert_eq!(answer.role(), Role::ByeResponse);
+    for post in [
+        message().hello(&address(1)),
+        Post::welcome(&address(1), message()),
+    ] {
+        assert_eq!(
+            (post.channel(), post.id(), post.role()),
+            (None, 0, Role::Data)
+        );
+    }
+    let hello = message().hello(&address(1));
+    assert_eq!(hello.op_code(), OpCode::HelloRequest);
+}
+
+#[test]
+fn what_is_said_of_a_post_stays_with_it() {
+    let post = message().body(b"content").unwrap().signal(channel());
+    let mut post = post.with_id(5).more().with_id(6);
+    assert!(post.has_more());
+    assert_eq!(post.id(), 6, "the last counts");
+    post.add_header("Name", "value").unwrap();
+    assert!(
+        post.add_header("~connect_to", "x").is_err(),
+        "an engine's name"
+    );
+    assert_eq!(post.message().text_headers().iter().count(), 1);
+    assert_eq!(post.into_message().body_bytes(), b"content");
+}
+
+/// However often it is refused and posted again.
+#[test]
+fn a_post_that_opens_a_channel_carries_its_address_once() {
+    type Open = fn(&Address, Message) -> Post;
+    let kinds: [(&str, Open); 2] = [
+        (CONNECT_TO, |address, message| message.hello(address)),
+        (LISTEN_ON, |address, message| {
+            Post::welcome(address, message)
+        }),
+    ];
+    for (name, open) in kinds {
+        let content = message().header("Name", "value").unwrap();
+        let mut post = open(&address(1), content.body(b"body").unwrap());
+        for _ in 0..3 {
+            post.write_address_header().unwrap();
+        }
+        let expected = [(name.to_owned(), "tcp|127.0.0.1|1".to_owned())];
+        assert_eq!(addresses(&post), expected);
+        // The content is meant for another address now.
+        let mut post = open(&address(2), post.into_message());
+        post.write_address_header().unwrap();
+        let expected = [(name.to_owned(), "tcp|127.0.0.1|2".to_owned())];
+        assert_eq!(addresses(&post), expected);
+        assert_eq!(
+            post.message().text_headers().get("Name"),
+            Some(&b"value"[..])
+        );
+        assert_eq!(post.message().body_bytes(), b"body");
+    }
+}
+
+/// A peer may have sent the header twice, once with the very address.
+#[test]
+fn an_address_that_came_from_a_peer_is_not_sent_on() {
+    let mut content = message();
+    for value in ["tcp|127.0.0.1|1", "tcp|10.0.0.1|9"] {
+        content.add_any_header(CONNECT_TO, value).unwrap();
+    }
+    let mut post = content.hello(&address(1));
+    post.write_address_header().unwrap();
+    let expected = [(CONNECT_TO.to_owned(), "tcp|127.0.0.1|1".to_owned())];
+    assert_eq!(addresses(&post), expected);
+}
+
+#[test]
+fn a_post_to_a_channel_carries_no_address() {
+    let mut post = message().request(channel());
+    post.write_address_header().unwrap();
+    assert_eq!(addresses(&post), []);
+}
+
+#[test]
+fn headers_may_leave_just_enough_room_for_the_address() {
+    let room = CONNECT_TO.len() + "tcp|127.0.0.1|1".len() + ":\r\n".len();
+    for (missing, outcome) in [(0, Ok(())), (1, Err(PostError::TextHeadersTooLong))] {
+        let len = 65_535 - room + missing - "A:\r\n".len();
+        let content = message().header("A", &"x".repeat(len)).unwrap();
+        let mut post = content.hello(&address(1));
+        assert_eq!(post.write_address_header(), outcome);
+    }
+}

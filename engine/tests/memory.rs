@@ -1,0 +1,80 @@
+//! What budgets count is what the process holds.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
+mod common;
+
+use std::alloc::System;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use ampe::{Engine, Event, Options, Post, PostError};
+use common::{PATIENCE, group};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+// One test in this program: what another would allocate meanwhile counts as well.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const BUDGET: usize = 8 << 20;
+
+/// What is allocated beside the messages: the reactor's free storage, and containers on their way
+/// from one size to the next.
+const BESIDE: usize = 2 << 20;
+
+/// A channel is filled up whose peer does not read, with messages of one length: just above the
+/// sizes of storage, where most of it is wasted, and at the sizes that people use.
+#[test]
+fn messages_hold_no_more_than_they_are_charged_whatever_their_length() {
+    let mut options = Options::default();
+    options.outbound_bytes = BUDGET;
+    options.outbound_bytes_per_channel = BUDGET;
+    options.pool_bytes = 0;
+    let engine = Engine::start(options).unwrap();
+    for len in [
+        0, 64, 240, 241, 4080, 4096, 8177, 8192, 16_384, 32_769, 65_535,
+    ] {
+        let (group, mut inbox) = group(&engine);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let channel = group.connect(&address.parse().unwrap()).unwrap();
+        let _deaf = listener.accept().unwrap();
+        let region = Region::new(ALLOCATOR);
+        let cost = 16 + len + 896;
+        let mut posted = 0;
+        // The system's buffers take their part before the budget is used up for good.
+        loop {
+            let mut message = group.message();
+            message.resize_body(len).unwrap();
+            match group.post(message.signal(channel)) {
+                Ok(_) => posted += 1,
+                Err(refused) => {
+                    assert_eq!(refused.why, PostError::Full);
+                    // The HelloRequest may still be charged.
+                    assert!(posted + 2 >= BUDGET / cost, "{posted} of {len} bytes");
+                    let soon = Instant::now() + Duration::from_millis(100);
+                    match inbox.recv_until(soon).unwrap() {
+                        Some(Event::Room(_)) => {}
+                        None => break,
+                        other => panic!("unexpected {other:?}"),
+                    }
+                }
+            }
+        }
+        let change = region.change();
+        let held = change.bytes_allocated as isize - change.bytes_deallocated as isize;
+        println!("{posted} messages of {len} bytes: {held} bytes are held");
+        let most = BUDGET / 16 * 17 + BESIDE;
+        assert!(
+            held <= most as isize,
+            "{len} bytes: {held} held, {most} said"
+        );
+        group.post(Post::abort(channel)).unwrap();
+        let report = inbox.close(PATIENCE);
+        let queued = report.returned.len();
+        assert!(queued * cost <= BUDGET + cost, "{queued} of {len} bytes");
+    }
+}

@@ -1,0 +1,194 @@
+//! The program in the README under load: a server that is written like it answers every request.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
+mod common;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use ampe::{
+    Account, Address, Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError,
+};
+use common::{group, listen, next, wait_until};
+
+const CLIENTS: usize = 2;
+const REQUESTS: u64 = 600;
+const BODY: usize = 60_000;
+
+/// What two of the largest messages cost: it takes four of these.
+const LEAST: usize = 2 * (131_088 + 896);
+
+/// Serves until all its clients have gone. Returns whether it found no room.
+type Serve = fn(Engine, ChannelGroup, Inbox, &AtomicBool) -> bool;
+
+fn serve(engine: Engine, group: ChannelGroup, mut inbox: Inbox, _: &AtomicBool) -> bool {
+    let (mut ends, mut was_full) = (0, false);
+    // As in the README, from here
+    let mut waiting: HashMap<Channel, VecDeque<Post>> = HashMap::new();
+    for event in inbox.iter() {
+        let Some(channel) = event.channel() else {
+            continue;
+        };
+        let post = match event {
+            Event::Hello(hello) => Some(hello.accept(engine.message())),
+            Event::Request(request) => Some(request.echo()),
+            Event::Bye(bye) => Some(bye.echo()),
+            // to here,
+            Event::Closed(_) => {
+                waiting.remove(&channel);
+                ends += 1;
+                if ends == CLIENTS {
+                    return was_full;
+                }
+                continue;
+            }
+            Event::Room(_) => {
+                was_full = true;
+                None
+            }
+            // and from here
+            _ => None, // Room among them: what waits is posted now
+        };
+        let posts = waiting.entry(channel).or_default();
+        posts.extend(post);
+        if !matches!(
+            group.post_many(posts, &mut Vec::new()),
+            Ok(()) | Err(PostError::Full)
+        ) {
+            posts.clear(); // the channel has ended
+        }
+    }
+    // to here.
+    false
+}
+
+/// What a first thought makes of it.
+fn serve_and_drop_what_is_refused(
+    engine: Engine,
+    group: ChannelGroup,
+    mut inbox: Inbox,
+    has_refused: &AtomicBool,
+) -> bool {
+    let mut ends = 0;
+    for event in inbox.iter() {
+        let post = match event {
+            Event::Hello(hello) => hello.accept(engine.message()),
+            Event::Request(request) => request.echo(),
+            Event::Closed(_) => {
+                ends += 1;
+                if ends == CLIENTS {
+                    return has_refused.load(Ordering::Relaxed);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        if group.post(post).is_err() {
+            has_refused.store(true, Ordering::Relaxed);
+        }
+    }
+    false
+}
+
+/// A client that asks for everything at once and says goodbye, and only then begins to receive, little
+/// at a time. Returns how many answers came.
+fn flood(address: &Address, may_receive: &dyn Fn() -> bool) -> (u64, Account) {
+    let mut options = Options::default();
+    options.outbound_bytes_per_channel = 64 << 20;
+    options.inbound_bytes = LEAST;
+    let engine = Engine::start(options).unwrap();
+    let (group, mut inbox) = group(&engine);
+    let channel = group.connect(address).unwrap();
+    for _ in 0..REQUESTS {
+        let mut message = engine.message();
+        message.resize_body(BODY).unwrap();
+        group.post(message.request(channel)).unwrap();
+    }
+    group.post(engine.message().bye(channel)).unwrap();
+    wait_until("the server to be behind", may_receive);
+    let mut answers = 0;
+    loop {
+        match next(&mut inbox, "an answer") {
+            Event::Response(response) => {
+                assert_eq!(response.body().len(), BODY);
+                answers += 1;
+            }
+            Event::Closed(closed) => return (answers, closed.account()),
+            _ => {}
+        }
+    }
+}
+
+/// Has clients flood a server, and returns what they got.
+fn flooded(serve: Serve, is_gated: bool) -> Vec<(u64, Account)> {
+    let mut options = Options::default();
+    options.outbound_bytes_per_channel = LEAST;
+    let engine = Engine::start(options).unwrap();
+    let (posting, mut inbox) = group(&engine);
+    let local = "tcp://127.0.0.1:0".parse().unwrap();
+    let (_, bound) = listen(&posting, &mut inbox, &local);
+    let has_refused = AtomicBool::new(false);
+    let may_receive: &(dyn Fn() -> bool + Sync) =
+        &|| !is_gated || has_refused.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(engine, posting, inbox, &has_refused));
+        let clients = [(); CLIENTS].map(|()| scope.spawn(|| flood(&bound, may_receive)));
+        let outcomes = clients.map(|client| client.join().unwrap());
+        assert!(server.join().unwrap(), "the server never found no room");
+        outcomes.to_vec()
+    })
+}
+
+#[test]
+fn the_readme_s_server_answers_every_request_under_load() {
+    for (answers, account) in flooded(serve, false) {
+        assert_eq!(answers, REQUESTS);
+        assert_eq!(account.confirmed, account.posted, "{account:?}");
+    }
+}
+
+/// Without it a flood that no server has trouble with would pass, too.
+#[test]
+fn canary_a_server_that_drops_what_is_refused() {
+    let outcomes = flooded(serve_and_drop_what_is_refused, true);
+    let is_short = |&(answers, _): &(u64, Account)| answers < REQUESTS;
+    assert!(outcomes.iter().any(is_short), "{outcomes:?}");
+}
+
+/// What is tested here is what the README shows.
+#[test]
+fn the_server_tested_is_the_readme_s() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let Ok(readme) = std::fs::read_to_string(path) else {
+        return common::skip("the README: it is not in this package");
+    };
+    // Comments and line breaks may differ, and the semicolons that come with those.
+    let compact = |text: &str| -> String {
+        let code = text.lines().filter_map(|line| line.split("//").next());
+        let visible = |it: &char| !it.is_whitespace() && *it != ';';
+        code.flat_map(str::chars).filter(visible).collect()
+    };
+    let shown = compact(&readme);
+    let (mut part, mut parts) = (None::<String>, 0);
+    for line in include_str!("readme.rs").lines() {
+        match line.trim() {
+            "// As in the README, from here" | "// and from here" => part = Some(String::new()),
+            "// to here," | "// to here." => {
+                let part = part.take().unwrap();
+                assert!(shown.contains(&part), "not in the README: {part}");
+                parts += 1;
+            }
+            _ => {
+                if let Some(part) = &mut part {
+                    part.push_str(&compact(line));
+                }
+            }
+        }
+    }
+    assert_eq!(parts, 2);
+}
