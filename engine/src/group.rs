@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::channel::Channel;
-use crate::error::PostError;
+use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::handles::{GroupShared, Shared};
 use crate::inbox::Inbox;
@@ -70,8 +70,9 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// A refused post comes back in [`Refused`], with the reason:
-    /// - [`PostError::Full`]: no outbound budget is left; [`Event::Room`] says when there is some,
-    ///   and so does [`room`](ChannelGroup::room).
+    /// - [`PostError::Full`]: the outbound budget of the channel or of the engine is used up, as the
+    ///   [`Budget`] says; [`Event::Room`] says when there is some, and so does
+    ///   [`room`](ChannelGroup::room).
     /// - [`PostError::ChannelClosed`]: the channel has ended, even if its number lives on.
     /// - [`PostError::OtherGroup`], [`PostError::IsListener`], [`PostError::ByePosted`],
     ///   [`PostError::ResponseWithoutId`], [`PostError::InvalidMore`]: nothing like this can be
@@ -100,8 +101,9 @@ impl ChannelGroup {
         self.shared.post_many(&self.group, posts, posted)
     }
 
-    /// Waits until `channel` has room for any message, in a task of whatever runtime there is, or
-    /// none: what [`Event::Room`] is to a thread that receives.
+    /// Waits until `channel` has room for the message that was refused there last, or, if none was,
+    /// for any message; in a task of whatever runtime there is, or none: what [`Event::Room`] is to a
+    /// thread that receives.
     ///
     /// Between a wait's end and the next post others may use the room up. So a task posts, and as
     /// long as that is refused with [`PostError::Full`], waits and posts again:
@@ -112,7 +114,7 @@ impl ChannelGroup {
     /// async fn post(group: &ChannelGroup, channel: Channel, mut post: Post) -> Result<Posted, Refused> {
     ///     loop {
     ///         match group.post(post) {
-    ///             Err(refused) if refused.why == PostError::Full => post = refused.post,
+    ///             Err(refused) if matches!(refused.why, PostError::Full(_)) => post = refused.post,
     ///             outcome => return outcome,
     ///         }
     ///         // An error of this wait is one that the next post brings as well.
@@ -122,9 +124,9 @@ impl ChannelGroup {
     /// ```
     ///
     /// Room is the same as for the event: the channel has used half of its own budget at most, and
-    /// the engine's takes the largest message. If there is some, nothing is waited for. If several
-    /// tasks wait for one channel, all are woken, and those that find the room gone wait on; the
-    /// event of a thread comes all the same.
+    /// the engine's, or the channel's reserve, takes the message. If there is some, nothing is waited
+    /// for. If several tasks wait for one channel, all are woken, and those that find the room gone
+    /// wait on; the event of a thread comes all the same.
     ///
     /// # Errors
     ///
@@ -156,7 +158,7 @@ impl ChannelGroup {
                 };
                 NotNotified {
                     message,
-                    why: ended.map_or(PostError::Full, PostError::from),
+                    why: ended.map_or(PostError::Full(Budget::Notifications), PostError::from),
                 }
             })
     }

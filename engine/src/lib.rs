@@ -107,7 +107,7 @@ pub use address::{Address, AddressError};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
-pub use error::{Ended, PostError, StartError};
+pub use error::{Budget, Ended, PostError, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
 };

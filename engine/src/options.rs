@@ -9,7 +9,10 @@ use crate::storage::MESSAGE_COST_MAX;
 ///
 /// Memory is bounded by the sum of [`inbound_bytes`](Options::inbound_bytes),
 /// [`outbound_bytes`](Options::outbound_bytes), [`pool_bytes`](Options::pool_bytes), about 2 MiB
-/// that the reactor keeps for itself, and up to 1 KiB for each connection. A message counts with
+/// that the reactor keeps for itself, and for each connection up to 1 KiB and what it has queued in
+/// its reserve, 16 KiB at most: 1 GiB if all 65,534 channels had peers that do not read. Messages that
+/// were returned and received, and that the application keeps, are its own to bound: they count as
+/// part of [`outbound_bytes`](Options::outbound_bytes), but no reserve is denied for their sake. A message counts with
 /// its storage (256 bytes, 4, 16, 65 or 128 KiB, whichever takes it) and 768 bytes for its records.
 ///
 /// Of a timeout, zero means "at once", and [`Duration::MAX`] means "never".
@@ -33,8 +36,12 @@ pub struct Options {
     pub inbound_bytes_per_channel: usize,
     /// Bytes of posted messages not yet sent or returned, and of returned ones not yet dropped, of
     /// all channels together. Beyond it `post` refuses with
-    /// [`PostError::Full`](crate::PostError::Full). A returned message counts as what it was posted
-    /// as, also as the content taken out of it; posted again it is charged once. Default 64 MiB.
+    /// [`PostError::Full`](crate::PostError::Full), but for a reserve of 16 KiB for each channel: with
+    /// less than that queued, small messages to it are accepted whatever others have used up. So
+    /// hellos, answers and goodbyes go though other peers do not read. Of the reserve, 14 KiB are for
+    /// any message and the rest for a small ByeRequest and a small ByeResponse. A returned message
+    /// counts as what it was posted as, also as the content taken out of it; posted again it is
+    /// charged once. Default 64 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.

@@ -3,8 +3,8 @@
 //! The production files are included as they are, with primitives in their `crate::sync` whose
 //! interleavings loom explores. Each model says what it claims; each is exhaustive unless it states
 //! a bound on preemptions. Beside each model stand canaries: the same model with one step wrong, in
-//! the production file (`planted`) or in the threads around it, which loom must find. A model that
-//! cannot fail proves nothing.
+//! the production file (a `Decision` that is always taken one way) or in the threads around it, which
+//! loom must find. A model that cannot fail proves nothing.
 
 // A panic cannot unwind loom's stacks on Windows, and no system matters to what is explored.
 #![cfg(not(windows))]
@@ -46,6 +46,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::between::decision::Decision;
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 use crate::between::wake::Wake;
@@ -157,11 +158,23 @@ fn proves(
     );
 }
 
+/// As [`finds`], with a decision of the production files that is always taken one way.
+fn finds_always(
+    decision: Decision,
+    outcome: bool,
+    symptom: &str,
+    preemptions: Option<usize>,
+    model: impl Fn() + Send + Sync + 'static,
+) {
+    sync::always_decide(decision, outcome);
+    finds(symptom, preemptions, model);
+}
+
 /// Explores a model with a defect in it, and expects loom to find an execution that fails with a
 /// message that contains `symptom`.
 fn finds(symptom: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let outcome = catch_unwind(AssertUnwindSafe(|| explore(preemptions, model)));
-    sync::plant(""); // the next test may run on the same thread
+    sync::decide_rightly(); // the next test may run on the same thread
     let Err(panic) = outcome else {
         panic!("the defect was not found");
     };

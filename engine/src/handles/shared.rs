@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
-use crate::between::waiting::TaskId;
+use crate::between::waiting::RoomWait;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Ended, PostError};
@@ -91,7 +91,7 @@ impl Shared {
         &self,
         group: &GroupShared,
         channel: Channel,
-        task: &mut Option<TaskId>,
+        task: &mut Option<RoomWait>,
         waker: &mut Option<Waker>,
     ) -> Poll<Result<(), PostError>> {
         let polled = self.queue.submit(|registry, _| {
@@ -142,7 +142,7 @@ impl Creditor for Shared {
     fn release(&self, cost: usize) {
         let wake = self.queue.with_registry(|registry| {
             registry.release_engine(cost);
-            registry.engine_room_is_wanted()
+            registry.room_is_wanted()
         });
         if wake {
             self.queue.wake();

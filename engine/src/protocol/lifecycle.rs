@@ -199,6 +199,7 @@ impl Core {
     /// Ends whatever has waited long enough.
     pub(crate) fn handle_time(&mut self, now: Instant) {
         self.handle_frame_time(now);
+        self.promises.handle_time(now);
         while let Some(key) = self.timers.pop_due(now) {
             let Some(record) = self.table.get_mut(key) else {
                 continue;

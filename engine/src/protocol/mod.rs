@@ -23,7 +23,8 @@
 //!   and say `Closed`.
 //! - *Charge*: whose budget a message's memory counts against. *Hold*: the part of the outbound
 //!   budget that a returned message keeps until it is dropped.
-//! - *Room*: outbound credit enough for any message, and the event that says so.
+//! - *Room*: outbound credit enough for what was refused, and the event that says so. It is
+//!   *promised* to whom it was told, for a while.
 //! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
 //!   share or the engine's. For the engine's it *lines up*: first come, first served.
 //! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
@@ -43,6 +44,7 @@ mod listeners;
 mod opening;
 mod outbound;
 mod outgoing;
+mod promises;
 mod record;
 mod stalls;
 mod submissions;
@@ -70,6 +72,7 @@ use self::budget::Budget;
 use self::flaws::{Flaw, planted};
 use self::groups::Groups;
 use self::outgoing::Nodes;
+use self::promises::Promises;
 use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
 use self::table::Table;
 use self::timers::Timers;
@@ -147,6 +150,7 @@ pub(crate) struct Core {
     releases: Vec<(Channel, usize)>,
     released: Vec<(RecordKey, usize)>,
     room: Vec<Channel>,
+    promises: Promises,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.
@@ -180,6 +184,7 @@ impl Core {
             releases: Vec::new(),
             released: Vec::new(),
             room: Vec::new(),
+            promises: Promises::default(),
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,
@@ -228,13 +233,15 @@ impl Core {
             || !self.unsendable.is_empty()
             || !self.releases.is_empty()
             || !self.unsealed.is_empty()
+            || self.promises.are_over
             || (!self.dirty_groups.is_empty() && !planted(Flaw::ReceivedMayWait))
             || !self.actions.is_empty();
         if has_work {
             Some(now)
         } else {
             let times = self.timers.next().into_iter();
-            times.chain(self.looks.next()).min()
+            let times = times.chain(self.looks.next());
+            times.chain(self.promises.next()).min()
         }
     }
 

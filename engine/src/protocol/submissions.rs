@@ -35,7 +35,11 @@ impl Core {
                 self.close_to_posts(registry, key);
                 self.closed.push(key);
             }
+            if self.promises.are_over {
+                registry.lapse_promises();
+            }
             registry.take_room(&mut self.room);
+            self.promises.note(registry.room_is_wanted());
             self.seal_groups(registry);
         });
     }

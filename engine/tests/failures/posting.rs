@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ampe::{Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
+use ampe::{Budget, Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
 
 use super::common::{
     PATIENCE, Transport, assert_nothing, connected, engine, group, listen, place, transports,
@@ -175,7 +175,7 @@ fn notifications_come_in_order_up_to_their_limit() {
             group.notify(numbered(10 * round + number)).unwrap();
         }
         let refused = group.notify(numbered(99)).unwrap_err();
-        assert_eq!(refused.why, PostError::Full);
+        assert_eq!(refused.why, PostError::Full(Budget::Notifications));
         assert_eq!(
             refused.message.body_bytes(),
             [99],
@@ -216,7 +216,7 @@ fn a_notification_wakes_the_receiver_and_the_reactor_sleeps_on() {
         for _ in 0..1000 {
             let mut message = engine.message();
             while let Err(refused) = group.notify(message) {
-                assert_eq!(refused.why, PostError::Full);
+                assert!(matches!(refused.why, PostError::Full(_)));
                 message = refused.message;
                 std::thread::yield_now();
             }

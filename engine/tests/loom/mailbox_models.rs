@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::mailbox::{self, Taken};
 use crate::sync::Instant;
-use crate::{NOBODY_CAN_GO_ON, finds, proves};
+use crate::{NOBODY_CAN_GO_ON, finds, finds_always, proves};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
@@ -88,10 +89,15 @@ fn a_receiver_that_gives_up_now_and_then_takes_all() {
 /// Changed: the receiver does not say that it sleeps.
 #[test]
 fn canary_a_receiver_that_sleeps_unannounced() {
-    crate::sync::plant("a receiver sleeps unannounced");
-    finds(NOBODY_CAN_GO_ON, None, || {
-        a_receiver_takes_all(deliver_and_end, 0);
-    });
+    finds_always(
+        Decision::ReceiverIsAnnounced,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        || {
+            a_receiver_takes_all(deliver_and_end, 0);
+        },
+    );
 }
 
 /// Changed: the end is said before the last batch.

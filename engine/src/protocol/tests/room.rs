@@ -1,6 +1,6 @@
 //! Credit for posts: refused once it is used up, and told once when there is some again.
 
-use crate::error::PostError;
+use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::options::Options;
 use crate::post::Post;
@@ -39,7 +39,7 @@ fn a_channel_refused_before_the_core_knew_it_is_told_of_room() {
     bench.pass(); // all is sent, and given back with the next exchange
     let other = bench.posting.connect(&address(7001)).unwrap();
     let refused = bench.posting.post(large(&bench, other)).unwrap_err();
-    assert_eq!(refused.why, PostError::Full);
+    assert!(matches!(refused.why, PostError::Full(_)));
     bench.rest();
     assert!(matches!(bench.event(), Event::Room(it) if it == other));
 }
@@ -54,7 +54,7 @@ fn any_number_of_refusals_brings_one_room() {
     }
     for _ in 0..5 {
         let refused = bench.posting.post(large(&bench, channel)).unwrap_err();
-        assert_eq!(refused.why, PostError::Full);
+        assert!(matches!(refused.why, PostError::Full(_)));
         assert_eq!(refused.post.message().body_bytes(), [1; 65_000]);
     }
     bench.rest();
@@ -70,4 +70,59 @@ fn any_number_of_refusals_brings_one_room() {
     bench.post(large(&bench, channel));
     bench.rest();
     assert!(bench.events().is_empty(), "nobody was refused since");
+}
+
+/// Peers that do not read use up the engine's budget, to the last message. Returns the channel of
+/// the last.
+fn use_up(bench: &mut Bench) -> crate::Channel {
+    loop {
+        let (channel, key) = bench.connect();
+        bench.accepts.insert(key, 0);
+        let mut why = None;
+        for len in [65_000, 16_000, 4_000, 100] {
+            let message = || bench.posting.message().body(&vec![1; len]).unwrap();
+            while why.is_none_or(|why| why == PostError::Full(Budget::Engine)) {
+                match bench.posting.post(message().signal(channel)) {
+                    Ok(_) => {}
+                    Err(refused) if why.replace(refused.why).is_some() => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        bench.rest();
+        if why == Some(PostError::Full(Budget::Engine)) {
+            return channel;
+        }
+    }
+}
+
+/// Peers that do not read have used up the engine's budget. Others are served all the same.
+#[test]
+fn small_messages_go_though_others_hold_the_engines_budget() {
+    let mut bench = Bench::with(Options {
+        outbound_bytes: 4 * MESSAGE_COST_MAX,
+        outbound_bytes_per_channel: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    });
+    let (_, listener) = bench.listen();
+    let (good, key) = bench.connect();
+    use_up(&mut bench);
+    let refused = bench.posting.post(large(&bench, good)).unwrap_err();
+    assert_eq!(refused.why, PostError::Full(Budget::Engine));
+    let text = refused.to_string();
+    assert!(text.contains("raise Options::outbound_bytes"), "{text}");
+
+    // A hello is answered, another is said, and more small messages go than the reserve takes at once.
+    let (accepted, hello) = bench.greet(listener);
+    bench.post(hello.accept(bench.posting.message()));
+    bench.connect();
+    for _ in 0..100 {
+        let message = bench.posting.message().body(b"small").unwrap();
+        bench.post(message.signal(good));
+        bench.rest();
+    }
+    bench.post(bench.posting.message().bye(good));
+    bench.rest();
+    assert_eq!(bench.frames(accepted).len(), 1, "the answer to the hello");
+    assert_eq!(bench.frames(key).len(), 101, "the signals and the goodbye");
 }
