@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::driver;
 use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup};
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{GroupShared, Shared, Submission, reactor_thread};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::{GroupOptions, Options, after};
@@ -75,6 +75,9 @@ impl Engine {
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
     /// an inbox, this answers no goodbye of a peer that waits in one: close the inboxes first.
+    ///
+    /// In a waker that an engine calls, this, like the drop of the last `Engine`, does not wait: the
+    /// reactor ends when the waker has returned.
     #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);
@@ -127,6 +130,9 @@ impl Inner {
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));
+        if reactor_thread::is_here() {
+            return;
+        }
         // Locked until the reactor has ended: whoever else stops it returns no sooner.
         let mut reactor = lock(&self.reactor);
         if let Some(reactor) = reactor.take() {

@@ -14,6 +14,8 @@ pub(crate) struct GroupShared {
     pub(crate) mailbox: Mailbox<Event, Ended>,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
+    /// The inbox is gone, and left what is still to come to the reactor.
+    is_abandoned: AtomicBool,
 }
 
 impl GroupShared {
@@ -22,6 +24,7 @@ impl GroupShared {
             id,
             mailbox: Mailbox::new(),
             is_closed: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -29,6 +32,16 @@ impl GroupShared {
     pub(crate) fn close(&self, registry: &mut Registry) {
         self.is_closed.store(true, Ordering::Relaxed);
         registry.tell_group(self.id);
+    }
+
+    /// Leaves what is still to come to the reactor. Whoever calls this takes what is there behind it,
+    /// and the reactor looks behind each delivery: one of them finds it.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     pub(super) fn check_open(&self) -> Result<(), PostError> {

@@ -81,8 +81,25 @@ impl Shared {
         let groups = std::mem::take(&mut *lock(&self.groups));
         for group in groups.iter().filter_map(Weak::upgrade) {
             group.mailbox.end(reason);
+            self.drop_abandoned(&group);
         }
         self.pool.close();
+    }
+
+    /// Drops what was delivered to a group whose inbox is gone and could not wait for it.
+    pub(crate) fn drop_abandoned(&self, group: &GroupShared) {
+        if !group.is_abandoned() {
+            return;
+        }
+        let mut left = VecDeque::new();
+        group.mailbox.take_more(&mut left);
+        for event in left {
+            if let Event::Closed(closed) = &event {
+                let channel = closed.channel();
+                self.queue
+                    .with_registry(|registry| registry.forget(channel));
+            }
+        }
     }
 
     /// Whether a channel of the group has room for any message. If not, the task that asks is woken
