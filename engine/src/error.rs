@@ -121,6 +121,26 @@ pub enum PostError {
     EngineEnded,
 }
 
+/// Why not all was sent that had been posted to a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// So many of the messages came back, as [`Event::Returned`](crate::Event::Returned): the channel
+    /// has ended, or cannot be written to any more. All before them were sent.
+    #[error("{0} of the messages came back: post them elsewhere, or again once it is connected")]
+    Returned(u64),
+    /// The channel has ended and its `Closed` event was received, which has the account; or it belongs
+    /// to another group.
+    #[error("the channel has ended")]
+    ChannelClosed,
+    /// The deadline passed first. What was not sent is still queued.
+    #[error("not all was sent in time: wait again, or abort the channel")]
+    TimedOut,
+    /// The engine has failed, or has ended and nothing is known of the channel any more.
+    #[error("the engine has ended")]
+    EngineEnded,
+}
+
 impl From<Ended> for PostError {
     fn from(ended: Ended) -> Self {
         match ended {

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::account::ChannelAccount;
 use crate::address::Address;
 use crate::channel::Channel;
-use crate::error::{Budget, PostError};
+use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
+use crate::flush::Flush;
 use crate::handles::{GroupShared, Shared};
 use crate::inbox::Inbox;
 use crate::message::Message;
@@ -136,6 +139,65 @@ impl ChannelGroup {
     /// [`PostError::ByePosted`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`].
     pub fn room(&self, channel: Channel) -> WaitForRoom {
         WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
+    }
+
+    /// How a channel stands: what was posted, sent, returned, confirmed and received so far, what is
+    /// queued, and since when. `None` if it belongs to another group, or has ended and its
+    /// [`Event::Closed`] was received, which has the whole account.
+    ///
+    /// What the reactor knows is as of its last exchange with this side. Asking has it come for
+    /// another, so who asks again sees what is newer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ampe::{Channel, ChannelGroup};
+    ///
+    /// /// Whether the peer has not read for a while though there is something to read.
+    /// fn is_deaf(group: &ChannelGroup, channel: Channel) -> bool {
+    ///     let account = group.account(channel);
+    ///     let oldest = account.and_then(|account| account.oldest_queued);
+    ///     oldest.is_some_and(|age| age > Duration::from_secs(10))
+    /// }
+    /// ```
+    pub fn account(&self, channel: Channel) -> Option<ChannelAccount> {
+        let group = self.group.id;
+        let queue = &self.shared.queue;
+        let progress = queue.with_registry(|registry| registry.progress(channel, group));
+        queue.wake();
+        progress.map(ChannelAccount::from)
+    }
+
+    /// Waits until all was sent that has been posted to `channel` when the future is polled first, in a
+    /// task of whatever runtime there is, or none. *Sent* is not *received*: only an answer says that.
+    ///
+    /// ```
+    /// use ampe::{Channel, ChannelGroup, FlushError, Post};
+    ///
+    /// /// Lets a channel go once everything is on its way.
+    /// async fn let_go(group: &ChannelGroup, channel: Channel) -> Result<(), FlushError> {
+    ///     let flushed = group.flush(channel).await;
+    ///     let _ = group.post(Post::abort(channel)); // refused if it has ended already
+    ///     flushed
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`FlushError::Returned`] once some of it came back, which says how many
+    /// messages; with [`FlushError::ChannelClosed`] if the channel was gone before, or
+    /// [`FlushError::EngineEnded`].
+    pub fn flush(&self, channel: Channel) -> Flush {
+        Flush::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
+    }
+
+    /// As [`flush`](ChannelGroup::flush), in a thread, which sleeps until `deadline` at most. In a
+    /// waker that an engine calls, this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`flush`](ChannelGroup::flush), or [`FlushError::TimedOut`].
+    pub fn flush_until(&self, channel: Channel, deadline: Instant) -> Result<(), FlushError> {
+        self.flush(channel).wait_until(deadline)
     }
 
     /// Puts a message into this group's own inbox, as [`Event::Notified`]: a way to interrupt the

@@ -69,11 +69,13 @@
 pub mod address;
 pub mod wire;
 
+mod account;
 mod channel;
 mod endpoint;
 mod engine;
 mod error;
 mod event;
+mod flush;
 mod group;
 mod inbox;
 mod message;
@@ -103,14 +105,16 @@ mod sync;
 
 pub use ampe_poller::platform;
 
+pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
-pub use error::{Budget, Ended, PostError, StartError};
+pub use error::{Budget, Ended, FlushError, PostError, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
 };
+pub use flush::Flush;
 pub use group::ChannelGroup;
 pub use inbox::{CloseReport, Inbox};
 pub use message::{Message, MessageError};

@@ -14,6 +14,10 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a model's threads are part of a test")]
 
+#[allow(
+    unused_imports,
+    reason = "the models use a part of what the folder offers"
+)]
 #[path = "../src/between/mod.rs"]
 mod between;
 #[allow(unreachable_pub, reason = "public in the library")]
@@ -31,6 +35,8 @@ mod sync;
 
 #[path = "loom/credit_models.rs"]
 mod credit_models;
+#[path = "loom/flush_models.rs"]
+mod flush_models;
 #[path = "loom/mailbox_models.rs"]
 mod mailbox_models;
 #[path = "loom/pool_models.rs"]

@@ -17,6 +17,10 @@ pub(crate) enum Decision {
     ThreadIsToldToo,
     /// There is room at the moment at which a task begins to wait.
     TaskFindsRoom,
+    /// All was sent already at the moment at which a task begins to wait for that.
+    TaskFindsAllSent,
+    /// Tasks that wait for a channel's sending are looked after when some was sent.
+    SendingWakesTasks,
     /// Tasks that wait for a channel are woken when it closes.
     CloseWakesTasks,
     /// Tasks that wait are woken when the engine ends.

@@ -4,6 +4,7 @@
 //! Plain data: the queue keeps it behind the lock that orders posts, so that "admitted" and
 //! "queued" are one step, and so are "closed" and "everything admitted has been taken".
 
+mod progress;
 mod room;
 mod slot;
 
@@ -18,8 +19,10 @@ use crate::sync::decide;
 use self::room::Room;
 use self::slot::{Slot, State};
 use super::decision::Decision;
+use super::flushing::Flushing;
 use super::waiting::Waiting;
 
+pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::slot::{Denied, Kind, Role};
 
 /// A number rests here after its channel ended, so that a reader of logs meets it only once for a
@@ -69,6 +72,8 @@ pub(crate) struct Registry {
     room: Room,
     /// Tasks that wait for room.
     waiting: Waiting,
+    /// Tasks that wait until something was sent.
+    flushing: Flushing,
     message_id_next: u64,
 }
 
@@ -91,6 +96,7 @@ impl Registry {
             used: 0,
             room: Room::default(),
             waiting: Waiting::default(),
+            flushing: Flushing::default(),
             message_id_next: 1,
         }
     }
@@ -202,6 +208,7 @@ impl Registry {
             return Err(denied);
         }
         slot.used += cost;
+        slot.progress.posted += 1;
         slot.bye_request |= role == Role::ByeRequest;
         slot.bye_response |= role == Role::ByeResponse;
         self.used = engine_used + cost;
@@ -255,11 +262,14 @@ impl Registry {
     /// Has every task woken: nothing is posted any more, to anybody.
     pub(crate) fn tell_everybody(&mut self) {
         self.waiting.tell_all();
+        self.flushing.tell_all();
     }
 
     /// Takes the wakers to be called once the lock is free.
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
-        self.waiting.take_told()
+        let mut told = self.waiting.take_told();
+        told.append(&mut self.flushing.take_told());
+        told
     }
 
     /// The next message id of the engine, for posts that bring none: 1, 2, 3 and so on.

@@ -5,12 +5,13 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use crate::between::flushing::{FlushWait, Flushed};
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
 use crate::between::waiting::RoomWait;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::error::{Ended, PostError};
+use crate::error::{Ended, FlushError, PostError};
 use crate::event::{AnswerBye, Event};
 use crate::options::Options;
 use crate::storage::{Creditor, Pool};
@@ -117,6 +118,27 @@ impl Shared {
             polled.map_err(PostError::from)
         });
         polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
+    }
+
+    /// Whether all was sent that had been posted to a channel when this was asked first. If that is
+    /// not certain yet, the task that asks is woken when it is.
+    pub(crate) fn poll_flush(
+        &self,
+        group: &GroupShared,
+        channel: Channel,
+        task: &mut Option<FlushWait>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<Flushed, FlushError>> {
+        let polled = self
+            .queue
+            .submit(|registry, _| registry.poll_flush(channel, group.id, task, waker));
+        if let Ok(polled) = polled {
+            return polled.map(Ok);
+        }
+        let outcome = self
+            .queue
+            .with_registry(|registry| registry.flush_outcome(channel, group.id, *task));
+        Poll::Ready(outcome.ok_or(FlushError::EngineEnded))
     }
 
     /// Closes a group in one step with answering the goodbyes that its application has not

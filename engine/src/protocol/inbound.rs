@@ -211,10 +211,11 @@ impl Core {
         if header.op_code == OpCode::HelloRequest && !self.name_accepted(key) {
             return;
         }
-        let Some(connection) = self.connection(key) else {
+        let Some(Record::Connection(connection)) = self.table.get_mut(key) else {
             return;
         };
         connection.account.received += 1;
+        self.reports.list(key, &mut connection.is_to_report);
         let group = connection.common.group;
         let channel = connection
             .common

@@ -145,6 +145,9 @@ impl Core {
             let returned = self.return_all(&mut fifo, channel, group, Reason::SendFailed);
             let connection = self.connection(key).expect("found above");
             connection.account.returned += returned;
+            if let Some(Record::Connection(connection)) = self.table.get(key) {
+                self.report_returned(channel, connection);
+            }
         }
         self.unsendable = unsendable;
     }
@@ -173,6 +176,14 @@ impl Core {
         count
     }
 
+    /// Reports that all was returned that had not been sent.
+    fn report_returned(&self, channel: Channel, connection: &Connection) {
+        let report = self.reports.report(connection, &self.nodes);
+        let returned = connection.account.returned;
+        let queue = &self.shared.queue;
+        queue.with_registry(|registry| registry.report_returned(channel, report, returned));
+    }
+
     fn settle_connection(&mut self, key: RecordKey, channel: Channel, mut connection: Connection) {
         let group = connection.common.group;
         let end = connection.common.end.take();
@@ -185,8 +196,9 @@ impl Core {
             account.sent + account.returned,
             "every message is accounted for"
         );
-        let answered = connection.questions_sent.min(connection.answers_received);
-        account.confirmed = answered.max(connection.bye.confirmed);
+        connection.account.confirmed = connection.confirmed();
+        self.report_returned(channel, &connection);
+        let account = &mut connection.account;
         if planted(Flaw::SentCountsAsConfirmed) {
             account.confirmed = account.sent;
         }
@@ -200,6 +212,7 @@ impl Core {
     pub(crate) fn handle_time(&mut self, now: Instant) {
         self.handle_frame_time(now);
         self.promises.handle_time(now);
+        self.reports.note_time(now);
         while let Some(key) = self.timers.pop_due(now) {
             let Some(record) = self.table.get_mut(key) else {
                 continue;
@@ -248,6 +261,7 @@ fn returned_event(
         more,
         id,
         cost,
+        ..
     } = outgoing;
     let creditor: Arc<dyn Creditor> = Arc::clone(shared) as Arc<dyn Creditor>;
     message.storage_mut().charge = Charge::Returned(Hold::new(creditor, cost));

@@ -46,6 +46,7 @@ mod outbound;
 mod outgoing;
 mod promises;
 mod record;
+mod reports;
 mod stalls;
 mod submissions;
 mod table;
@@ -74,6 +75,7 @@ use self::groups::Groups;
 use self::outgoing::Nodes;
 use self::promises::Promises;
 use self::record::{Connection, Listener, ListenerPhase, Phase, Record};
+use self::reports::Reports;
 use self::table::Table;
 use self::timers::Timers;
 
@@ -151,6 +153,7 @@ pub(crate) struct Core {
     released: Vec<(RecordKey, usize)>,
     room: Vec<Channel>,
     promises: Promises,
+    reports: Reports,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.
@@ -185,6 +188,7 @@ impl Core {
             released: Vec::new(),
             room: Vec::new(),
             promises: Promises::default(),
+            reports: Reports::default(),
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,

@@ -105,6 +105,7 @@ impl Core {
             return;
         };
         connection.account.sent += 1;
+        self.reports.list(key, &mut connection.is_to_report);
         let channel = connection
             .common
             .channel

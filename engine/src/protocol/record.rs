@@ -91,6 +91,8 @@ pub(super) struct Connection {
     /// Sent messages that ask for an answer, and answers received: their lesser is confirmed.
     pub(super) questions_sent: u64,
     pub(super) answers_received: u64,
+    /// Is in the list of those whose account is to be reported.
+    pub(super) is_to_report: bool,
 }
 
 pub(super) enum Origin {
@@ -220,6 +222,7 @@ impl Connection {
             account: Account::default(),
             questions_sent: 0,
             answers_received: 0,
+            is_to_report: false,
         }
     }
 
@@ -250,6 +253,12 @@ impl Connection {
             Some(failure) => (Reason::SendFailed, Some(failure.os_error.clone())),
             None => (reason, os_error),
         }
+    }
+
+    /// How many messages the peer is known to have received.
+    pub(super) fn confirmed(&self) -> u64 {
+        let answered = self.questions_sent.min(self.answers_received);
+        answered.max(self.bye.confirmed)
     }
 
     /// Grows with every frame that was given its storage.

@@ -35,6 +35,7 @@ impl Core {
                 self.close_to_posts(registry, key);
                 self.closed.push(key);
             }
+            self.report(registry);
             if self.promises.are_over {
                 registry.lapse_promises();
             }
@@ -69,6 +70,7 @@ impl Core {
     }
 
     pub(crate) fn handle_submission(&mut self, submission: Submission, now: Instant) {
+        self.reports.note_time(now);
         match submission {
             Submission::Post {
                 channel,
@@ -236,11 +238,15 @@ impl Core {
             more,
             id,
             cost,
+            queued_at: self.reports.clock(),
         };
         let Some(Record::Connection(connection)) = self.table.get_mut(key) else {
             unreachable!("nothing that travels is admitted to a listener")
         };
         connection.account.posted += 1;
+        if connection.outbound.fifo.is_empty() {
+            self.reports.list(key, &mut connection.is_to_report);
+        }
         self.nodes.push(&mut connection.outbound.fifo, outgoing);
         self.list_for_transmit(key);
     }

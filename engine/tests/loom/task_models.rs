@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The waker of a task whose executor sleeps until it is called.
-struct Executor(Arc<Sleeper>);
+pub(crate) struct Executor(pub(crate) Arc<Sleeper>);
 
 impl Wake for Executor {
     fn wake(self: Arc<Self>) {

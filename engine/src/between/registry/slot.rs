@@ -1,6 +1,7 @@
 //! One channel, as far as posting is concerned.
 
 use super::GroupId;
+use super::progress::Progress;
 
 /// What a channel is, as far as `post` is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,7 @@ pub(super) struct Slot {
     /// Room that this channel was told of and has not posted into, in which round of promises.
     pub(super) promised: usize,
     pub(super) promise_round: u64,
+    pub(super) progress: Progress,
 }
 
 impl Slot {
@@ -87,6 +89,7 @@ impl Slot {
             lines: 0,
             promised: 0,
             promise_round: 0,
+            progress: Progress::default(),
         }
     }
 
