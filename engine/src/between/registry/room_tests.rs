@@ -1,5 +1,7 @@
 //! Who is told of room, and when.
 
+use std::task::{Poll, Waker};
+
 use crate::between::registry::{
     Credit, Denied, GroupId, Kind, RESERVE, RESERVE_FOR_DATA, Registry, Role,
 };
@@ -408,4 +410,62 @@ fn who_has_its_reserve_back_is_told_though_the_engine_has_no_room() {
     assert_eq!(told(&mut registry), [channel]);
     assert_eq!(registry.promised(), 0, "its own is not promised");
     admit(&mut registry, channel, SMALLEST_COST).unwrap();
+}
+
+#[test]
+fn whoever_has_stood_longest_is_told_first_whatever_it_wants() {
+    let (mut registry, holders) = used_up(CREDIT);
+    let [large, little] = [(); 2].map(|()| connection(&mut registry));
+    post(&mut registry, large, Role::Data).unwrap_err();
+    admit(&mut registry, little, cost_of(16_000)).unwrap_err();
+    registry.release(holders[0], LARGEST);
+    registry.release(holders[1], LARGEST);
+    assert_eq!(told(&mut registry), [large, little]);
+}
+
+/// What it lined up for is not within its reserve any more when its turn comes.
+#[test]
+fn who_uses_its_reserve_meanwhile_waits_for_the_engines_room() {
+    let (mut registry, holders) = used_up(CREDIT);
+    let channel = connection(&mut registry);
+    for _ in 0..RESERVE_FOR_DATA / SMALLEST_COST {
+        admit(&mut registry, channel, SMALLEST_COST).unwrap();
+    }
+    admit(&mut registry, channel, SMALLEST_COST).unwrap_err();
+    registry.release(channel, SMALLEST_COST);
+    admit(&mut registry, channel, SMALLEST_COST).unwrap();
+    assert_eq!(told(&mut registry), []);
+    registry.release(holders[0], LARGEST);
+    assert_eq!(told(&mut registry), [channel]);
+}
+
+#[test]
+fn who_is_refused_more_than_it_was_promised_gives_that_back() {
+    let (mut registry, holders) = used_up(CREDIT);
+    let small = cost_of(16_000);
+    let [first, second] = [(); 2].map(|()| connection(&mut registry));
+    admit(&mut registry, first, small).unwrap_err();
+    registry.release(holders[0], small);
+    assert_eq!(told(&mut registry), [first]);
+    admit(&mut registry, second, LARGEST).unwrap_err();
+    admit(&mut registry, second, small + 1).unwrap_err();
+    admit(&mut registry, first, LARGEST).unwrap_err();
+    assert_eq!(registry.promised(), 0);
+}
+
+/// A task waits for what was refused when it began to, whatever others are refused meanwhile.
+#[test]
+fn a_task_waits_for_the_message_that_it_was_refused() {
+    let (mut registry, holders) = used_up(CREDIT);
+    let channel = connection(&mut registry);
+    admit(&mut registry, channel, cost_of(16_000)).unwrap_err();
+    let mut task = None;
+    let mut poll = |registry: &mut Registry| {
+        let waker = &mut Some(Waker::noop().clone());
+        registry.poll_room(channel, GROUP, &mut task, waker)
+    };
+    assert_eq!(poll(&mut registry), Poll::Pending);
+    post(&mut registry, channel, Role::Data).unwrap_err();
+    registry.release(holders[0], cost_of(16_000));
+    assert_eq!(poll(&mut registry), Poll::Ready(Ok(())));
 }

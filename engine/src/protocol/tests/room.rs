@@ -126,3 +126,35 @@ fn small_messages_go_though_others_hold_the_engines_budget() {
     assert_eq!(bench.frames(accepted).len(), 1, "the answer to the hello");
     assert_eq!(bench.frames(key).len(), 101, "the signals and the goodbye");
 }
+
+/// Who was told of room posts no more. It was promised to it for a while.
+#[test]
+fn room_that_nobody_posts_into_is_told_to_the_next() {
+    let mut bench = Bench::with(Options {
+        outbound_bytes: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    });
+    let channels = [(); 2].map(|()| bench.connect().0);
+    let (deaf, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    while bench.posting.post(large(&bench, deaf)).is_ok() {}
+    for channel in channels {
+        bench.posting.post(large(&bench, channel)).unwrap_err();
+    }
+    bench.rest();
+    bench.accepts.insert(key, 66_000);
+    bench.core.handle_writable(key);
+    bench.rest();
+    // The channel itself was refused first of all.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let events = bench.events();
+        assert!(matches!(events[..], [Event::Room(_)]), "{events:?}");
+        told.extend(events.iter().map(Event::channel));
+        if let Some(due) = bench.core.poll_timeout(bench.now) {
+            bench.now = due;
+        }
+        bench.rest();
+    }
+    assert_eq!(told, [deaf, channels[0], channels[1]].map(Some));
+}
