@@ -68,7 +68,7 @@ pub(crate) fn send(address: &str, size: usize, count: u64) {
         posted.clear();
         match group.post_many(&mut posts, &mut posted) {
             Ok(()) => {}
-            Err(PostError::Full) => wait_for_room(&mut inbox),
+            Err(PostError::Full(_)) => wait_for_room(&mut inbox),
             Err(why) => panic!("{why}"),
         }
     }

@@ -148,7 +148,7 @@ impl Echoing {
                 .and_then(|post| Some((post.channel()?, post)));
             // Refused for another reason, its channel has ended.
             if let Some((channel, post)) = refused
-                && why == PostError::Full
+                && matches!(why, PostError::Full(_))
             {
                 self.hold(channel, post);
             }

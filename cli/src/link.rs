@@ -71,7 +71,7 @@ impl<'s> Link<'s> {
                 Err(refused) => refused,
             };
             match refused.why {
-                PostError::Full => while !matches!(self.wait()?, Event::Room(_)) {},
+                PostError::Full(_) => while !matches!(self.wait()?, Event::Room(_)) {},
                 // Why it has ended, its `Closed` says.
                 PostError::ChannelClosed => loop {
                     self.wait()?;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use ampe::wire::OpCode::{
     ByeRequest, ByeResponse, HelloRequest, HelloResponse, Request, Response, Signal,
 };
-use ampe::{Event, PostError, Reason};
+use ampe::{Budget, Event, PostError, Reason};
 use common::peer::{Peer, Raw, RawPeer};
 use common::{Place, Running, has_unix_sockets, run, start};
 use serde_json::Value;
@@ -158,7 +158,7 @@ fn flood(peer: &mut Peer, to_send: u64) -> u64 {
         .collect();
     let mut posted = Vec::new();
     let full = peer.group.post_many(&mut posts, &mut posted);
-    assert_eq!(full, Err(PostError::Full));
+    assert_eq!(full, Err(PostError::Full(Budget::Channel)));
     posted.len() as u64
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::driver;
 use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup};
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{GroupShared, Shared, Submission, reactor_thread};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::{DROP_WITHIN, GroupOptions, Options, after};
@@ -85,6 +85,9 @@ impl Engine {
     /// an inbox, this answers no goodbye of a peer that waits in one, and a peer whose messages found
     /// no more room in a full one is waited for until `within` has passed: close the inboxes first.
     /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
+    ///
+    /// In a waker that an engine calls, this, like the drop of the last `Engine`, does not wait: the
+    /// reactor ends when the waker has returned.
     #[doc(alias = "destroy")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);
@@ -137,6 +140,9 @@ impl Inner {
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));
+        if reactor_thread::is_here() {
+            return;
+        }
         // Locked until the reactor has ended: whoever else stops it returns no sooner.
         let mut reactor = lock(&self.reactor);
         if let Some(reactor) = reactor.take() {

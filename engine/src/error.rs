@@ -1,6 +1,6 @@
 //! Errors of calls, sorted by what the caller can do about them.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::message::MessageError;
 use crate::options::OptionsError;
@@ -34,15 +34,61 @@ pub enum Ended {
     EngineFailed,
 }
 
+/// Whose budget was used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Budget {
+    /// The channel's own, [`Options::outbound_bytes_per_channel`](crate::Options): the peer does not
+    /// read as fast as the channel is posted to. Wait for room.
+    Channel,
+    /// The engine's, [`Options::outbound_bytes`](crate::Options): other channels hold it, whose peers
+    /// do not read, or messages that were returned and are kept. Drop those or post them again, or
+    /// raise the option. Each channel has a reserve that this budget cannot deny.
+    Engine,
+    /// [`Options::notifications`](crate::Options), the limit of
+    /// [`ChannelGroup::notify`](crate::ChannelGroup::notify): the group's inbox is not emptied as fast
+    /// as it is filled. Receive.
+    Notifications,
+}
+
+impl Budget {
+    /// What gives room again.
+    fn wanted(self) -> &'static str {
+        match self {
+            Budget::Channel => {
+                "the peer does not read as fast as you post: post again after the channel's Room event"
+            }
+            Budget::Engine => {
+                "other channels hold it, or returned messages that you keep: drop or post those, \
+                 raise Options::outbound_bytes, or post again after the channel's Room event"
+            }
+            Budget::Notifications => "receive the events that wait in the group's inbox",
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Budget::Channel => "the channel's outbound budget",
+            Budget::Engine => "the engine's outbound budget",
+            Budget::Notifications => "the room for notifications",
+        })
+    }
+}
+
 /// Why a post was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostError {
-    /// The channel's or the engine's outbound budget is used up. An
-    /// [`Event::Room`](crate::Event::Room) says when to try again. A post that opens a channel has
-    /// none yet that could be told: try it again when another channel has room or has closed.
-    #[error("no outbound budget is left: post again after the channel's Room event")]
-    Full,
+    /// A budget is used up; the [`Budget`] says which, and what gives room again.
+    ///
+    /// An [`Event::Room`](crate::Event::Room) says when to try again, and so does
+    /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel has none yet
+    /// that could be told; but it is refused only with content, its frame longer than 4 KiB: connect
+    /// first, and post the content to the channel.
+    #[error("{0} is used up: {wanted}", wanted = .0.wanted())]
+    Full(Budget),
     /// The channel has ended; its number may belong to another by now.
     #[error("the channel has ended")]
     ChannelClosed,
@@ -71,6 +117,26 @@ pub enum PostError {
     #[error("the group was closed")]
     GroupClosed,
     /// The engine was stopped, dropped, or has failed.
+    #[error("the engine has ended")]
+    EngineEnded,
+}
+
+/// Why not all was sent that had been posted to a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// So many of the messages came back, as [`Event::Returned`](crate::Event::Returned): the channel
+    /// has ended, or cannot be written to any more. All before them were sent.
+    #[error("{0} of the messages came back: post them elsewhere, or again once it is connected")]
+    Returned(u64),
+    /// The channel has ended and its `Closed` event was received, which has the account; or it belongs
+    /// to another group.
+    #[error("the channel has ended")]
+    ChannelClosed,
+    /// The deadline passed first. What was not sent is still queued.
+    #[error("not all was sent in time: wait again, or abort the channel")]
+    TimedOut,
+    /// The engine has failed, or has ended and nothing is known of the channel any more.
     #[error("the engine has ended")]
     EngineEnded,
 }

@@ -43,8 +43,10 @@ pub enum Event {
     /// A message of ours that was not sent, and will not be.
     Returned(Returned),
     /// A channel on which `post` was refused for want of budget has room again: half of its own
-    /// budget, and the engine's takes the largest message. Comes once for any number of refusals,
-    /// and not again before it was received. Comes too where that will never be, since writing to the
+    /// budget, and the engine's, or the channel's reserve, takes the smallest message that was
+    /// refused. As many channels are told at a time as the engine's budget has room for, those first
+    /// that were refused first. Comes once for any number of refusals, and not again before it was
+    /// received. Comes too where that will never be, since writing to the
     /// channel failed: the next post is refused with
     /// [`PostError::ChannelClosed`](crate::PostError::ChannelClosed) then. A task may await
     /// [`ChannelGroup::room`](crate::ChannelGroup::room) instead.

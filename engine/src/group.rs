@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::account::ChannelAccount;
 use crate::address::Address;
 use crate::between::mailbox::Notified;
 use crate::channel::Channel;
-use crate::error::PostError;
+use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
+use crate::flush::Flush;
 use crate::handles::{GroupShared, Shared};
 use crate::inbox::Inbox;
 use crate::message::Message;
@@ -71,8 +74,9 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// A refused post comes back in [`Refused`], with the reason:
-    /// - [`PostError::Full`]: no outbound budget is left; [`Event::Room`] says when there is some,
-    ///   and so does [`room`](ChannelGroup::room).
+    /// - [`PostError::Full`]: the outbound budget of the channel or of the engine is used up, as the
+    ///   [`Budget`] says; [`Event::Room`] says when there is some, and so does
+    ///   [`room`](ChannelGroup::room).
     /// - [`PostError::ChannelClosed`]: the channel has ended, even if its number lives on.
     /// - [`PostError::OtherGroup`], [`PostError::IsListener`], [`PostError::ByePosted`],
     ///   [`PostError::ResponseWithoutId`], [`PostError::InvalidMore`]: nothing like this can be
@@ -103,8 +107,9 @@ impl ChannelGroup {
         self.shared.post_many(&self.group, posts, posted)
     }
 
-    /// Waits until `channel` has room for any message, in a task of whatever runtime there is, or
-    /// none: what [`Event::Room`] is to a thread that receives.
+    /// Waits until `channel` has room for the message that was refused there last, or, if none was,
+    /// for any message; in a task of whatever runtime there is, or none: what [`Event::Room`] is to a
+    /// thread that receives.
     ///
     /// Between a wait's end and the next post others may use the room up. So a task posts, and as
     /// long as that is refused with [`PostError::Full`], waits and posts again:
@@ -115,7 +120,7 @@ impl ChannelGroup {
     /// async fn post(group: &ChannelGroup, channel: Channel, mut post: Post) -> Result<Posted, Refused> {
     ///     loop {
     ///         match group.post(post) {
-    ///             Err(refused) if refused.why == PostError::Full => post = refused.post,
+    ///             Err(refused) if matches!(refused.why, PostError::Full(_)) => post = refused.post,
     ///             outcome => return outcome,
     ///         }
     ///         // An error of this wait is one that the next post brings as well.
@@ -125,9 +130,9 @@ impl ChannelGroup {
     /// ```
     ///
     /// Room is the same as for the event: the channel has used half of its own budget at most, and
-    /// the engine's takes the largest message. If there is some, nothing is waited for. If several
-    /// tasks wait for one channel, all are woken, and those that find the room gone wait on; the
-    /// event of a thread comes all the same.
+    /// the engine's, or the channel's reserve, takes the message. If there is some, nothing is waited
+    /// for. If several tasks wait for one channel, all are woken, and those that find the room gone
+    /// wait on; the event of a thread comes all the same.
     ///
     /// # Errors
     ///
@@ -137,6 +142,65 @@ impl ChannelGroup {
     /// [`PostError::ByePosted`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`].
     pub fn room(&self, channel: Channel) -> WaitForRoom {
         WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
+    }
+
+    /// How a channel stands: what was posted, sent, returned, confirmed and received so far, what is
+    /// queued, and since when. `None` if it belongs to another group, or has ended and its
+    /// [`Event::Closed`] was received, which has the whole account.
+    ///
+    /// What the reactor knows is as of its last exchange with this side. Asking has it come for
+    /// another, so who asks again sees what is newer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ampe::{Channel, ChannelGroup};
+    ///
+    /// /// Whether the peer has not read for a while though there is something to read.
+    /// fn is_deaf(group: &ChannelGroup, channel: Channel) -> bool {
+    ///     let account = group.account(channel);
+    ///     let oldest = account.and_then(|account| account.oldest_queued);
+    ///     oldest.is_some_and(|age| age > Duration::from_secs(10))
+    /// }
+    /// ```
+    pub fn account(&self, channel: Channel) -> Option<ChannelAccount> {
+        let group = self.group.id;
+        let queue = &self.shared.queue;
+        let progress = queue.with_registry(|registry| registry.progress(channel, group));
+        queue.wake();
+        progress.map(ChannelAccount::from)
+    }
+
+    /// Waits until all was sent that has been posted to `channel` when the future is polled first, in a
+    /// task of whatever runtime there is, or none. *Sent* is not *received*: only an answer says that.
+    ///
+    /// ```
+    /// use ampe::{Channel, ChannelGroup, FlushError, Post};
+    ///
+    /// /// Lets a channel go once everything is on its way.
+    /// async fn let_go(group: &ChannelGroup, channel: Channel) -> Result<(), FlushError> {
+    ///     let flushed = group.flush(channel).await;
+    ///     let _ = group.post(Post::abort(channel)); // refused if it has ended already
+    ///     flushed
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`FlushError::Returned`] once some of it came back, which says how many
+    /// messages; with [`FlushError::ChannelClosed`] if the channel was gone before, or
+    /// [`FlushError::EngineEnded`].
+    pub fn flush(&self, channel: Channel) -> Flush {
+        Flush::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
+    }
+
+    /// As [`flush`](ChannelGroup::flush), in a thread, which sleeps until `deadline` at most. In a
+    /// waker that an engine calls, this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`flush`](ChannelGroup::flush), or [`FlushError::TimedOut`].
+    pub fn flush_until(&self, channel: Channel, deadline: Instant) -> Result<(), FlushError> {
+        self.flush(channel).wait_until(deadline)
     }
 
     /// Puts a message into this group's own inbox, as [`Event::Notified`], behind what is in there: a
@@ -167,7 +231,7 @@ impl ChannelGroup {
                 };
                 NotNotified {
                     message,
-                    why: ended.map_or(PostError::Full, PostError::from),
+                    why: ended.map_or(PostError::Full(Budget::Notifications), PostError::from),
                 }
             })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::between::mailbox::Taken;
 use crate::error::Ended;
 use crate::event::{AnswerBye, Event, Returned};
-use crate::handles::{GroupShared, Shared};
+use crate::handles::{GroupShared, Shared, reactor_thread};
 use crate::options::{DROP_WITHIN, after};
 
 /// The receiving side of a group: what happens on its channels, as events.
@@ -65,6 +65,11 @@ impl Inbox {
     /// # Errors
     ///
     /// [`Ended`], once all events were received and none will come.
+    ///
+    /// # Panics
+    ///
+    /// Panics in a waker that an engine calls, if there is no event: the thread that would have to
+    /// bring one is the one that would wait.
     #[doc(alias = "waitReceive")]
     pub fn recv(&mut self) -> Result<Event, Ended> {
         loop {
@@ -72,10 +77,15 @@ impl Inbox {
             if let Some(event) = self.next(None)? {
                 return Ok(event);
             }
+            assert!(
+                !reactor_thread::is_here(),
+                "an event is not waited for in a waker that an engine calls"
+            );
         }
     }
 
-    /// The next event; `None` if none came until `deadline`.
+    /// The next event; `None` if none came until `deadline`. In a waker that an engine calls, this does
+    /// not wait.
     ///
     /// # Errors
     ///
@@ -119,6 +129,11 @@ impl Inbox {
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Ended> {
         if self.taken.is_empty() {
+            let deadline = if reactor_thread::is_here() {
+                Some(Instant::now())
+            } else {
+                deadline
+            };
             match self.group.mailbox.take(&mut self.taken, deadline) {
                 Taken::Events => {}
                 Taken::Nothing => return Ok(None),
@@ -145,6 +160,9 @@ impl Inbox {
     ///
     /// A message that was sent may still not have reached its peer's application. Where that
     /// matters, end each channel by a Bye first.
+    ///
+    /// In a waker that an engine calls, this does not wait: the report has what had come by then, and
+    /// what comes later is dropped.
     pub fn close(mut self, within: Duration) -> CloseReport {
         let mut report = CloseReport::default();
         let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);
@@ -171,7 +189,12 @@ impl Inbox {
         let deadline = after(Instant::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);
-        while let Ok(event) = self.recv() {
+        if reactor_thread::is_here() {
+            self.group.abandon();
+            self.group.mailbox.take_more(&mut self.taken);
+        }
+        // Where it must not wait, this ends with what there is.
+        while let Ok(Some(event)) = self.next(None) {
             take(event);
         }
     }

@@ -39,7 +39,7 @@
 //!     };
 //!     let posts = waiting.entry(channel).or_default();
 //!     posts.extend(post);
-//!     if !matches!(group.post_many(posts, &mut Vec::new()), Ok(()) | Err(PostError::Full)) {
+//!     if !matches!(group.post_many(posts, &mut Vec::new()), Ok(()) | Err(PostError::Full(_))) {
 //!         posts.clear(); // a peer may go at any moment: its channel takes no more posts
 //!     }
 //! }
@@ -78,11 +78,13 @@
 pub mod address;
 pub mod wire;
 
+mod account;
 mod channel;
 mod endpoint;
 mod engine;
 mod error;
 mod event;
+mod flush;
 mod group;
 mod inbox;
 mod message;
@@ -112,14 +114,16 @@ mod sync;
 
 pub use ampe_poller::platform;
 
+pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
-pub use error::{Ended, PostError, StartError};
+pub use error::{Budget, Ended, FlushError, PostError, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
 };
+pub use flush::Flush;
 pub use group::ChannelGroup;
 pub use inbox::{CloseReport, Inbox};
 pub use message::{Message, MessageError};

@@ -19,7 +19,8 @@ use crate::storage::MESSAGE_COST_MAX;
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and its two goodbyes, which the budgets do not refuse | 8 KiB, of which one that is idle takes 1 KiB |
+/// | each channel until its `Closed` was received, and each connection before its hello: its records and events without content | 6 KiB, of which one that is idle takes 1 KiB |
+/// | what each channel has queued in its reserve, which the engine's budget cannot deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
 ///
@@ -49,8 +50,12 @@ pub struct Options {
     pub inbound_bytes_per_channel: usize,
     /// Bytes of posted messages not yet sent or returned, and of returned ones not yet dropped, of
     /// all channels together. Beyond it `post` refuses with
-    /// [`PostError::Full`](crate::PostError::Full). A returned message counts as what it was posted
-    /// as, also as the content taken out of it; posted again it is charged once. Default 64 MiB.
+    /// [`PostError::Full`](crate::PostError::Full), but for a reserve of 16 KiB for each channel: with
+    /// less than that queued, small messages to it are accepted whatever others have used up. So
+    /// hellos, answers and goodbyes go though other peers do not read. Of the reserve, 14 KiB are for
+    /// any message and the rest for a small ByeRequest and a small ByeResponse. A returned message
+    /// counts as what it was posted as, also as the content taken out of it; posted again it is
+    /// charged once. Default 64 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.

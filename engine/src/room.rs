@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::between::waiting::TaskId;
+use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::error::PostError;
 use crate::handles::{GroupShared, Shared};
@@ -23,7 +23,7 @@ pub struct WaitForRoom {
     group: Arc<GroupShared>,
     channel: Channel,
     /// Known to the registry from the first poll that found no room.
-    task: Option<TaskId>,
+    task: Option<RoomWait>,
 }
 
 impl WaitForRoom {

@@ -262,7 +262,7 @@ impl Flooder {
     fn post(&mut self) -> bool {
         match self.group.post_many(&mut self.posts, &mut self.posted) {
             Ok(()) => true,
-            Err(PostError::Full) => false,
+            Err(PostError::Full(_)) => false,
             Err(why) => panic!("{why}"),
         }
     }

@@ -295,7 +295,7 @@ fn a_large_goodbye_waits_for_room_and_a_small_one_does_not() {
         .collect();
     let mut posted = Vec::new();
     let why = it.client.0.post_many(&mut posts, &mut posted).unwrap_err();
-    assert_eq!(why, ampe::PostError::Full);
+    assert_eq!(why, ampe::PostError::Full(ampe::Budget::Channel));
     it.client
         .0
         .post(it.engine.message().bye(it.to_server))

@@ -147,7 +147,7 @@ fn deaf(posting: &ChannelGroup, inbox: &mut Inbox) -> (TcpStream, Channel) {
         let outcome = posting.post(message.signal(channel));
         is_full = match outcome.map_err(|refused| refused.why) {
             Ok(_) => false,
-            Err(PostError::Full) => {
+            Err(PostError::Full(_)) => {
                 let soon = Instant::now() + Duration::from_millis(50);
                 inbox.recv_until(soon).unwrap().is_none()
             }

@@ -3,8 +3,8 @@
 //! The production files are included as they are, with primitives in their `crate::sync` whose
 //! interleavings loom explores. Each model says what it claims; each is exhaustive unless it states
 //! a bound on preemptions. Beside each model stand canaries: the same model with one step wrong, in
-//! the production file (`planted`) or in the threads around it, which loom must find. A model that
-//! cannot fail proves nothing.
+//! the production file (a `Decision` that is always taken one way) or in the threads around it, which
+//! loom must find. A model that cannot fail proves nothing.
 
 // A panic cannot unwind loom's stacks on Windows, and no system matters to what is explored.
 #![cfg(not(windows))]
@@ -14,6 +14,10 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a model's threads are part of a test")]
 
+#[allow(
+    unused_imports,
+    reason = "the models use a part of what the folder offers"
+)]
 #[path = "../src/between/mod.rs"]
 mod between;
 #[allow(unreachable_pub, reason = "public in the library")]
@@ -31,6 +35,8 @@ mod sync;
 
 #[path = "loom/credit_models.rs"]
 mod credit_models;
+#[path = "loom/flush_models.rs"]
+mod flush_models;
 #[path = "loom/mailbox_models.rs"]
 mod mailbox_models;
 #[path = "loom/pool_models.rs"]
@@ -46,6 +52,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::between::decision::Decision;
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 use crate::between::wake::Wake;
@@ -157,11 +164,23 @@ fn proves(
     );
 }
 
+/// As [`finds`], with a decision of the production files that is always taken one way.
+fn finds_always(
+    decision: Decision,
+    outcome: bool,
+    symptom: &str,
+    preemptions: Option<usize>,
+    model: impl Fn() + Send + Sync + 'static,
+) {
+    sync::always_decide(decision, outcome);
+    finds(symptom, preemptions, model);
+}
+
 /// Explores a model with a defect in it, and expects loom to find an execution that fails with a
 /// message that contains `symptom`.
 fn finds(symptom: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let outcome = catch_unwind(AssertUnwindSafe(|| explore(preemptions, model)));
-    sync::plant(""); // the next test may run on the same thread
+    sync::decide_rightly(); // the next test may run on the same thread
     let Err(panic) = outcome else {
         panic!("the defect was not found");
     };

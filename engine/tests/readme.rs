@@ -58,7 +58,7 @@ fn serve(engine: Engine, group: ChannelGroup, mut inbox: Inbox, _: &AtomicBool) 
         posts.extend(post);
         if !matches!(
             group.post_many(posts, &mut Vec::new()),
-            Ok(()) | Err(PostError::Full)
+            Ok(()) | Err(PostError::Full(_))
         ) {
             posts.clear(); // the channel has ended
         }

@@ -74,7 +74,7 @@ async fn post(
 ) -> Result<Posted, Refused> {
     loop {
         match group.post(post) {
-            Err(refused) if refused.why == PostError::Full => post = refused.post,
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => post = refused.post,
             outcome => return outcome,
         }
         let inner = group.room(channel);

@@ -334,7 +334,7 @@ impl Conversation {
     /// none, and is let go.
     fn post(&mut self, post: Post) {
         if let Err(refused) = self.common.group.post(post)
-            && refused.why == ampe::PostError::Full
+            && matches!(refused.why, ampe::PostError::Full(_))
         {
             self.fail(
                 None,

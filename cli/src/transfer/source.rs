@@ -155,7 +155,7 @@ impl Sending {
             }
             match self.job.group.post_many(&mut self.batch, &mut posted) {
                 Ok(()) => return Ok(()),
-                Err(PostError::Full) => self.room.recv().map_err(|_| Stopped::NotWanted)?,
+                Err(PostError::Full(_)) => self.room.recv().map_err(|_| Stopped::NotWanted)?,
                 // The channel has ended; its `Closed` says why.
                 Err(_) => return Err(Stopped::NotWanted),
             }

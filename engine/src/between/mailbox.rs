@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError, lock, planted};
+use super::decision::Decision;
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError, decide, lock};
 
 /// The queue from the reactor to the one receiver of a group.
 pub(crate) struct Mailbox<T, E> {
@@ -135,7 +136,7 @@ impl<T, E: Copy> Mailbox<T, E> {
                 return Taken::Ended(reason);
             }
             let Some(deadline) = deadline else {
-                state.is_waiting = !planted("a receiver sleeps unannounced");
+                state.is_waiting = decide(Decision::ReceiverIsAnnounced, true);
                 state = self
                     .arrived
                     .wait(state)

@@ -1,9 +1,10 @@
 //! What applications hand to the reactor: one batch behind one lock, and the wake that goes with it.
 
+use super::decision::Decision;
 use super::registry::Registry;
 use super::waiting::wake_all;
 use super::wake::Wake;
-use crate::sync::{Mutex, MutexGuard, lock, planted};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, decide, lock};
 
 /// The queue from many posting threads to the one reactor.
 ///
@@ -13,11 +14,18 @@ use crate::sync::{Mutex, MutexGuard, lock, planted};
 pub(crate) struct Queue<T, E> {
     state: Mutex<State<T, E>>,
     waker: Box<dyn Wake>,
+    /// The number of the batch whose first post has not woken the reactor yet; 0, or a number from
+    /// the past, where there is none.
+    unwoken: AtomicU64,
 }
+
+const NONE: u64 = 0;
 
 struct State<T, E> {
     registry: Registry,
     items: Vec<T>,
+    /// The number of the batch that `items` are: they count from 1.
+    batch: u64,
     /// Why nothing is accepted any more.
     ended: Option<E>,
 }
@@ -28,14 +36,17 @@ impl<T, E: Copy> Queue<T, E> {
             state: Mutex::new(State {
                 registry,
                 items: Vec::new(),
+                batch: 1,
                 ended: None,
             }),
             waker,
+            unwoken: AtomicU64::new(NONE),
         }
     }
 
     /// Runs `submit` on the registry and the batch, and wakes the reactor if the batch was empty
-    /// before and no longer is: whoever filled it earlier has seen to the wake.
+    /// before and no longer is. Whoever comes later finds the wake made, or makes it as well: the
+    /// thread that is to make it may have been put to sleep behind its post.
     ///
     /// # Errors
     ///
@@ -48,17 +59,31 @@ impl<T, E: Copy> Queue<T, E> {
         if let Some(ended) = state.ended {
             return Err(ended);
         }
-        let was_empty = state.items.is_empty() && !planted("a batch is never empty before a post");
+        let before = state.items.len();
         let State {
             registry, items, ..
         } = &mut *state;
         let result = submit(registry, items);
-        let wake = was_empty && !state.items.is_empty();
-        unlock(state);
-        if wake {
-            self.waker.wake();
+        let (batch, has_posted) = (state.batch, state.items.len() > before);
+        let is_first = has_posted && decide(Decision::BatchWasEmpty, before == 0);
+        if is_first {
+            self.unwoken.store(batch, Ordering::Release);
         }
+        let told = state.registry.take_told();
+        drop(state);
+        if is_first || (has_posted && self.is_unwoken(batch)) {
+            self.waker.wake();
+            // Not the wake of a later batch, whose first post has come meanwhile.
+            let (from, to) = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.unwoken.compare_exchange(batch, NONE, from, to);
+        }
+        wake_all(told);
         Ok(result)
+    }
+
+    fn is_unwoken(&self, batch: u64) -> bool {
+        let is_unwoken = self.unwoken.load(Ordering::Acquire) == batch;
+        decide(Decision::WakeIsOutstanding, is_unwoken)
     }
 
     /// The reactor's side: takes all that was posted, in one swap, and settles with the registry
@@ -71,6 +96,7 @@ impl<T, E: Copy> Queue<T, E> {
         assert!(batch.is_empty(), "the batch before was handled");
         let mut state = lock(&self.state);
         std::mem::swap(&mut state.items, batch);
+        state.batch += 1;
         let result = settle(&mut state.registry);
         unlock(state);
         result
@@ -89,7 +115,7 @@ impl<T, E: Copy> Queue<T, E> {
     pub(crate) fn end(&self, reason: E) -> Vec<T> {
         let mut state = lock(&self.state);
         state.ended.get_or_insert(reason);
-        if !planted("the end leaves tasks asleep") {
+        if decide(Decision::EndWakesTasks, true) {
             state.registry.tell_everybody();
         }
         let left = std::mem::take(&mut state.items);

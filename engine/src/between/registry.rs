@@ -4,15 +4,26 @@
 //! Plain data: the queue keeps it behind the lock that orders posts, so that "admitted" and
 //! "queued" are one step, and so are "closed" and "everything admitted has been taken".
 
+mod progress;
+mod room;
+mod slot;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
-use crate::sync::planted;
+use crate::sync::decide;
 
-use super::waiting::{TaskId, Waiting};
+use self::room::Room;
+use self::slot::{Slot, State};
+use super::decision::Decision;
+use super::flushing::Flushing;
+use super::waiting::Waiting;
+
+pub(crate) use self::progress::{Progress, Report};
+pub(crate) use self::slot::{Denied, Kind, Role};
 
 /// A number rests here after its channel ended, so that a reader of logs meets it only once for a
 /// while. Nothing relies on this distance: generations tell incarnations apart.
@@ -28,73 +39,23 @@ static GENERATION_NEXT: AtomicU64 = AtomicU64::new(1);
 /// Identifies a channel group within its engine; never used again.
 pub(crate) type GroupId = u64;
 
-/// What a channel is, as far as `post` is concerned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    Listener,
-    Connection,
-}
-
-/// The part that a posted message plays in the life of its channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Role {
-    /// Request, Response, Signal, HelloResponse.
-    Data,
-    ByeRequest,
-    ByeResponse,
-    /// A local abort: never transmitted, always admitted while the channel is open.
-    ByeSignal,
-}
-
-/// Why a post was not admitted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Denied {
-    Closed,
-    OtherGroup,
-    IsListener,
-    ByePosted,
-    /// No credit is left; whether the channel's own or the engine's, there will be a Room.
-    Full,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Free,
-    Open,
-    /// No post is admitted any more; the application has not yet taken the `Closed` event.
-    Closed,
-}
-
-struct Slot {
-    generation: u64,
-    group: GroupId,
-    /// Bytes charged to this channel for messages admitted and not yet sent or returned.
-    used: usize,
-    state: State,
-    kind: Kind,
-    bye_request: bool,
-    bye_response: bool,
-    /// A ByeSignal is queued: the channel ends as soon as the reactor hears of it.
-    is_aborted: bool,
-    /// A post was refused for want of credit, and nobody was told of room since.
-    room_wanted: bool,
-    /// A Room was told and lies in the inbox. There is no second before it was taken, so that an
-    /// inbox that nobody empties holds one for each channel at most.
-    room_is_unread: bool,
-    /// Whether the number is in [`Registry::room`]. It stays there when its channel ends, for the
-    /// next to find, so that no sequence of refusals makes that list longer than the numbers are.
-    is_in_room: bool,
-}
-
 /// Outbound limits in bytes, checked when `Options` are accepted: each at least two messages of the
 /// largest size, so that a channel that has used half of its own can post any message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     /// For one channel.
     pub(crate) channel: usize,
-    /// For the whole engine.
+    /// For the whole engine, apart from what each channel has in [`RESERVE`].
     pub(crate) engine: usize,
 }
+
+/// Bytes that a channel may have queued though the engine's credit is used up by others: hellos,
+/// goodbyes and small answers always go. Stated in the documentation of `Options`.
+pub(crate) const RESERVE: usize = 16 * 1024;
+
+/// The rest of the reserve is for goodbyes: a small ByeRequest and a small ByeResponse are admitted
+/// whatever is queued, once each.
+pub(crate) const RESERVE_FOR_DATA: usize = RESERVE - 2 * SMALLEST_COST;
 
 pub(crate) struct Registry {
     /// Indexed by number; grows with the highest number given out.
@@ -106,11 +67,13 @@ pub(crate) struct Registry {
     credit: Credit,
     /// Bytes charged to the engine: every channel's, and messages returned but not yet dropped.
     used: usize,
-    /// Numbers of channels that were refused or are waited for, and have room themselves, each
-    /// once; they are told when the engine has room as well.
-    room: Vec<u16>,
+    /// Those that were refused or are waited for, and have room themselves: they are told when the
+    /// engine has room as well.
+    room: Room,
     /// Tasks that wait for room.
     waiting: Waiting,
+    /// Tasks that wait until something was sent.
+    flushing: Flushing,
     message_id_next: u64,
 }
 
@@ -131,8 +94,9 @@ impl Registry {
             quarantine,
             credit,
             used: 0,
-            room: Vec::new(),
+            room: Room::default(),
             waiting: Waiting::default(),
+            flushing: Flushing::default(),
             message_id_next: 1,
         }
     }
@@ -153,7 +117,7 @@ impl Registry {
             group,
             state: State::Open,
             kind,
-            is_in_room: slot.is_in_room,
+            lines: slot.lines,
             ..Slot::free()
         };
         Some(Channel::new(number, generation))
@@ -177,9 +141,8 @@ impl Registry {
         self.slots
             .get_mut(usize::from(channel.number()))
             .filter(|slot| {
-                let is_meant = slot.generation == channel.generation()
-                    || planted("a number alone names a channel");
-                is_meant && slot.state != State::Free
+                let is_meant = slot.generation == channel.generation();
+                decide(Decision::ChannelIsMeant, is_meant) && slot.state != State::Free
             })
     }
 
@@ -227,18 +190,35 @@ impl Registry {
         if slot.bye_response || (slot.bye_request && role != Role::ByeResponse) {
             return Err(Denied::ByePosted);
         }
-        // A Bye ends the need for credit, so a small one is never refused for want of it.
-        let full = slot.used + cost > credit.channel || engine_used + cost > credit.engine;
-        if full && (role == Role::Data || cost > SMALLEST_COST) {
-            slot.room_wanted = !planted("a refusal is not noted");
+        let denied = if slot.used + cost > credit.channel {
+            Some(Denied::ChannelFull)
+        } else if engine_used + cost > credit.engine && slot.used + cost > RESERVE_FOR_DATA {
+            Some(Denied::EngineFull)
+        } else {
+            None
+        };
+        // A Bye ends the need for credit.
+        let is_small_bye = role != Role::Data && cost <= SMALLEST_COST;
+        if let Some(denied) = denied.filter(|_| !is_small_bye) {
+            if decide(Decision::RefusalIsNoted, true) {
+                slot.note_refusal(cost);
+            }
+            self.end_promise(channel);
             self.line_up_for_room(channel);
-            return Err(Denied::Full);
+            return Err(denied);
         }
         slot.used += cost;
+        slot.progress.posted += 1;
         slot.bye_request |= role == Role::ByeRequest;
         slot.bye_response |= role == Role::ByeResponse;
         self.used = engine_used + cost;
+        self.end_promise(channel);
         Ok(())
+    }
+
+    fn end_promise(&mut self, channel: Channel) {
+        let slot = &mut self.slots[usize::from(channel.number())];
+        self.room.end_promise(slot);
     }
 
     /// Notes that an admitted ByeSignal is about to be queued. Returns false if one is already: a
@@ -270,19 +250,6 @@ impl Registry {
         self.line_up_for_room(channel);
     }
 
-    /// Notes a channel that wants room and has used half of its own credit at most. Half, so that
-    /// a channel at its limit is not told once per message.
-    fn line_up_for_room(&mut self, channel: Channel) {
-        let limit = self.credit.channel / 2;
-        let is_awaited = self.waiting.is_awaited(channel) && !planted("a task is not lined up");
-        let slot = self.slot(channel).expect("the caller found it");
-        let has_room = slot.state == State::Open && slot.used <= limit;
-        let is_wanted = slot.may_be_told() || is_awaited;
-        if has_room && is_wanted && !std::mem::replace(&mut slot.is_in_room, true) {
-            self.room.push(channel.number());
-        }
-    }
-
     /// Gives back the engine's part.
     pub(crate) fn release_engine(&mut self, cost: usize) {
         assert!(
@@ -292,111 +259,17 @@ impl Registry {
         self.used -= cost;
     }
 
-    /// Whether [`take_room`](Registry::take_room) has somebody to tell.
-    pub(crate) fn engine_room_is_wanted(&self) -> bool {
-        !self.room.is_empty() && self.engine_has_room()
-    }
-
-    /// Room for any one message, and no more than that: a share of the budget would have to be
-    /// freed by others first, and where those are peers that do not read, or messages returned that
-    /// the application keeps, it never is.
-    fn engine_has_room(&self) -> bool {
-        self.used + MESSAGE_COST_MAX <= self.credit.engine
-    }
-
-    /// Moves to `told` the channels that were refused and may post any message again: those that
-    /// have used half of their credit at most, once the engine has room as well. Each is told once,
-    /// however often it was refused since it was told last, and not again before its Room
-    /// [was taken](Registry::room_taken). Has the tasks woken that wait for these channels.
-    ///
-    /// Call it after what was released, under the same lock.
-    pub(crate) fn take_room(&mut self, told: &mut Vec<Channel>) {
-        if !self.engine_room_is_wanted() {
-            return;
-        }
-        let limit = self.credit.channel / 2;
-        for number in self.room.drain(..) {
-            let slot = &mut self.slots[usize::from(number)];
-            assert!(slot.is_in_room, "a number is lined up once");
-            slot.is_in_room = false;
-            // One that has posted meanwhile and has no room any more is lined up again when it has.
-            if slot.state != State::Open || slot.used > limit {
-                continue;
-            }
-            let channel = Channel::new(number, slot.generation);
-            if self.waiting.is_awaited(channel) {
-                self.waiting.tell(channel);
-                slot.room_wanted &= !planted("a task is told in a thread's place");
-            }
-            if slot.may_be_told() {
-                slot.room_wanted = false;
-                slot.room_is_unread = true;
-                told.push(channel);
-            }
-        }
-    }
-
-    /// The application has taken a channel's Room, and may be told again if it was refused since.
-    /// Returns whether the reactor is to be woken for it.
-    pub(crate) fn room_taken(&mut self, channel: Channel) -> bool {
-        let Some(slot) = self.slot(channel) else {
-            return false; // the channel has ended: nobody is told any more
-        };
-        slot.room_is_unread = false;
-        self.line_up_for_room(channel);
-        self.engine_room_is_wanted()
-    }
-
-    /// Whether a channel has room for any message. If not, the task that asks is woken when it has,
-    /// or when it ends; the task's waker is replaced, and the one before left in its place.
-    pub(crate) fn poll_room(
-        &mut self,
-        channel: Channel,
-        group: GroupId,
-        task: &mut Option<TaskId>,
-        waker: &mut Option<Waker>,
-    ) -> Poll<Result<(), Denied>> {
-        let limit = self.credit.channel / 2;
-        let slot = self.open_slot(channel, group)?;
-        if slot.kind == Kind::Listener {
-            return Poll::Ready(Err(Denied::IsListener));
-        }
-        if slot.bye_response {
-            return Poll::Ready(Err(Denied::ByePosted));
-        }
-        let has_room = slot.used <= limit && self.engine_has_room();
-        if has_room && !planted("a task does not look before it waits") {
-            return Poll::Ready(Ok(()));
-        }
-        self.waiting.wait(channel, task, waker);
-        self.line_up_for_room(channel);
-        Poll::Pending
-    }
-
-    /// Has a task wait for room no more, and hands back its waker if it did.
-    #[must_use = "a waker is dropped when the lock is free"]
-    pub(crate) fn leave(&mut self, channel: Channel, task: TaskId) -> Option<Waker> {
-        self.waiting.leave(channel, task)
-    }
-
-    /// Has every task woken that waits for a channel of this group: nothing more can be posted.
-    pub(crate) fn tell_group(&mut self, group: GroupId) {
-        let is_of_group =
-            |channel: &Channel| self.slots[usize::from(channel.number())].group == group;
-        let channels: Vec<Channel> = self.waiting.channels().filter(is_of_group).collect();
-        channels
-            .into_iter()
-            .for_each(|channel| self.waiting.tell(channel));
-    }
-
     /// Has every task woken: nothing is posted any more, to anybody.
     pub(crate) fn tell_everybody(&mut self) {
         self.waiting.tell_all();
+        self.flushing.tell_all();
     }
 
     /// Takes the wakers to be called once the lock is free.
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
-        self.waiting.take_told()
+        let mut told = self.waiting.take_told();
+        told.append(&mut self.flushing.take_told());
+        told
     }
 
     /// The next message id of the engine, for posts that bring none: 1, 2, 3 and so on.
@@ -414,8 +287,9 @@ impl Registry {
             .expect("a channel is closed once, while it is open");
         assert_eq!(slot.state, State::Open, "a channel is closed once");
         slot.state = State::Closed;
-        let room_is_due = slot.may_be_told();
-        if !planted("a closed channel leaves its tasks asleep") {
+        let room_is_due = slot.wanted_by_event().is_some();
+        self.end_promise(channel);
+        if decide(Decision::CloseWakesTasks, true) {
             self.waiting.tell(channel);
         }
         room_is_due
@@ -449,34 +323,5 @@ impl Registry {
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// How many numbers are lined up to be told of room.
-    #[cfg(test)]
-    pub(crate) fn lined_up(&self) -> usize {
-        self.room.len()
-    }
-}
-
-impl Slot {
-    fn free() -> Self {
-        Slot {
-            generation: 0,
-            group: 0,
-            used: 0,
-            state: State::Free,
-            kind: Kind::Connection,
-            bye_request: false,
-            bye_response: false,
-            is_aborted: false,
-            room_wanted: false,
-            room_is_unread: false,
-            is_in_room: false,
-        }
-    }
-
-    /// Whether a Room is due as soon as there is room.
-    fn may_be_told(&self) -> bool {
-        self.room_wanted && !self.room_is_unread
     }
 }

@@ -8,3 +8,5 @@ mod queue;
 mod registry;
 #[path = "registry/model.rs"]
 mod registry_model;
+#[path = "registry/room_tests.rs"]
+mod registry_room;

@@ -13,46 +13,56 @@ use crate::channel::Channel;
 /// Identifies a waiting task within its engine; never used again.
 pub(crate) type TaskId = u64;
 
+/// A task's wait for room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RoomWait {
+    id: TaskId,
+    /// For a message of this cost.
+    pub(crate) wanted: usize,
+}
+
 #[derive(Default)]
 pub(crate) struct Waiting {
     /// By channel, so that all who wait for one are found at once. Nobody waits on a channel that
     /// has ended.
-    tasks: BTreeMap<Channel, BTreeMap<TaskId, Waker>>,
+    tasks: BTreeMap<Channel, BTreeMap<TaskId, (usize, Waker)>>,
     task_next: TaskId,
     /// Wakers of those who wait no more, to be called once the lock is free.
     told: Vec<Waker>,
 }
 
 impl Waiting {
+    /// A wait that begins, for room that takes a message of this cost.
+    pub(crate) fn begin(&mut self, wanted: usize) -> RoomWait {
+        self.task_next += 1;
+        let id = self.task_next;
+        RoomWait { id, wanted }
+    }
+
     /// Has a task wait for a channel, with the waker that it brings. A task that waits already goes
     /// on with the new one, and the one that it brought before is left in its place.
-    pub(crate) fn wait(
-        &mut self,
-        channel: Channel,
-        task: &mut Option<TaskId>,
-        waker: &mut Option<Waker>,
-    ) {
-        let id = *task.get_or_insert_with(|| {
-            self.task_next += 1;
-            self.task_next
-        });
+    pub(crate) fn wait(&mut self, channel: Channel, wait: RoomWait, waker: &mut Option<Waker>) {
         let brought = waker.take().expect("a task brings its waker");
-        *waker = self.tasks.entry(channel).or_default().insert(id, brought);
+        let tasks = self.tasks.entry(channel).or_default();
+        let before = tasks.insert(wait.id, (wait.wanted, brought));
+        *waker = before.map(|(_, waker)| waker);
     }
 
     /// Has a task wait no more, and hands back its waker if it did.
     #[must_use = "a waker is dropped when the lock is free"]
-    pub(crate) fn leave(&mut self, channel: Channel, task: TaskId) -> Option<Waker> {
+    pub(crate) fn leave(&mut self, channel: Channel, wait: RoomWait) -> Option<Waker> {
         let tasks = self.tasks.get_mut(&channel)?;
-        let waker = tasks.remove(&task);
+        let waker = tasks.remove(&wait.id).map(|(_, waker)| waker);
         if tasks.is_empty() {
             self.tasks.remove(&channel);
         }
         waker
     }
 
-    pub(crate) fn is_awaited(&self, channel: Channel) -> bool {
-        self.tasks.contains_key(&channel)
+    /// The least for which somebody waits on a channel, if anybody does.
+    pub(crate) fn wanted(&self, channel: Channel) -> Option<usize> {
+        let tasks = self.tasks.get(&channel)?;
+        tasks.values().map(|&(wanted, _)| wanted).min()
     }
 
     /// The channels that somebody waits for.
@@ -62,15 +72,16 @@ impl Waiting {
 
     /// Has all who wait for a channel woken. Those who find no room any more will wait again.
     pub(crate) fn tell(&mut self, channel: Channel) {
-        let tasks = self.tasks.remove(&channel);
-        self.told
-            .extend(tasks.into_iter().flat_map(BTreeMap::into_values));
+        let tasks = self.tasks.remove(&channel).into_iter();
+        let wakers = tasks.flat_map(BTreeMap::into_values);
+        self.told.extend(wakers.map(|(_, waker)| waker));
     }
 
     /// Has everybody woken.
     pub(crate) fn tell_all(&mut self) {
         let tasks = std::mem::take(&mut self.tasks).into_values();
-        self.told.extend(tasks.flat_map(BTreeMap::into_values));
+        let wakers = tasks.flat_map(BTreeMap::into_values);
+        self.told.extend(wakers.map(|(_, waker)| waker));
     }
 
     /// Takes what is to be called once the lock is free.
@@ -91,6 +102,9 @@ impl Waiting {
 /// end the reactor.
 pub(crate) fn wake_all(told: Vec<Waker>) {
     for waker in told {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            // What was panicked with is the application's as well, and may panic when dropped.
+            std::mem::forget(payload);
+        }
     }
 }

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::between::key::RecordKey;
 use crate::error::{Ended, StartError};
-use crate::handles::{Counters, Shared, Submission};
+use crate::handles::{Counters, Shared, Submission, reactor_thread};
 use crate::options::Options;
 use crate::protocol::{Core, SCRATCH_BYTES};
 
@@ -57,6 +57,7 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
     let reactor = thread::Builder::new()
         .name("ampe-reactor".into())
         .spawn(move || {
+            reactor_thread::enter();
             // A defect of ours ends this engine, not the process: every group learns of it.
             let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
             let reason = match outcome {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::between::registry::{Denied, GroupId, Kind, Registry};
 use crate::channel::Channel;
-use crate::error::PostError;
+use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
@@ -226,7 +226,8 @@ impl From<Denied> for PostError {
             Denied::OtherGroup => PostError::OtherGroup,
             Denied::IsListener => PostError::IsListener,
             Denied::ByePosted => PostError::ByePosted,
-            Denied::Full => PostError::Full,
+            Denied::ChannelFull => PostError::Full(Budget::Channel),
+            Denied::EngineFull => PostError::Full(Budget::Engine),
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct GroupShared {
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
     pub(crate) inbound_reserve: usize,
+    /// The inbox is gone, and left what is still to come to the reactor.
+    is_abandoned: AtomicBool,
 }
 
 impl GroupShared {
@@ -25,6 +27,7 @@ impl GroupShared {
             mailbox: Mailbox::new(),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
+            is_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -32,6 +35,16 @@ impl GroupShared {
     pub(crate) fn close(&self, registry: &mut Registry) {
         self.is_closed.store(true, Ordering::Relaxed);
         registry.tell_group(self.id);
+    }
+
+    /// Leaves what is still to come to the reactor. Whoever calls this takes what is there behind it,
+    /// and the reactor looks behind each delivery: one of them finds it.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     pub(super) fn check_open(&self) -> Result<(), PostError> {

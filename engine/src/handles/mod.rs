@@ -4,6 +4,7 @@
 mod admission;
 mod counters;
 mod group_shared;
+pub(crate) mod reactor_thread;
 mod shared;
 mod submission;
 
@@ -13,3 +14,6 @@ pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::shared::Shared;
 pub(crate) use self::submission::Submission;
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,13 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use crate::between::flushing::{FlushWait, Flushed};
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
-use crate::between::waiting::TaskId;
+use crate::between::waiting::RoomWait;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::error::{Ended, PostError};
+use crate::error::{Ended, FlushError, PostError};
 use crate::event::{AnswerBye, Event};
 use crate::options::Options;
 use crate::storage::{Creditor, Pool};
@@ -81,8 +82,25 @@ impl Shared {
         let groups = std::mem::take(&mut *lock(&self.groups));
         for group in groups.iter().filter_map(Weak::upgrade) {
             group.mailbox.end(reason);
+            self.drop_abandoned(&group);
         }
         self.pool.close();
+    }
+
+    /// Drops what was delivered to a group whose inbox is gone and could not wait for it.
+    pub(crate) fn drop_abandoned(&self, group: &GroupShared) {
+        if !group.is_abandoned() {
+            return;
+        }
+        let mut left = VecDeque::new();
+        group.mailbox.take_more(&mut left);
+        for event in left {
+            if let Event::Closed(closed) = &event {
+                let channel = closed.channel();
+                self.queue
+                    .with_registry(|registry| registry.forget(channel));
+            }
+        }
     }
 
     /// Whether a channel of the group has room for any message. If not, the task that asks is woken
@@ -91,7 +109,7 @@ impl Shared {
         &self,
         group: &GroupShared,
         channel: Channel,
-        task: &mut Option<TaskId>,
+        task: &mut Option<RoomWait>,
         waker: &mut Option<Waker>,
     ) -> Poll<Result<(), PostError>> {
         let polled = self.queue.submit(|registry, _| {
@@ -100,6 +118,27 @@ impl Shared {
             polled.map_err(PostError::from)
         });
         polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
+    }
+
+    /// Whether all was sent that had been posted to a channel when this was asked first. If that is
+    /// not certain yet, the task that asks is woken when it is.
+    pub(crate) fn poll_flush(
+        &self,
+        group: &GroupShared,
+        channel: Channel,
+        task: &mut Option<FlushWait>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<Flushed, FlushError>> {
+        let polled = self
+            .queue
+            .submit(|registry, _| registry.poll_flush(channel, group.id, task, waker));
+        if let Ok(polled) = polled {
+            return polled.map(Ok);
+        }
+        let outcome = self
+            .queue
+            .with_registry(|registry| registry.flush_outcome(channel, group.id, *task));
+        Poll::Ready(outcome.ok_or(FlushError::EngineEnded))
     }
 
     /// Closes a group, and answers the goodbyes that its application has not received: those in
@@ -157,7 +196,7 @@ impl Creditor for Shared {
     fn release(&self, cost: usize) {
         let wake = self.queue.with_registry(|registry| {
             registry.release_engine(cost);
-            registry.engine_room_is_wanted()
+            registry.room_is_wanted()
         });
         if wake {
             self.queue.wake();

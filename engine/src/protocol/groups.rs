@@ -167,11 +167,13 @@ impl Core {
             group.is_dirty = false;
             if !group.deliveries.is_empty() {
                 group.shared.mailbox.deliver(&mut group.deliveries);
+                self.shared.drop_abandoned(&group.shared);
             }
             if let (Some(reason), true, true) =
                 (group.closing, group.members.is_empty(), group.is_sealed)
             {
                 group.shared.mailbox.end(reason);
+                self.shared.drop_abandoned(&group.shared);
                 self.budget.close(group.account);
                 self.groups.remove(index);
             }

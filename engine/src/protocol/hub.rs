@@ -16,7 +16,9 @@ use super::budget::Budget;
 use super::connection::{Connection, Context};
 use super::groups::Groups;
 use super::outgoing::{Gather, Nodes};
+use super::promises::Promises;
 use super::record::{Kind, Record};
+use super::reports::Clock;
 use super::table::Table;
 use super::timers::Timers;
 use super::{Action, Actions, Core, ReadPlan, Wanted, decisions};
@@ -40,6 +42,9 @@ impl Core {
             asked: 0,
             released: Vec::new(),
             room: Vec::new(),
+            has_room: false,
+            promises: Promises::default(),
+            clock: Clock::default(),
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,
@@ -82,6 +87,7 @@ impl Core {
             events: &mut group.deliveries,
             actions: &mut self.actions,
             now,
+            millis: self.clock.millis(now),
         };
         let result = act(connection, &mut context);
         let has_events = group.deliveries.len() != events_before;
@@ -214,6 +220,9 @@ impl Core {
             timers,
             holder: _, // asked by `poll_resume`
             room: _,   // told in the pass in which it was found
+            has_room,
+            promises,
+            clock: _,
             released: _,
             asked: _,
             shared: _,
@@ -230,9 +239,15 @@ impl Core {
         let has_work = !actions.is_empty()
             || !touched.is_empty()
             || !unsealed.is_empty()
+            || *has_room
+            || promises.are_over
             || decisions::keeps_awake(!dirty_groups.is_empty())
             || self.poll_resume().is_some();
-        if has_work { Some(now) } else { timers.next() }
+        if has_work {
+            Some(now)
+        } else {
+            timers.next().into_iter().chain(promises.next()).min()
+        }
     }
 
     /// Whether the reactor has nothing left to do for ever.
@@ -429,6 +444,7 @@ impl Core {
 
     /// Ends whatever has waited long enough.
     pub(crate) fn handle_time(&mut self, now: Instant) {
+        self.promises.handle_time(now);
         while let Some(key) = self.timers.pop_due(now) {
             let is_holder = self.holder == Some(key);
             if let Some(record) = self.table.get_mut(key) {

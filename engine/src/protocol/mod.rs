@@ -20,12 +20,13 @@
 //! - *Posted, sent, returned, confirmed*: admitted by `post`; its last byte accepted by the system;
 //!   given back because the peer cannot have it; known to have been received by the peer.
 //! - *Pass*: one turn of the driver's loop, as above.
-//! - *Exchange*: take all submissions, give back the credit of what was sent, and close ended
-//!   channels to posts, under one lock. *Settle*: then return what such a channel still has queued,
-//!   and say `Closed`.
+//! - *Exchange*: take all submissions, and close ended channels to posts, under one lock. *Settle*: at
+//!   the end of a pass give back the credit of what was sent, return what channels that are closed to
+//!   posts still have queued, and say `Closed`.
 //! - *Charge*: whose budget a message's memory counts against. *Hold*: the part of the outbound
 //!   budget that a returned message keeps until it is dropped.
-//! - *Room*: outbound credit enough for any message, and the event that says so.
+//! - *Room*: outbound credit enough for what was refused, and the event that says so. It is
+//!   *promised* to whom it was told, for a while.
 //! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
 //!   share or the engine's. For the engine's it *lines up*: first come, first served.
 //! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
@@ -43,7 +44,9 @@ mod groups;
 mod hub;
 mod listeners;
 mod outgoing;
+mod promises;
 mod record;
+mod reports;
 mod settling;
 mod submissions;
 mod table;
@@ -66,7 +69,9 @@ use crate::storage::Cache;
 use self::budget::Budget;
 use self::groups::Groups;
 use self::outgoing::Nodes;
+use self::promises::Promises;
 use self::record::Record;
+use self::reports::Clock;
 use self::table::Table;
 use self::timers::Timers;
 
@@ -175,6 +180,10 @@ pub(crate) struct Core {
     released: Vec<(RecordKey, usize)>,
     /// Who is to be told of room.
     room: Vec<Channel>,
+    /// Credit that was given back has made room for somebody, who is told with the next exchange.
+    has_room: bool,
+    promises: Promises,
+    clock: Clock,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.

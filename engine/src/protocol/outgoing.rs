@@ -26,6 +26,8 @@ pub(super) struct Outgoing {
     pub(super) id: u64,
     /// What the message was charged when it was admitted.
     pub(super) cost: usize,
+    /// When it came to the reactor, as the [`Clock`](super::reports::Clock) counts.
+    pub(super) queued_at: u32,
 }
 
 /// A channel's queue, as a list through the shared nodes: an idle channel owns no storage.
@@ -131,7 +133,7 @@ impl Nodes {
         Some(outgoing)
     }
 
-    fn front(&self, fifo: &Fifo) -> Option<&Outgoing> {
+    pub(super) fn front(&self, fifo: &Fifo) -> Option<&Outgoing> {
         self.at(fifo.head)
     }
 

@@ -12,29 +12,36 @@ use crate::storage::Creditor;
 
 use super::connection::{Connection, Posts};
 use super::record::{Kind, Record};
+use super::reports::report;
 use super::{Core, decisions};
 
 impl Core {
-    /// Takes everything that was posted into `batch`. Under the same lock, credit of what was sent
-    /// is given back, and channels that have ended are closed to posts: what was admitted to them
-    /// is in `batch`, and nothing can follow.
+    /// Takes everything that was posted into `batch`. Under the same lock channels that have ended are
+    /// closed to posts: what was admitted to them is in `batch`, and nothing can follow.
     pub(crate) fn exchange(&mut self, batch: &mut Vec<Submission>) {
         let shared = Arc::clone(&self.shared);
         shared.queue.exchange(batch, |registry| {
             for &key in &self.touched {
                 if let Some(record) = self.table.get_mut(key) {
-                    let room_is_due = exchange(record, registry);
+                    let room_is_due = close_to_posts(record, registry);
                     self.room.extend(record.channel().filter(|_| room_is_due));
                 }
             }
+            if self.promises.are_over {
+                registry.lapse_promises();
+            }
             registry.take_room(&mut self.room);
+            self.promises.note(registry.room_is_wanted());
+            self.has_room = false;
             self.seal_groups(registry);
         });
     }
 
-    /// Settles the channels that the last exchange closed: returns what was not sent, then says
-    /// `Closed`. Every post that was admitted to them has been handled by now.
+    /// Gives back the credit of what was sent. Then settles the channels that the last exchange closed:
+    /// returns what was not sent, and says `Closed`. Every post that was admitted to them has been
+    /// handled by now.
     pub(crate) fn settle(&mut self, now: Instant) {
+        self.give_back(now);
         let mut touched = mem::take(&mut self.touched);
         let lives_on = |core: &Core, key| core.table.get(key).is_some_and(|it| !it.has_ended());
         for &key in &touched {
@@ -53,6 +60,34 @@ impl Core {
         self.touched = touched;
     }
 
+    /// Gives back the credit of what was sent in this pass, and reports what has become of channels.
+    fn give_back(&mut self, now: Instant) {
+        if self.touched.is_empty() {
+            return;
+        }
+        let millis = self.clock.millis(now);
+        let queue = &self.shared.queue;
+        queue.with_registry(|registry| {
+            for &key in &self.touched {
+                let record = self.table.get_mut(key).map(|record| &mut record.kind);
+                let Some(Kind::Connection(connection)) = record else {
+                    continue;
+                };
+                let Some(channel) = connection.channel() else {
+                    continue;
+                };
+                let released = connection.take_released();
+                if released > 0 {
+                    registry.release(channel, released);
+                }
+                registry.report(channel, report(connection, &self.nodes, now, millis));
+            }
+            self.has_room = registry.can_tell_room();
+            self.promises.note(registry.room_is_wanted());
+        });
+        self.promises.handle_time(now);
+    }
+
     fn return_unsendable(&mut self, key: RecordKey, now: Instant) {
         let creditor: Arc<dyn Creditor> = Arc::clone(&self.shared) as Arc<dyn Creditor>;
         let is_due = self.connection(key).is_some_and(Connection::is_unsendable);
@@ -62,10 +97,15 @@ impl Core {
         let returned = self.with(key, now, |it, context| {
             it.return_unsendable(&creditor, context)
         });
-        let channel = self.connection(key).and_then(Connection::channel);
-        if let (Some(cost @ 1..), Some(channel)) = (returned, channel) {
-            let queue = &self.shared.queue;
-            queue.with_registry(|registry| registry.release_channel(channel, cost));
+        let millis = self.clock.millis(now);
+        let connection = self.connection(key).expect("asked above");
+        if let (Some(cost), Some(channel)) = (returned, connection.channel()) {
+            let report = report(connection, &self.nodes, now, millis);
+            let count = connection.account().returned;
+            self.shared.queue.with_registry(|registry| {
+                registry.release_channel(channel, cost);
+                registry.report_returned(channel, report, count);
+            });
         }
     }
 
@@ -121,16 +161,10 @@ impl Core {
     }
 }
 
-/// Settles one record with the registry. Returns whether a receiver that was promised a Room is to get
-/// it now: its next post tells that there is none any more.
-fn exchange(record: &mut Record, registry: &mut Registry) -> bool {
+/// Closes a channel to posts that asked for it. Returns whether a receiver that was promised a Room is
+/// to get it now: its next post tells that there is none any more.
+fn close_to_posts(record: &mut Record, registry: &mut Registry) -> bool {
     let channel = record.channel();
-    if let (Kind::Connection(connection), Some(channel)) = (&mut record.kind, channel) {
-        let released = connection.take_released();
-        if released > 0 {
-            registry.release(channel, released);
-        }
-    }
     if record.posts() != Posts::Closing {
         return false;
     }

@@ -117,7 +117,7 @@ impl Member {
 
     fn on_refused(&mut self, context: &mut Context<'_>, post: &Post, why: PostError) {
         match why {
-            PostError::Full => {
+            PostError::Full(_) => {
                 context.ledger.totals.refused_full += 1;
                 if let Some(channel) = post.channel() {
                     let account = context.ledger.accounts.get_mut(&(self.node, channel));

@@ -2,9 +2,10 @@
 
 use std::mem;
 
+use crate::between::decision::Decision;
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
-use crate::sync::{Arc, Mutex, lock, planted};
+use crate::sync::{Arc, Mutex, decide, lock};
 
 use super::charge::Charge;
 use super::sizes::{SIZES, size_for};
@@ -210,16 +211,13 @@ impl Pool {
         assert!(released.is_empty(), "what was released before was settled");
         let mut state = lock(&self.state);
         mem::swap(&mut state.released, released);
-        state.is_hungry = hungry;
-        if planted("a reactor that found something is not hungry") {
-            state.is_hungry &= released.is_empty();
-        }
+        state.is_hungry = hungry && decide(Decision::ReactorIsHungry, true);
     }
 
     /// Lets go of all free storage, and keeps none from now on.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
-        state.is_closed = !planted("a closed pool goes on keeping storage");
+        state.is_closed = decide(Decision::PoolIsClosed, true);
         state.free_bytes = 0;
         let free = mem::replace(&mut state.free, std::array::from_fn(|_| Vec::new()));
         drop(state);

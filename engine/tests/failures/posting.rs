@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ampe::{Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
+use ampe::{Budget, Engine, Event, MessageError, Options, Post, PostError, Posted, Reason};
 
 use super::common::{
     PATIENCE, Transport, assert_nothing, connected, connected_with, engine, group, listen, next,
@@ -176,7 +176,7 @@ fn notifications_come_in_order_up_to_their_limit() {
             group.notify(numbered(10 * round + number)).unwrap();
         }
         let refused = group.notify(numbered(99)).unwrap_err();
-        assert_eq!(refused.why, PostError::Full);
+        assert_eq!(refused.why, PostError::Full(Budget::Notifications));
         assert_eq!(
             refused.message.body_bytes(),
             [99],
@@ -231,7 +231,11 @@ fn a_notification_is_accepted_while_messages_wait() {
     drop(expect!(it.server.1, Signal)); // some are in the mailbox, or with the receiver
     it.server.0.notify(it.engine.message()).unwrap();
     let refused = it.server.0.notify(it.engine.message()).unwrap_err();
-    assert_eq!(refused.why, PostError::Full, "of its own kind");
+    assert_eq!(
+        refused.why,
+        PostError::Full(Budget::Notifications),
+        "of its own kind"
+    );
     let (mut signals, mut notified) = (1, 0);
     while signals < 100 || notified < 1 {
         match next(&mut it.server.1, "the rest") {
@@ -258,7 +262,7 @@ fn a_notification_wakes_the_receiver_and_the_reactor_sleeps_on() {
         for _ in 0..1000 {
             let mut message = engine.message();
             while let Err(refused) = group.notify(message) {
-                assert_eq!(refused.why, PostError::Full);
+                assert!(matches!(refused.why, PostError::Full(_)));
                 message = refused.message;
                 std::thread::yield_now();
             }

@@ -194,7 +194,7 @@ impl Member {
             });
             match posted.map_err(|refused| refused.why) {
                 Ok(_) => {}
-                Err(PostError::Full) => return,
+                Err(PostError::Full(_)) => return,
                 Err(_) => return self.shut(channel),
             }
         }
@@ -221,7 +221,7 @@ impl Member {
         if !matches!(
             said,
             Err(Refused {
-                why: PostError::Full,
+                why: PostError::Full(_),
                 ..
             })
         ) {
@@ -282,7 +282,7 @@ impl Member {
             let posted = self.poster.post(identity, post);
             // Anything but Full means that another end came first.
             if let Err(Refused {
-                why: PostError::Full,
+                why: PostError::Full(_),
                 post,
             }) = posted
             {

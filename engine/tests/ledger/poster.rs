@@ -113,7 +113,10 @@ pub(crate) fn flood(mut poster: Poster, open: &Mutex<Vec<ampe::Channel>>, is_ove
         left -= 1;
         // Full is tried again: the same message, which was not posted yet.
         while let Err(refused) = poster.post(identity, post) {
-            if refused.why != PostError::Full || left == 0 || is_over.load(Ordering::Relaxed) {
+            if !matches!(refused.why, PostError::Full(_))
+                || left == 0
+                || is_over.load(Ordering::Relaxed)
+            {
                 break;
             }
             post = refused.post;

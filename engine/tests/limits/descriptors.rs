@@ -177,9 +177,13 @@ fn client_process() {
     let address = Address::tcp("127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
     let engine = Engine::start(Options::default()).unwrap();
     let (group, mut inbox) = group(&engine);
-    let channels: Vec<_> = (0..DESCRIPTORS)
-        .map(|_| group.connect(&address).unwrap())
+    // In one batch: an abort that came into the same would be heard of before the last attempts fail.
+    let mut posts = (0..DESCRIPTORS)
+        .map(|_| group.message().hello(&address))
         .collect();
+    let mut posted = Vec::new();
+    group.post_many(&mut posts, &mut posted).unwrap();
+    let channels: Vec<_> = posted.iter().map(|posted| posted.channel).collect();
     // The last must have failed: there were not enough for all of them.
     let failed = expect!(inbox, Returned);
     assert!(channels.contains(&failed.channel()));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::registry::{Denied, Kind, Role};
 use crate::channel::Channel;
 use crate::storage::MESSAGE_COST_MAX;
-use crate::{GROUP, Posts, finds, open, post, proves, queue_waking};
+use crate::{GROUP, Posts, finds, finds_always, open, post, proves, queue_waking};
 
 const COST: usize = 448;
 
@@ -125,8 +126,7 @@ fn canary_an_admission_apart_from_its_post() {
 /// Changed: the registry ignores the generation of a handle.
 #[test]
 fn canary_numbers_without_generations() {
-    crate::sync::plant("a number alone names a channel");
-    finds("is charged", None, || {
+    finds_always(Decision::ChannelIsMeant, true, "is charged", None, || {
         posts_meet_close_and_reuse(post_soundly, close_soundly);
     });
 }

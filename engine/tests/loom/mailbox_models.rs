@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::mailbox::{self, Notified, Taken};
 use crate::sync::Instant;
-use crate::{NOBODY_CAN_GO_ON, finds, proves};
+use crate::{NOBODY_CAN_GO_ON, finds, finds_always, proves};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
@@ -129,10 +130,15 @@ fn canary_a_notification_that_stays() {
 /// Changed: the receiver does not say that it sleeps.
 #[test]
 fn canary_a_receiver_that_sleeps_unannounced() {
-    crate::sync::plant("a receiver sleeps unannounced");
-    finds(NOBODY_CAN_GO_ON, None, || {
-        a_receiver_takes_all(deliver_and_end, 0);
-    });
+    finds_always(
+        Decision::ReceiverIsAnnounced,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        || {
+            a_receiver_takes_all(deliver_and_end, 0);
+        },
+    );
 }
 
 /// Changed: the end is said before the last batch.

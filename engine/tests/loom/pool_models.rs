@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
 use crate::storage::pool::FREE_COST;
 use crate::storage::sizes::SIZES;
 use crate::storage::{Cache, Charge, Pool, Storage, cost_of};
-use crate::{Alarm, NOBODY_CAN_GO_ON, Sleeper, finds, proves};
+use crate::{Alarm, NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves};
 
 const SIZE: usize = SIZES[0];
 const COST: usize = cost_of(SIZE);
@@ -119,8 +120,9 @@ fn one_look_before_each_sleep_is_enough() {
 /// Changed: a look that found something does not ask to be woken.
 #[test]
 fn canary_hunger_stilled_by_the_first_bite() {
-    crate::sync::plant("a reactor that found something is not hungry");
-    finds(
+    finds_always(
+        Decision::ReactorIsHungry,
+        false,
         NOBODY_CAN_GO_ON,
         None,
         a_reactor_looks_once_before_each_sleep,
@@ -175,10 +177,15 @@ fn a_closed_pool_keeps_and_leaks_nothing() {
 /// Changed: the pool lets go of what it has, and goes on keeping what comes.
 #[test]
 fn canary_a_closed_pool_that_goes_on() {
-    crate::sync::plant("a closed pool goes on keeping storage");
-    finds("a closed pool keeps nothing", None, || {
-        a_pool_closes_while_storage_comes_home(true);
-    });
+    finds_always(
+        Decision::PoolIsClosed,
+        false,
+        "a closed pool keeps nothing",
+        None,
+        || {
+            a_pool_closes_while_storage_comes_home(true);
+        },
+    );
 }
 
 /// Changed: nobody closes the pool, so that free storage and pool keep each other.

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::queue::Queue;
-use crate::{Alarm, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
+use crate::{
+    Alarm, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, proves, queue_waking,
+};
 
 const COST: usize = 448;
 
@@ -74,10 +77,15 @@ fn canary_a_wake_before_the_post() {
 /// Changed: the batch is never found to have been empty before, so nobody is woken for it.
 #[test]
 fn canary_a_batch_that_wakes_nobody() {
-    crate::sync::plant("a batch is never empty before a post");
-    finds(NOBODY_CAN_GO_ON, Some(3), || {
-        posts_reach_a_reactor_that_sleeps(post_soundly, take_or_sleep, true);
-    });
+    finds_always(
+        Decision::BatchWasEmpty,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        || {
+            posts_reach_a_reactor_that_sleeps(post_soundly, take_or_sleep, true);
+        },
+    );
 }
 
 /// Changed: the reactor forgets the wakes that came while it was looking.
@@ -147,4 +155,70 @@ fn canary_an_end_after_the_last_batch() {
             batch
         });
     });
+}
+
+/// Two threads post once each, and the one that is first to wake the reactor is put to sleep before
+/// it does, until the reactor has both posts.
+fn a_thread_sleeps_behind_its_post() {
+    struct Sleepy {
+        reactor: Arc<Sleeper>,
+        has_slept: loom::sync::atomic::AtomicBool,
+        thread: Arc<Sleeper>,
+    }
+    impl crate::Wake for Sleepy {
+        fn wake(&self) {
+            if !self
+                .has_slept
+                .swap(true, loom::sync::atomic::Ordering::AcqRel)
+            {
+                self.thread.sleep();
+            }
+            self.reactor.wake();
+        }
+    }
+    let (reactor, sleepy) = (Sleeper::new(), Sleeper::new());
+    let waker = Sleepy {
+        reactor: Arc::clone(&reactor),
+        has_slept: loom::sync::atomic::AtomicBool::new(false),
+        thread: Arc::clone(&sleepy),
+    };
+    let registry = crate::Registry::new(crate::Credit {
+        channel: usize::MAX,
+        engine: usize::MAX,
+    });
+    let queue = Arc::new(Queue::<u32, ()>::new(registry, Box::new(waker)));
+    let posters = [1, 2].map(|tag| {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || queue.submit(|_, items| items.push(tag)).unwrap())
+    });
+    let (mut batch, mut seen) = (Vec::new(), Vec::new());
+    while seen.len() < 2 {
+        queue.exchange(&mut batch, |_| ());
+        if batch.is_empty() {
+            reactor.sleep();
+        }
+        seen.append(&mut batch);
+    }
+    sleepy.wake();
+    for poster in posters {
+        poster.join().unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_sleeps_behind_its_post_delays_no_others() {
+    let name = "a_thread_that_sleeps_behind_its_post_delays_no_others";
+    proves(name, None, 100, a_thread_sleeps_behind_its_post);
+}
+
+/// Changed: who finds a post in the batch leaves the wake to whoever posted it.
+#[test]
+fn canary_a_wake_that_is_left_to_the_first() {
+    finds_always(
+        Decision::WakeIsOutstanding,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        a_thread_sleeps_behind_its_post,
+    );
 }

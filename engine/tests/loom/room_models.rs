@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::registry::{Denied, Registry};
 use crate::channel::Channel;
 use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
-use crate::{NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
+use crate::{
+    NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, proves, queue_waking,
+};
 
 /// Posts until admitted, each time waiting to be told of room. Returns how often it was refused.
 fn post_with_patience(queue: &Posts, room: &Sleeper, channel: Channel, tag: u32) -> usize {
     let mut refused = 0;
     while let Err(why) = post(queue, channel, tag, MESSAGE_COST_MAX) {
-        assert_eq!(why, Denied::Full);
+        assert!(matches!(why, Denied::ChannelFull | Denied::EngineFull));
         refused += 1;
         room.sleep();
         take_room(queue, channel);
@@ -116,10 +119,15 @@ fn canary_room_before_release() {
 /// Changed: the registry does not note whom it refused.
 #[test]
 fn canary_refusals_that_are_not_noted() {
-    crate::sync::plant("a refusal is not noted");
-    finds(NOBODY_CAN_GO_ON, Some(2), || {
-        posters_wait_for_room::<2>(2, settle_soundly);
-    });
+    finds_always(
+        Decision::RefusalIsNoted,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(2),
+        || {
+            posters_wait_for_room::<2>(2, settle_soundly);
+        },
+    );
 }
 
 /// Gives back as the engine does, and wakes the reactor as it is told to.
@@ -132,7 +140,7 @@ impl Creditor for Creditors {
     fn release(&self, cost: usize) {
         let wake = self.queue.with_registry(|registry| {
             registry.release_engine(cost);
-            registry.engine_room_is_wanted()
+            registry.room_is_wanted()
         });
         if wake && self.wakes {
             self.queue.wake();
@@ -198,4 +206,69 @@ fn canary_returned_messages_that_wake_nobody() {
     finds(NOBODY_CAN_GO_ON, None, || {
         a_poster_waits_for_returned_messages(false);
     });
+}
+
+/// Two threads are refused, and want room for the largest message. There comes room for one; who is
+/// told first has nothing to post any more. The reactor sleeps when it has nothing to do, and for a
+/// while when it has promised what somebody else waits for.
+fn a_promise_is_not_kept(lapses: bool) {
+    let sleeper = Sleeper::new();
+    let queue = queue_waking(Some(Arc::clone(&sleeper)));
+    let holder = open(&queue);
+    for tag in [0, 1] {
+        post(&queue, holder, tag, MESSAGE_COST_MAX).unwrap();
+    }
+    let posters = [2, 3].map(|tag| {
+        let (queue, room) = (Arc::clone(&queue), Sleeper::new());
+        let (channel, patient) = (open(&queue), Arc::clone(&room));
+        let poster = thread::spawn(move || {
+            if post(&queue, channel, tag, MESSAGE_COST_MAX).is_err() {
+                patient.sleep();
+                take_room(&queue, channel);
+            }
+        });
+        (channel, room, poster)
+    });
+    let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), vec![holder]);
+    let (mut is_done, mut are_over) = ([false; 2], false);
+    while is_done != [true; 2] {
+        let is_wanted = queue.exchange(&mut batch, |registry| {
+            for channel in sent.drain(..) {
+                registry.release(channel, MESSAGE_COST_MAX);
+            }
+            if std::mem::take(&mut are_over) {
+                registry.lapse_promises();
+            }
+            registry.take_room(&mut told);
+            registry.room_is_wanted()
+        });
+        let posted = batch.drain(..).map(|(channel, _): (Channel, u32)| channel);
+        sent.extend(posted.filter(|&channel| channel != holder));
+        for &channel in told.iter().chain(&sent) {
+            let at = posters.iter().position(|(of, ..)| *of == channel).unwrap();
+            is_done[at] = true;
+            posters[at].1.wake();
+        }
+        told.clear();
+        if is_wanted && lapses {
+            are_over = true; // the while has passed
+        } else if sent.is_empty() && is_done != [true; 2] {
+            sleeper.sleep();
+        }
+    }
+    for (_, _, poster) in posters {
+        poster.join().unwrap();
+    }
+}
+
+#[test]
+fn a_promise_that_is_not_kept_holds_nobody_up() {
+    let name = "a_promise_that_is_not_kept_holds_nobody_up";
+    proves(name, Some(3), 50, || a_promise_is_not_kept(true));
+}
+
+/// Changed: promises do not lapse.
+#[test]
+fn canary_a_promise_that_does_not_lapse() {
+    finds(NOBODY_CAN_GO_ON, Some(3), || a_promise_is_not_kept(false));
 }

@@ -8,6 +8,12 @@ use std::time::Duration;
 // cannot be. Models that must not leak look at a count of their own.
 pub(crate) use std::sync::{Arc, LockResult, PoisonError};
 
+// The standard library's, so no order of its accesses is explored but the one in which the threads
+// come by: what it holds is a hint, on which no thread relies for more than being early.
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::between::decision::Decision;
+
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
 pub(crate) struct MutexGuard<'a, T> {
@@ -77,7 +83,7 @@ impl Condvar {
 thread_local! {
     /// All threads of a model run on one thread of the system.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    static PLANTED: Cell<&'static str> = const { Cell::new("") };
+    static DECIDED: Cell<Option<(Decision, bool)>> = const { Cell::new(None) };
 }
 
 /// A moment of a clock that passes only while a wait times out.
@@ -110,12 +116,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this test has planted the defect.
-pub(crate) fn planted(defect: &str) -> bool {
-    PLANTED.get() == defect
+/// Takes a decision as it is right, or as the canary has it that runs on this thread.
+pub(crate) fn decide(decision: Decision, right: bool) -> bool {
+    match DECIDED.get() {
+        Some((wrong, outcome)) if wrong == decision => outcome,
+        _ => right,
+    }
 }
 
-/// Plants a defect of the production files until another is planted.
-pub(crate) fn plant(defect: &'static str) {
-    PLANTED.set(defect);
+/// Has a decision always taken this way, until another is.
+pub(crate) fn always_decide(decision: Decision, outcome: bool) {
+    DECIDED.set(Some((decision, outcome)));
+}
+
+/// Has every decision taken as it is right.
+pub(crate) fn decide_rightly() {
+    DECIDED.set(None);
 }

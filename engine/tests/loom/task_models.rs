@@ -5,14 +5,17 @@ use std::task::{Poll, Wake, Waker};
 
 use loom::thread;
 
+use crate::between::decision::Decision;
 use crate::between::registry::Denied;
-use crate::between::waiting::TaskId;
+use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::MESSAGE_COST_MAX;
-use crate::{GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, open, post, proves, queue_waking};
+use crate::{
+    GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, finds_always, open, post, proves, queue_waking,
+};
 
 /// The waker of a task whose executor sleeps until it is called.
-struct Executor(Arc<Sleeper>);
+pub(crate) struct Executor(pub(crate) Arc<Sleeper>);
 
 impl Wake for Executor {
     fn wake(self: Arc<Self>) {
@@ -24,7 +27,7 @@ impl Wake for Executor {
 struct Wait {
     queue: Arc<Posts>,
     channel: Channel,
-    task: Option<TaskId>,
+    task: Option<RoomWait>,
     sleeper: Arc<Sleeper>,
     waker: Waker,
 }
@@ -88,7 +91,7 @@ fn tasks_wait_for_room(poll: fn(&mut Wait) -> Poll<Result<(), Denied>>) {
         thread::spawn(move || {
             for _ in 0..EACH {
                 while let Err(why) = post(&queue, channel, 0, MESSAGE_COST_MAX) {
-                    assert_eq!(why, Denied::Full);
+                    assert_eq!(why, Denied::ChannelFull);
                     assert_eq!(Wait::new(&queue, channel).run(poll), Ok(()));
                 }
             }
@@ -137,16 +140,21 @@ fn tasks_at_the_limit_are_woken() {
 /// Changed: a task looks for room, and asks to be woken in a step of its own.
 #[test]
 fn canary_a_look_before_the_wait() {
-    crate::sync::plant("a task does not look before it waits");
-    finds(NOBODY_CAN_GO_ON, Some(2), || {
-        tasks_wait_for_room(|wait| {
-            let used = wait.queue.with_registry(|registry| registry.used());
-            if used <= MESSAGE_COST_MAX {
-                return Poll::Ready(Ok(()));
-            }
-            wait.poll()
-        });
-    });
+    finds_always(
+        Decision::TaskFindsRoom,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(2),
+        || {
+            tasks_wait_for_room(|wait| {
+                let used = wait.queue.with_registry(|registry| registry.used());
+                if used <= MESSAGE_COST_MAX {
+                    return Poll::Ready(Ok(()));
+                }
+                wait.poll()
+            });
+        },
+    );
 }
 
 /// A task waits for the room of a channel that the reactor has sent for, and so do `THREADS` threads
@@ -196,8 +204,13 @@ fn a_task_is_woken_that_was_never_refused() {
 /// Changed: only channels that were refused are lined up for room.
 #[test]
 fn canary_a_task_that_is_not_lined_up() {
-    crate::sync::plant("a task is not lined up");
-    finds(NOBODY_CAN_GO_ON, None, a_task_beside::<0>);
+    finds_always(
+        Decision::TaskIsLinedUp,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        a_task_beside::<0>,
+    );
 }
 
 #[test]
@@ -209,8 +222,13 @@ fn a_task_takes_no_event_from_a_thread() {
 /// Changed: telling a task counts as telling the channel.
 #[test]
 fn canary_a_task_that_is_told_in_a_threads_place() {
-    crate::sync::plant("a task is told in a thread's place");
-    finds(NOBODY_CAN_GO_ON, None, a_task_beside::<1>);
+    finds_always(
+        Decision::ThreadIsToldToo,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        a_task_beside::<1>,
+    );
 }
 
 /// A task waits on a channel that has no room while the reactor closes it, or ends.
@@ -243,8 +261,13 @@ fn a_channel_that_ends_wakes_its_tasks() {
 
 #[test]
 fn canary_a_closed_channel_that_wakes_nobody() {
-    crate::sync::plant("a closed channel leaves its tasks asleep");
-    finds(NOBODY_CAN_GO_ON, None, || a_task_meets_the_end(close));
+    finds_always(
+        Decision::CloseWakesTasks,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        || a_task_meets_the_end(close),
+    );
 }
 
 fn end(queue: &Posts, _: Channel) {
@@ -260,6 +283,11 @@ fn the_end_wakes_every_task() {
 
 #[test]
 fn canary_an_end_that_wakes_nobody() {
-    crate::sync::plant("the end leaves tasks asleep");
-    finds(NOBODY_CAN_GO_ON, None, || a_task_meets_the_end(end));
+    finds_always(
+        Decision::EndWakesTasks,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        || a_task_meets_the_end(end),
+    );
 }

@@ -7,8 +7,8 @@ use std::task::{Poll, Wake, Waker};
 
 use proptest::prelude::*;
 
-use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
-use crate::between::waiting::TaskId;
+use crate::between::registry::{Credit, Denied, GroupId, Kind, RESERVE_FOR_DATA, Registry, Role};
+use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
 
@@ -31,6 +31,8 @@ enum Step {
     Close(usize),
     Forget(usize),
     Tell,
+    /// Who was told had time to post.
+    Lapse,
     /// The application takes a Room.
     TakeRoom(usize),
     /// A task waits for room, or one that does is polled again.
@@ -65,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Close),
         1 => any::<usize>().prop_map(Step::Forget),
         4 => Just(Step::Tell),
+        1 => Just(Step::Lapse),
         2 => any::<usize>().prop_map(Step::TakeRoom),
         3 => (any::<usize>(), group.clone()).prop_map(|(at, group)| Step::Wait(at, group)),
         2 => any::<usize>().prop_map(Step::PollAgain),
@@ -85,8 +88,10 @@ struct Life {
     posted: Vec<Role>,
     /// Costs of messages that were admitted and neither sent nor returned.
     queued: Vec<usize>,
-    /// Refused for want of credit since it was told of room.
-    is_waiting: bool,
+    /// The least cost that was refused for want of credit since it was told of room.
+    wanted: Option<usize>,
+    /// The cost that was refused last.
+    refused_last: Option<usize>,
     /// Told of room, and the application has not taken that.
     is_unread: bool,
 }
@@ -96,7 +101,9 @@ struct Task {
     /// Which of the channels.
     at: usize,
     group: GroupId,
-    id: Option<TaskId>,
+    id: Option<RoomWait>,
+    /// For what it waits.
+    wanted: usize,
     /// How often its waker was called.
     wakes: Arc<Wakes>,
     is_waiting: bool,
@@ -114,6 +121,16 @@ impl Wake for Wakes {
 impl Life {
     fn used(&self) -> usize {
         self.queued.iter().sum()
+    }
+
+    /// Whether so much is within what others cannot deny.
+    fn is_in_reserve(&self, cost: usize) -> bool {
+        self.used() + cost <= RESERVE_FOR_DATA
+    }
+
+    /// For what an event is due.
+    fn wanted_by_event(&self) -> Option<usize> {
+        self.wanted.filter(|_| !self.is_unread && !self.is_closed)
     }
 }
 
@@ -157,7 +174,8 @@ impl Model {
             is_forgotten: false,
             posted: Vec::new(),
             queued: Vec::new(),
-            is_waiting: false,
+            wanted: None,
+            refused_last: None,
             is_unread: false,
         });
     }
@@ -173,15 +191,18 @@ impl Model {
         let life = &self.lives[at];
         let has = |role| life.posted.contains(&role);
         let is_done = has(Role::ByeResponse) || has(Role::ByeRequest) && role != Role::ByeResponse;
-        let fits =
-            life.used() + cost <= CREDIT.channel && self.used() - held + cost <= CREDIT.engine;
+        let is_small_bye = role != Role::Data && cost <= SMALLEST_COST;
+        let fits_channel = life.used() + cost <= CREDIT.channel;
+        let fits_engine = self.used() - held + cost <= CREDIT.engine || life.is_in_reserve(cost);
         match role {
             _ if life.is_closed => Err(Denied::Closed),
             _ if life.group != group => Err(Denied::OtherGroup),
             Role::ByeSignal => Ok(()),
             _ if life.kind == Kind::Listener => Err(Denied::IsListener),
             _ if is_done => Err(Denied::ByePosted),
-            _ if !fits && (role == Role::Data || cost > SMALLEST_COST) => Err(Denied::Full),
+            _ if is_small_bye => Ok(()),
+            _ if !fits_channel => Err(Denied::ChannelFull),
+            _ if !fits_engine => Err(Denied::EngineFull),
             _ => Ok(()),
         }
     }
@@ -193,7 +214,10 @@ impl Model {
         let life = &mut self.lives[at];
         let outcome = self.registry.admit(life.channel, group, role, cost, held);
         assert_eq!(outcome, expected);
-        life.is_waiting |= outcome == Err(Denied::Full);
+        if let Err(Denied::ChannelFull | Denied::EngineFull) = outcome {
+            life.wanted = Some(life.wanted.map_or(cost, |before| before.min(cost)));
+            life.refused_last = Some(cost);
+        }
         if outcome.is_ok() && role != Role::ByeSignal {
             life.posted.push(role);
             life.queued.push(cost);
@@ -220,24 +244,73 @@ impl Model {
         }
     }
 
-    fn has_room(&self, at: usize) -> bool {
-        let engine_has_room = self.used() + MESSAGE_COST_MAX <= CREDIT.engine;
-        engine_has_room && self.lives[at].used() <= CREDIT.channel / 2
+    /// What the engine's credit takes.
+    fn free(&self) -> usize {
+        CREDIT.engine.saturating_sub(self.used())
     }
 
-    fn tell(&mut self) {
+    fn has_room(&self, at: usize, wanted: usize, free: usize) -> bool {
+        let life = &self.lives[at];
+        life.used() <= CREDIT.channel / 2 && (wanted <= free || life.is_in_reserve(wanted))
+    }
+
+    /// The least for which somebody waits on a channel.
+    fn wanted(&self, at: usize) -> Option<usize> {
+        let tasks = self.tasks.iter();
+        let tasks = tasks.filter(|task| task.is_waiting && task.at == at);
+        let by_tasks = tasks.map(|task| task.wanted);
+        let by_event = self.lives[at].wanted_by_event();
+        by_event.into_iter().chain(by_tasks).min()
+    }
+
+    /// As many are told as there is room for, and nobody is left for whom there is.
+    fn tell(&mut self) -> bool {
         let mut told = Vec::new();
-        let have_room: Vec<bool> = (0..self.lives.len()).map(|at| self.has_room(at)).collect();
+        let free = self.free().saturating_sub(self.registry.promised());
         self.registry.take_room(&mut told);
+        let left = self.free().saturating_sub(self.registry.promised());
         let unique: HashSet<_> = told.iter().collect();
         assert_eq!(unique.len(), told.len(), "told twice");
-        for (life, &has_room) in self.lives.iter_mut().zip(&have_room) {
-            let expected = life.is_waiting && !life.is_unread && !life.is_closed && has_room;
-            assert_eq!(told.contains(&life.channel), expected, "{life:?}");
-            life.is_waiting &= !expected;
-            life.is_unread |= expected;
+        self.registry.take_told().into_iter().for_each(Waker::wake);
+        let mut used = 0;
+        for at in 0..self.lives.len() {
+            let (wanted, life) = (self.wanted(at), &self.lives[at]);
+            let is_told = told.contains(&life.channel);
+            let mut tasks = self.tasks.iter();
+            let is_woken =
+                tasks.any(|task| task.at == at && task.wakes.0.load(Ordering::Relaxed) > 0);
+            let Some(wanted) = wanted else {
+                assert!(!is_told && !is_woken, "did not wait: {life:?}");
+                continue;
+            };
+            if is_told || is_woken {
+                assert!(self.has_room(at, wanted, free), "told of nothing: {life:?}");
+                assert_eq!(is_told, life.wanted_by_event().is_some());
+                used += if life.is_in_reserve(wanted) {
+                    0
+                } else {
+                    wanted
+                };
+            } else {
+                assert!(!self.has_room(at, wanted, left), "not told: {life:?}");
+            }
         }
-        self.expect_woken(|task| have_room[task.at]);
+        // A channel that is told again has its promise replaced, so others may be told of the old one.
+        let promised = self.registry.promised();
+        let is_backed = used == 0 || promised <= self.free();
+        assert!(used <= promised && is_backed, "{used} and {promised} bytes");
+        let woken: HashSet<usize> = (0..self.tasks.len())
+            .filter(|&which| self.tasks[which].wakes.0.load(Ordering::Relaxed) > 0)
+            .map(|which| self.tasks[which].at)
+            .collect();
+        for life in &mut self.lives {
+            if told.contains(&life.channel) {
+                life.wanted = None;
+                life.is_unread = true;
+            }
+        }
+        self.expect_woken(|task| woken.contains(&task.at));
+        !told.is_empty() || !woken.is_empty()
     }
 
     fn take_room(&mut self, at: usize) {
@@ -245,9 +318,10 @@ impl Model {
         if !std::mem::replace(&mut life.is_unread, false) {
             return;
         }
-        let (channel, is_due) = (life.channel, life.is_waiting && !life.is_closed);
+        let (channel, wanted) = (life.channel, life.wanted_by_event());
         let wakes = self.registry.room_taken(channel);
-        assert!(wakes || !(is_due && self.has_room(at)), "nobody would tell");
+        let is_due = wanted.is_some_and(|wanted| self.has_room(at, wanted, self.free()));
+        assert!(wakes || !is_due, "nobody would tell");
     }
 
     /// Expects exactly these of the waiting tasks to be woken, each once.
@@ -264,16 +338,21 @@ impl Model {
     fn poll(&mut self, which: usize) {
         let task = &self.tasks[which];
         let life = &self.lives[task.at];
+        let wanted = match task.id {
+            Some(_) => task.wanted,
+            None => life.refused_last.unwrap_or(MESSAGE_COST_MAX),
+        };
         let expected = match () {
             () if life.is_closed => Poll::Ready(Err(Denied::Closed)),
             () if life.group != task.group => Poll::Ready(Err(Denied::OtherGroup)),
             () if life.kind == Kind::Listener => Poll::Ready(Err(Denied::IsListener)),
             () if life.posted.contains(&Role::ByeResponse) => Poll::Ready(Err(Denied::ByePosted)),
-            () if self.has_room(task.at) => Poll::Ready(Ok(())),
+            () if self.has_room(task.at, wanted, self.free()) => Poll::Ready(Ok(())),
             () => Poll::Pending,
         };
         let (channel, group) = (life.channel, task.group);
         let task = &mut self.tasks[which];
+        task.wanted = wanted;
         let was_waiting = std::mem::replace(&mut task.is_waiting, expected.is_pending());
         let mut waker = Some(Waker::from(Arc::clone(&task.wakes)));
         let polled = self
@@ -334,7 +413,10 @@ impl Model {
             }
             Step::Close(which) => life(which).into_iter().for_each(|at| self.close(at)),
             Step::Forget(which) => life(which).into_iter().for_each(|at| self.forget(at)),
-            Step::Tell => self.tell(),
+            Step::Tell => {
+                self.tell();
+            }
+            Step::Lapse => self.registry.lapse_promises(),
             Step::TakeRoom(which) => life(which).into_iter().for_each(|at| self.take_room(at)),
             Step::Wait(which, group) => {
                 if let Some(at) = life(which) {
@@ -361,6 +443,7 @@ impl Model {
             at,
             group,
             id: None,
+            wanted: 0,
             wakes: Arc::default(),
             is_waiting: false,
         });
@@ -385,7 +468,7 @@ proptest! {
         for step in steps {
             model.run(step);
             prop_assert_eq!(model.registry.used(), model.used());
-            prop_assert!(model.registry.lined_up() <= model.lives.len());
+            prop_assert!(model.registry.lined_up() <= 6 * model.lives.len());
             let waiting = model.tasks.iter().filter(|task| task.is_waiting).count();
             prop_assert_eq!(model.registry.waiting(), waiting);
         }
@@ -401,8 +484,10 @@ proptest! {
         for at in 0..model.lives.len() {
             model.take_room(at);
         }
-        model.tell();
-        let waits = model.lives.iter().find(|life| life.is_waiting && !life.is_closed);
+        while model.tell() {
+            model.registry.lapse_promises();
+        }
+        let waits = model.lives.iter().find(|life| life.wanted_by_event().is_some());
         prop_assert!(waits.is_none(), "never told: {:?}", waits);
         prop_assert!(!model.tasks.iter().any(|task| task.is_waiting), "never woken");
         prop_assert_eq!(model.registry.waiting(), 0);

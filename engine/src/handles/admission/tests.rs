@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
-use crate::error::PostError;
+use crate::error::{Budget, PostError};
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
 use crate::handles::{CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
@@ -77,7 +77,7 @@ fn a_full_channel_touches_no_more_of_a_long_queue_than_a_chunk() {
     let mut posts = foreign_posts(&other, channel, 400);
     let mut posted = Vec::new();
     let outcome = shared.post_many(&group, &mut posts, &mut posted);
-    assert_eq!(outcome, Err(PostError::Full));
+    assert_eq!(outcome, Err(PostError::Full(Budget::Channel)));
     let accepted = posted.len();
     assert!(
         (32..200).contains(&accepted),
@@ -93,7 +93,10 @@ fn a_full_channel_touches_no_more_of_a_long_queue_than_a_chunk() {
     );
     // A second call finds the channel full and touches nothing new.
     let again = shared.post_many(&group, &mut posts, &mut posted);
-    assert_eq!((again, posted.len()), (Err(PostError::Full), accepted));
+    assert_eq!(
+        (again, posted.len()),
+        (Err(PostError::Full(Budget::Channel)), accepted)
+    );
     let after = posts
         .iter()
         .filter(|post| is_prepared(post, &shared))

@@ -51,6 +51,8 @@ pub(super) struct Context<'a> {
     /// What the driver is to do.
     pub(super) actions: &'a mut Actions,
     pub(super) now: Instant,
+    /// The same, as the [`Clock`](super::reports::Clock) counts it.
+    pub(super) millis: u32,
 }
 
 pub(super) struct Connection {
@@ -412,7 +414,6 @@ impl Connection {
     /// Whether the hub has something to do for it before it waits: write, exchange, or settle.
     pub(super) fn has_work(&self) -> bool {
         self.may_transmit()
-            || self.outbound.has_releases()
             || self.posts() == Posts::Closing
             || self.has_ended()
             || self.is_unsendable()
@@ -445,18 +446,29 @@ impl Connection {
         cost
     }
 
+    /// What became of its messages so far.
+    pub(super) fn account(&self) -> crate::event::Account {
+        let mut account = self.messages;
+        account.confirmed = self.confirmed();
+        account
+    }
+
+    /// When the first of what is queued came, as the [`Clock`](super::reports::Clock) counts.
+    pub(super) fn first_queued_at(&self, nodes: &Nodes) -> Option<u32> {
+        self.outbound.first_queued_at(nodes)
+    }
+
     /// Its last event, once everything was returned.
     pub(super) fn closed(&mut self) -> Closed {
         let State::Ended(ended) = &self.state else {
             unreachable!("only what has ended is settled")
         };
-        let mut account = self.messages;
+        let account = self.account();
         assert_eq!(
             account.posted,
             account.sent + account.returned,
             "every message is accounted for"
         );
-        account.confirmed = self.confirmed();
         Closed {
             channel: self.channel.expect("only channels are settled"),
             reason: ended.reason,

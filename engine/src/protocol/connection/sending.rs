@@ -40,8 +40,8 @@ impl Outbound {
         self.fifo.is_empty()
     }
 
-    pub(super) fn has_releases(&self) -> bool {
-        self.released > 0
+    pub(super) fn first_queued_at(&self, nodes: &Nodes) -> Option<u32> {
+        nodes.front(&self.fifo).map(|first| first.queued_at)
     }
 
     pub(super) fn look(&self) -> Option<Instant> {
@@ -97,6 +97,7 @@ impl Connection {
             more: post.more,
             id: post.message_id,
             cost,
+            queued_at: context.millis,
         };
         context.nodes.push(&mut self.outbound.fifo, outgoing);
     }

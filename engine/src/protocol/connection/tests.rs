@@ -78,6 +78,7 @@ impl Alone {
             events: &mut self.events,
             actions: &mut self.actions,
             now: self.now,
+            millis: 0,
         };
         act(&mut self.connection, &mut context)
     }

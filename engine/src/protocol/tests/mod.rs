@@ -5,6 +5,7 @@ mod goodbyes;
 mod groups;
 mod listening;
 mod opening;
+mod reports;
 mod room;
 mod starving;
 mod stopping;

@@ -1,6 +1,6 @@
 //! Credit for posts: refused once it is used up, and told once when there is some again.
 
-use crate::error::PostError;
+use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::options::Options;
 use crate::post::Post;
@@ -36,10 +36,9 @@ fn a_channel_refused_before_the_core_knew_it_is_told_of_room() {
     bench.rest();
     bench.accepts.remove(&key);
     bench.core.handle_writable(key, bench.now);
-    bench.pass(); // all is sent, and given back with the next exchange
     let other = bench.posting.connect(&address(7001)).unwrap();
     let refused = bench.posting.post(large(&bench, other)).unwrap_err();
-    assert_eq!(refused.why, PostError::Full);
+    assert!(matches!(refused.why, PostError::Full(_)));
     bench.rest();
     assert!(matches!(bench.event(), Event::Room(it) if it == other));
 }
@@ -54,7 +53,7 @@ fn any_number_of_refusals_brings_one_room() {
     }
     for _ in 0..5 {
         let refused = bench.posting.post(large(&bench, channel)).unwrap_err();
-        assert_eq!(refused.why, PostError::Full);
+        assert!(matches!(refused.why, PostError::Full(_)));
         assert_eq!(refused.post.message().body_bytes(), [1; 65_535]);
     }
     bench.rest();
@@ -70,4 +69,91 @@ fn any_number_of_refusals_brings_one_room() {
     bench.post(large(&bench, channel));
     bench.rest();
     assert!(bench.events().is_empty(), "nobody was refused since");
+}
+
+/// Peers that do not read use up the engine's budget, to the last message. Returns the channel of
+/// the last.
+fn use_up(bench: &mut Bench) -> crate::Channel {
+    loop {
+        let (channel, key) = bench.connect();
+        bench.accepts.insert(key, 0);
+        let mut why = None;
+        for len in [65_000, 16_000, 4_000, 100] {
+            let message = || bench.posting.message().body(&vec![1; len]).unwrap();
+            while why.is_none_or(|why| why == PostError::Full(Budget::Engine)) {
+                match bench.posting.post(message().signal(channel)) {
+                    Ok(_) => {}
+                    Err(refused) if why.replace(refused.why).is_some() => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        bench.rest();
+        if why == Some(PostError::Full(Budget::Engine)) {
+            return channel;
+        }
+    }
+}
+
+/// Peers that do not read have used up the engine's budget. Others are served all the same.
+#[test]
+fn small_messages_go_though_others_hold_the_engines_budget() {
+    let mut bench = Bench::with(Options {
+        outbound_bytes: 4 * MESSAGE_COST_MAX,
+        outbound_bytes_per_channel: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    });
+    let (_, listener) = bench.listen();
+    let (good, key) = bench.connect();
+    use_up(&mut bench);
+    let refused = bench.posting.post(large(&bench, good)).unwrap_err();
+    assert_eq!(refused.why, PostError::Full(Budget::Engine));
+    let text = refused.to_string();
+    assert!(text.contains("raise Options::outbound_bytes"), "{text}");
+
+    // A hello is answered, another is said, and more small messages go than the reserve takes at once.
+    let (accepted, hello) = bench.greet(listener);
+    bench.post(hello.accept(bench.posting.message()));
+    bench.connect();
+    for _ in 0..100 {
+        let message = bench.posting.message().body(b"small").unwrap();
+        bench.post(message.signal(good));
+        bench.rest();
+    }
+    bench.post(bench.posting.message().bye(good));
+    bench.rest();
+    assert_eq!(bench.frames(accepted).len(), 1, "the answer to the hello");
+    assert_eq!(bench.frames(key).len(), 101, "the signals and the goodbye");
+}
+
+/// Who was told of room posts no more. It was promised to it for a while.
+#[test]
+fn room_that_nobody_posts_into_is_told_to_the_next() {
+    let mut bench = Bench::with(Options {
+        outbound_bytes: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    });
+    let channels = [(); 2].map(|()| bench.connect().0);
+    let (deaf, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    while bench.posting.post(large(&bench, deaf)).is_ok() {}
+    for channel in channels {
+        bench.posting.post(large(&bench, channel)).unwrap_err();
+    }
+    bench.rest();
+    bench.accepts.insert(key, 66_000);
+    bench.core.handle_writable(key, bench.now);
+    bench.rest();
+    // The channel itself was refused first of all.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let events = bench.events();
+        assert!(matches!(events[..], [Event::Room(_)]), "{events:?}");
+        told.extend(events.iter().map(Event::channel));
+        if let Some(due) = bench.core.poll_timeout(bench.now) {
+            bench.now = due;
+        }
+        bench.rest();
+    }
+    assert_eq!(told, [deaf, channels[0], channels[1]].map(Some));
 }

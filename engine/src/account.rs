@@ -1,0 +1,61 @@
+//! The account of a channel that has not ended yet.
+
+use std::time::{Duration, Instant};
+
+use crate::between::registry::Progress;
+
+/// How a channel stands, from [`ChannelGroup::account`](crate::ChannelGroup::account).
+///
+/// What was posted, and what is queued, is so at this moment, but for messages on their way out: they
+/// are queued until the reactor has said that they were sent. What the reactor knows, which is
+/// everything else, is as of its last exchange with the application's side. So
+/// `posted = sent + returned + queued_messages` at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelAccount {
+    /// Messages to the peer that `post` accepted.
+    pub posted: u64,
+    /// Of those, the messages whose last byte the operating system accepted.
+    pub sent: u64,
+    /// Of those posted, the messages that came back: none before the channel has ended or cannot be
+    /// written to any more.
+    pub returned: u64,
+    /// Of those sent, the messages that the peer is known to have received, as in
+    /// [`Account::confirmed`](crate::Account::confirmed).
+    pub confirmed: u64,
+    /// Messages from the peer that have arrived, received by the application or not.
+    pub received: u64,
+    /// Messages posted that were neither sent nor returned.
+    pub queued_messages: u64,
+    /// What these are charged to
+    /// [`Options::outbound_bytes_per_channel`](crate::Options::outbound_bytes_per_channel), in bytes.
+    pub queued_bytes: usize,
+    /// For how long the first of these has been waiting since it came to the reactor, to the
+    /// millisecond: a peer that reads keeps this low. `None` if the reactor had nothing to send when
+    /// it said so last. An age of more than 49 days begins anew.
+    pub oldest_queued: Option<Duration>,
+}
+
+impl From<Progress> for ChannelAccount {
+    fn from(progress: Progress) -> Self {
+        let Progress {
+            posted,
+            returned,
+            report,
+            queued_bytes,
+        } = progress;
+        let now = Instant::now();
+        ChannelAccount {
+            posted,
+            sent: report.sent,
+            returned,
+            confirmed: report.confirmed,
+            received: report.received,
+            queued_messages: posted - report.sent - returned,
+            queued_bytes,
+            oldest_queued: report
+                .oldest
+                .map(|since| now.saturating_duration_since(since)),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Decisions on which the proofs in `tests/loom.rs` rest.
+//!
+//! Each is one line of production code that reads `decide(Decision::X, what is right)`. In the
+//! library [`decide`](crate::sync::decide) returns what it is given. A model's canary has it return
+//! something else for one decision, and must fail then: a model that cannot fail proves nothing.
+
+/// A decision that a canary can take wrongly. Each variant says what is so when it is true.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decision {
+    /// A handle's generation is that of the number's present channel.
+    ChannelIsMeant,
+    /// A refusal for want of credit is remembered until a Room was told.
+    RefusalIsNoted,
+    /// A channel for which a task waits is lined up for room, though no thread was refused.
+    TaskIsLinedUp,
+    /// A channel is told by an event, though a task of it was woken.
+    ThreadIsToldToo,
+    /// There is room at the moment at which a task begins to wait.
+    TaskFindsRoom,
+    /// All was sent already at the moment at which a task begins to wait for that.
+    TaskFindsAllSent,
+    /// Tasks that wait for a channel's sending are looked after when some was sent.
+    SendingWakesTasks,
+    /// Tasks that wait for a channel are woken when it closes.
+    CloseWakesTasks,
+    /// Tasks that wait are woken when the engine ends.
+    EndWakesTasks,
+    /// A post is the first of its batch, and brings the wake.
+    BatchWasEmpty,
+    /// The wake of the batch that a post went into has not been made yet.
+    WakeIsOutstanding,
+    /// A receiver says that it sleeps before it does.
+    ReceiverIsAnnounced,
+    /// The reactor wants to be woken by the next drop.
+    ReactorIsHungry,
+    /// A closed pool keeps no storage.
+    PoolIsClosed,
+}

@@ -1,0 +1,106 @@
+//! One channel, as far as posting is concerned.
+
+use super::GroupId;
+use super::progress::Progress;
+
+/// What a channel is, as far as `post` is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Listener,
+    Connection,
+}
+
+/// The part that a posted message plays in the life of its channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Request, Response, Signal, HelloRequest, HelloResponse.
+    Data,
+    ByeRequest,
+    ByeResponse,
+    /// A local abort: never transmitted, always admitted while the channel is open.
+    ByeSignal,
+}
+
+/// Why a post was not admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Denied {
+    Closed,
+    OtherGroup,
+    IsListener,
+    ByePosted,
+    /// The channel's own credit is used up. There will be a Room.
+    ChannelFull,
+    /// The engine's credit is used up, and what this channel has queued is more than its reserve.
+    /// There will be a Room.
+    EngineFull,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Free,
+    Open,
+    /// No post is admitted any more; the application has not yet taken the `Closed` event.
+    Closed,
+}
+
+pub(super) struct Slot {
+    pub(super) generation: u64,
+    pub(super) group: GroupId,
+    /// Bytes charged to this channel for messages admitted and not yet sent or returned.
+    pub(super) used: usize,
+    pub(super) state: State,
+    pub(super) kind: Kind,
+    pub(super) bye_request: bool,
+    pub(super) bye_response: bool,
+    /// A ByeSignal is queued: the channel ends as soon as the reactor hears of it.
+    pub(super) is_aborted: bool,
+    /// The least cost of a post that was refused for want of credit, of those since somebody was
+    /// last told of room.
+    pub(super) wanted: Option<usize>,
+    /// The cost of the post that was refused last: for so much room a task waits.
+    pub(super) refused_last: Option<usize>,
+    /// A Room was told and lies in the inbox. There is no second before it was taken, so that an
+    /// inbox that nobody empties holds one for each channel at most.
+    pub(super) room_is_unread: bool,
+    /// The lines for room that the number stands in, one bit for each. It stays there when its
+    /// channel ends, for the next to find, so that no sequence of refusals makes a line longer than
+    /// the numbers are.
+    pub(super) lines: u8,
+    /// Room that this channel was told of and has not posted into, in which round of promises.
+    pub(super) promised: usize,
+    pub(super) promise_round: u64,
+    pub(super) progress: Progress,
+}
+
+impl Slot {
+    pub(super) fn free() -> Self {
+        Slot {
+            generation: 0,
+            group: 0,
+            used: 0,
+            state: State::Free,
+            kind: Kind::Connection,
+            bye_request: false,
+            bye_response: false,
+            is_aborted: false,
+            wanted: None,
+            refused_last: None,
+            room_is_unread: false,
+            lines: 0,
+            promised: 0,
+            promise_round: 0,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Remembers a post that was refused for want of credit.
+    pub(super) fn note_refusal(&mut self, cost: usize) {
+        self.wanted = Some(self.wanted.map_or(cost, |before| before.min(cost)));
+        self.refused_last = Some(cost);
+    }
+
+    /// For how much room a Room is due as soon as there is so much.
+    pub(super) fn wanted_by_event(&self) -> Option<usize> {
+        self.wanted.filter(|_| !self.room_is_unread)
+    }
+}

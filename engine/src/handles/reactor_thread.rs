@@ -1,0 +1,21 @@
+//! Whether this thread is a reactor's, which must not wait for a reactor: not for its own, which
+//! would wait for itself, nor for another engine's, which might wait for this one.
+//!
+//! The application's code runs there in one place, the wakers of tasks
+//! (`between/waiting.rs`), and may do there what it does elsewhere.
+
+use std::cell::Cell;
+
+thread_local! {
+    static IS_REACTOR: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread is a reactor's from now on.
+pub(crate) fn enter() {
+    IS_REACTOR.set(true);
+}
+
+/// Whether this thread must not wait for a reactor.
+pub(crate) fn is_here() -> bool {
+    IS_REACTOR.get()
+}

@@ -1,0 +1,42 @@
+//! What the application's side is told of channels while they are open: their accounts, and how long
+//! something has been waiting to be sent.
+//!
+//! Whatever was touched in a pass is reported at its end, with the credit that is given back there.
+
+use std::time::{Duration, Instant};
+
+use crate::between::registry::Report;
+
+use super::connection::Connection;
+use super::outgoing::Nodes;
+
+/// Counts milliseconds, which takes less memory in each message than a time does.
+#[derive(Default)]
+pub(super) struct Clock {
+    started: Option<Instant>,
+}
+
+impl Clock {
+    /// The time in milliseconds, which begins anew every 49 days.
+    pub(super) fn millis(&mut self, now: Instant) -> u32 {
+        let started = *self.started.get_or_insert(now);
+        let since = now.saturating_duration_since(started);
+        #[expect(clippy::cast_possible_truncation, reason = "it begins anew")]
+        let millis = since.as_millis() as u32;
+        millis
+    }
+}
+
+/// What there is to say of a connection, at `now`, which the clock calls `millis`.
+pub(super) fn report(connection: &Connection, nodes: &Nodes, now: Instant, millis: u32) -> Report {
+    let age = connection
+        .first_queued_at(nodes)
+        .map(|queued_at| millis.wrapping_sub(queued_at));
+    let account = connection.account();
+    Report {
+        sent: account.sent,
+        confirmed: account.confirmed,
+        received: account.received,
+        oldest: age.and_then(|age| now.checked_sub(Duration::from_millis(u64::from(age)))),
+    }
+}
