@@ -21,7 +21,7 @@ use super::rng::Rng;
 use super::temper::{Temper, draw_temper};
 
 /// A run that takes more steps than this does not end.
-const STEPS_MAX: u32 = 400_000;
+const STEPS_MAX: u32 = 3_000_000;
 
 pub(super) struct World {
     // Nodes go first: their end ends the groups, for whose end inboxes wait when they are dropped.
@@ -504,7 +504,9 @@ pub(super) fn least_options() -> Options {
         outbound_bytes_per_channel: least,
         connect_timeout: Duration::from_millis(300),
         hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_secs(1),
+        frame_timeout: Duration::from_secs(4),
+        send_timeout: Duration::from_secs(3),
+        bye_timeout: Duration::from_secs(2),
         linger_timeout: Duration::from_millis(400),
         ..Options::default()
     }
