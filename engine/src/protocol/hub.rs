@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::between::registry::Kind as ChannelKind;
@@ -22,6 +22,9 @@ use super::reports::Clock;
 use super::table::Table;
 use super::timers::Timers;
 use super::{Action, Actions, Core, ReadPlan, Wanted, decisions};
+
+/// How long more drops are waited for where applications drop what starving connections wait for.
+const DROPS: Duration = Duration::from_millis(1);
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -44,6 +47,7 @@ impl Core {
             room: Vec::new(),
             has_room: false,
             promises: Promises::default(),
+            drops_at: None,
             clock: Clock::default(),
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
@@ -222,6 +226,7 @@ impl Core {
             room: _,   // told in the pass in which it was found
             has_room,
             promises,
+            drops_at,
             clock: _,
             released: _,
             asked: _,
@@ -231,7 +236,7 @@ impl Core {
             by_number: _,
             groups: _,
             nodes: _,
-            budget: _,
+            budget,
             stopping: _,
             #[cfg(test)]
                 bound: _,
@@ -246,7 +251,9 @@ impl Core {
         if has_work {
             Some(now)
         } else {
-            timers.next().into_iter().chain(promises.next()).min()
+            let drops_at = drops_at.filter(|_| budget.is_starving());
+            let times = [timers.next(), promises.next(), drops_at];
+            times.into_iter().flatten().min()
         }
     }
 
@@ -414,12 +421,17 @@ impl Core {
     }
 
     /// Settles what applications have dropped since the last call, and lets those receive for whom
-    /// there is budget again. Returns whether anything was dropped; if not, and some connection
-    /// starves, the next drop wakes the reactor.
-    pub(crate) fn settle_dropped(&mut self, now: Instant) -> bool {
+    /// there is budget again. If some connection starves, the next drop wakes the reactor; but where
+    /// there were drops since the last call, more of them are waited for, a short while.
+    pub(crate) fn settle_dropped(&mut self, now: Instant) {
         let mut released = std::mem::take(&mut self.released);
-        let is_starving = self.budget.is_starving();
-        self.shared.pool.take_released(&mut released, is_starving);
+        let looks_by_itself = self.drops_at.is_some_and(|at| at > now);
+        let wake_after = match self.budget.is_starving() {
+            true if looks_by_itself => Some(self.budget.hunger()),
+            true => Some(0),
+            false => None,
+        };
+        self.shared.pool.take_released(&mut released, wake_after);
         let any = !released.is_empty();
         for (key, cost) in released.drain(..) {
             self.release_inbound(key, cost, now);
@@ -431,7 +443,9 @@ impl Core {
                 self.touch(key);
             }
         }
-        any
+        if !looks_by_itself {
+            self.drops_at = any.then(|| now + DROPS);
+        }
     }
 
     pub(super) fn release_inbound(&mut self, key: RecordKey, cost: usize, now: Instant) {

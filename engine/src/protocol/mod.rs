@@ -183,6 +183,8 @@ pub(crate) struct Core {
     /// Credit that was given back has made room for somebody, who is told with the next exchange.
     has_room: bool,
     promises: Promises,
+    /// When it is looked again at what applications have dropped, without being woken.
+    drops_at: Option<Instant>,
     clock: Clock,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
