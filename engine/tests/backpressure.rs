@@ -158,6 +158,9 @@ fn of_a_thousand_starved_channels_one_slot_frees_one() {
         let place = place(transport);
         let mut options = Options::default();
         options.outbound_bytes = 2 * CHANNELS * LARGE_COST;
+        // A thousand attempts at once take seconds where a call of the system takes milliseconds.
+        options.connect_timeout = PATIENCE;
+        options.hello_timeout = PATIENCE;
         let (server_engine, client_engine) = (small_engine(SLOTS), Engine::start(options).unwrap());
         let (mut server, client) = (group(&server_engine), group(&client_engine));
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
