@@ -245,7 +245,7 @@ impl Core {
             || !touched.is_empty()
             || !unsealed.is_empty()
             || *has_room
-            || promises.are_over
+            || promises.are_over()
             || decisions::keeps_awake(!dirty_groups.is_empty())
             || self.poll_resume().is_some();
         if has_work {

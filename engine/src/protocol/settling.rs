@@ -27,7 +27,7 @@ impl Core {
                     self.room.extend(record.channel().filter(|_| room_is_due));
                 }
             }
-            if self.promises.are_over {
+            if self.promises.take_lapse() {
                 registry.lapse_promises();
             }
             registry.take_room(&mut self.room);

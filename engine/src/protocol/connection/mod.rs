@@ -254,13 +254,14 @@ impl Connection {
             &State::Finishing(Finishing { reason, .. }) => self.end(reason, None, context),
             // It goes on sending what it owes to a peer that listens and says no more.
             State::Open if self.has_seen_end() && !self.outbound.is_empty() => {
-                self.deadline = Some(after(context.now, context.options.bye_timeout));
+                let wait = context.options.bye_timeout.max(pace::AGAIN);
+                self.deadline = Some(after(context.now, wait));
             }
             State::Open if self.has_seen_end() => self.end(Reason::PeerDisconnected, None, context),
             State::Open if self.channel.is_some() => self.end(Reason::ByeTimedOut, None, context),
             // It is not the peer that is late: its bytes are here and wait for budget.
             State::Open if waits_here => {
-                self.deadline = Some(context.now + pace::STARVED_AGAIN);
+                self.deadline = Some(context.now + pace::AGAIN);
             }
             State::Open => self.end(Reason::PeerDisconnected, None, context),
             State::Ended(_) => {}
