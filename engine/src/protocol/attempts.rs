@@ -57,9 +57,9 @@ impl Core {
         error: &io::Error,
         now: Instant,
     ) {
-        match self.connection_of(key) == key {
-            true => self.with(key, now, |it, _| it.handle_connect_deferred(now)),
-            false => Some(self.handle_connect_failed(key, error, now)),
-        };
+        if self.connection_of(key) != key {
+            return self.handle_connect_failed(key, error, now);
+        }
+        self.with(key, now, |it, _| it.handle_connect_deferred(now));
     }
 }

@@ -30,6 +30,8 @@
 //! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
 //!   share or the engine's. For the engine's it *lines up*: first come, first served.
 //! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
+//! - *Attempt*: one of several addresses of a host that are tried side by side. It has a place in the
+//!   table until its socket is closed, and its connection alone knows of it.
 //! - *Touched*: a connection or listener to which something has happened since the last wait.
 //! - *Look*: a timer that finds whether a frame in part still comes along. *Heard*: when a byte of
 //!   that frame last came.
