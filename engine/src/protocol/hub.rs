@@ -97,6 +97,7 @@ impl Core {
         let has_events = group.deliveries.len() != events_before;
         let has_ended = connection.has_ended();
         let is_unnamed = connection.is_unnamed();
+        let is_attempt_due = connection.is_attempt_due();
         self.timers.set(key, &mut record.timer, connection.due());
         if has_events {
             self.touch_group(index);
@@ -106,6 +107,9 @@ impl Core {
         }
         if is_unnamed {
             self.name(key, now);
+        }
+        if is_attempt_due {
+            self.start_attempt(key, now);
         }
         Some(result)
     }
@@ -156,13 +160,17 @@ impl Core {
     }
 
     /// The next socket to close, or whose sending side. All of them are to be carried out in the pass in
-    /// which they are asked for: then somebody else may take the place.
+    /// which they are asked for: then somebody else may take the place. That of an attempt is free at
+    /// once, so each is to be carried out before the core is told anything more.
     pub(crate) fn poll_closing(&mut self) -> Option<Action> {
         let action = self.actions.closing.pop_front()?;
         if let Action::Close { key, .. } = action
             && let Some(record) = self.table.get_mut(key)
         {
             record.is_socket_closed = true;
+            if let Kind::Attempt(_) = record.kind {
+                self.table.remove(key);
+            }
         }
         Some(action)
     }
@@ -378,29 +386,11 @@ impl Core {
         });
     }
 
-    /// The connection is established.
+    /// The connection is established, and its socket is found under its own key.
     pub(crate) fn handle_connected(&mut self, key: RecordKey, peer: &Endpoint, now: Instant) {
-        self.with(key, now, |it, _| it.handle_connected(peer));
+        self.with(key, now, |it, context| it.handle_connected(peer, context));
         // What is queued is sent as far as a closing group's time goes.
         self.close_member_of_closing(key, now);
-    }
-
-    /// An attempt failed: the next address is tried, or the channel ends.
-    pub(crate) fn handle_connect_failed(
-        &mut self,
-        key: RecordKey,
-        error: &io::Error,
-        now: Instant,
-    ) {
-        self.with(key, now, |it, context| {
-            it.handle_connect_failed(error, context);
-        });
-    }
-
-    /// The attempt could not even start because the peer's backlog is full: it is repeated until
-    /// the connect timeout.
-    pub(crate) fn handle_connect_deferred(&mut self, key: RecordKey, now: Instant) {
-        self.with(key, now, |it, _| it.handle_connect_deferred(now));
     }
 
     /// The system refuses to poll a socket, which fails by that as by any other error of its own.
@@ -411,8 +401,10 @@ impl Core {
             true => Reason::CannotPoll,
             false => reason,
         };
-        let is_connection = self.with(key, now, |it, context| match it.is_opening() {
-            true => it.fail_attempt(or(Reason::ConnectFailed), error, context),
+        let connection = self.connection_of(key);
+        let is_attempt = |it: &Connection| it.is_opening() || connection != key;
+        let is_connection = self.with(connection, now, |it, context| match is_attempt(it) {
+            true => it.fail_attempt(key, or(Reason::ConnectFailed), error, context),
             false => it.fail(or(Reason::ReceiveFailed), error.into(), context),
         });
         if is_connection.is_none() {

@@ -141,6 +141,7 @@ impl Core {
             self.by_number[usize::from(channel.number())] = None;
         }
         match record.kind {
+            Kind::Attempt(_) => unreachable!("an attempt goes with its socket"),
             Kind::Listener(listener) => {
                 self.emit(record.group, Event::Closed(listener.closed()));
             }

@@ -34,6 +34,8 @@ use super::decisions;
 use super::outgoing::{Nodes, Outgoing};
 use super::{Action, Actions, Wanted};
 
+#[cfg(test)]
+pub(super) use self::opening::ATTEMPTS_MAX;
 pub(super) use self::opening::{Opening, socket_address};
 
 /// How many times the end of a connection that cannot be written to is put off, by
@@ -334,6 +336,9 @@ impl Connection {
             },
             State::Opening(_) | State::Open | State::Finishing(_) => Posts::Closing,
         };
+        if let State::Opening(opening) = &mut self.state {
+            opening.close_attempts(context.actions);
+        }
         self.stop_receiving(context);
         self.outbound.stop_looking();
         self.deadline = None;

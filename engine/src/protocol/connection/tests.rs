@@ -63,7 +63,7 @@ impl Alone {
             posted: 0,
         };
         alone.act(|it, context| it.start_opening(context));
-        alone.act(|it, _| it.handle_connected(&Endpoint::Uds(None)));
+        alone.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
         alone.post(OpCode::HelloRequest, 1, b"");
         alone.write(usize::MAX);
         alone
