@@ -40,6 +40,8 @@ pub(super) struct Member {
     pub(super) ended: Option<Ended>,
     /// Takes what comes and starts nothing new.
     pub(super) is_winding_down: bool,
+    /// Does nothing by chance: accepts every hello, keeps every Bye, drops what comes back.
+    pub(super) is_plain: bool,
 }
 
 pub(super) struct Context<'a> {
@@ -68,6 +70,7 @@ impl Member {
             greed: [20, 60, 95][node.rng.below(3)],
             ended: None,
             is_winding_down: false,
+            is_plain: false,
         }
     }
 
@@ -213,7 +216,7 @@ impl Member {
             }
             Event::Signal(signal) => {
                 context.ledger.received(line, &signal);
-                let wants_echo = !self.is_winding_down && context.rng.chance(5);
+                let wants_echo = !self.is_winding_down && !self.is_plain && context.rng.chance(5);
                 if wants_echo {
                     self.post(context, signal.echo());
                 } else {
@@ -233,7 +236,7 @@ impl Member {
             }
             Event::Returned(returned) => {
                 context.ledger.returned(line, &returned);
-                if context.rng.chance(40) {
+                if !self.is_plain && context.rng.chance(40) {
                     self.returned.push(returned);
                 }
             }
@@ -256,7 +259,12 @@ impl Member {
 
     fn on_hello(&mut self, context: &mut Context<'_>, hello: Hello) {
         let message = self.message(context.rng, 5);
-        match context.rng.below(10) {
+        let chance = if self.is_plain {
+            9
+        } else {
+            context.rng.below(10)
+        };
+        match chance {
             0 => drop(self.post(context, hello.refuse(&"not today ".repeat(40)))),
             1 => drop(self.post(context, hello.echo())),
             2 if !self.is_winding_down => self.hellos.push(hello),
@@ -289,7 +297,12 @@ impl Member {
     }
 
     fn on_bye(&mut self, context: &mut Context<'_>, bye: Bye) {
-        match context.rng.below(4) {
+        let chance = if self.is_plain {
+            0
+        } else {
+            context.rng.below(4)
+        };
+        match chance {
             0 if !self.is_winding_down => self.byes.push(bye),
             1 => drop(self.post(context, bye.echo())),
             _ => self.drop_bye(context, bye),
@@ -350,6 +363,17 @@ impl Member {
         }
     }
 
+    /// Answers every goodbye that it kept.
+    pub(super) fn answer_byes(&mut self, context: &mut Context<'_>) {
+        while let Some(bye) = self.byes.pop() {
+            self.drop_bye(context, bye);
+        }
+    }
+
+    pub(super) fn has_bye(&self) -> bool {
+        !self.byes.is_empty()
+    }
+
     fn repost(&mut self, context: &mut Context<'_>, returned: Returned) {
         let other = context.rng.index(self.channels.len());
         let is_plain = matches!(returned.op_code(), OpCode::Request | OpCode::Signal);
@@ -370,9 +394,7 @@ impl Member {
         self.kept.clear();
         self.returned.clear();
         self.hellos.clear();
-        while let Some(bye) = self.byes.pop() {
-            self.drop_bye(context, bye);
-        }
+        self.answer_byes(context);
         in_hand > 0
     }
 

@@ -11,10 +11,10 @@ use crate::protocol::audit::Audit;
 use crate::storage::MESSAGE_COST_MAX;
 
 /// A reactor's thread gets its turn late, and a close needs more than one pass.
-const PASS: Duration = Duration::from_millis(4);
+pub(super) const PASS: Duration = Duration::from_millis(4);
 
 /// So many times the linger timeout after writing to it failed, a connection has ended.
-const FAILED_LINGERS_MAX: u32 = 12;
+pub(super) const FAILED_LINGERS_MAX: u32 = 12;
 
 /// Follows one core from pass to pass.
 #[derive(Default)]

@@ -1,13 +1,23 @@
 //! Single scenarios over the reactor's loop, without chance in what matters.
 
+mod closing;
+mod deaf;
+mod failing;
+mod goodbye;
+mod peer;
+mod trickle;
+mod wakers;
+
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::channel::Channel;
 use crate::driver::{LIMITS, Limits};
 use crate::options::Options;
 use crate::post::Post;
 use crate::reason::Reason;
 
+use super::ledger::Totals;
 use super::net::SILENT_PORT;
 use super::rng::Rng;
 use super::temper::Temper;
@@ -74,7 +84,7 @@ fn until(world: &mut World, mut is_so: impl FnMut(&mut World) -> bool) {
             return;
         }
         world.step();
-        for member in [DIALS, LISTENS] {
+        for member in 0..world.members.len() {
             world.with_member(member, |member, context| member.receive(context, 100));
         }
     }
@@ -92,19 +102,70 @@ fn signal(world: &mut World, node: usize, channel: Channel) {
     });
 }
 
-fn finish(mut world: World) {
-    for node in [DIALS, LISTENS] {
+/// Every application lets go of what it has, and every engine stops.
+fn finish(mut world: World) -> Totals {
+    for member in &mut world.members {
+        member.is_winding_down = true;
+    }
+    for node in 0..world.nodes.len() {
         world.stop(node, Duration::from_secs(1));
     }
     world.settle();
-    world.check_end();
+    world.check_end()
+}
+
+/// Engines that do nothing by chance, each with an application and the first with a listener.
+fn plain(options: Vec<Options>, capacity: usize) -> (World, Address) {
+    let count = options.len();
+    let temper = Temper { capacity, ..CALM };
+    let mut world = World::with(options, temper, Rng::new(1));
+    for node in 0..count {
+        world.nodes[node].limit(LIMITS);
+        world.add_member(node);
+        world.members[node].greed = 0;
+        world.members[node].is_plain = true;
+    }
+    let any = "tcp://127.0.0.1:0".parse().expect("an address");
+    world.with_member(0, |member, context| {
+        let message = member.posting.message();
+        member.post(context, Post::welcome(&any, message));
+    });
+    until(&mut world, |world| !world.members[0].listening.is_empty());
+    let address = world.members[0].listening[0].clone();
+    (world, address)
+}
+
+/// Connects an application to that address. Returns its channel, once the other side has accepted.
+fn connect(world: &mut World, member: usize, address: &Address) -> Channel {
+    world.with_member(member, |member, context| member.connect(context, address));
+    let ours = *world.members[member].channels.last().expect("connecting");
+    until(world, |world| received(world, member, ours) > 0);
+    ours
+}
+
+fn peer_of(world: &World, node: usize, channel: Channel) -> Channel {
+    let peer = world.ledger.accounts[&(node, channel)].peer;
+    peer.expect("an engine at the other end").1
+}
+
+fn reason(world: &World, node: usize, channel: Channel) -> Option<Reason> {
+    let closed = world.ledger.accounts[&(node, channel)].closed.as_ref();
+    closed.map(crate::event::Closed::reason)
+}
+
+/// Posts a signal with a body of so many bytes. Returns whether it was accepted.
+fn post_signal(world: &mut World, member: usize, channel: Channel, len: usize) -> bool {
+    world.with_member(member, |member, context| {
+        let message = member.message(context.rng, len);
+        member.post(context, message.signal(channel)).is_some()
+    })
 }
 
 #[test]
 fn ten_thousand_attempts_do_not_keep_a_bystander_waiting() {
     let (mut world, [ours, theirs]) = connected();
     let before = received(&world, DIALS, ours);
-    let silent = crate::address::Address::tcp("127.0.0.1", SILENT_PORT).expect("an address");
+    let silent = Address::tcp("127.0.0.1", SILENT_PORT).expect("an address");
     world.with_member(DIALS, |member, context| {
         for _ in 0..10_000 {
             member.connect(context, &silent);

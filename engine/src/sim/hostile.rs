@@ -19,13 +19,15 @@ pub(super) struct Stranger {
     to_send: VecDeque<u8>,
     end: End,
     at: Option<Instant>,
+    has_shut: bool,
     /// Reads what it is sent, at least now and then.
     reads: bool,
     /// When it has had enough.
     until: Instant,
 }
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(8);
+const SILENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
 enum End {
@@ -33,6 +35,8 @@ enum End {
     Reset,
     /// Goes silent, for a while that outlasts every timeout.
     Silent,
+    /// Closes its sending side, and reads on.
+    HalfClosed,
 }
 
 impl Stranger {
@@ -46,6 +50,7 @@ impl Stranger {
             to_send: draw_script(rng, true).into(),
             end: draw_end(rng),
             at: Some(now),
+            has_shut: false,
             reads: rng.chance(70),
             until: now + PATIENCE,
         }
@@ -65,6 +70,7 @@ impl Stranger {
             to_send: draw_script(rng, false).into(),
             end: draw_end(rng),
             at: Some(now),
+            has_shut: false,
             reads: rng.chance(70),
             until: now + PATIENCE,
         }
@@ -104,6 +110,9 @@ impl Stranger {
             let mut sink = [0; 8192];
             while matches!(net.read(socket, &mut sink, now), Ok(1..)) {}
         }
+        if self.has_shut {
+            return;
+        }
         let bytes = self.to_send.make_contiguous();
         let len = bytes.len().min(rng.between(1, 5000));
         match net.write(socket, &[IoSlice::new(&bytes[..len])], now) {
@@ -117,10 +126,14 @@ impl Stranger {
         match self.end {
             End::Orderly => self.close(net, socket, false, now),
             End::Reset => self.close(net, socket, true, now),
+            End::HalfClosed => {
+                self.has_shut = true;
+                net.shut_write(socket, now);
+            }
             End::Silent => {
                 self.end = End::Orderly;
                 self.to_send.push_back(0);
-                self.at = Some(now + Duration::from_secs(1));
+                self.at = Some(now + SILENCE);
             }
         }
     }
@@ -139,7 +152,7 @@ impl Stranger {
 }
 
 fn draw_end(rng: &mut Rng) -> End {
-    [End::Orderly, End::Reset, End::Silent][rng.below(3)]
+    [End::Orderly, End::Reset, End::Silent, End::HalfClosed][rng.below(4)]
 }
 
 /// Bytes that begin well, mostly, and end badly.
@@ -157,14 +170,15 @@ fn draw_script(rng: &mut Rng, says_hello: bool) -> Vec<u8> {
         let op_code = [0, 2, 1, 5][rng.below(4)];
         append(&mut script, op_code, 1 + id as u64, rng.between(0, 2000));
     }
-    match rng.below(8) {
+    match rng.below(9) {
         0 => append(&mut script, 10 + rng.below(6) as u8, 1, 0),
         1 => append(&mut script, 8 + rng.below(2) as u8, 1, 0),
         2 => append(&mut script, OpCode::HelloRequest as u8, 2, 10),
         3 => append(&mut script, OpCode::ByeSignal as u8, 2, 10),
         4 => append(&mut script, 0x10 | OpCode::Signal as u8, 2, 10),
         5 => append(&mut script, OpCode::ByeResponse as u8, 0, 0),
-        6 => script.extend((0..rng.between(1, 500)).map(|_| rng.next() as u8)),
+        6 => append(&mut script, OpCode::ByeRequest as u8, 9, 0),
+        7 => script.extend((0..rng.between(1, 500)).map(|_| rng.next() as u8)),
         _ => {
             append(&mut script, OpCode::Request as u8, 3, 60_000);
             let len = script.len() - rng.between(1, 59_000);
@@ -174,7 +188,7 @@ fn draw_script(rng: &mut Rng, says_hello: bool) -> Vec<u8> {
     script
 }
 
-fn append(script: &mut Vec<u8>, proto: u8, id: u64, body_len: usize) {
+pub(super) fn append(script: &mut Vec<u8>, proto: u8, id: u64, body_len: usize) {
     let header = Header {
         channel_number: 0xBEEF,
         op_code: OpCode::Request,

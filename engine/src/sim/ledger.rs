@@ -15,10 +15,14 @@ use crate::post::{Post, Target};
 use crate::reason::Reason;
 use crate::wire::{self, OpCode};
 
-use super::outside::{Faults, HIDDEN, LinkRecord};
+use super::faults::Faults;
+use super::outside::{HIDDEN, LinkRecord};
 
 /// What a HelloRequest of a simulated engine starts with, before the line that it opens.
 pub(super) const HELLO_MAGIC: &[u8] = b"ampe-sim";
+
+/// Who is to pass for deaf has taken nothing for about as long as a send timeout.
+const DEAF_LEAST: Duration = Duration::from_secs(1);
 
 /// One channel of one engine.
 pub(super) type Line = (usize, Channel);
@@ -111,6 +115,7 @@ pub(super) struct Totals {
     pub(super) resets: u64,
     pub(super) byes: u64,
     pub(super) stalls: u64,
+    pub(super) deaf: u64,
     pub(super) hidden: u64,
     pub(super) reused_numbers: u64,
     pub(super) faults: Faults,
@@ -131,10 +136,48 @@ impl Totals {
         self.resets += other.resets;
         self.byes += other.byes;
         self.stalls += other.stalls;
+        self.deaf += other.deaf;
         self.hidden += other.hidden;
         self.reused_numbers += other.reused_numbers;
         self.faults.add(&other.faults);
         self.virtual_time += other.virtual_time;
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hours = self.virtual_time.as_secs_f64() / 3600.0;
+        let Totals {
+            channels,
+            reused_numbers,
+            posted,
+            received,
+            returned,
+            refused_full,
+            rooms,
+            byes,
+            stalls,
+            deaf,
+            starved,
+            failures,
+            ..
+        } = self;
+        writeln!(formatter, "virtual hours: {hours:.2}")?;
+        writeln!(
+            formatter,
+            "messages: posted {posted}, received {received}, returned {returned}, \
+             refused for want of room {refused_full}, told of room {rooms}"
+        )?;
+        writeln!(
+            formatter,
+            "channels: {channels}, numbers used again {reused_numbers}, ended by goodbye {byes}, \
+             by a stalled peer {stalls}, by a deaf one {deaf}"
+        )?;
+        writeln!(
+            formatter,
+            "seen after a pass: waiting for budget {starved}, failed to write {failures}"
+        )?;
+        write!(formatter, "faults: {}", self.faults)
     }
 }
 
@@ -295,6 +338,13 @@ impl Ledger {
             assert_eq!(words.as_deref(), Some(HIDDEN), "P4: {line:?}");
             self.totals.hidden += 1;
         }
+        let is_deaf = closed.reason() == Reason::SendTimedOut;
+        let takes_for = link.and_then(|link| link.takes_for);
+        assert!(
+            !is_deaf || takes_for.is_none_or(|time| time < DEAF_LEAST),
+            "P2: {line:?} calls its peer deaf, and the system would have taken bytes for {takes_for:?}"
+        );
+        self.totals.deaf += u64::from(is_deaf);
         if let Some(link) = link {
             self.totals.resets += u64::from(link.own.was_reset);
             self.check_delivered(line, closed, link);

@@ -6,13 +6,17 @@
 //! nothing and is due at no time sleeps, as it would: a wake-up that got lost leaves it asleep, and
 //! the checks at rest find what it still owes.
 //!
-//! A failure names the promise that was broken and its seed; `AMPE_SEED=17 cargo test -p ampe
-//! sim::random` (or `sim::starving`) repeats that run alone, `AMPE_SIM_RUNS=100000` makes as many.
+//! A failure names the promise that was broken, what the run was made with, and the commands that
+//! repeat it: `AMPE_SEED=17 cargo test -p ampe --lib sim::random` (or `sim::starving`) that run alone,
+//! with `AMPE_SIM_OPERATIONS=40` no more than so many of its operations. `AMPE_SIM_RUNS=100000` makes
+//! as many runs, `AMPE_SIM_SECONDS=60` as many as there is time for, from a seed drawn anew;
+//! `AMPE_SIM_FIRST=1000` says which is the first.
 
 mod app;
 mod canaries;
 mod checks;
 mod directed;
+mod faults;
 mod hostile;
 mod ledger;
 mod net;
@@ -20,6 +24,7 @@ mod node;
 mod outside;
 mod random;
 mod rng;
+mod seeds;
 mod starving;
 mod temper;
 mod world;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::endpoint::Endpoint;
 use crate::wire::Header;
 
+use super::faults::Faults;
 use super::rng::Rng;
 use super::temper::Temper;
 
@@ -40,6 +41,7 @@ pub(super) struct Net {
     port_next: u16,
     /// What the network did, so that an idle pass can be told from a useful one.
     pub(super) activity: u64,
+    pub(super) faults: Faults,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -98,6 +100,8 @@ struct Pipe {
     last_at: Option<Instant>,
     end_at: Option<Instant>,
     reset_at: Option<Instant>,
+    /// When it was full last.
+    full_at: Option<Instant>,
 }
 
 impl Stream {
@@ -133,6 +137,7 @@ impl Pipe {
             last_at: None,
             end_at: None,
             reset_at: None,
+            full_at: None,
         }
     }
 
@@ -161,6 +166,7 @@ impl Net {
             dialling: Vec::new(),
             port_next: 1000,
             activity: 0,
+            faults: Faults::default(),
         }
     }
 
@@ -342,6 +348,7 @@ impl Net {
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.rng.chance(failures) {
+            self.faults.accepts += 1;
             let kinds = [ErrorKind::Other, ErrorKind::ConnectionAborted];
             let kind = kinds[self.rng.below(2)];
             return Err(kind.into());
@@ -377,10 +384,13 @@ impl Net {
             capacity.saturating_sub(self.stream(peer).arriving.len)
         };
         let mut len = offered.min(free);
-        if len == 0 || self.rng.chance(self.temper.stall) {
+        let is_full = len == 0;
+        if is_full || self.rng.chance(self.temper.stall) {
+            self.faults.stalled += u64::from(!is_full);
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.rng.chance(self.temper.cut) {
+            self.faults.cut += 1;
             len = self.rng.between(1, len);
         }
         let mut bytes = Vec::with_capacity(len);
@@ -409,6 +419,7 @@ impl Net {
     }
 
     fn reset(&mut self, socket: Socket, at: Instant) {
+        self.faults.resets += 1;
         let stream = self.stream(socket);
         stream.record.was_reset = true;
         let before = stream.arriving.reset_at;
@@ -422,6 +433,7 @@ impl Net {
         now: Instant,
     ) -> io::Result<usize> {
         let swallows = self.temper.reset_swallows;
+        let capacity = self.temper.capacity;
         let stalls = self.rng.chance(self.temper.stall);
         let cuts = self.rng.chance(self.temper.cut);
         let draw = self.rng.next() as usize;
@@ -438,6 +450,7 @@ impl Net {
         let first = stream.arriving.chunks.front_mut();
         if let Some((_, bytes)) = first.filter(|(at, _)| survives(*at)) {
             if stalls {
+                self.faults.stalled += 1;
                 return Err(ErrorKind::WouldBlock.into());
             }
             let mut len = bytes.len().min(buffer.len());
@@ -452,7 +465,11 @@ impl Net {
             if bytes.is_empty() {
                 stream.arriving.chunks.pop_front();
             }
+            if stream.arriving.len >= capacity {
+                stream.arriving.full_at = Some(now);
+            }
             stream.arriving.len -= len;
+            self.faults.cut += u64::from(cuts);
             self.activity += 1;
             return Ok(len);
         }
@@ -541,6 +558,26 @@ impl Net {
                 State::Listener(_) => false,
             });
         (pipe.has_arrived(now) || ended || is_reset, is_writable)
+    }
+
+    /// Larger buffers, and no reads and writes cut short.
+    pub(super) fn speed_up(&mut self) {
+        self.temper.speed_up();
+        for state in &mut self.sockets {
+            if let State::Stream(stream) = state {
+                stream.arriving.full_at = Some(self.now);
+            }
+        }
+    }
+
+    /// For how long it would have taken bytes that are sent to an open peer.
+    pub(super) fn takes_for(&mut self, socket: Socket) -> Option<Duration> {
+        let (now, capacity) = (self.now, self.temper.capacity);
+        let peer = self.peer(socket)?;
+        let peer = self.stream(peer);
+        let pipe = &peer.arriving;
+        let takes = peer.is_open && pipe.len < capacity;
+        takes.then(|| pipe.full_at.map_or(Duration::ZERO, |at| now - at))
     }
 
     /// When something arrives next, or an attempt to connect is decided.

@@ -22,8 +22,9 @@ use crate::protocol::audit::Seen;
 use crate::storage::MESSAGE_COST_MAX;
 
 use super::checks::Watch;
+use super::faults::Faults;
 use super::net::SharedNet;
-use super::outside::{Faults, LinkRecord, Outside};
+use super::outside::{LinkRecord, Outside};
 use super::rng::Rng;
 
 /// So many passes without any effect, one after the other, are a reactor that spins.
@@ -59,6 +60,8 @@ pub(super) struct Node {
     pub(super) rng: Rng,
     idle_passes: u32,
     group_next: GroupId,
+    /// Its limits and the rest of its numbers, in words.
+    drawn: String,
 }
 
 impl Node {
@@ -74,6 +77,10 @@ impl Node {
             bytes_per_pass: [1, 5000, 1 << 20][rng.below(3)],
             openings_per_pass: [1, 3, 256][rng.below(3)],
         };
+        let drawn = format!(
+            "numbers rest for {quarantine} others; bytes in a read {}, in a pass {}; openings in a pass {}",
+            limits.bytes_per_read, limits.bytes_per_pass, limits.openings_per_pass
+        );
         let world = Outside::new(net, rng.fork());
         Node {
             driver: Some(Driver::new(world, Arc::clone(&shared), limits)),
@@ -89,7 +96,13 @@ impl Node {
             rng,
             idle_passes: 0,
             group_next: 1,
+            drawn,
         }
+    }
+
+    /// What it was made with.
+    pub(super) fn setting(&self) -> String {
+        format!("{:#?}\n{}", self.shared.options, self.drawn)
     }
 
     pub(super) fn group(&mut self) -> (ChannelGroup, Inbox, Arc<GroupShared>) {

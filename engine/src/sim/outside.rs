@@ -13,6 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::protocol::decisions::{Flaw, planted};
 use crate::protocol::{Core, Wanted};
 
+use super::faults::Faults;
 use super::net::{SharedNet, Socket, StreamRecord};
 use super::rng::Rng;
 
@@ -41,61 +42,8 @@ impl Drop for Handle {
 pub(super) struct LinkRecord {
     pub(super) own: StreamRecord,
     pub(super) peer: StreamRecord,
-}
-
-/// How often the poller was unkind.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
-    /// Sockets that it refused to take in.
-    pub(super) hidden: u64,
-    /// Established connections that it refused to poll.
-    pub(super) refused: u64,
-    /// Of these, those for want of memory.
-    pub(super) refused_for_now: u64,
-    /// Writes that were refused for want of memory.
-    pub(super) shortages: u64,
-    /// Attempts and listeners that it refused to poll.
-    pub(super) refused_others: u64,
-    /// Attempts that it called decided, and were not.
-    pub(super) undecided: u64,
-    /// Attempts that had succeeded when they were closed: others had been faster, for the most part.
-    pub(super) beaten: u64,
-    /// Sockets that it called ready, and were not.
-    pub(super) spurious: u64,
-    /// Batches of which it kept a part for the next wait.
-    pub(super) partial: u64,
-    /// Wakes that came later than what was posted.
-    pub(super) late_wakes: u64,
-}
-
-impl Faults {
-    pub(super) fn add(&mut self, other: &Faults) {
-        self.hidden += other.hidden;
-        self.refused += other.refused;
-        self.refused_for_now += other.refused_for_now;
-        self.shortages += other.shortages;
-        self.refused_others += other.refused_others;
-        self.undecided += other.undecided;
-        self.beaten += other.beaten;
-        self.spurious += other.spurious;
-        self.partial += other.partial;
-        self.late_wakes += other.late_wakes;
-    }
-
-    pub(super) fn kinds(&self) -> [u64; 10] {
-        [
-            self.hidden,
-            self.refused,
-            self.refused_for_now,
-            self.shortages,
-            self.refused_others,
-            self.undecided,
-            self.beaten,
-            self.spurious,
-            self.partial,
-            self.late_wakes,
-        ]
-    }
+    /// For how long the network would have taken more bytes.
+    pub(super) takes_for: Option<Duration>,
 }
 
 /// A socket that the poller holds.
@@ -388,7 +336,13 @@ impl World for Outside {
             let mut net = self.net.borrow_mut();
             if let Some(peer) = net.peer(handle.socket) {
                 let (own, peer) = (net.record(handle.socket), net.record(peer));
-                self.links.push((entry.key, LinkRecord { own, peer }));
+                let takes_for = net.takes_for(handle.socket);
+                let link = LinkRecord {
+                    own,
+                    peer,
+                    takes_for,
+                };
+                self.links.push((entry.key, link));
             }
         }
     }

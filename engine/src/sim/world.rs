@@ -77,6 +77,15 @@ impl World {
         }
     }
 
+    /// What it was made with, as far as it was drawn by chance.
+    pub(super) fn setting(&self) -> String {
+        let temper = &self.net.borrow().temper;
+        let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.map(|(index, node)| format!("engine {index}: {}", node.setting()));
+        let nodes: Vec<String> = nodes.collect();
+        format!("{temper:#?}\n{}", nodes.join("\n"))
+    }
+
     pub(super) fn add_member(&mut self, node: usize) -> usize {
         self.members.push(Member::new(node, &mut self.nodes[node]));
         self.members.len() - 1
@@ -100,6 +109,18 @@ impl World {
     /// Lets one engine that is ready make a pass, or else lets time go on to the next event.
     /// Returns whether anything can still happen by itself.
     pub(super) fn step(&mut self) -> bool {
+        self.step_within(None)
+    }
+
+    /// Lets everything happen until then, by itself: applications do nothing.
+    pub(super) fn pass_until(&mut self, until: Instant) {
+        while self.now < until {
+            self.step_within(Some(until));
+        }
+    }
+
+    /// As [`step`](Self::step); time goes on to `until` at the latest.
+    fn step_within(&mut self, until: Option<Instant>) -> bool {
         self.steps += 1;
         assert!(
             self.steps < STEPS_MAX,
@@ -127,6 +148,7 @@ impl World {
         }
         let times = self.nodes.iter().filter_map(Node::next_time);
         let times = times.chain(self.strangers.iter().filter_map(Stranger::next_time));
+        let times = times.chain(until);
         let Some(next) = times.chain(self.net.borrow().next_time(self.now)).min() else {
             return false;
         };
@@ -229,7 +251,9 @@ impl World {
 
     /// Nobody does anything for a while, long enough for timers.
     fn pass_time(&mut self) {
-        let until = self.now + Duration::from_millis(500);
+        // Now and then longer than any of them.
+        let millis = [500, 500, 500, 6000][self.rng.below(4)];
+        let until = self.now + Duration::from_millis(millis);
         while self.now < until && self.step() {}
     }
 
@@ -467,6 +491,7 @@ impl World {
         let mut totals = self.ledger.totals;
         totals.runs = 1;
         totals.virtual_time = self.now - self.start;
+        totals.faults.add(&self.net.borrow().faults);
         for (index, node) in self.nodes.iter().enumerate() {
             assert!(!node.is_running(), "P3: an engine runs on");
             totals.starved += node.watch.starved;

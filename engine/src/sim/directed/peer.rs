@@ -1,0 +1,109 @@
+//! A peer that does what a scenario says, byte by byte.
+
+use std::io::{ErrorKind, IoSlice};
+
+use crate::address::Address;
+use crate::channel::Channel;
+use crate::endpoint::Endpoint;
+use crate::wire::{Header, OpCode};
+
+use super::super::hostile::append;
+use super::super::net::Socket;
+use super::super::world::World;
+use super::until;
+
+/// A connection to the first engine of a world.
+pub(super) struct Peer {
+    socket: Socket,
+    /// The channel that the engine made of it.
+    pub(super) channel: Channel,
+    /// Read, and not yet a whole frame.
+    partial: Vec<u8>,
+    /// The frames that it read.
+    pub(super) frames: Vec<OpCode>,
+    /// It read the end of the stream.
+    pub(super) saw_end: bool,
+}
+
+pub(super) fn frame(op_code: OpCode, id: u64, body_len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, op_code as u8, id, body_len);
+    bytes
+}
+
+impl Peer {
+    /// Connects and says hello, and waits until the application has it.
+    pub(super) fn greet(world: &mut World, address: &Address) -> Self {
+        let port = address.port().expect("a TCP address");
+        let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
+        let now = world.now;
+        let socket = world.net.borrow_mut().connect(&at, now).expect("TCP waits");
+        until(world, |world| {
+            world
+                .net
+                .borrow_mut()
+                .finish_connect(socket)
+                .is_ok_and(|it| it)
+        });
+        let before = world.members[0].channels.len();
+        let mut peer = Peer {
+            socket,
+            channel: world.members[0].listeners[0],
+            partial: Vec::new(),
+            frames: Vec::new(),
+            saw_end: false,
+        };
+        let hello = frame(OpCode::HelloRequest, 1, 0);
+        assert_eq!(peer.write(world, &hello), hello.len());
+        until(world, |world| world.members[0].channels.len() > before);
+        peer.channel = world.members[0].channels[before];
+        peer
+    }
+
+    /// Writes what the system takes, and returns how much that is.
+    pub(super) fn write(&self, world: &mut World, bytes: &[u8]) -> usize {
+        let now = world.now;
+        let outcome = world
+            .net
+            .borrow_mut()
+            .write(self.socket, &[IoSlice::new(bytes)], now);
+        match outcome {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("the engine ended it: {error}"),
+        }
+    }
+
+    /// Reads so much at most of what has arrived.
+    pub(super) fn read(&mut self, world: &mut World, most: usize) {
+        let now = world.now;
+        let mut buffer = vec![0; most];
+        match world.net.borrow_mut().read(self.socket, &mut buffer, now) {
+            Ok(0) => self.saw_end = true,
+            Ok(len) => self.partial.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("P2: the engine broke off: {error}"),
+        }
+        while let Some(fixed) = self.partial.first_chunk::<{ Header::LEN }>() {
+            let length = |at: usize| usize::from(u16::from_be_bytes([fixed[at], fixed[at + 1]]));
+            let whole = Header::LEN + length(12) + length(14);
+            let op_code = OpCode::ALL[usize::from(fixed[2] & 0x0F)];
+            if self.partial.len() < whole {
+                return;
+            }
+            self.frames.push(op_code);
+            self.partial.drain(..whole);
+        }
+    }
+
+    /// Closes its sending side.
+    pub(super) fn shut(&self, world: &mut World) {
+        let now = world.now;
+        world.net.borrow_mut().shut_write(self.socket, now);
+    }
+
+    pub(super) fn close(&self, world: &mut World, is_abortive: bool) {
+        let now = world.now;
+        world.net.borrow_mut().close(self.socket, is_abortive, now);
+    }
+}
