@@ -19,7 +19,7 @@ use crate::storage::MESSAGE_COST_MAX;
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | each channel until its `Closed` was received, and each connection before its hello: its records and events without content | 6 KiB, of which one that is idle takes 1 KiB |
+/// | each channel until its `Closed` was received, and each connection before its hello: its records and events without content | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
 /// | what each channel has queued in its reserve, which the engine's budget cannot deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
@@ -65,6 +65,12 @@ pub struct Options {
     /// How long a connection may take to be established, name resolution included, and how long a
     /// listener waits for a name, or for a path that another process binds a Unix socket to.
     /// Default 10 s.
+    ///
+    /// Of a host with several addresses the next is tried when one has failed, or has not answered
+    /// within 250 ms, while those before are still waited for; IPv6 and IPv4 take turns. The first
+    /// connection that comes about is used, and the other attempts are closed: a peer may see a
+    /// connection that ends without a word. At most eight attempts are under way for a channel, each
+    /// with a socket; a ninth takes the place of the oldest.
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.
     pub hello_timeout: Duration,
@@ -223,6 +229,8 @@ impl Default for GroupOptions {
 const REACTOR_BYTES: usize = 3 << 20;
 #[cfg(test)]
 const CHANNEL_BYTES: usize = 8 * 1024;
+#[cfg(test)]
+const ATTEMPTS_BYTES: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests;

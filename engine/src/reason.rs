@@ -46,10 +46,13 @@ pub enum Reason {
     /// The peer sent what the protocol does not allow.
     #[error("the peer broke the protocol: {0}")]
     Protocol(#[from] ProtocolViolation),
-    /// Nobody accepts connections at the address, or it cannot be reached.
+    /// Nobody accepts connections at the address, or it cannot be reached. Of a host with several
+    /// addresses all have failed; [`Closed::os_error`](crate::Closed::os_error) is of the last that did.
     #[error("could not connect")]
     ConnectFailed,
-    /// The connection was not established within [`Options::connect_timeout`](crate::Options).
+    /// The connection was not established within [`Options::connect_timeout`](crate::Options). If
+    /// attempts at other addresses of the host had failed, [`Closed::os_error`](crate::Closed::os_error)
+    /// is of the last of these.
     #[error("could not connect in time")]
     ConnectTimedOut,
     /// There is no Unix socket at the path.

@@ -87,11 +87,10 @@ impl<W: World> Driver<W> {
     }
 
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
-        self.sockets.close(key, false);
         let stream = match self.sockets.world.connect(address) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return self.core.handle_connect_deferred(key, now);
+                return self.core.handle_connect_deferred(key, &error, now);
             }
             Err(error) => return self.core.handle_connect_failed(key, &error, now),
         };

@@ -177,9 +177,12 @@ impl<W: World> Driver<W> {
         };
         match outcome {
             Ok(peer) => {
+                let Some(connection) = self.core.winner(key) else {
+                    return self.sockets.close(key, false); // another was faster
+                };
                 // The stream changes its role: it is registered anew.
-                match self.sockets.promote(key) {
-                    Ok(()) => self.core.handle_connected(key, &peer, now),
+                match self.sockets.promote(key, connection) {
+                    Ok(()) => self.core.handle_connected(connection, &peer, now),
                     Err(error) => self.core.handle_unpollable(key, &error, now),
                 }
             }

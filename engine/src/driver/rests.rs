@@ -26,7 +26,7 @@ impl Rest {
     }
 }
 
-/// At most one of each kind for a socket.
+/// Who rests, by when that is over. A socket may be in it more than once.
 #[derive(Default)]
 pub(super) struct Rests {
     due: BTreeSet<(Instant, RecordKey, Rest)>,

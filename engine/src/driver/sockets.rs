@@ -94,15 +94,16 @@ impl<W: World> Sockets<W> {
         Ok(())
     }
 
-    /// Turns a stream that was connecting into one that is connected.
-    pub(super) fn promote(&mut self, key: RecordKey) -> io::Result<()> {
-        let place = self.place(key).ok_or(io::ErrorKind::NotFound)?;
-        self.seats[key.index as usize] = None;
+    /// Turns a stream that was connecting as `from` into one that is connected as `to`: the same key, or
+    /// one that has no socket.
+    pub(super) fn promote(&mut self, from: RecordKey, to: RecordKey) -> io::Result<()> {
+        let place = self.place(from).ok_or(io::ErrorKind::NotFound)?;
+        self.seats[from.index as usize] = None;
         match self.world.remove(place) {
             Some(Entry {
                 socket: Socket::Connecting(stream),
                 ..
-            }) => self.insert(key, Socket::Connected(stream)),
+            }) => self.insert(to, Socket::Connected(stream)),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }

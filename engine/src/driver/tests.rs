@@ -256,6 +256,8 @@ mod keep_alive;
 mod names;
 #[cfg(target_os = "linux")]
 mod resuming;
+#[cfg(target_os = "linux")]
+mod several;
 #[cfg(unix)]
 mod undecided;
 

@@ -48,7 +48,7 @@ fn received(pool: &Arc<Pool>, block: &[u8], body: &[u8]) -> Message {
 
 fn released(pool: &Pool) -> usize {
     let mut released = Vec::new();
-    pool.take_released(&mut released, false);
+    pool.take_released(&mut released, None);
     released.iter().map(|&(_, cost)| cost).sum()
 }
 

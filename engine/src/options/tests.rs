@@ -6,7 +6,7 @@ use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
 use crate::{driver, protocol};
 
-use super::{CHANNEL_BYTES, REACTOR_BYTES};
+use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, REACTOR_BYTES};
 
 /// The sum in the documentation of `Options`, where it is made of sizes that a program can know.
 #[test]
@@ -38,6 +38,7 @@ fn a_channel_takes_no_more_than_is_said() {
         sum <= CHANNEL_BYTES,
         "{sum} bytes are said to be {CHANNEL_BYTES}"
     );
+    const { assert!(protocol::ATTEMPTS_BYTES <= ATTEMPTS_BYTES) };
     assert_eq!(
         SMALLEST_COST,
         cost_of(256),

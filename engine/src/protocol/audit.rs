@@ -14,6 +14,10 @@ use super::record::Kind;
 pub(crate) struct Audit {
     pub(crate) connections: Vec<Seen>,
     pub(crate) listeners: usize,
+    /// Attempts, of several, that connections wait for.
+    pub(crate) attempts: usize,
+    /// Attempts that nobody waits for any more.
+    pub(crate) attempts_left: usize,
     /// Bytes of the inbound budget that are charged, and how many may be.
     pub(crate) inbound_used: usize,
     pub(crate) inbound_most: usize,
@@ -52,6 +56,8 @@ impl Core {
         let mut audit = Audit {
             connections: Vec::new(),
             listeners: 0,
+            attempts: 0,
+            attempts_left: 0,
             inbound_used: self.budget.used(),
             inbound_most: self.budget.most(),
             waiting: self.budget.waiting().collect(),
@@ -64,8 +70,16 @@ impl Core {
         let mut members = Vec::new();
         for key in self.table.keys() {
             let record = self.table.get(key).expect("its key is in use");
-            members.push((record.group, key));
+            if !matches!(record.kind, Kind::Attempt(_)) {
+                members.push((record.group, key));
+            }
             match &record.kind {
+                &Kind::Attempt(connection) => {
+                    let connection = self.connection(connection);
+                    let is_of_use = connection.is_some_and(|it| it.attempts().contains(&key));
+                    audit.attempts += usize::from(is_of_use);
+                    audit.attempts_left += usize::from(!is_of_use);
+                }
                 Kind::Connection(connection) => {
                     audit.connections.push(seen(key, record.group, connection));
                 }

@@ -242,6 +242,11 @@ impl Budget {
         Some((key, cost))
     }
 
+    /// How many bytes are worth looking up for who waits, while there are drops all the time.
+    pub(super) fn hunger(&self) -> usize {
+        self.limit.min(self.share) / 8
+    }
+
     pub(super) fn is_starving(&self) -> bool {
         self.starved > 0
     }

@@ -105,6 +105,10 @@ decisions! {
     fn is_put_off(times: u32, most: u32, went_on: bool) -> bool { times < most && went_on }
     else FailedLivesOn { true }
 
+    /// Whether the other attempts to connect are closed, once one has succeeded.
+    fn are_losers_closed() -> bool { true }
+    else LosersStay { false }
+
     /// Whether who was promised room is told.
     fn is_room_told() -> bool { true }
     else RoomIsNotTold { false }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::between::registry::Kind as ChannelKind;
@@ -22,6 +22,9 @@ use super::reports::Clock;
 use super::table::Table;
 use super::timers::Timers;
 use super::{Action, Actions, Core, ReadPlan, Wanted, decisions};
+
+/// How long more drops are waited for where applications drop what starving connections wait for.
+const DROPS: Duration = Duration::from_millis(1);
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -44,6 +47,7 @@ impl Core {
             room: Vec::new(),
             has_room: false,
             promises: Promises::default(),
+            drops_at: None,
             clock: Clock::default(),
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
@@ -93,6 +97,7 @@ impl Core {
         let has_events = group.deliveries.len() != events_before;
         let has_ended = connection.has_ended();
         let is_unnamed = connection.is_unnamed();
+        let is_attempt_due = connection.is_attempt_due();
         self.timers.set(key, &mut record.timer, connection.due());
         if has_events {
             self.touch_group(index);
@@ -102,6 +107,9 @@ impl Core {
         }
         if is_unnamed {
             self.name(key, now);
+        }
+        if is_attempt_due {
+            self.start_attempt(key, now);
         }
         Some(result)
     }
@@ -152,13 +160,17 @@ impl Core {
     }
 
     /// The next socket to close, or whose sending side. All of them are to be carried out in the pass in
-    /// which they are asked for: then somebody else may take the place.
+    /// which they are asked for: then somebody else may take the place. That of an attempt is free at
+    /// once, so each is to be carried out before the core is told anything more.
     pub(crate) fn poll_closing(&mut self) -> Option<Action> {
         let action = self.actions.closing.pop_front()?;
         if let Action::Close { key, .. } = action
             && let Some(record) = self.table.get_mut(key)
         {
             record.is_socket_closed = true;
+            if let Kind::Attempt(_) = record.kind {
+                self.table.remove(key);
+            }
         }
         Some(action)
     }
@@ -222,6 +234,7 @@ impl Core {
             room: _,   // told in the pass in which it was found
             has_room,
             promises,
+            drops_at,
             clock: _,
             released: _,
             asked: _,
@@ -231,7 +244,7 @@ impl Core {
             by_number: _,
             groups: _,
             nodes: _,
-            budget: _,
+            budget,
             stopping: _,
             #[cfg(test)]
                 bound: _,
@@ -240,13 +253,15 @@ impl Core {
             || !touched.is_empty()
             || !unsealed.is_empty()
             || *has_room
-            || promises.are_over
+            || promises.are_over()
             || decisions::keeps_awake(!dirty_groups.is_empty())
             || self.poll_resume().is_some();
         if has_work {
             Some(now)
         } else {
-            timers.next().into_iter().chain(promises.next()).min()
+            let drops_at = drops_at.filter(|_| budget.is_starving());
+            let times = [timers.next(), promises.next(), drops_at];
+            times.into_iter().flatten().min()
         }
     }
 
@@ -371,29 +386,11 @@ impl Core {
         });
     }
 
-    /// The connection is established.
+    /// The connection is established, and its socket is found under its own key.
     pub(crate) fn handle_connected(&mut self, key: RecordKey, peer: &Endpoint, now: Instant) {
-        self.with(key, now, |it, _| it.handle_connected(peer));
+        self.with(key, now, |it, context| it.handle_connected(peer, context));
         // What is queued is sent as far as a closing group's time goes.
         self.close_member_of_closing(key, now);
-    }
-
-    /// An attempt failed: the next address is tried, or the channel ends.
-    pub(crate) fn handle_connect_failed(
-        &mut self,
-        key: RecordKey,
-        error: &io::Error,
-        now: Instant,
-    ) {
-        self.with(key, now, |it, context| {
-            it.handle_connect_failed(error, context);
-        });
-    }
-
-    /// The attempt could not even start because the peer's backlog is full: it is repeated until
-    /// the connect timeout.
-    pub(crate) fn handle_connect_deferred(&mut self, key: RecordKey, now: Instant) {
-        self.with(key, now, |it, _| it.handle_connect_deferred(now));
     }
 
     /// The system refuses to poll a socket, which fails by that as by any other error of its own.
@@ -404,8 +401,10 @@ impl Core {
             true => Reason::CannotPoll,
             false => reason,
         };
-        let is_connection = self.with(key, now, |it, context| match it.is_opening() {
-            true => it.fail_attempt(or(Reason::ConnectFailed), error, context),
+        let connection = self.connection_of(key);
+        let is_attempt = |it: &Connection| it.is_opening() || connection != key;
+        let is_connection = self.with(connection, now, |it, context| match is_attempt(it) {
+            true => it.fail_attempt(key, or(Reason::ConnectFailed), error, context),
             false => it.fail(or(Reason::ReceiveFailed), error.into(), context),
         });
         if is_connection.is_none() {
@@ -414,12 +413,17 @@ impl Core {
     }
 
     /// Settles what applications have dropped since the last call, and lets those receive for whom
-    /// there is budget again. Returns whether anything was dropped; if not, and some connection
-    /// starves, the next drop wakes the reactor.
-    pub(crate) fn settle_dropped(&mut self, now: Instant) -> bool {
+    /// there is budget again. If some connection starves, the next drop wakes the reactor; but where
+    /// there were drops since the last call, more of them are waited for, a short while.
+    pub(crate) fn settle_dropped(&mut self, now: Instant) {
         let mut released = std::mem::take(&mut self.released);
-        let is_starving = self.budget.is_starving();
-        self.shared.pool.take_released(&mut released, is_starving);
+        let looks_by_itself = self.drops_at.is_some_and(|at| at > now);
+        let wake_after = match self.budget.is_starving() {
+            true if looks_by_itself => Some(self.budget.hunger()),
+            true => Some(0),
+            false => None,
+        };
+        self.shared.pool.take_released(&mut released, wake_after);
         let any = !released.is_empty();
         for (key, cost) in released.drain(..) {
             self.release_inbound(key, cost, now);
@@ -431,7 +435,9 @@ impl Core {
                 self.touch(key);
             }
         }
-        any
+        if !looks_by_itself {
+            self.drops_at = any.then(|| now + DROPS);
+        }
     }
 
     pub(super) fn release_inbound(&mut self, key: RecordKey, cost: usize, now: Instant) {

@@ -30,11 +30,14 @@
 //! - *Starved*: a connection that cannot take its next frame for want of inbound budget, its own
 //!   share or the engine's. For the engine's it *lines up*: first come, first served.
 //! - *Holder*: the starved connection whose bytes lie in the one shared read buffer.
+//! - *Attempt*: one of several addresses of a host that are tried side by side. It has a place in the
+//!   table until its socket is closed, and its connection alone knows of it.
 //! - *Touched*: a connection or listener to which something has happened since the last wait.
 //! - *Look*: a timer that finds whether a frame in part still comes along. *Heard*: when a byte of
 //!   that frame last came.
 //! - *Unheard*: a connection from outside that ended before its HelloRequest: no channel, no events.
 
+mod attempts;
 #[cfg(test)]
 pub(crate) mod audit;
 mod budget;
@@ -86,6 +89,12 @@ pub(crate) const CONNECTION_BYTES: usize =
 #[cfg(test)]
 pub(crate) const PLACE_BYTES: usize = size_of::<Option<Record>>() + 20 * size_of::<RecordKey>();
 
+/// What attempts at a host with several addresses take while they are under way: a place each, which
+/// is kept for others then, their keys, and what the driver is told of each.
+#[cfg(test)]
+pub(crate) const ATTEMPTS_BYTES: usize = connection::ATTEMPTS_MAX
+    * (2 * size_of::<Option<Record>>() + 4 * size_of::<RecordKey>() + 4 * size_of::<Action>());
+
 /// Something that the driver is to do with sockets.
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -95,7 +104,7 @@ pub(crate) enum Action {
         host: String,
         port: u16,
     },
-    /// Start to connect, in place of any attempt before.
+    /// Start to connect.
     Connect { key: RecordKey, address: Endpoint },
     /// Start to listen.
     Listen { key: RecordKey, address: Endpoint },
@@ -183,6 +192,8 @@ pub(crate) struct Core {
     /// Credit that was given back has made room for somebody, who is told with the next exchange.
     has_room: bool,
     promises: Promises,
+    /// When it is looked again at what applications have dropped, without being woken.
+    drops_at: Option<Instant>,
     clock: Clock,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,

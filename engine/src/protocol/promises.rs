@@ -12,18 +12,26 @@ pub(super) struct Promises {
     are_in_the_way: bool,
     lapse_at: Option<Instant>,
     /// They lapse with the next exchange.
-    pub(super) are_over: bool,
+    are_over: bool,
 }
 
 impl Promises {
-    /// What the exchange has left.
+    /// Whether they are in the way now. Those that are over stay so until the next exchange.
     pub(super) fn note(&mut self, are_in_the_way: bool) {
         self.are_in_the_way = are_in_the_way;
-        self.are_over = false;
+    }
+
+    pub(super) fn are_over(&self) -> bool {
+        self.are_over
+    }
+
+    /// Whether they are to lapse in this exchange. What is promised from now on has its own time.
+    pub(super) fn take_lapse(&mut self) -> bool {
+        std::mem::take(&mut self.are_over)
     }
 
     pub(super) fn handle_time(&mut self, now: Instant) {
-        if !self.are_in_the_way {
+        if !self.are_in_the_way || self.are_over {
             self.lapse_at = None;
         } else if *self.lapse_at.get_or_insert(now + PATIENCE) <= now {
             self.lapse_at = None;

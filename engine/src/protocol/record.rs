@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::between::key::RecordKey;
 use crate::channel::Channel;
 
 use super::Wanted;
@@ -21,8 +22,11 @@ pub(super) struct Record {
 }
 
 pub(super) enum Kind {
-    Listener(Listener),
+    Listener(Box<Listener>),
     Connection(Box<Connection>),
+    /// One of several attempts of this connection to connect. It has no channel and no deadline, is in
+    /// no group, and goes when its socket is closed.
+    Attempt(RecordKey),
 }
 
 impl Record {
@@ -40,6 +44,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => Some(listener.channel),
             Kind::Connection(connection) => connection.channel(),
+            Kind::Attempt(_) => None,
         }
     }
 
@@ -47,6 +52,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => listener.has_ended(),
             Kind::Connection(connection) => connection.has_ended(),
+            Kind::Attempt(_) => false,
         }
     }
 
@@ -55,6 +61,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => listener.is_opening(),
             Kind::Connection(connection) => connection.is_opening(),
+            Kind::Attempt(_) => true,
         }
     }
 
@@ -63,6 +70,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => listener.posts(),
             Kind::Connection(connection) => connection.posts(),
+            Kind::Attempt(_) => Posts::Admitted,
         }
     }
 
@@ -70,6 +78,7 @@ impl Record {
         match &mut self.kind {
             Kind::Listener(listener) => listener.set_closed_to_posts(),
             Kind::Connection(connection) => connection.set_closed_to_posts(),
+            Kind::Attempt(_) => unreachable!("nobody posts to an attempt"),
         }
     }
 
@@ -78,6 +87,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => listener.deadline(),
             Kind::Connection(connection) => connection.due(),
+            Kind::Attempt(_) => None,
         }
     }
 
@@ -89,6 +99,7 @@ impl Record {
                 writable: false,
             },
             Kind::Connection(connection) => connection.wanted(is_holder),
+            Kind::Attempt(_) => Wanted::default(),
         }
     }
 
@@ -97,6 +108,7 @@ impl Record {
         match &self.kind {
             Kind::Listener(listener) => listener.has_ended(),
             Kind::Connection(connection) => connection.has_work(),
+            Kind::Attempt(_) => false,
         }
     }
 }

@@ -27,7 +27,7 @@ impl Core {
                     self.room.extend(record.channel().filter(|_| room_is_due));
                 }
             }
-            if self.promises.are_over {
+            if self.promises.take_lapse() {
                 registry.lapse_promises();
             }
             registry.take_room(&mut self.room);
@@ -141,6 +141,7 @@ impl Core {
             self.by_number[usize::from(channel.number())] = None;
         }
         match record.kind {
+            Kind::Attempt(_) => unreachable!("an attempt goes with its socket"),
             Kind::Listener(listener) => {
                 self.emit(record.group, Event::Closed(listener.closed()));
             }

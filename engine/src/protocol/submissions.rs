@@ -88,7 +88,7 @@ impl Core {
         let group = self.open_group_index(group);
         let key = self.table.insert_with(|key| {
             let listener = Listener::new(key, channel, address);
-            Record::new(group, Kind::Listener(listener))
+            Record::new(group, Kind::Listener(Box::new(listener)))
         });
         self.bind_number(channel, key);
         self.join_group(group, key);

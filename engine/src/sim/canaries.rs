@@ -53,6 +53,7 @@ canaries! {
     a_wait_for_budget_that_is_held_against_the_peer: StarvedTimesOut breaks ["P2:"] in run;
     a_failed_channel_that_takes_posts: FailedTakesPosts breaks ["P3:", "P1:"] in run;
     a_failed_channel_that_lives_on: FailedLivesOn breaks ["P3:"] in starving::run;
+    an_attempt_that_outlives_the_one_that_won: LosersStay breaks ["P6:"] in run;
     room_that_nobody_is_told_of: RoomIsNotTold breaks ["Room:"] in run;
     bytes_that_are_offered_to_who_held_the_buffer_before: ResumeIsStale breaks ["P5:", "P2:"]
         in starving::run;

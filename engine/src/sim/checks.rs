@@ -34,6 +34,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn check_pass(&mut self, audit: &Audit, shared: &Shared, now: Instant) {
+        assert!(
+            audit.attempts_left == 0,
+            "P6: {} attempts to connect are left that nobody waits for",
+            audit.attempts_left
+        );
         self.check_inbound(audit, shared);
         self.check_line(audit);
         self.check_outbound(shared);

@@ -17,6 +17,7 @@ use super::world::World;
 const CALM: Temper = Temper {
     latency_most: Duration::ZERO,
     capacity: 200_000,
+    lost: 0,
     cut: 0,
     stall: 0,
     accept_failures: 0,

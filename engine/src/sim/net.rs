@@ -22,6 +22,10 @@ pub(super) const SILENT_PORT: u16 = 9;
 /// Attempts at this port are refused.
 pub(super) const REFUSING_PORT: u16 = 7;
 
+/// When the first packet of an attempt is sent again. Real systems take a second; here it is as long as
+/// the next of a host's addresses is waited with, so that two attempts succeed at once.
+const SENT_AGAIN: Duration = Duration::from_millis(250);
+
 /// The network as each engine's world has it.
 pub(super) type SharedNet = Rc<RefCell<Net>>;
 
@@ -240,7 +244,10 @@ impl Net {
             return Ok(socket);
         }
         let is_silent = place == Place::Port(SILENT_PORT);
-        let at = now + self.latency();
+        let mut at = now + self.latency();
+        if self.temper.lost > 0 && self.rng.chance(self.temper.lost) {
+            at += SENT_AGAIN;
+        }
         let dial = Dial::Pending {
             at,
             place: (!is_silent).then_some(place),

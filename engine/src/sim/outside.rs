@@ -58,6 +58,8 @@ pub(super) struct Faults {
     pub(super) refused_others: u64,
     /// Attempts that it called decided, and were not.
     pub(super) undecided: u64,
+    /// Attempts that had succeeded when they were closed: others had been faster, for the most part.
+    pub(super) beaten: u64,
     /// Sockets that it called ready, and were not.
     pub(super) spurious: u64,
     /// Batches of which it kept a part for the next wait.
@@ -74,12 +76,13 @@ impl Faults {
         self.shortages += other.shortages;
         self.refused_others += other.refused_others;
         self.undecided += other.undecided;
+        self.beaten += other.beaten;
         self.spurious += other.spurious;
         self.partial += other.partial;
         self.late_wakes += other.late_wakes;
     }
 
-    pub(super) fn kinds(&self) -> [u64; 9] {
+    pub(super) fn kinds(&self) -> [u64; 10] {
         [
             self.hidden,
             self.refused,
@@ -87,6 +90,7 @@ impl Faults {
             self.shortages,
             self.refused_others,
             self.undecided,
+            self.beaten,
             self.spurious,
             self.partial,
             self.late_wakes,
@@ -376,6 +380,10 @@ impl World for Outside {
         let Some(entry) = self.remove(place) else {
             return;
         };
+        if let Owned::Connecting(handle) = &entry.socket {
+            let outcome = self.net.borrow_mut().finish_connect(handle.socket);
+            self.faults.beaten += u64::from(matches!(outcome, Ok(true)));
+        }
         if let Owned::Connected(handle) = &entry.socket {
             let mut net = self.net.borrow_mut();
             if let Some(peer) = net.peer(handle.socket) {

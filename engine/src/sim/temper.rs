@@ -9,6 +9,8 @@ use super::rng::Rng;
 pub(super) struct Temper {
     pub(super) latency_most: Duration,
     pub(super) capacity: usize,
+    /// How many of a hundred attempts to connect lose their first packet, and go on when it is sent again.
+    pub(super) lost: usize,
     /// How many of a hundred reads and writes are cut short.
     pub(super) cut: usize,
     /// How many of a hundred reads and writes would block for no visible reason.
@@ -50,6 +52,7 @@ pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
     Temper {
         latency_most: Duration::from_micros([0, 50, 2000][rng.below(3)]),
         capacity: capacities[rng.below(capacities.len())],
+        lost: [0, 0, 40][rng.below(3)],
         cut: [0, 20, 60][rng.below(3)],
         stall: [0, 5, 30][rng.below(3)],
         accept_failures: [0, 0, 10][rng.below(3)],

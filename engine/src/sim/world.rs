@@ -36,11 +36,13 @@ pub(super) struct World {
     start: Instant,
 }
 
-/// A host of several addresses, of which one hangs, one refuses and one may be the right one.
+/// A host of several addresses, of which one hangs, one refuses and one may be the right one; and one that
+/// may be reached at either address.
 fn names(host: &str, port: u16) -> Vec<SocketAddr> {
     let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
     match host {
         "several.example" => vec![at(SILENT_PORT), at(REFUSING_PORT), at(port)],
+        "twofold.example" => vec![at(port), at(port)],
         "plain.example" => vec![at(port)],
         _ => Vec::new(),
     }
@@ -182,6 +184,7 @@ impl World {
             3 => Address::tcp("plain.example", port),
             4 => Address::tcp("unknown.example", 1),
             5 => Address::uds("/nowhere/at/all"),
+            6..=8 => Address::tcp("twofold.example", port),
             _ => return known,
         };
         Some(odd.unwrap())
@@ -504,7 +507,7 @@ pub(super) fn least_options() -> Options {
         outbound_bytes_per_channel: least,
         connect_timeout: Duration::from_millis(300),
         hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_secs(4),
+        frame_timeout: Duration::from_secs(1),
         send_timeout: Duration::from_secs(3),
         bye_timeout: Duration::from_secs(2),
         linger_timeout: Duration::from_millis(400),

@@ -150,8 +150,9 @@ struct State {
     fullest: usize,
     /// Inbound charges given back since the reactor last looked.
     released: Vec<(RecordKey, usize)>,
-    /// Whether the reactor has channels that wait for inbound budget, and wants to be woken.
-    is_hungry: bool,
+    /// After how many bytes more the reactor wants to be woken, if it has channels that wait for inbound
+    /// budget.
+    wake_after: Option<usize>,
     is_closed: bool,
 }
 
@@ -162,7 +163,7 @@ impl Pool {
             free_bytes: 0,
             fullest: 0,
             released: Vec::new(),
-            is_hungry: false,
+            wake_after: None,
             is_closed: false,
         };
         Pool {
@@ -204,14 +205,19 @@ impl Pool {
         }
     }
 
-    /// Takes what was released since the last call. With `hungry`, the first release after it wakes
-    /// the reactor, whether or not there was one before: what there was may not be enough. Nothing
-    /// slips in between, as both happen under the same lock.
-    pub(crate) fn take_released(&self, released: &mut Vec<(RecordKey, usize)>, hungry: bool) {
+    /// Takes what was released since the last call. With `wake_after`, releases after it wake the
+    /// reactor: the first if that is 0, or else once they come to as many bytes. In the latter case the
+    /// reactor has to look again by itself after a while: so a receiver that drops one message after the
+    /// other does not wake it for each. Nothing slips in between, as both happen under the same lock.
+    pub(crate) fn take_released(
+        &self,
+        released: &mut Vec<(RecordKey, usize)>,
+        wake_after: Option<usize>,
+    ) {
         assert!(released.is_empty(), "what was released before was settled");
         let mut state = lock(&self.state);
         mem::swap(&mut state.released, released);
-        state.is_hungry = hungry && decide(Decision::ReactorIsHungry, true);
+        state.wake_after = wake_after.filter(|_| decide(Decision::ReactorIsHungry, true));
     }
 
     /// Lets go of all free storage, and keeps none from now on.
@@ -292,7 +298,11 @@ impl State {
             Some((last, sum)) if *last == key => *sum += cost,
             _ => self.released.push((key, cost)),
         }
-        mem::replace(&mut self.is_hungry, false)
+        let Some(left) = &mut self.wake_after else {
+            return false;
+        };
+        *left = left.saturating_sub(cost);
+        *left == 0 && self.wake_after.take().is_some()
     }
 }
 

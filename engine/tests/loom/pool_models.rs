@@ -60,7 +60,7 @@ fn a_starving_reactor_waits_for_drops(look: Look) {
         dropper.join().unwrap();
     }
     assert_eq!(sum, [0, 2 * COST, 2 * COST], "each charge comes back once");
-    pool.take_released(&mut released, false);
+    pool.take_released(&mut released, None);
     assert!(released.is_empty(), "a charge came back twice");
     assert_eq!(pool.free_bytes(), KEPT, "as much is kept as may be");
     pool.close();
@@ -69,7 +69,7 @@ fn a_starving_reactor_waits_for_drops(look: Look) {
 #[test]
 fn a_drop_wakes_a_starving_reactor() {
     proves("a_drop_wakes_a_starving_reactor", Some(3), 1000, || {
-        a_starving_reactor_waits_for_drops(|pool, released| pool.take_released(released, true));
+        a_starving_reactor_waits_for_drops(|pool, released| pool.take_released(released, Some(0)));
     });
 }
 
@@ -78,9 +78,9 @@ fn a_drop_wakes_a_starving_reactor() {
 fn canary_hunger_told_too_late() {
     finds(NOBODY_CAN_GO_ON, Some(3), || {
         a_starving_reactor_waits_for_drops(|pool, released| {
-            pool.take_released(released, false);
+            pool.take_released(released, None);
             if released.is_empty() {
-                pool.take_released(&mut Vec::new(), true);
+                pool.take_released(&mut Vec::new(), Some(0));
             }
         });
     });
@@ -97,7 +97,7 @@ fn a_reactor_looks_once_before_each_sleep() {
     });
     let (mut released, mut sum) = (Vec::new(), 0);
     loop {
-        pool.take_released(&mut released, true);
+        pool.take_released(&mut released, Some(0));
         sum += released.drain(..).map(|(_, cost)| cost).sum::<usize>();
         if sum == 2 * COST {
             break;

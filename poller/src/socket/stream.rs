@@ -262,8 +262,15 @@ fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
 
 #[cfg(windows)]
 fn set_user_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
-    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-    crate::nt::system::set_user_timeout(socket, i32::try_from(seconds).unwrap_or(i32::MAX))
+    crate::nt::system::set_user_timeout(socket, whole_seconds(timeout))
+}
+
+/// A timeout in whole seconds, rounded up, and no more than the system takes.
+#[cfg(any(windows, test))]
+fn whole_seconds(timeout: Duration) -> i32 {
+    let seconds = timeout.as_secs();
+    let seconds = seconds.saturating_add(u64::from(timeout.subsec_nanos() > 0));
+    i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
@@ -305,6 +312,13 @@ impl std::os::windows::io::AsSocket for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_user_timeout_is_a_number_of_seconds_that_the_system_takes() {
+        assert_eq!(whole_seconds(Duration::from_secs(30)), 30);
+        assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
+        assert_eq!(whole_seconds(Duration::MAX), i32::MAX);
+    }
 
     /// What happens by chance to who connects to a port of this machine where nobody listens.
     #[test]

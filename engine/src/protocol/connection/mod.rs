@@ -34,6 +34,8 @@ use super::decisions;
 use super::outgoing::{Nodes, Outgoing};
 use super::{Action, Actions, Wanted};
 
+#[cfg(test)]
+pub(super) use self::opening::ATTEMPTS_MAX;
 pub(super) use self::opening::{Opening, socket_address};
 
 /// How many times the end of a connection that cannot be written to is put off, by
@@ -254,13 +256,14 @@ impl Connection {
             &State::Finishing(Finishing { reason, .. }) => self.end(reason, None, context),
             // It goes on sending what it owes to a peer that listens and says no more.
             State::Open if self.has_seen_end() && !self.outbound.is_empty() => {
-                self.deadline = Some(after(context.now, context.options.bye_timeout));
+                let wait = context.options.bye_timeout.max(pace::AGAIN);
+                self.deadline = Some(after(context.now, wait));
             }
             State::Open if self.has_seen_end() => self.end(Reason::PeerDisconnected, None, context),
             State::Open if self.channel.is_some() => self.end(Reason::ByeTimedOut, None, context),
             // It is not the peer that is late: its bytes are here and wait for budget.
             State::Open if waits_here => {
-                self.deadline = Some(context.now + pace::STARVED_AGAIN);
+                self.deadline = Some(context.now + pace::AGAIN);
             }
             State::Open => self.end(Reason::PeerDisconnected, None, context),
             State::Ended(_) => {}
@@ -333,6 +336,9 @@ impl Connection {
             },
             State::Opening(_) | State::Open | State::Finishing(_) => Posts::Closing,
         };
+        if let State::Opening(opening) = &mut self.state {
+            opening.close_attempts(context.actions);
+        }
         self.stop_receiving(context);
         self.outbound.stop_looking();
         self.deadline = None;

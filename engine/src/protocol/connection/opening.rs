@@ -7,36 +7,49 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
 use crate::event::SystemError;
 use crate::reason::Reason;
 
 use super::{Connection, Context, State};
-use crate::protocol::Action;
+use crate::protocol::{Action, Actions, decisions};
 
 /// How soon a connection is tried again that found the peer's backlog full.
 const RETRY: Duration = Duration::from_millis(10);
 
+/// How long an attempt is alone until the next begins beside it: what RFC 8305 recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// How many attempts of one connection are under way at most. One more takes the place of the oldest,
+/// which has had eight times the stagger by then.
+pub(in crate::protocol) const ATTEMPTS_MAX: usize = 8;
+
 /// How a connection is being opened.
 pub(in crate::protocol) struct Opening {
     address: Address,
-    attempt: Attempt,
-    /// Addresses of the host that have not been tried yet.
+    stage: Stage,
+    /// Addresses of a host that has several, which have not been tried yet.
     untried: VecDeque<SocketAddr>,
-    /// When opening is given up; the connection's deadline may be an earlier retry, or the end of this
-    /// attempt's share of the time.
+    /// The attempts at such a host that are under way, the oldest first. A single address is tried
+    /// under the connection's own key.
+    attempts: Vec<RecordKey>,
+    /// The hub is to begin the next attempt.
+    is_attempt_due: bool,
+    /// When opening is given up; the connection's deadline may be earlier, for a retry or for the next
+    /// attempt.
     give_up: Instant,
     /// What ends it if it is given up: its time, or whoever closes it.
     why_given_up: Reason,
-    /// The last attempt's failure.
+    /// The last failure of an attempt.
     os_error: Option<SystemError>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+enum Stage {
     /// The host's name is being resolved.
     Resolving,
-    /// An attempt to connect is under way.
+    /// An attempt to connect is under way, or several.
     Connecting,
     /// Waits to try again: the peer's backlog was full.
     Deferred,
@@ -46,16 +59,27 @@ impl Opening {
     pub(in crate::protocol) fn new(address: Address, give_up: Instant) -> Self {
         Opening {
             address,
-            attempt: Attempt::Resolving,
+            stage: Stage::Resolving,
             untried: VecDeque::new(),
+            attempts: Vec::new(),
+            is_attempt_due: false,
             give_up,
             why_given_up: Reason::ConnectTimedOut,
             os_error: None,
         }
     }
 
+    /// Whether the connection's own socket is being connected.
     pub(super) fn is_connecting(&self) -> bool {
-        self.attempt == Attempt::Connecting
+        self.stage == Stage::Connecting && self.attempts.is_empty() && !self.is_attempt_due
+    }
+
+    /// Closes the sockets of all attempts.
+    pub(super) fn close_attempts(&mut self, actions: &mut Actions) {
+        self.is_attempt_due = false;
+        for key in self.attempts.drain(..) {
+            close_attempt(key, actions);
+        }
     }
 
     /// Nobody waits for it longer than until `deadline`.
@@ -84,11 +108,11 @@ impl Connection {
         }
         let action = match socket_address(&opening.address) {
             Some(address) => {
-                opening.attempt = Attempt::Connecting;
+                opening.stage = Stage::Connecting;
                 Action::Connect { key, address }
             }
             None => {
-                opening.attempt = Attempt::Resolving;
+                opening.stage = Stage::Resolving;
                 let host = opening.address.host().map(ToString::to_string);
                 Action::Resolve {
                     key,
@@ -107,54 +131,97 @@ impl Connection {
         addresses: Vec<SocketAddr>,
         context: &mut Context<'_>,
     ) {
-        let Some(opening) = self.opening() else {
-            return;
-        };
-        if opening.attempt != Attempt::Resolving {
-            return;
-        }
-        opening.untried = addresses.into();
-        if opening.untried.is_empty() {
-            return self.end(Reason::NameNotResolved, None, context);
-        }
-        self.try_next_address(context.now, context);
-    }
-
-    /// Tries the next of the host's addresses, whose time starts at `from`: an equal share of what is
-    /// left, so that one that hangs leaves the others theirs. Returns whether there was one.
-    fn try_next_address(&mut self, from: Instant, context: &mut Context<'_>) -> bool {
         let key = self.key;
         let Some(opening) = self.opening() else {
-            return false;
+            return;
         };
-        let shares = u32::try_from(opening.untried.len()).unwrap_or(u32::MAX);
-        let Some(address) = opening.untried.pop_front() else {
-            return false;
-        };
-        opening.attempt = Attempt::Connecting;
-        let until = from + opening.give_up.saturating_duration_since(from) / shares;
-        let address = Endpoint::Tcp(address);
-        self.deadline = Some(until);
-        context.actions.push(Action::Connect { key, address });
-        true
+        if opening.stage != Stage::Resolving {
+            return;
+        }
+        match addresses[..] {
+            [] => return self.end(Reason::NameNotResolved, None, context),
+            [address] => {
+                let address = Endpoint::Tcp(address);
+                context.actions.push(Action::Connect { key, address });
+            }
+            _ => {
+                opening.untried = interleave(addresses);
+                opening.is_attempt_due = true;
+            }
+        }
+        opening.stage = Stage::Connecting;
     }
 
-    /// The connection is established.
-    pub(in crate::protocol) fn handle_connected(&mut self, peer: &Endpoint) {
+    /// Whether the hub is to begin the next attempt.
+    pub(in crate::protocol) fn is_attempt_due(&self) -> bool {
+        match &self.state {
+            State::Opening(opening) => opening.is_attempt_due,
+            _ => false,
+        }
+    }
+
+    /// The attempts under way at a host with several addresses.
+    #[cfg(test)]
+    pub(in crate::protocol) fn attempts(&self) -> &[RecordKey] {
+        match &self.state {
+            State::Opening(opening) => &opening.attempts,
+            _ => &[],
+        }
+    }
+
+    /// Begins the next attempt, under a key of its own.
+    pub(in crate::protocol) fn start_attempt(&mut self, key: RecordKey, context: &mut Context<'_>) {
+        let Some(opening) = self.opening() else {
+            return close_attempt(key, context.actions);
+        };
+        opening.is_attempt_due = false;
+        let Some(address) = opening.untried.pop_front() else {
+            return close_attempt(key, context.actions);
+        };
+        if opening.attempts.len() == ATTEMPTS_MAX {
+            close_attempt(opening.attempts.remove(0), context.actions);
+        }
+        opening.attempts.push(key);
+        let is_last = opening.untried.is_empty();
+        let next_at = (!is_last).then_some(context.now + STAGGER);
+        self.deadline = next_at.into_iter().chain([opening.give_up]).min();
+        let address = Endpoint::Tcp(address);
+        context.actions.push(Action::Connect { key, address });
+    }
+
+    /// Whether an attempt under `key` is still of interest.
+    pub(in crate::protocol) fn awaits(&self, key: RecordKey) -> bool {
+        match &self.state {
+            State::Opening(it) if key == self.key => it.is_connecting(),
+            State::Opening(it) => it.attempts.contains(&key),
+            _ => false,
+        }
+    }
+
+    /// The connection is established, by whichever attempt. The others are closed.
+    pub(in crate::protocol) fn handle_connected(
+        &mut self,
+        peer: &Endpoint,
+        context: &mut Context<'_>,
+    ) {
         let Some(opening) = self.opening() else {
             return;
         };
-        if opening.attempt != Attempt::Connecting {
+        if opening.stage != Stage::Connecting {
             return;
+        }
+        if decisions::are_losers_closed() {
+            opening.close_attempts(context.actions);
         }
         self.state = State::Open;
         self.peer = Some(Box::new(peer.clone()));
         self.deadline = None;
     }
 
-    /// An attempt failed: the next address is tried, or the channel ends.
+    /// An attempt failed: the next address is tried, or the others are waited for, or the channel ends.
     pub(in crate::protocol) fn handle_connect_failed(
         &mut self,
+        key: RecordKey,
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
@@ -168,23 +235,31 @@ impl Connection {
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ConnectFailed,
         };
-        self.fail_attempt(reason, error, context);
+        self.fail_attempt(key, reason, error, context);
     }
 
     pub(in crate::protocol) fn fail_attempt(
         &mut self,
+        key: RecordKey,
         reason: Reason,
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
-        // What is left of this attempt's share goes to the next.
-        let until = self.deadline;
+        if !self.awaits(key) {
+            return;
+        }
+        let own_key = self.key;
         let Some(opening) = self.opening() else {
             return;
         };
         opening.os_error = Some(error.into());
-        let from = until.unwrap_or(opening.give_up);
-        if !self.try_next_address(from, context) {
+        if key != own_key {
+            opening.attempts.retain(|&attempt| attempt != key);
+            close_attempt(key, context.actions);
+        }
+        if !opening.untried.is_empty() {
+            opening.is_attempt_due = true;
+        } else if opening.attempts.is_empty() {
             self.end(reason, Some(error.into()), context);
         }
     }
@@ -195,7 +270,7 @@ impl Connection {
         let Some(opening) = self.opening() else {
             return;
         };
-        opening.attempt = Attempt::Deferred;
+        opening.stage = Stage::Deferred;
         self.deadline = Some(opening.give_up.min(now + RETRY));
     }
 
@@ -209,13 +284,37 @@ impl Connection {
             let (reason, os_error) = (opening.why_given_up, opening.os_error.clone());
             return self.end(reason, os_error, context);
         }
-        if opening.attempt == Attempt::Deferred {
+        if opening.stage == Stage::Deferred {
             return self.start_opening(context);
         }
-        if !self.try_next_address(now, context) {
-            self.deadline = Some(give_up);
+        opening.is_attempt_due = !opening.untried.is_empty();
+        self.deadline = Some(give_up); // an attempt that begins now sets its own
+    }
+}
+
+/// An attempt's record goes with its socket.
+fn close_attempt(key: RecordKey, actions: &mut Actions) {
+    actions.push(Action::Close {
+        key,
+        abortive: false,
+    });
+}
+
+/// Puts addresses of both families in turn, the first one's first, each family in its own order: one
+/// that does not work at all costs little then.
+fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let is_first_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (one, other): (VecDeque<_>, VecDeque<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv4() == is_first_v4);
+    let (mut families, mut mixed) = ([one, other], VecDeque::new());
+    while let Some(address) = families[0].pop_front() {
+        mixed.push_back(address);
+        if !families[1].is_empty() {
+            families.swap(0, 1);
         }
     }
+    mixed
 }
 
 /// What an address means to the system, where no name has to be resolved.

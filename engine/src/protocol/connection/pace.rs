@@ -11,8 +11,9 @@ use crate::reason::Reason;
 
 use super::{Connection, Context};
 
-/// When a connection is looked at again whose time has come while it waits for budget.
-pub(super) const STARVED_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a connection is looked at again whose time has come and that does not end for it: it waits
+/// for budget, or still sends. Not at once, whatever the options say: the reactor would do nothing else.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// A frame that takes this many times [`Options::frame_timeout`](crate::Options::frame_timeout) is
 /// just fast enough.

@@ -21,7 +21,7 @@ pub(super) struct Outbound {
     stuck_since: Option<Instant>,
     /// When it is to be seen whether the system has taken anything.
     look: Option<Instant>,
-    /// Credit of what was sent since the last exchange.
+    /// Credit of what was sent, to be given back at the end of the pass.
     released: usize,
 }
 

@@ -63,7 +63,7 @@ impl Alone {
             posted: 0,
         };
         alone.act(|it, context| it.start_opening(context));
-        alone.act(|it, _| it.handle_connected(&Endpoint::Uds(None)));
+        alone.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
         alone.post(OpCode::HelloRequest, 1, b"");
         alone.write(usize::MAX);
         alone
@@ -293,6 +293,22 @@ fn who_said_goodbye_and_closed_its_side_does_not_wait_for_ever() {
     assert_eq!(it.wait_for_end(), it.options.bye_timeout);
     it.settle();
     assert_eq!(it.closed().0, Reason::PeerDisconnected);
+}
+
+/// What is due again at the same moment is due for ever, and the reactor would do nothing else.
+#[test]
+fn however_short_its_patience_a_connection_is_never_due_again_at_once() {
+    let mut it = Alone::new();
+    it.options.bye_timeout = Duration::ZERO;
+    it.post(OpCode::Response, 3, &[1; 1000]);
+    it.write(10);
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    it.later(Duration::ZERO);
+    assert!(!it.connection.has_ended(), "its peer listens still");
+    assert!(it.connection.due().is_some_and(|due| due > it.now));
+    assert_eq!(it.wait_for_end(), it.options.send_timeout);
+    assert_eq!(it.settle(), [Reason::SendTimedOut]);
 }
 
 #[test]

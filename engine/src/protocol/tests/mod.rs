@@ -1,5 +1,6 @@
 //! The core by itself, one situation a test.
 
+mod attempts;
 mod bench;
 mod goodbyes;
 mod groups;

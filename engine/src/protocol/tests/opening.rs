@@ -16,7 +16,7 @@ use crate::wire::OpCode;
 use super::bench::{Bench, address, tcp};
 
 /// Posts a HelloRequest to a host with a name, up to the question for its addresses.
-fn dial_name(bench: &mut Bench) -> RecordKey {
+pub(super) fn dial_name(bench: &mut Bench) -> RecordKey {
     bench
         .posting
         .connect(&Address::tcp("some.example", 7000).unwrap())
@@ -31,19 +31,22 @@ fn dial_name(bench: &mut Bench) -> RecordKey {
     })
 }
 
-fn resolve(bench: &mut Bench, key: RecordKey, ports: &[u16]) {
+pub(super) fn resolve(bench: &mut Bench, key: RecordKey, ports: &[u16]) {
     let at = |&port: &u16| SocketAddr::from(([127, 0, 0, 1], port));
-    let addresses = ports.iter().map(at).collect();
+    resolve_to(bench, key, ports.iter().map(at).collect());
+}
+
+pub(super) fn resolve_to(bench: &mut Bench, key: RecordKey, addresses: Vec<SocketAddr>) {
     bench.submit(Submission::Resolved { key, addresses });
     bench.rest();
 }
 
-fn refused() -> Error {
+pub(super) fn refused() -> Error {
     ErrorKind::ConnectionRefused.into()
 }
 
 /// The reasons of all that came back, and of the `Closed` behind it.
-fn ends(bench: &mut Bench) -> (Vec<(OpCode, Reason)>, Reason) {
+pub(super) fn ends(bench: &mut Bench) -> (Vec<(OpCode, Reason)>, Reason) {
     let mut returned = Vec::new();
     for event in bench.events() {
         match event {
@@ -111,70 +114,6 @@ fn a_name_that_is_not_resolved_in_time_ends_the_channel() {
 }
 
 #[test]
-fn all_addresses_are_tried_and_the_last_failure_is_told() {
-    let mut bench = Bench::new();
-    let key = dial_name(&mut bench);
-    resolve(&mut bench, key, &[1, 2, 3]);
-    for port in [1, 2, 3] {
-        assert_eq!(bench.connect_action(), (key, tcp(port)));
-        bench.core.handle_connect_failed(
-            key,
-            &Error::from_raw_os_error(100 + i32::from(port)),
-            bench.now,
-        );
-        bench.rest();
-    }
-    let closed = bench.events().pop();
-    let Some(Event::Closed(closed)) = closed else {
-        panic!("{closed:?}");
-    };
-    assert_eq!(closed.reason(), Reason::ConnectFailed);
-    assert_eq!(
-        closed.os_error().and_then(|error| error.raw_os_error()),
-        Some(103)
-    );
-}
-
-#[test]
-fn an_address_that_hangs_leaves_the_others_their_share_of_the_time() {
-    let mut bench = Bench::new();
-    let timeout = bench.shared.options.connect_timeout;
-    let key = dial_name(&mut bench);
-    resolve(&mut bench, key, &[1, 2]);
-    assert_eq!(bench.connect_action(), (key, tcp(1)));
-    assert_eq!(
-        bench.core.poll_timeout(bench.now),
-        Some(bench.now + timeout / 2)
-    );
-    bench.later(timeout / 2);
-    bench.rest();
-    assert_eq!(bench.connect_action(), (key, tcp(2)));
-    bench.later(timeout / 2 - Duration::from_millis(1));
-    bench.rest();
-    assert!(bench.events().is_empty());
-    bench.later(Duration::from_millis(1));
-    bench.rest();
-    assert_eq!(ends(&mut bench).1, Reason::ConnectTimedOut);
-}
-
-#[test]
-fn an_attempt_that_fails_early_leaves_its_time_to_the_next() {
-    let mut bench = Bench::new();
-    let start = bench.now;
-    let timeout = bench.shared.options.connect_timeout;
-    let key = dial_name(&mut bench);
-    resolve(&mut bench, key, &[1, 2, 3, 4]);
-    bench.connect_action();
-    bench.core.handle_connect_failed(key, &refused(), bench.now);
-    bench.rest();
-    assert_eq!(bench.connect_action(), (key, tcp(2)));
-    assert_eq!(
-        bench.core.poll_timeout(bench.now),
-        Some(start + timeout / 2)
-    );
-}
-
-#[test]
 fn one_address_has_all_the_time() {
     let mut bench = Bench::new();
     let timeout = bench.shared.options.connect_timeout;
@@ -204,7 +143,8 @@ fn a_full_backlog_is_asked_again_until_the_timeout() {
         let (key, endpoint) = bench.connect_action();
         assert_eq!(endpoint, Endpoint::Uds(Some("/busy".into())));
         attempts += 1;
-        bench.core.handle_connect_deferred(key, bench.now);
+        let full = ErrorKind::WouldBlock.into();
+        bench.core.handle_connect_deferred(key, &full, bench.now);
         bench.wait();
         let due = bench
             .core

@@ -1,12 +1,15 @@
 //! Credit for posts: refused once it is used up, and told once when there is some again.
 
+use std::time::Duration;
+
 use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::options::Options;
 use crate::post::Post;
 use crate::storage::MESSAGE_COST_MAX;
+use crate::wire::OpCode;
 
-use super::bench::{Bench, address};
+use super::bench::{Bench, address, frame};
 
 fn tight() -> Options {
     Options {
@@ -154,6 +157,37 @@ fn room_that_nobody_posts_into_is_told_to_the_next() {
             bench.now = due;
         }
         bench.rest();
+    }
+    assert_eq!(told, [deaf, channels[0], channels[1]].map(Some));
+}
+
+/// Where there is always something to do, promises lapse as well.
+#[test]
+fn room_that_nobody_posts_into_is_told_to_the_next_by_a_busy_reactor_too() {
+    let mut bench = Bench::with(Options {
+        outbound_bytes: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    });
+    let channels = [(); 2].map(|()| bench.connect().0);
+    let (_, busy) = bench.connect();
+    let (deaf, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    while bench.posting.post(large(&bench, deaf)).is_ok() {}
+    for channel in channels {
+        bench.posting.post(large(&bench, channel)).unwrap_err();
+    }
+    bench.rest();
+    bench.accepts.insert(key, 66_000);
+    bench.core.handle_writable(key, bench.now);
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        let signal = frame(OpCode::Signal, 0, b"busy");
+        assert!(bench.feed(busy, &signal).is_empty());
+        bench.rest();
+        let events = bench.events();
+        let rooms = events.iter().filter(|it| matches!(it, Event::Room(_)));
+        told.extend(rooms.map(Event::channel));
+        bench.later(Duration::from_millis(1));
     }
     assert_eq!(told, [deaf, channels[0], channels[1]].map(Some));
 }

@@ -57,6 +57,46 @@ fn a_frame_without_content_that_waited_for_budget_is_delivered_at_once() {
     drop((hello, held));
 }
 
+/// Where an application drops one message after the other, the reactor is not woken for each.
+#[test]
+fn while_there_are_drops_all_the_time_more_of_them_are_waited_for() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    bench.feed(key, &signal(b"").repeat(700));
+    bench.rest();
+    let mut held = bench.events();
+    assert!(bench.is_starving() && held.len() > 200);
+    bench.is_awake();
+    drop(held.pop());
+    assert!(bench.is_awake(), "the first is not waited with");
+    bench.rest();
+    drop(held.pop());
+    bench.rest();
+    let due = bench.core.poll_timeout(bench.now);
+    assert_eq!(due, Some(bench.now + std::time::Duration::from_millis(1)));
+    bench.is_awake();
+    let mut drops = 0;
+    while !bench.is_awake() {
+        assert!(drops < 100, "not woken though it is worth it");
+        held.pop();
+        drops += 1;
+    }
+    assert!(drops > 10, "woken for each");
+    bench.rest();
+    let received = bench.events();
+    held.truncate(held.len() - 5);
+    assert!(!bench.is_awake());
+    bench.now = due.unwrap();
+    bench.rest();
+    assert!(
+        !bench.events().is_empty(),
+        "looked at after a while all the same"
+    );
+    assert!(received.len() > 10);
+    drop((hello, held));
+}
+
 #[test]
 fn those_who_wait_are_served_in_the_order_in_which_they_came() {
     let mut bench = Bench::with(least());

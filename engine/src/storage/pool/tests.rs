@@ -54,7 +54,7 @@ fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
 
 fn released(pool: &Pool) -> Vec<(RecordKey, usize)> {
     let mut released = Vec::new();
-    pool.take_released(&mut released, false);
+    pool.take_released(&mut released, None);
     released
 }
 
@@ -109,18 +109,18 @@ fn a_starving_reactor_is_woken_by_the_first_release_alone() {
     let wakes = Counter::default();
     let pool = Arc::new(Pool::new(0, Box::new(wakes.clone())));
     let all = [1, 2, 3, 4].map(|index| received(&pool, 10, index));
-    pool.take_released(&mut Vec::new(), true);
+    pool.take_released(&mut Vec::new(), Some(0));
     drop(pool.take(10));
     assert_eq!(wakes.count(), 0, "nothing was released");
     let [first, second, third, fourth] = all;
     drop(first);
     drop(second);
     assert_eq!(wakes.count(), 1);
-    pool.take_released(&mut Vec::new(), true);
+    pool.take_released(&mut Vec::new(), Some(0));
     drop(third);
     assert_eq!(wakes.count(), 2, "what it found may not have been enough");
-    pool.take_released(&mut Vec::new(), true);
-    pool.take_released(&mut Vec::new(), false);
+    pool.take_released(&mut Vec::new(), Some(0));
+    pool.take_released(&mut Vec::new(), None);
     drop(fourth);
     assert_eq!(wakes.count(), 2, "it starves no more");
 }
