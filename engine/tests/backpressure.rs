@@ -32,6 +32,14 @@ fn small_engine(slots: usize) -> Engine {
     // The group's own reserve, a message of the largest size, is a part of the slots.
     options.inbound_bytes = slots * LARGE_COST - 131_984;
     options.inbound_bytes_per_channel = slots * LARGE_COST;
+    patient_engine(options)
+}
+
+/// A thousand attempts at once take longer than an attempt may by default where each call of the system
+/// takes milliseconds.
+fn patient_engine(mut options: Options) -> Engine {
+    options.connect_timeout = PATIENCE;
+    options.hello_timeout = PATIENCE;
     Engine::start(options).unwrap()
 }
 
@@ -158,10 +166,7 @@ fn of_a_thousand_starved_channels_one_slot_frees_one() {
         let place = place(transport);
         let mut options = Options::default();
         options.outbound_bytes = 2 * CHANNELS * LARGE_COST;
-        // A thousand attempts at once take seconds where a call of the system takes milliseconds.
-        options.connect_timeout = PATIENCE;
-        options.hello_timeout = PATIENCE;
-        let (server_engine, client_engine) = (small_engine(SLOTS), Engine::start(options).unwrap());
+        let (server_engine, client_engine) = (small_engine(SLOTS), patient_engine(options));
         let (mut server, client) = (group(&server_engine), group(&client_engine));
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
         for _ in 0..CHANNELS {
@@ -189,7 +194,7 @@ fn a_thousand_idle_connections_rest() {
     const CONNECTIONS: usize = 1000;
     for transport in transports() {
         let place = place(transport);
-        let (server_engine, client_engine) = (small_engine(15), common::engine());
+        let (server_engine, client_engine) = (small_engine(15), patient_engine(Options::default()));
         let (mut server, client) = (group(&server_engine), group(&client_engine));
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
         let channels: Vec<_> = (0..CONNECTIONS)

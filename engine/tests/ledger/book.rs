@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::str::{FromStr, SplitWhitespace};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ampe::wire::OpCode;
@@ -283,7 +284,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Line>, String> {
 
 /// The writing side. Threads share it.
 pub(crate) struct Book {
-    file: File,
+    /// Locked for each line: Wine looks for the end of the file before it writes, so that two lines
+    /// at once would be written over each other.
+    file: Mutex<File>,
     lines: AtomicU64,
     last_line: Option<u64>,
 }
@@ -293,7 +296,7 @@ impl Book {
     pub(crate) fn create(path: &Path, last_line: Option<u64>) -> io::Result<Book> {
         let file = File::options().append(true).create_new(true).open(path)?;
         Ok(Book {
-            file,
+            file: Mutex::new(file),
             lines: AtomicU64::new(0),
             last_line,
         })
@@ -301,7 +304,9 @@ impl Book {
 
     pub(crate) fn write(&self, line: &Line) {
         let text = format!("{line}\n");
-        let written = (&self.file).write_all(text.as_bytes());
+        let mut file = self.file.lock().unwrap();
+        let written = file.write_all(text.as_bytes());
+        drop(file);
         if let Err(error) = written {
             panic!("the ledger cannot be written: {error}");
         }

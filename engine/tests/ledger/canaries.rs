@@ -143,6 +143,9 @@ fn what_a_killed_process_was_posting_may_come_or_not() {
 fn lost() {
     names(Kind::Lost, 0, "received 2/2 request 1.0.2 6\n", "");
     names(Kind::Lost, 0, "received 4/4 signal 2.0.2 4\n", "");
+    if ampe::platform::is_wine() {
+        return; // where a reset may look like an orderly end
+    }
     // The stream ended in order, and not everything that was sent had come.
     names(
         Kind::Lost,

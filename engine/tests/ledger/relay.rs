@@ -51,7 +51,9 @@ impl Relay {
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return Ok(()),
                     // Whoever came has gone.
-                    ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => continue,
+                    ErrorKind::ConnectionAborted
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::NotConnected => continue,
                     _ => return Err(error),
                 },
             };
@@ -61,10 +63,11 @@ impl Relay {
                 reset_on_close(&client);
                 continue;
             };
-            for stream in [&client, &server] {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(TICK))?;
-                stream.set_write_timeout(Some(TICK))?;
+            // Some systems refuse options to a connection that is already over.
+            if prepare(&client).and_then(|()| prepare(&server)).is_err() {
+                reset_on_close(&client);
+                reset_on_close(&server);
+                continue;
             }
             let left = self.cuts.next().flatten().unwrap_or(usize::MAX);
             let connection = Arc::new(Connection {
@@ -164,6 +167,12 @@ impl Connection {
             },
         }
     }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(TICK))
 }
 
 /// Has the system send a reset when the socket is closed, in place of what is left to send.
