@@ -22,6 +22,7 @@ mod ledger;
 mod net;
 mod node;
 mod outside;
+mod pipe;
 mod random;
 mod rng;
 mod seeds;

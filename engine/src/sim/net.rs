@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::wire::Header;
 
 use super::faults::Faults;
+use super::pipe::Pipe;
 use super::rng::Rng;
 use super::temper::Temper;
 
@@ -94,16 +95,6 @@ enum Dial {
     Failed(ErrorKind),
 }
 
-struct Pipe {
-    chunks: VecDeque<(Instant, VecDeque<u8>)>,
-    len: usize,
-    last_at: Option<Instant>,
-    end_at: Option<Instant>,
-    reset_at: Option<Instant>,
-    /// When it was full last.
-    full_at: Option<Instant>,
-}
-
 impl Stream {
     /// Follows the frames in what was written: the network's own account of what was sent.
     fn count_frames(&mut self, mut bytes: &[u8]) {
@@ -126,32 +117,6 @@ impl Stream {
             self.record.frames_written += u64::from(self.content_left == 0);
         }
         self.record.is_mid_frame = self.content_left > 0 || !self.header.is_empty();
-    }
-}
-
-impl Pipe {
-    fn new() -> Self {
-        Pipe {
-            chunks: VecDeque::new(),
-            len: 0,
-            last_at: None,
-            end_at: None,
-            reset_at: None,
-            full_at: None,
-        }
-    }
-
-    fn has_arrived(&self, now: Instant) -> bool {
-        self.chunks.front().is_some_and(|&(at, _)| at <= now)
-    }
-
-    fn is_reset(&self, now: Instant) -> bool {
-        self.reset_at.is_some_and(|at| at <= now)
-    }
-
-    fn clear(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
     }
 }
 
