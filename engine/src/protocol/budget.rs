@@ -21,11 +21,11 @@ pub(super) struct Budget {
     used: usize,
     groups: Vec<GroupBudget>,
     /// Accounts of groups that have ended and of which nothing is held any more.
-    free: Vec<Account>,
-    /// Connections that are gone, with their account and what the application still holds of them.
-    departed: BTreeMap<RecordKey, (Account, usize)>,
+    free: Vec<BudgetKey>,
+    /// Connections that are gone, with their group's part and what the application still holds of them.
+    departed: BTreeMap<RecordKey, (BudgetKey, usize)>,
     /// The groups in which somebody waits, by the first in line.
-    heads: BTreeSet<(Ticket, Account)>,
+    heads: BTreeSet<(Ticket, BudgetKey)>,
     ticket_next: u64,
     /// Connections that wait, for budget or for their own share.
     starved: usize,
@@ -34,8 +34,8 @@ pub(super) struct Budget {
 /// A place in line.
 pub(super) type Ticket = u64;
 
-/// A group's account.
-pub(super) type Account = usize;
+/// Names a group's part of the budget.
+pub(super) type BudgetKey = usize;
 
 type Line = BTreeMap<Ticket, (RecordKey, usize)>;
 
@@ -71,7 +71,7 @@ pub(super) enum Starved {
 /// Who asks for budget, and what it holds already.
 pub(super) struct Asking<'a> {
     pub(super) key: RecordKey,
-    pub(super) account: Account,
+    pub(super) budget_key: BudgetKey,
     pub(super) held: &'a mut usize,
 }
 
@@ -90,33 +90,33 @@ impl Budget {
         }
     }
 
-    /// Opens a group's account.
-    pub(super) fn open(&mut self, reserve: usize) -> Account {
-        let account = self.free.pop().unwrap_or_else(|| {
+    /// Opens a part for a group.
+    pub(super) fn open(&mut self, reserve: usize) -> BudgetKey {
+        let budget_key = self.free.pop().unwrap_or_else(|| {
             self.groups.push(GroupBudget::default());
             self.groups.len() - 1
         });
-        self.groups[account] = GroupBudget {
+        self.groups[budget_key] = GroupBudget {
             reserve,
             ..GroupBudget::default()
         };
-        account
+        budget_key
     }
 
-    /// A group has ended, and its connections are gone. Its account stays until its application holds
+    /// A group has ended, and its connections are gone. Its part stays until its application holds
     /// nothing more of it.
-    pub(super) fn close(&mut self, account: Account) {
+    pub(super) fn close(&mut self, budget_key: BudgetKey) {
         assert!(
-            self.groups[account].line.is_empty(),
+            self.groups[budget_key].line.is_empty(),
             "nobody waits for a group that has ended"
         );
-        self.groups[account].is_closed = true;
-        self.free_if_done(account);
+        self.groups[budget_key].is_closed = true;
+        self.free_if_done(budget_key);
     }
 
-    fn free_if_done(&mut self, account: Account) {
-        if self.groups[account].is_closed && self.groups[account].used == 0 {
-            self.free.push(account);
+    fn free_if_done(&mut self, budget_key: BudgetKey) {
+        if self.groups[budget_key].is_closed && self.groups[budget_key].used == 0 {
+            self.free.push(budget_key);
         }
     }
 
@@ -127,7 +127,7 @@ impl Budget {
             self.starved += 1;
             return Err(Starved::ByShare);
         }
-        let group = &self.groups[asking.account];
+        let group = &self.groups[asking.budget_key];
         let must_wait = match group.shared_for(cost) {
             _ if !group.line.is_empty() => true,
             0 => false,
@@ -135,15 +135,15 @@ impl Budget {
         };
         if must_wait {
             self.starved += 1;
-            return Err(self.line_up(asking.key, asking.account, cost));
+            return Err(self.line_up(asking.key, asking.budget_key, cost));
         }
         *asking.held += cost;
-        self.take(asking.account, cost);
+        self.take(asking.budget_key, cost);
         Ok(())
     }
 
-    fn take(&mut self, account: Account, cost: usize) {
-        let group = &mut self.groups[account];
+    fn take(&mut self, budget_key: BudgetKey, cost: usize) {
+        let group = &mut self.groups[budget_key];
         self.used += group.shared_for(cost);
         group.used += cost;
     }
@@ -153,8 +153,8 @@ impl Budget {
         self.used == 0 || self.used + shared <= self.limit
     }
 
-    pub(super) fn release(&mut self, account: Account, cost: usize) {
-        let group = &mut self.groups[account];
+    pub(super) fn release(&mut self, budget_key: BudgetKey, cost: usize) {
+        let group = &mut self.groups[budget_key];
         assert!(
             group.used >= cost,
             "no more budget is released than was charged"
@@ -162,36 +162,41 @@ impl Budget {
         let before = group.beyond_reserve(group.used);
         group.used -= cost;
         self.used -= before - group.beyond_reserve(group.used);
-        self.free_if_done(account);
+        self.free_if_done(budget_key);
     }
 
     /// A connection goes of which the application still holds so much.
-    pub(super) fn depart(&mut self, key: RecordKey, account: Account, held: usize) {
+    pub(super) fn depart(&mut self, key: RecordKey, budget_key: BudgetKey, held: usize) {
         if held > 0 {
-            self.departed.insert(key, (account, held));
+            self.departed.insert(key, (budget_key, held));
         }
     }
 
     /// Releases what was held of a connection that is gone.
     pub(super) fn release_departed(&mut self, key: RecordKey, cost: usize) {
-        let (account, held) = self
+        let (budget_key, held) = self
             .departed
             .get_mut(&key)
             .expect("no more is released than was held of a connection that is gone");
         assert!(*held >= cost, "no more is released than was held");
         *held -= cost;
-        let (account, is_done) = (*account, *held == 0);
+        let (budget_key, is_done) = (*budget_key, *held == 0);
         if is_done {
             self.departed.remove(&key);
         }
-        self.release(account, cost);
+        self.release(budget_key, cost);
     }
 
     /// Puts a starved connection at the end of its group's line.
-    pub(super) fn line_up(&mut self, key: RecordKey, account: Account, cost: usize) -> Starved {
+    pub(super) fn line_up(
+        &mut self,
+        key: RecordKey,
+        budget_key: BudgetKey,
+        cost: usize,
+    ) -> Starved {
         let ticket = decisions::place_in_line(self.ticket_next);
         self.ticket_next += 1;
-        self.change_line(account, |line| line.insert(ticket, (key, cost)));
+        self.change_line(budget_key, |line| line.insert(ticket, (key, cost)));
         Starved::InLine(ticket)
     }
 
@@ -201,22 +206,22 @@ impl Budget {
     }
 
     /// Notes that a connection ended that starved.
-    pub(super) fn leave(&mut self, account: Account, why: Starved) {
+    pub(super) fn leave(&mut self, budget_key: BudgetKey, why: Starved) {
         self.starved -= 1;
         if let Starved::InLine(ticket) = why {
-            let left = self.change_line(account, |line| line.remove(&ticket));
+            let left = self.change_line(budget_key, |line| line.remove(&ticket));
             assert!(left.is_some(), "who waits stands in line");
         }
     }
 
-    fn change_line<T>(&mut self, account: Account, change: impl FnOnce(&mut Line) -> T) -> T {
-        let line = &mut self.groups[account].line;
+    fn change_line<T>(&mut self, budget_key: BudgetKey, change: impl FnOnce(&mut Line) -> T) -> T {
+        let line = &mut self.groups[budget_key].line;
         let before = line.first_key_value().map(|(&ticket, _)| ticket);
         let changed = change(line);
         let after = line.first_key_value().map(|(&ticket, _)| ticket);
         if before != after {
-            before.map(|ticket| self.heads.remove(&(ticket, account)));
-            after.map(|ticket| self.heads.insert((ticket, account)));
+            before.map(|ticket| self.heads.remove(&(ticket, budget_key)));
+            after.map(|ticket| self.heads.insert((ticket, budget_key)));
         }
         changed
     }
@@ -225,19 +230,19 @@ impl Budget {
     /// its `held` is for the caller to raise.
     pub(super) fn serve_next(&mut self) -> Option<(RecordKey, usize)> {
         let mut is_shared_open = true;
-        let served = self.heads.iter().find_map(|&(ticket, account)| {
-            let group = &self.groups[account];
+        let served = self.heads.iter().find_map(|&(ticket, budget_key)| {
+            let group = &self.groups[budget_key];
             let (_, cost) = group.line[&ticket];
             let shared = group.shared_for(cost);
             let is_served = shared == 0 || (is_shared_open && self.fits(shared));
             is_shared_open &= is_served;
-            is_served.then_some((ticket, account))
+            is_served.then_some((ticket, budget_key))
         });
-        let (ticket, account) = served?;
+        let (ticket, budget_key) = served?;
         let (key, cost) = self
-            .change_line(account, |line| line.remove(&ticket))
+            .change_line(budget_key, |line| line.remove(&ticket))
             .expect("the head of a line stands in it");
-        self.take(account, cost);
+        self.take(budget_key, cost);
         self.starved -= 1;
         Some((key, cost))
     }

@@ -11,15 +11,15 @@ use crate::event::Event;
 use crate::handles::GroupShared;
 use crate::reason::Reason;
 
-use super::budget::Account;
+use super::budget::BudgetKey;
 use super::{Core, decisions, group_end};
 
 pub(super) struct Group {
     shared: Arc<GroupShared>,
     /// Events of this pass.
     pub(super) deliveries: VecDeque<Event>,
-    /// Its account in the inbound budget.
-    account: Account,
+    /// Its part of the inbound budget.
+    budget_key: BudgetKey,
     is_dirty: bool,
     /// Connections and listeners that the group has.
     members: BTreeSet<RecordKey>,
@@ -85,7 +85,7 @@ impl Core {
     /// answered before it ends.
     pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, now: Instant) {
         let group = Group {
-            account: self.budget.open(shared.inbound_reserve),
+            budget_key: self.budget.open(shared.inbound_reserve),
             shared,
             deliveries: VecDeque::new(),
             is_dirty: false,
@@ -174,7 +174,7 @@ impl Core {
             {
                 group.shared.mailbox.end(reason);
                 self.shared.drop_abandoned(&group.shared);
-                self.budget.close(group.account);
+                self.budget.close(group.budget_key);
                 self.groups.remove(index);
             }
         }
@@ -249,8 +249,8 @@ impl Core {
 }
 
 impl Group {
-    pub(super) fn account(&self) -> Account {
-        self.account
+    pub(super) fn budget_key(&self) -> BudgetKey {
+        self.budget_key
     }
 }
 

@@ -278,10 +278,10 @@ impl Core {
             listener_channel: listener.channel,
         };
         let group = self.table.get(listener_key)?.group;
-        let account = self.group(group).account();
+        let budget_key = self.group(group).budget_key();
         let peer = peer.clone();
         let key = self.table.insert_with(|key| {
-            let connection = Connection::accepted(key, account, origin, peer, deadline);
+            let connection = Connection::accepted(key, budget_key, origin, peer, deadline);
             Record::new(group, Kind::Connection(Box::new(connection)))
         });
         self.join_group(group, key);

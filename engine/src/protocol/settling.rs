@@ -150,8 +150,8 @@ impl Core {
                     Some(_) => self.emit(record.group, Event::Closed(connection.closed())),
                     None => Counters::count(&self.shared.counters.ended_before_hello),
                 }
-                let (account, held) = connection.held();
-                self.budget.depart(key, account, held);
+                let (budget_key, held) = connection.held();
+                self.budget.depart(key, budget_key, held);
                 if let Some(listener) = connection.listener() {
                     self.handle_accepted_gone(listener);
                 }

@@ -108,11 +108,11 @@ impl Core {
         now: Instant,
     ) -> RecordKey {
         let group = self.open_group_index(group);
-        let account = self.group(group).account();
+        let budget_key = self.group(group).budget_key();
         let give_up = after(now, self.shared.options.connect_timeout);
         let opening = Opening::new(address, give_up);
         let key = self.table.insert_with(|key| {
-            let connection = Connection::opened(key, account, channel, hello_id, opening);
+            let connection = Connection::opened(key, budget_key, channel, hello_id, opening);
             Record::new(group, Kind::Connection(Box::new(connection)))
         });
         self.bind_number(channel, key);

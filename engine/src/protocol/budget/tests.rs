@@ -7,11 +7,11 @@ fn key(index: u32) -> RecordKey {
     }
 }
 
-fn ask(budget: &mut Budget, index: u32, account: Account, cost: usize) -> Result<(), Starved> {
+fn ask(budget: &mut Budget, index: u32, budget_key: BudgetKey, cost: usize) -> Result<(), Starved> {
     let mut held = 0;
     let asking = Asking {
         key: key(index),
-        account,
+        budget_key,
         held: &mut held,
     };
     budget.charge(asking, cost)

@@ -29,7 +29,7 @@ use crate::storage::{Cache, Charge, Creditor, Hold};
 use self::goodbye::Goodbye;
 use self::receiving::Inbound;
 use self::sending::Outbound;
-use super::budget::{Account, Budget};
+use super::budget::{Budget, BudgetKey};
 use super::decisions;
 use super::outgoing::{Nodes, Outgoing};
 use super::{Action, Actions, Wanted};
@@ -59,8 +59,8 @@ pub(super) struct Context<'a> {
 
 pub(super) struct Connection {
     pub(super) key: RecordKey,
-    /// The account of its group in the inbound budget.
-    account: Account,
+    /// The part of its group in the inbound budget.
+    budget_key: BudgetKey,
     /// None for a connection that was accepted and has not said hello.
     channel: Option<Channel>,
     origin: Origin,
@@ -138,12 +138,12 @@ impl Connection {
     /// A connection that a listener accepted: it has so long to say hello.
     pub(super) fn accepted(
         key: RecordKey,
-        account: Account,
+        budget_key: BudgetKey,
         origin: Origin,
         peer: Endpoint,
         deadline: Instant,
     ) -> Self {
-        let mut connection = Connection::new(key, account, origin, State::Open);
+        let mut connection = Connection::new(key, budget_key, origin, State::Open);
         connection.peer = Some(Box::new(peer));
         connection.deadline = Some(deadline);
         connection
@@ -152,7 +152,7 @@ impl Connection {
     /// A connection that a post opens.
     pub(super) fn opened(
         key: RecordKey,
-        account: Account,
+        budget_key: BudgetKey,
         channel: Channel,
         hello_id: u64,
         opening: Opening,
@@ -162,15 +162,15 @@ impl Connection {
             is_answered: false,
         };
         let state = State::Opening(Box::new(opening));
-        let mut connection = Connection::new(key, account, Origin::Opened(hello), state);
+        let mut connection = Connection::new(key, budget_key, Origin::Opened(hello), state);
         connection.channel = Some(channel);
         connection
     }
 
-    fn new(key: RecordKey, account: Account, origin: Origin, state: State) -> Self {
+    fn new(key: RecordKey, budget_key: BudgetKey, origin: Origin, state: State) -> Self {
         Connection {
             key,
-            account,
+            budget_key,
             channel: None,
             origin,
             state,
@@ -500,9 +500,9 @@ impl Connection {
         matches!(self.state, State::Unwritable(_))
     }
 
-    /// The account that it has in the inbound budget, and what it holds of that.
-    pub(super) fn held(&self) -> (Account, usize) {
-        (self.account, self.inbound.held())
+    /// The part of the inbound budget that its group has, and what it holds of that.
+    pub(super) fn held(&self) -> (BudgetKey, usize) {
+        (self.budget_key, self.inbound.held())
     }
 
     /// Grows with every frame that was given its storage.

@@ -225,7 +225,7 @@ impl Connection {
         };
         let asking = Asking {
             key: self.key,
-            account: self.account,
+            budget_key: self.budget_key,
             held: &mut self.inbound.held,
         };
         match context.budget.charge(asking, cost_of(header.frame_len())) {
@@ -291,7 +291,7 @@ impl Connection {
 
     /// The application has dropped some of what was received.
     pub(in crate::protocol) fn release(&mut self, cost: usize, context: &mut Context<'_>) {
-        context.budget.release(self.account, cost);
+        context.budget.release(self.budget_key, cost);
         let inbound = &mut self.inbound;
         assert!(
             inbound.held >= cost,
@@ -301,7 +301,7 @@ impl Connection {
         if let Frame::Starved(header, why @ Starved::ByShare) = &mut inbound.frame {
             let cost = cost_of(header.frame_len());
             if context.budget.share_allows(inbound.held, cost) {
-                *why = context.budget.line_up(self.key, self.account, cost);
+                *why = context.budget.line_up(self.key, self.budget_key, cost);
             }
         }
     }
@@ -424,7 +424,7 @@ impl Connection {
     /// The connection has ended: what was arriving is given up.
     pub(super) fn stop_receiving(&mut self, context: &mut Context<'_>) {
         if let Frame::Starved(_, why) = mem::replace(&mut self.inbound.frame, Frame::None) {
-            context.budget.leave(self.account, why);
+            context.budget.leave(self.budget_key, why);
         }
         self.inbound.pace.stop();
     }

@@ -42,7 +42,7 @@ impl Alone {
     fn new() -> Alone {
         let pool = Arc::new(Pool::new(1 << 20, Box::new(Nobody)));
         let mut budget = Budget::new(1 << 20, 1 << 20);
-        let account = budget.open(0);
+        let budget_key = budget.open(0);
         let now = Instant::now();
         let key = RecordKey {
             index: 1,
@@ -51,7 +51,7 @@ impl Alone {
         let address: crate::Address = "tcp://127.0.0.1:7000".parse().unwrap();
         let opening = Opening::new(address, now + Duration::from_secs(10));
         let mut alone = Alone {
-            connection: Connection::opened(key, account, Channel::new(7, 7), 1, opening),
+            connection: Connection::opened(key, budget_key, Channel::new(7, 7), 1, opening),
             options: Options::default(),
             budget,
             cache: Cache::new(Arc::clone(&pool)),
@@ -339,14 +339,14 @@ fn a_failed_write_leaves_a_connection_that_receives_and_takes_no_posts() {
 fn a_frame_without_budget_waits_and_is_whole_when_it_is_served() {
     let mut it = Alone::new();
     it.budget = Budget::new(1500, 1 << 20);
-    let account = it.budget.open(0);
+    let budget_key = it.budget.open(0);
     let mut other = 0;
     let asking = super::super::budget::Asking {
         key: RecordKey {
             index: 2,
             generation: 2,
         },
-        account,
+        budget_key,
         held: &mut other,
     };
     it.budget.charge(asking, 1500).unwrap();
@@ -354,7 +354,7 @@ fn a_frame_without_budget_waits_and_is_whole_when_it_is_served() {
     assert_eq!(it.receive(OpCode::Signal, 0, b"late"), Header::LEN);
     assert!(it.connection.is_starved() && !it.connection.wanted(false).readable);
     assert_eq!(it.connection.due(), None, "nobody is late but we");
-    it.budget.release(account, 1500);
+    it.budget.release(budget_key, 1500);
     let (_, cost) = it.budget.serve_next().unwrap();
     it.act(|it, context| it.serve(cost, context));
     let rest = &signal[Header::LEN..];
