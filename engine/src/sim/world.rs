@@ -532,7 +532,7 @@ pub(super) fn least_options() -> Options {
         outbound_bytes_per_channel: least,
         connect_timeout: Duration::from_millis(300),
         hello_timeout: Duration::from_millis(200),
-        frame_timeout: Duration::from_secs(1),
+        frame_timeout: Duration::from_secs(4),
         send_timeout: Duration::from_secs(3),
         bye_timeout: Duration::from_secs(2),
         linger_timeout: Duration::from_millis(400),
