@@ -30,6 +30,7 @@ pub enum Ended {
     /// The reactor failed, by a defect of its own or because the system failed it. All groups of
     /// the engine have ended; other engines and the process are unharmed. Channels that had not
     /// closed get no `Closed` event, and no account, then.
+    /// A program that is built with `panic = "abort"` ends as a whole instead.
     #[error("the engine's reactor failed")]
     EngineFailed,
 }
