@@ -20,7 +20,7 @@ pub(super) struct Budget {
     /// What is used of `limit`.
     used: usize,
     groups: Vec<GroupBudget>,
-    /// Accounts of groups that have ended and of which nothing is held any more.
+    /// Parts of groups that have ended and of which nothing is held any more.
     free: Vec<BudgetKey>,
     /// Connections that are gone, with their group's part and what the application still holds of them.
     departed: BTreeMap<RecordKey, (BudgetKey, usize)>,

@@ -64,16 +64,15 @@ impl Core {
         now: Instant,
         act: impl FnOnce(&mut Connection, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let result = self.with_untouched(key, now, act);
-        self.touch(key);
-        result
+        self.with_touched(key, now, true, act)
     }
 
-    /// The same where the connection need not be looked at again before the next wait.
-    fn with_untouched<R>(
+    /// The same; without `touches` the connection need not be looked at again before the next wait.
+    fn with_touched<R>(
         &mut self,
         key: RecordKey,
         now: Instant,
+        touches: bool,
         act: impl FnOnce(&mut Connection, &mut Context<'_>) -> R,
     ) -> Option<R> {
         let record = self.table.get_mut(key)?;
@@ -99,6 +98,9 @@ impl Core {
         let is_unnamed = connection.is_unnamed();
         let is_attempt_due = connection.is_attempt_due();
         self.timers.set(key, &mut record.timer, connection.due());
+        if touches && !std::mem::replace(&mut record.is_touched, true) {
+            self.touched.push(key);
+        }
         if has_events {
             self.touch_group(index);
         }
@@ -133,8 +135,9 @@ impl Core {
         });
     }
 
-    /// Notes that something has happened to a connection or listener. Until the next wait it is asked
-    /// what it has to write, exchange, settle and wait for.
+    /// Notes that something has happened to a listener, or that a connection has come about; what happens
+    /// to connections [`with`](Core::with) notes. Until the next wait each is asked what it has to write,
+    /// exchange, settle and wait for.
     pub(super) fn touch(&mut self, key: RecordKey) {
         let Some(record) = self.table.get_mut(key) else {
             return;
@@ -338,7 +341,7 @@ impl Core {
         self.with(key, now, |it, context| it.handle_read_error(error, context));
     }
 
-    /// Swaps in the list of those that have something to write; each may write once in this pass.
+    /// Lists those that have something to write; each may write once in this pass.
     pub(crate) fn take_transmit_list(&mut self, list: &mut Vec<RecordKey>) {
         assert!(list.is_empty(), "the list before was worked off");
         let may_transmit =
@@ -430,10 +433,8 @@ impl Core {
         }
         self.released = released;
         while let Some((key, cost)) = self.budget.serve_next() {
-            self.with_untouched(key, now, |it, context| it.serve(cost, context));
-            if decisions::is_read_again_when_served() {
-                self.touch(key);
-            }
+            let touches = decisions::is_read_again_when_served();
+            self.with_touched(key, now, touches, |it, context| it.serve(cost, context));
         }
         if !looks_by_itself {
             self.drops_at = any.then(|| now + DROPS);
@@ -442,7 +443,7 @@ impl Core {
 
     pub(super) fn release_inbound(&mut self, key: RecordKey, cost: usize, now: Instant) {
         let key = self.table.owner(key);
-        let is_here = self.with_untouched(key, now, |it, context| it.release(cost, context));
+        let is_here = self.with_touched(key, now, false, |it, context| it.release(cost, context));
         if is_here.is_none() {
             self.budget.release_departed(key, cost);
         }

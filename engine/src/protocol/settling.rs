@@ -43,17 +43,14 @@ impl Core {
     pub(crate) fn settle(&mut self, now: Instant) {
         self.give_back(now);
         let mut touched = mem::take(&mut self.touched);
-        let lives_on = |core: &Core, key| core.table.get(key).is_some_and(|it| !it.has_ended());
+        let lives_on = |it: &Connection| it.is_unsendable() && !it.has_ended();
         for &key in &touched {
-            if lives_on(self, key) {
+            if self.connection(key).is_some_and(lives_on) {
                 self.return_unsendable(key, now);
             }
         }
         self.tell_room();
-        touched.retain(|&key| {
-            self.return_unsendable(key, now);
-            !self.remove_if_settled(key)
-        });
+        touched.retain(|&key| !self.remove_if_settled(key, now));
         assert!(self.asked == 0, "nobody settles between two questions");
         // Meanwhile others may have been touched: a listener whose connection is gone.
         touched.append(&mut self.touched);
@@ -88,17 +85,14 @@ impl Core {
         self.promises.handle_time(now);
     }
 
+    /// Returns what a connection has queued and can never send.
     fn return_unsendable(&mut self, key: RecordKey, now: Instant) {
         let creditor: Arc<dyn Creditor> = Arc::clone(&self.shared) as Arc<dyn Creditor>;
-        let is_due = self.connection(key).is_some_and(Connection::is_unsendable);
-        if !is_due {
-            return;
-        }
         let returned = self.with(key, now, |it, context| {
             it.return_unsendable(&creditor, context)
         });
         let millis = self.clock.millis(now);
-        let connection = self.connection(key).expect("asked above");
+        let connection = self.connection(key).expect("the caller has asked it");
         if let (Some(cost), Some(channel)) = (returned, connection.channel()) {
             let report = report(connection, &self.nodes, now, millis);
             let count = connection.account().returned;
@@ -120,8 +114,8 @@ impl Core {
         }
     }
 
-    /// Removes a record that has ended and is closed to posts.
-    fn remove_if_settled(&mut self, key: RecordKey) -> bool {
+    /// Removes a record that has ended and is closed to posts, behind what it returns.
+    fn remove_if_settled(&mut self, key: RecordKey, now: Instant) -> bool {
         let Some(record) = self.table.get(key) else {
             return true;
         };
@@ -133,6 +127,9 @@ impl Core {
             record.is_socket_closed,
             "a socket is closed before another may take its place"
         );
+        if self.connection(key).is_some_and(Connection::is_unsendable) {
+            self.return_unsendable(key, now);
+        }
         let Some(record) = self.table.remove(key) else {
             return true;
         };
@@ -145,7 +142,7 @@ impl Core {
             Kind::Listener(listener) => {
                 self.emit(record.group, Event::Closed(listener.closed()));
             }
-            Kind::Connection(mut connection) => {
+            Kind::Connection(connection) => {
                 match connection.channel() {
                     Some(_) => self.emit(record.group, Event::Closed(connection.closed())),
                     None => Counters::count(&self.shared.counters.ended_before_hello),

@@ -465,7 +465,7 @@ impl Connection {
     }
 
     /// Its last event, once everything was returned.
-    pub(super) fn closed(&mut self) -> Closed {
+    pub(super) fn closed(&self) -> Closed {
         let State::Ended(ended) = &self.state else {
             unreachable!("only what has ended is settled")
         };
