@@ -1,21 +1,14 @@
 //! Tasks that wait until what they posted was sent.
-//!
-//! Plain data behind the same lock as the rest of the registry, so that "it is not sent yet" and "wake
-//! me when it is" are one step, and no sending comes between them.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::channel::Channel;
 
-use super::waiting::TaskId;
+use super::waiting::{TaskId, Wait, Waiting};
 
-/// A task's wait until so many messages of its channel were sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FlushWait {
-    id: TaskId,
-    pub(crate) target: u64,
-}
+/// A wait until so many messages of a channel were sent.
+pub(crate) type FlushWait = Wait<u64>;
 
 /// How a wait ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,80 +23,55 @@ pub(crate) enum Flushed {
 
 #[derive(Default)]
 pub(crate) struct Flushing {
-    waits: BTreeMap<Channel, BTreeMap<TaskId, (FlushWait, Waker)>>,
+    waiting: Waiting<u64>,
     /// How waits have ended whose tasks have not looked yet: when they do, the channel may be gone.
     outcomes: BTreeMap<TaskId, Flushed>,
-    task_next: TaskId,
-    /// Wakers to be called once the lock is free.
-    told: Vec<Waker>,
 }
 
 impl Flushing {
     pub(crate) fn begin(&mut self, target: u64) -> FlushWait {
-        self.task_next += 1;
-        let id = self.task_next;
-        FlushWait { id, target }
+        self.waiting.begin(target)
     }
 
-    /// Has a task wait, with the waker that it brings; one that it brought before is left in its
-    /// place.
+    /// As [`Waiting::wait`].
     pub(crate) fn wait(&mut self, channel: Channel, wait: FlushWait, waker: &mut Option<Waker>) {
-        let brought = waker.take().expect("a task brings its waker");
-        let tasks = self.waits.entry(channel).or_default();
-        let before = tasks.insert(wait.id, (wait, brought));
-        *waker = before.map(|(_, waker)| waker);
+        self.waiting.wait(channel, wait, waker);
     }
 
     pub(crate) fn take_outcome(&mut self, wait: FlushWait) -> Option<Flushed> {
         self.outcomes.remove(&wait.id)
     }
 
-    /// Has a task wait no more, and hands back its waker if it did.
+    /// As [`Waiting::leave`]. How the wait has ended is of no interest any more.
     #[must_use = "a waker is dropped when the lock is free"]
     pub(crate) fn leave(&mut self, channel: Channel, wait: FlushWait) -> Option<Waker> {
         self.outcomes.remove(&wait.id);
-        let tasks = self.waits.get_mut(&channel)?;
-        let waker = tasks.remove(&wait.id).map(|(_, waker)| waker);
-        if tasks.is_empty() {
-            self.waits.remove(&channel);
-        }
-        waker
+        self.waiting.leave(channel, wait)
     }
 
     /// Ends the waits for a channel that have an outcome by now, and has their tasks woken.
     pub(crate) fn tell(&mut self, channel: Channel, outcome: impl Fn(u64) -> Option<Flushed>) {
-        let Some(tasks) = self.waits.get_mut(&channel) else {
-            return;
-        };
-        let outcomes = tasks
-            .iter()
-            .filter_map(|(&id, (wait, _))| Some((id, outcome(wait.target)?)));
-        let ended: Vec<(TaskId, Flushed)> = outcomes.collect();
-        for (id, outcome) in ended {
-            let waiting = tasks.remove(&id);
-            self.told.extend(waiting.map(|(_, waker)| waker));
-            self.outcomes.insert(id, outcome);
-        }
-        if tasks.is_empty() {
-            self.waits.remove(&channel);
-        }
+        let outcomes = &mut self.outcomes;
+        self.waiting.tell_those(channel, |id, target| {
+            let outcome = outcome(target);
+            outcomes.extend(outcome.map(|outcome| (id, outcome)));
+            outcome.is_some()
+        });
     }
 
     /// Has everybody woken: who has no outcome finds the engine ended.
     pub(crate) fn tell_all(&mut self) {
-        let tasks = std::mem::take(&mut self.waits).into_values();
-        let wakers = tasks.flat_map(BTreeMap::into_values);
-        self.told.extend(wakers.map(|(_, waker)| waker));
+        self.waiting.tell_all();
     }
 
-    /// Takes what is to be called once the lock is free.
+    /// As [`Waiting::take_told`].
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.told)
+        self.waiting.take_told()
     }
 
     /// How many tasks wait or have not looked.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.waits.values().map(BTreeMap::len).sum::<usize>() + self.outcomes.len()
+        self.waiting.len() + self.outcomes.len()
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Registry {
     /// engine has room as well.
     room: Room,
     /// Tasks that wait for room.
-    waiting: Waiting,
+    waiting: Waiting<usize>,
     /// Tasks that wait until something was sent.
     flushing: Flushing,
     message_id_next: u64,

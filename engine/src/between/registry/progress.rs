@@ -111,7 +111,7 @@ impl Registry {
         let Some(progress) = self.progress(channel, group) else {
             return Some(Flushed::Gone);
         };
-        let target = task.map_or(progress.posted, |wait| wait.target);
+        let target = task.map_or(progress.posted, |wait| wait.aim);
         progress
             .outcome(target)
             .filter(|_| decide(Decision::TaskFindsAllSent, true))

@@ -110,7 +110,7 @@ impl Registry {
     /// The least for which the channel's threads were refused, and its tasks wait.
     fn wanted_room(&self, channel: Channel) -> Option<usize> {
         let by_event = self.slots[usize::from(channel.number())].wanted_by_event();
-        let by_tasks = self.waiting.wanted(channel);
+        let by_tasks = self.waiting.aims(channel).min();
         let by_tasks = by_tasks.filter(|_| decide(Decision::TaskIsLinedUp, true));
         by_event.into_iter().chain(by_tasks).min()
     }
@@ -214,7 +214,7 @@ impl Registry {
             return Poll::Ready(Err(Denied::ByePosted));
         }
         let wanted = slot.refused_last.unwrap_or(MESSAGE_COST_MAX);
-        let wanted = task.map_or(wanted, |wait| wait.wanted);
+        let wanted = task.map_or(wanted, |wait| wait.aim);
         let has_room = slot.used <= limit && wanted_in(line_of(slot, wanted)) <= free;
         if decide(Decision::TaskFindsRoom, has_room) {
             return Poll::Ready(Ok(()));
