@@ -20,6 +20,7 @@ use crate::handles::GroupShared;
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::reason::Reason;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
 use super::real::Real;
@@ -143,22 +144,6 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     });
     peer.set_nonblocking(false).unwrap();
     (bench.only_socket(), peer)
-}
-
-/// A frame without text headers, as a peer sends it.
-fn frame(op_code: OpCode, id: u64, body: &[u8]) -> Vec<u8> {
-    let header = Header {
-        channel_number: 7,
-        op_code,
-        more: false,
-        status: 0,
-        message_id: id,
-        text_headers_len: 0,
-        body_len: body.len().try_into().unwrap(),
-    };
-    let mut bytes = header.encode().to_vec();
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 /// What epoll refuses: a file knows no readiness.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::endpoint::Endpoint;
-use crate::wire::{Header, OpCode};
+use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
 use super::net::{Net, Socket};
 use super::rng::Rng;
@@ -188,18 +189,8 @@ fn draw_script(rng: &mut Rng, says_hello: bool) -> Vec<u8> {
     script
 }
 
-pub(super) fn append(script: &mut Vec<u8>, proto: u8, id: u64, body_len: usize) {
-    let header = Header {
-        channel_number: 0xBEEF,
-        op_code: OpCode::Request,
-        more: false,
-        status: 0,
-        message_id: id,
-        text_headers_len: 0,
-        body_len: body_len as u16,
-    };
-    let mut bytes = header.encode();
+fn append(script: &mut Vec<u8>, proto: u8, id: u64, body_len: usize) {
+    let mut bytes = frame(OpCode::Request, id, &vec![0xA5; body_len]);
     bytes[2] = proto;
     script.extend_from_slice(&bytes);
-    script.resize(script.len() + body_len, 0xA5);
 }

@@ -57,6 +57,8 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
+#[cfg(test)]
+pub(crate) mod test_frames;
 mod text_headers;
 
 pub use frame::{Frame, missing, split};

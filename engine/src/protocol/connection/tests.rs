@@ -11,6 +11,7 @@ use crate::event::Account as Messages;
 use crate::message::Message;
 use crate::post::Post;
 use crate::storage::Pool;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
 struct Nobody;
@@ -144,19 +145,6 @@ impl Alone {
         assert_eq!(closed.account().posted, self.posted);
         (closed.reason(), closed.account())
     }
-}
-
-fn frame(op_code: OpCode, id: u64, body: &[u8]) -> Vec<u8> {
-    let header = Header {
-        channel_number: 9,
-        op_code,
-        more: false,
-        status: 0,
-        message_id: id,
-        text_headers_len: 0,
-        body_len: u16::try_from(body.len()).unwrap(),
-    };
-    [&header.encode(), body].concat()
 }
 
 fn broken_pipe() -> io::Error {

@@ -20,6 +20,7 @@ use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::post::Post;
 use crate::protocol::{Action, Core, ReadPlan, Wanted};
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
 struct Flag(Arc<AtomicBool>);
@@ -379,22 +380,6 @@ pub(super) fn tcp(port: u16) -> Endpoint {
 
 pub(super) fn address(port: u16) -> Address {
     Address::tcp("127.0.0.1", port).unwrap()
-}
-
-/// A frame as a peer sends it.
-pub(super) fn frame(op_code: OpCode, id: u64, body: &[u8]) -> Vec<u8> {
-    let header = Header {
-        channel_number: 0xBEEF,
-        op_code,
-        more: false,
-        status: 0,
-        message_id: id,
-        text_headers_len: 0,
-        body_len: body.len().try_into().unwrap(),
-    };
-    let mut bytes = header.encode().to_vec();
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 pub(super) fn reset() -> io::Error {

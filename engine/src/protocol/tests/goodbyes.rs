@@ -9,9 +9,10 @@ use crate::error::PostError;
 use crate::event::{Account, Closed, Event};
 use crate::post::Post;
 use crate::reason::Reason;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, frame, reset};
+use super::bench::{Bench, reset};
 
 fn post(bench: &mut Bench, channel: Channel, bodies: &[&[u8]]) {
     for body in bodies {

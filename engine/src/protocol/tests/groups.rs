@@ -9,8 +9,9 @@ use crate::handles::{GroupShared, Submission};
 use crate::inbox::Inbox;
 use crate::reason::Reason;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
-use super::bench::{Bench, address, frame, open_group};
+use super::bench::{Bench, address, open_group};
 
 type Side = (ChannelGroup, Inbox, Arc<GroupShared>);
 

@@ -9,9 +9,10 @@ use crate::event::Event;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::storage::cost_of;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, frame, reset};
+use super::bench::{Bench, reset};
 
 fn account(bench: &Bench, channel: Channel) -> ChannelAccount {
     bench.posting.account(channel).expect("it has not ended")

@@ -8,8 +8,9 @@ use crate::options::Options;
 use crate::post::Post;
 use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
-use super::bench::{Bench, address, frame};
+use super::bench::{Bench, address};
 
 fn tight() -> Options {
     Options {

@@ -5,9 +5,10 @@ use std::io;
 use crate::event::Event;
 use crate::options::Options;
 use crate::storage::MESSAGE_COST_MAX;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, frame};
+use super::bench::Bench;
 
 /// As much as the largest messages cost, twice: the least that an engine works with.
 pub(super) fn least() -> Options {

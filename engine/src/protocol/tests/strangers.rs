@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::options::Options;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
-use super::bench::{Bench, frame, tcp};
+use super::bench::{Bench, tcp};
 
 #[test]
 fn a_place_is_not_taken_before_its_socket_was_to_be_closed() {

@@ -6,9 +6,10 @@ use crate::between::key::RecordKey;
 use crate::event::Event;
 use crate::options::Options;
 use crate::reason::Reason;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, frame, reset};
+use super::bench::{Bench, reset};
 use super::starving::{fill, least, signal};
 
 const SECOND: Duration = Duration::from_secs(1);

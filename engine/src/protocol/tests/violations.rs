@@ -2,9 +2,10 @@
 
 use crate::event::{Closed, Event};
 use crate::reason::{ProtocolViolation, Reason};
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, HeaderError, OpCode};
 
-use super::bench::{Bench, frame};
+use super::bench::Bench;
 
 /// A frame whose third byte is `proto` and whose status is `status`.
 fn raw(proto: u8, status: u8, id: u64, body: &[u8]) -> Vec<u8> {

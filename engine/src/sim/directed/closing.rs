@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::super::checks::PASS;
 use super::super::world::least_options;
-use super::peer::{Peer, frame};
+use super::peer::Peer;
 use super::{finish, plain, post_signal, reason, until};
 use crate::reason::Reason;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
 /// Three times as much as the budget holds.
 const SENT_BY_PEER: u64 = 12;
@@ -20,7 +21,7 @@ fn closing_hands_over_all_that_a_peer_sent_before_its_orderly_end() {
     let mut peer = Peer::greet(&mut world, &address);
     let channel = peer.channel;
     for id in 0..SENT_BY_PEER {
-        let frame = frame(OpCode::Signal, 2 + id, 65_535);
+        let frame = frame(OpCode::Signal, 2 + id, &[0xA5; 65_535]);
         assert_eq!(peer.write(&mut world, &frame), frame.len());
     }
     while world.step() {}
@@ -50,7 +51,7 @@ fn closing_ends_as_soon_as_nothing_is_left_to_send() {
     let channel = peer.channel;
     let mut to_send = Vec::new();
     for id in 0..SENT_BY_PEER {
-        to_send.extend(frame(OpCode::Signal, 2 + id, 65_535));
+        to_send.extend(frame(OpCode::Signal, 2 + id, &[0xA5; 65_535]));
     }
     for _ in 0..POSTED {
         assert!(post_signal(&mut world, 0, channel, 1000));

@@ -6,10 +6,11 @@ use crate::channel::Channel;
 use crate::protocol::Core;
 use crate::reason::Reason;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
 use super::super::checks::{FAILED_LINGERS_MAX, PASS};
 use super::super::world::{World, least_options};
-use super::peer::{Peer, frame};
+use super::peer::Peer;
 use super::{finish, plain, post_signal, reason, received, until};
 
 const SENT_BY_PEER: u64 = 6;
@@ -22,7 +23,7 @@ fn failed_while_starved() -> (World, Channel, Instant) {
     let peer = Peer::greet(&mut world, &address);
     let channel = peer.channel;
     for id in 0..SENT_BY_PEER {
-        let frame = frame(OpCode::Signal, 2 + id, 65_535);
+        let frame = frame(OpCode::Signal, 2 + id, &[0xA5; 65_535]);
         assert_eq!(peer.write(&mut world, &frame), frame.len());
     }
     let starving = |world: &World| world.nodes[0].core().map(Core::audit).unwrap().starving;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::super::world::least_options;
-use super::peer::{Peer, frame};
+use super::peer::Peer;
 use super::{finish, plain, post_signal, reason, until};
 use crate::reason::Reason;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
 const BEFORE: usize = 60;
 const BEHIND: usize = 5;
@@ -19,7 +20,7 @@ fn who_closes_its_side_behind_its_goodbye_gets_all_that_it_is_owed() {
     for _ in 0..BEFORE {
         assert!(post_signal(&mut world, 0, channel, 2000));
     }
-    let goodbye = frame(OpCode::ByeRequest, 2, 0);
+    let goodbye = frame(OpCode::ByeRequest, 2, b"");
     assert_eq!(peer.write(&mut world, &goodbye), goodbye.len());
     peer.shut(&mut world);
     until(&mut world, |world| world.members[0].has_bye());

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, IoSlice};
 use crate::address::Address;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
+use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::super::hostile::append;
 use super::super::net::Socket;
 use super::super::world::World;
 use super::until;
@@ -23,12 +23,6 @@ pub(super) struct Peer {
     pub(super) frames: Vec<OpCode>,
     /// It read the end of the stream.
     pub(super) saw_end: bool,
-}
-
-pub(super) fn frame(op_code: OpCode, id: u64, body_len: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    append(&mut bytes, op_code as u8, id, body_len);
-    bytes
 }
 
 impl Peer {
@@ -53,7 +47,7 @@ impl Peer {
             frames: Vec::new(),
             saw_end: false,
         };
-        let hello = frame(OpCode::HelloRequest, 1, 0);
+        let hello = frame(OpCode::HelloRequest, 1, b"");
         assert_eq!(peer.write(world, &hello), hello.len());
         until(world, |world| world.members[0].channels.len() > before);
         peer.channel = world.members[0].channels[before];

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::reason::Reason;
 use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
 use super::super::checks::PASS;
 use super::super::world::least_options;
-use super::peer::{Peer, frame};
+use super::peer::Peer;
 use super::{connect, finish, peer_of, plain, post_signal, reason, received, until};
 
 const TRICKLED: usize = 0;
@@ -22,7 +23,7 @@ fn trickle(chunk: usize) -> f64 {
     let honest = connect(&mut world, HONEST, &address);
     let theirs = peer_of(&world, HONEST, honest);
     let peer = Peer::greet(&mut world, &address);
-    let largest = frame(OpCode::Signal, 2, 65_535);
+    let largest = frame(OpCode::Signal, 2, &[0xA5; 65_535]);
     // All but the last byte, at its own speed.
     let mut left = &largest[..largest.len() - 1];
     let begin = world.now;
