@@ -2,41 +2,14 @@
 
 use std::task::{Poll, Waker};
 
-use crate::between::registry::{
-    Credit, Denied, GroupId, Kind, RESERVE, RESERVE_FOR_DATA, Registry, Role,
-};
+use crate::between::registry::{Credit, Denied, RESERVE, RESERVE_FOR_DATA, Registry, Role};
 use crate::channel::Channel;
-use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
+use crate::storage::{SMALLEST_COST, cost_of};
 
-const GROUP: GroupId = 1;
-
-/// Room for four of the largest messages in a channel, and for six in the engine.
-const CREDIT: Credit = Credit {
-    channel: 4 * MESSAGE_COST_MAX,
-    engine: 6 * MESSAGE_COST_MAX,
-};
-
-const LARGEST: usize = MESSAGE_COST_MAX;
-
-fn registry() -> Registry {
-    Registry::new(CREDIT)
-}
-
-fn connection(registry: &mut Registry) -> Channel {
-    registry.open(GROUP, Kind::Connection).unwrap()
-}
+use super::registry::{CREDIT, GROUP, LARGEST, connection, end, post, registry};
 
 fn admit(registry: &mut Registry, channel: Channel, cost: usize) -> Result<(), Denied> {
     registry.admit(channel, GROUP, Role::Data, cost, 0)
-}
-
-fn post(registry: &mut Registry, channel: Channel, role: Role) -> Result<(), Denied> {
-    registry.admit(channel, GROUP, role, LARGEST, 0)
-}
-
-fn end(registry: &mut Registry, channel: Channel) {
-    registry.close(channel);
-    registry.forget(channel);
 }
 
 /// A registry whose credit is used up, and the channels that have used it, one for each message.

@@ -4,30 +4,30 @@ use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 
-const GROUP: GroupId = 1;
+pub(super) const GROUP: GroupId = 1;
 const OTHER: GroupId = 2;
 
 /// Room for four of the largest messages in a channel, and for six in the engine.
-const CREDIT: Credit = Credit {
+pub(super) const CREDIT: Credit = Credit {
     channel: 4 * MESSAGE_COST_MAX,
     engine: 6 * MESSAGE_COST_MAX,
 };
 
-const LARGEST: usize = MESSAGE_COST_MAX;
+pub(super) const LARGEST: usize = MESSAGE_COST_MAX;
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     Registry::new(CREDIT)
 }
 
-fn connection(registry: &mut Registry) -> Channel {
+pub(super) fn connection(registry: &mut Registry) -> Channel {
     registry.open(GROUP, Kind::Connection).unwrap()
 }
 
-fn post(registry: &mut Registry, channel: Channel, role: Role) -> Result<(), Denied> {
+pub(super) fn post(registry: &mut Registry, channel: Channel, role: Role) -> Result<(), Denied> {
     registry.admit(channel, GROUP, role, LARGEST, 0)
 }
 
-fn end(registry: &mut Registry, channel: Channel) {
+pub(super) fn end(registry: &mut Registry, channel: Channel) {
     registry.close(channel);
     registry.forget(channel);
 }
