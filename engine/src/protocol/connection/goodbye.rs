@@ -9,8 +9,9 @@ use crate::protocol::decisions;
 /// How far the goodbyes have come, and the answers before them.
 #[derive(Default)]
 pub(super) struct Goodbye {
-    ours: Asked,
-    theirs: Asked,
+    ours: Asked<Ours>,
+    /// What the peer sent before its ByeRequest was received: nothing waits to be confirmed.
+    theirs: Asked<()>,
     /// How many messages the goodbyes confirm.
     confirmed: u64,
     /// Sent messages that ask for an answer, and the first answers to as many of them.
@@ -20,18 +21,25 @@ pub(super) struct Goodbye {
 
 /// One side's ByeRequest and its ByeResponse.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Asked {
+enum Asked<T> {
     #[default]
     No,
-    /// The ByeRequest has left, or came: with this id, behind so many messages.
-    Yes { id: u64, messages: u64 },
+    /// The ByeRequest has left, or came.
+    Yes(T),
     /// The ByeResponse has left, or came; maybe unasked.
     Answered,
 }
 
-impl Asked {
-    fn is_open(self) -> bool {
-        matches!(self, Asked::Yes { .. })
+/// Our ByeRequest: its id, and how many messages its answer confirms.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ours {
+    id: u64,
+    messages: u64,
+}
+
+impl<T> Asked<T> {
+    fn is_open(&self) -> bool {
+        matches!(self, Asked::Yes(_))
     }
 }
 
@@ -49,12 +57,10 @@ impl Goodbye {
         }
     }
 
-    pub(super) fn on_request_received(&mut self, id: u64) {
-        let messages = 0; // what the peer sent before was received: nothing is to be confirmed
-        self.theirs = match self.theirs {
-            Asked::Answered => Asked::Answered,
-            Asked::No | Asked::Yes { .. } => Asked::Yes { id, messages },
-        };
+    pub(super) fn on_request_received(&mut self) {
+        if self.theirs != Asked::Answered {
+            self.theirs = Asked::Yes(());
+        }
     }
 
     /// The peer waits for our ByeResponse.
@@ -79,7 +85,7 @@ impl Connection {
     /// Our ByeRequest has left.
     pub(super) fn on_bye_sent(&mut self, id: u64, context: &Context<'_>) {
         let messages = self.messages.sent;
-        self.goodbye.ours = Asked::Yes { id, messages };
+        self.goodbye.ours = Asked::Yes(Ours { id, messages });
         self.set_deadline_no_later(after(context.now, context.options.bye_timeout));
     }
 
@@ -106,8 +112,8 @@ impl Connection {
         let goodbye = &mut self.goodbye;
         let was_sent = goodbye.ours != Asked::No;
         let is_answer = match goodbye.ours {
-            Asked::Yes { id: own, messages } if own == id && !refuses_hello => {
-                goodbye.confirmed = messages;
+            Asked::Yes(ours) if ours.id == id && !refuses_hello => {
+                goodbye.confirmed = ours.messages;
                 true
             }
             _ => false,

@@ -319,7 +319,7 @@ impl Connection {
         match header.op_code {
             OpCode::Response if !header.more => self.goodbye.on_answer(),
             OpCode::HelloResponse => self.goodbye.on_answer(),
-            OpCode::ByeRequest => self.goodbye.on_request_received(header.message_id),
+            OpCode::ByeRequest => self.goodbye.on_request_received(),
             OpCode::ByeResponse => self.on_bye_response(header.message_id, context),
             OpCode::ByeSignal => self.end(Reason::PeerAborted, None, context),
             _ => {}
