@@ -2,7 +2,6 @@
 
 use std::{fmt, io};
 
-use crate::message::MessageError;
 use crate::options::OptionsError;
 
 /// The engine could not be started.
@@ -85,9 +84,8 @@ pub enum PostError {
     /// A budget is used up; the [`Budget`] says which, and what gives room again.
     ///
     /// An [`Event::Room`](crate::Event::Room) says when to try again, and so does
-    /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel has none yet
-    /// that could be told; but it is refused only with content, its frame longer than 4 KiB: connect
-    /// first, and post the content to the channel.
+    /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel is never refused
+    /// so: the channel's reserve takes it.
     #[error("{0} is used up: {wanted}", wanted = .0.wanted())]
     Full(Budget),
     /// The channel has ended; its number may belong to another by now.
@@ -111,9 +109,15 @@ pub enum PostError {
     /// All 65,534 channel numbers are in use, or their `Closed` events have not been received.
     #[error("all channel numbers are in use: receive the Closed events that are waiting")]
     NoChannelNumber,
-    /// The message's text headers have no room for the address that a HelloRequest carries.
-    #[error("the text headers leave no room for the address: put content into the body")]
-    TextHeadersTooLong,
+    /// A HelloRequest has more content than peers take from who has not said hello.
+    #[error(
+        "a HelloRequest with {len} bytes of content is too long: at most 8192, the header with the \
+         address among them; connect first, and post the content to the channel"
+    )]
+    HelloTooLong {
+        /// The length of its text headers and body together.
+        len: usize,
+    },
     /// The group's inbox was closed or dropped.
     #[error("the group was closed")]
     GroupClosed,
@@ -148,11 +152,5 @@ impl From<Ended> for PostError {
             Ended::GroupClosed => PostError::GroupClosed,
             Ended::EngineStopped | Ended::EngineFailed => PostError::EngineEnded,
         }
-    }
-}
-
-impl From<MessageError> for PostError {
-    fn from(_: MessageError) -> Self {
-        PostError::TextHeadersTooLong
     }
 }

@@ -83,7 +83,7 @@ impl ChannelGroup {
     ///   posted there.
     /// - [`PostError::NoChannelNumber`]: 65,534 channels exist or wait for their `Closed` to be
     ///   received.
-    /// - [`PostError::TextHeadersTooLong`]: the address of a HelloRequest does not fit any more.
+    /// - [`PostError::HelloTooLong`]: a HelloRequest has more than 8,192 bytes of content.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].
     pub fn post(&self, post: Post) -> Result<Posted, Refused> {
         self.shared.post(&self.group, post)

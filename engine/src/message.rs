@@ -311,7 +311,11 @@ impl Message {
 
     /// The length of the frame that carries this message.
     pub(crate) fn frame_len(&self) -> usize {
-        self.body_start() + usize::from(self.body_len)
+        Header::LEN + self.content_len()
+    }
+
+    pub(crate) fn content_len(&self) -> usize {
+        usize::from(self.text_headers_len) + usize::from(self.body_len)
     }
 
     /// What this message is charged while it is queued or delivered.

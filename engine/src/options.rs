@@ -17,6 +17,7 @@ use crate::storage::MESSAGE_COST_MAX;
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
+/// | the beginning of a large message that arrives on a connection while more than half of `inbound_bytes` is used, until there is budget for the whole | 16 KiB · 17/16 for each connection |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records and events without content | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
@@ -43,7 +44,10 @@ use crate::storage::MESSAGE_COST_MAX;
 #[non_exhaustive]
 pub struct Options {
     /// Bytes of received messages that the application may hold or have waiting in inboxes.
-    /// Beyond it the engine stops reading until messages are dropped. Default 64 MiB.
+    /// Beyond it the engine stops reading until messages are dropped. A message counts from when its
+    /// header has arrived; one with more than 16 KiB of content, while more than half of the budget is
+    /// used, from when 16 KiB have, so that peers which only announce messages keep nobody out. Default
+    /// 64 MiB.
     pub inbound_bytes: usize,
     /// The part of [`inbound_bytes`](Options::inbound_bytes) that one channel may hold. Default
     /// 16 MiB; more than the whole means the whole.

@@ -5,7 +5,7 @@ use crate::between::registry::Role;
 use crate::channel::Channel;
 use crate::error::PostError;
 use crate::message::{Message, MessageError};
-use crate::wire::{self, MAX_TEXT_HEADERS_LEN, OpCode};
+use crate::wire::{self, MAX_HELLO_LEN, OpCode};
 
 /// Something that can be posted: a [`Message`] with a verb and a target.
 ///
@@ -83,7 +83,9 @@ impl Message {
     }
 
     /// Makes this a HelloRequest: posting it opens a connection to `address`, on a new channel, and
-    /// sends this message as its first.
+    /// sends this message as its first. It may have up to 8,192 bytes of content, the text header with
+    /// the address among them: peers take no more from who has not said hello. What is larger goes to
+    /// the channel as soon as that was posted.
     #[doc(alias = "HelloRequest")]
     pub fn hello(self, address: &Address) -> Post {
         Post::opening(address, OpCode::HelloRequest, self)
@@ -196,18 +198,31 @@ impl Post {
         let value = address.to_wire();
         let is_named = |(found, _): &(&[u8], &[u8])| *found == name.as_bytes();
         let mut named = self.message.text_headers().iter().filter(is_named);
-        match (named.next(), named.next()) {
-            (None, _) => {}
+        let is_written = match (named.next(), named.next()) {
+            (None, _) => false,
             // Posted before and refused, or returned and posted again.
-            (Some((_, before)), None) if before == value.as_bytes() => return Ok(()),
+            (Some((_, before)), None) if before == value.as_bytes() => true,
             // The content was meant for another address, or came from a peer that dialled it.
-            _ => self.message.remove_headers(name),
+            _ => {
+                self.message.remove_headers(name);
+                false
+            }
+        };
+        let added = match is_written {
+            true => 0,
+            false => wire::encoded_len(name, &value).unwrap_or(MAX_HELLO_LEN),
+        };
+        let len = self.message.content_len() + added;
+        if len > MAX_HELLO_LEN {
+            return Err(PostError::HelloTooLong { len });
         }
-        let len = wire::encoded_len(name, &value).map_err(|_| PostError::TextHeadersTooLong)?;
-        if usize::from(self.message.text_headers_len()) + len > MAX_TEXT_HEADERS_LEN {
-            return Err(PostError::TextHeadersTooLong);
+        match is_written {
+            true => Ok(()),
+            false => self
+                .message
+                .add_any_header(name, &value)
+                .map_err(|_| PostError::HelloTooLong { len }),
         }
-        Ok(self.message.add_any_header(name, &value)?)
     }
 
     /// The text header by which a post that opens a channel carries its address.

@@ -11,8 +11,8 @@ use std::net::{SocketAddr, SocketAddrV6};
 
 use ampe::address::{self, Address};
 use ampe::wire::{
-    Frame, Header, HeaderError, OpCode, TextHeaders, append, encoded_len, fuzzing, missing, split,
-    write_into,
+    Frame, Header, HeaderError, MAX_HELLO_LEN, OpCode, TextHeaders, append, encoded_len, fuzzing,
+    missing, split, write_into,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -133,6 +133,9 @@ fn made_sendable(mut message: Message) -> Message {
     let header = &mut message.header;
     if header.op_code.is_welcome() {
         header.op_code = OpCode::ByeSignal;
+    }
+    if header.op_code == OpCode::HelloRequest && header.content_len() > MAX_HELLO_LEN {
+        header.op_code = OpCode::Request;
     }
     header.more &= header.op_code.is_regular();
     header.message_id = header.message_id.max(1);

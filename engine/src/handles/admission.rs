@@ -186,10 +186,10 @@ fn admit_one(
     if travels {
         let admitted = registry.admit(channel, group, post.role(), cost, held);
         if let Err(denied) = admitted {
-            if matches!(post.target, Target::New(_)) {
-                let _ = registry.close(channel); // nobody can wait for a channel that never was
-                registry.forget(channel);
-            }
+            assert!(
+                matches!(post.target, Target::Channel(_)),
+                "a new channel's reserve takes its hello"
+            );
             return Err(denied.into());
         }
     } else if post.op_code == OpCode::ByeSignal {

@@ -150,12 +150,30 @@ fn a_post_to_a_channel_carries_no_address() {
 }
 
 #[test]
-fn headers_may_leave_just_enough_room_for_the_address() {
+fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     let room = CONNECT_TO.len() + "tcp|127.0.0.1|1".len() + ":\r\n".len();
-    for (missing, outcome) in [(0, Ok(())), (1, Err(PostError::TextHeadersTooLong))] {
-        let len = 65_535 - room + missing - "A:\r\n".len();
+    let too_long = Err(PostError::HelloTooLong { len: 8193 });
+    for (beyond, outcome) in [(0, Ok(())), (1, too_long)] {
+        let len = 8192 - room + beyond - "A:\r\n".len() - 100;
         let content = message().header("A", &"x".repeat(len)).unwrap();
-        let mut post = content.hello(&address(1));
-        assert_eq!(post.write_address_header(), outcome);
+        let mut post = content.body(&[1; 100]).unwrap().hello(&address(1));
+        for _ in 0..2 {
+            assert_eq!(post.write_address_header(), outcome);
+        }
     }
+    // However it came to be so long.
+    let mut post = message().hello(&address(1));
+    post.write_address_header().unwrap();
+    post.message.set_body(&[1; 8192]).unwrap();
+    let len = room + 8192;
+    let too_long = Err(PostError::HelloTooLong { len });
+    assert_eq!(post.write_address_header(), too_long);
+    let mut post = message()
+        .header("A", &"x".repeat(65_500))
+        .unwrap()
+        .hello(&address(1));
+    let too_long = PostError::HelloTooLong {
+        len: 65_500 + 4 + room,
+    };
+    assert_eq!(post.write_address_header(), Err(too_long));
 }

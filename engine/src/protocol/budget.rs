@@ -120,6 +120,12 @@ impl Budget {
         }
     }
 
+    /// Whether a frame may be charged though its header is all that is here: while at most half of what
+    /// the groups share would be used then.
+    pub(super) fn is_ample(&self, budget_key: BudgetKey, cost: usize) -> bool {
+        self.used + self.groups[budget_key].shared_for(cost) <= self.limit / 2
+    }
+
     /// Charges `cost`, or lines the connection up if there is none for it, unless it has to wait for
     /// its own share first.
     pub(super) fn charge(&mut self, asking: Asking<'_>, cost: usize) -> Result<(), Starved> {

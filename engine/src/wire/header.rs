@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::MAX_HELLO_LEN;
+
 const OP_CODE_MASK: u8 = 0x0F;
 const ORIGIN_BIT: u8 = 0x10;
 const MORE_BIT: u8 = 0x20;
@@ -220,6 +222,8 @@ impl Header {
     /// - [`HeaderError::InvalidMessageId`]: an answer that names no message.
     /// - [`HeaderError::InvalidMoreUsage`]: `more` on something other than Request, Response or
     ///   Signal.
+    /// - [`HeaderError::HelloTooLong`]: a HelloRequest with more than
+    ///   [`MAX_HELLO_LEN`](super::MAX_HELLO_LEN) bytes of content.
     pub fn check_inbound(&self) -> Result<(), HeaderError> {
         let op_code = self.op_code;
         if op_code.is_welcome() {
@@ -231,6 +235,9 @@ impl Header {
         if self.more && !op_code.is_regular() {
             return Err(HeaderError::InvalidMoreUsage { op_code });
         }
+        if op_code == OpCode::HelloRequest && self.content_len() > MAX_HELLO_LEN {
+            return Err(HeaderError::HelloTooLong);
+        }
         Ok(())
     }
 
@@ -238,7 +245,13 @@ impl Header {
     /// [`MAX_FRAME_LEN`](super::MAX_FRAME_LEN).
     #[must_use]
     pub fn frame_len(&self) -> usize {
-        Header::LEN + usize::from(self.text_headers_len) + usize::from(self.body_len)
+        Header::LEN + self.content_len()
+    }
+
+    /// The length of what follows the header in bytes: text headers and body.
+    #[must_use]
+    pub fn content_len(&self) -> usize {
+        usize::from(self.text_headers_len) + usize::from(self.body_len)
     }
 }
 
@@ -315,6 +328,12 @@ pub enum HeaderError {
         /// What the peer sent.
         op_code: OpCode,
     },
+    /// A HelloRequest announces more than a stranger may send.
+    #[error(
+        "the HelloRequest is too long, at most 8192 bytes of text headers and body may be: close the \
+         connection"
+    )]
+    HelloTooLong,
     /// An answer carries message id 0, so it answers nothing.
     #[error("{op_code} carries message id 0 and so answers nothing: close the connection")]
     InvalidMessageId {

@@ -74,6 +74,10 @@ pub const MAX_TEXT_HEADERS_LEN: usize = 65_535;
 /// all but the last with [`Header::more`].
 pub const MAX_BODY_LEN: usize = 65_535;
 
+/// The longest content of a HelloRequest, text headers and body together, in bytes. Who has said no
+/// hello yet may have so much held for him, and no more.
+pub const MAX_HELLO_LEN: usize = 8192;
+
 /// The longest frame, in bytes: 131,086.
 pub const MAX_FRAME_LEN: usize = Header::LEN + MAX_TEXT_HEADERS_LEN + MAX_BODY_LEN;
 

@@ -70,7 +70,7 @@ fn content_that_is_too_long_is_refused_before_it_is_posted() {
     let (group, mut inbox) = group(&engine);
     let error = engine.message().body(&[0; 65_536]).unwrap_err();
     assert_eq!(error, MessageError::BodyTooLong { len: 65_536 });
-    // A HelloRequest has no room for its address beside the longest headers.
+    // Headers that any message takes but a HelloRequest.
     let full = "x".repeat(65_535 - "Long:\r\n".len());
     let message = engine.message().header("Long", &full).unwrap();
     assert!(
@@ -79,9 +79,11 @@ fn content_that_is_too_long_is_refused_before_it_is_posted() {
             .header("Long", &format!("{full}x"))
             .is_err()
     );
-    let address = format!("tcp://127.0.0.1:{}", dead_port()).parse().unwrap();
+    let port = dead_port();
+    let address = format!("tcp://127.0.0.1:{port}").parse().unwrap();
     let refused = group.post(message.hello(&address)).unwrap_err();
-    assert_eq!(refused.why, PostError::TextHeadersTooLong);
+    let len = 65_535 + format!("~connect_to:tcp|127.0.0.1|{port}\r\n").len();
+    assert_eq!(refused.why, PostError::HelloTooLong { len });
     assert_eq!(
         refused.post.message().text_headers().get("Long"),
         Some(full.as_bytes())

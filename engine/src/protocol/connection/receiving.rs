@@ -9,7 +9,7 @@ use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal};
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
-use crate::storage::{Charge, cost_of};
+use crate::storage::{Charge, Storage, cost_of};
 use crate::wire::{Header, OpCode};
 
 use super::pace::FramePace;
@@ -20,6 +20,10 @@ use crate::protocol::decisions;
 
 /// A frame that lacks at least this much is read straight into its message.
 const DIRECT_MIN: usize = 16 * 1024;
+
+/// So much of a large frame's content has to be here before the budget is asked for the frame, once the
+/// budget runs short: announcing a frame is cheap.
+pub(in crate::protocol) const FIRST_PART: usize = 16 * 1024;
 
 #[derive(Default)]
 pub(in crate::protocol) struct Inbound {
@@ -35,8 +39,10 @@ pub(in crate::protocol) struct Inbound {
 enum Frame {
     /// A header, of which so many bytes are here.
     Header(usize),
-    /// Nothing: the frame with this header waits for budget.
-    Starved(Header, Starved),
+    /// The first part of a large frame, which is not charged yet.
+    First(Header, FirstPart),
+    /// Nothing: the frame with this header waits for budget, with what is here of it.
+    Starved(Header, FirstPart, Starved),
     /// A frame's content.
     Content(Partial),
     /// Nothing: a whole HelloRequest waits for its connection to get a channel.
@@ -51,6 +57,29 @@ struct Partial {
     message: Message,
     /// How much of its text headers and body has arrived.
     filled: usize,
+}
+
+/// What is here of the content of a frame that is not charged: nothing, or up to [`FIRST_PART`] bytes.
+struct FirstPart {
+    storage: Storage,
+    filled: usize,
+}
+
+impl FirstPart {
+    fn none() -> Self {
+        FirstPart {
+            storage: Storage::none(),
+            filled: 0,
+        }
+    }
+
+    fn lacking(&mut self) -> &mut [u8] {
+        &mut self.storage.bytes_mut()[self.filled..FIRST_PART]
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.storage.bytes()[..self.filled]
+    }
 }
 
 impl Default for Frame {
@@ -81,6 +110,7 @@ impl Inbound {
     pub(super) fn progress(&self) -> (usize, usize) {
         match &self.frame {
             &Frame::Header(len) => (len, Header::LEN),
+            Frame::First(header, first) => (Header::LEN + first.filled, header.frame_len()),
             Frame::Content(partial) => (Header::LEN + partial.filled, partial.header.frame_len()),
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => (0, 0),
         }
@@ -90,7 +120,7 @@ impl Inbound {
     #[cfg(test)]
     pub(in crate::protocol) fn starved(&self) -> Option<Starved> {
         match self.frame {
-            Frame::Starved(_, why) => Some(why),
+            Frame::Starved(_, _, why) => Some(why),
             _ => None,
         }
     }
@@ -99,8 +129,11 @@ impl Inbound {
 impl Connection {
     /// Whether bytes of the peer are wanted.
     pub(in crate::protocol) fn may_receive(&self) -> bool {
-        let wants_bytes = matches!(self.inbound.frame, Frame::Header(_) | Frame::Content(_));
-        self.is_live() && wants_bytes
+        let waits_here = match self.inbound.frame {
+            Frame::Header(_) | Frame::First(..) | Frame::Content(_) => false,
+            Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => true,
+        };
+        self.is_live() && !waits_here
     }
 
     /// How to read what is there. `is_buffer_held`: the shared buffer holds another's bytes.
@@ -120,7 +153,8 @@ impl Connection {
             Frame::Header(len) if is_buffer_held => {
                 ReadPlan::Into(&mut self.inbound.header[*len..])
             }
-            Frame::Header(_) => ReadPlan::Shared,
+            Frame::First(_, first) if is_buffer_held => ReadPlan::Into(first.lacking()),
+            Frame::Header(_) | Frame::First(..) => ReadPlan::Shared,
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => ReadPlan::Park,
         }
     }
@@ -144,15 +178,15 @@ impl Connection {
                     used += Header::LEN + self.begin_frame(header, rest, context);
                 }
                 Frame::Header(len) => {
-                    let lacking = &mut self.inbound.header[*len..];
-                    let count = lacking.len().min(rest.len());
-                    lacking[..count].copy_from_slice(&rest[..count]);
+                    let count = copy(rest, &mut self.inbound.header[*len..]);
                     used += count + self.fill_header(count, &rest[count..], context);
                 }
+                Frame::First(_, first) => {
+                    let count = copy(rest, first.lacking());
+                    used += count + self.fill_first_part(count, &rest[count..], context);
+                }
                 Frame::Content(partial) => {
-                    let lacking = &mut partial.message.content_mut()[partial.filled..];
-                    let count = lacking.len().min(rest.len());
-                    lacking[..count].copy_from_slice(&rest[..count]);
+                    let count = copy(rest, &mut partial.message.content_mut()[partial.filled..]);
                     used += count;
                     self.fill_content(count, context);
                 }
@@ -169,6 +203,9 @@ impl Connection {
         match self.inbound.frame {
             Frame::Header(_) => {
                 self.fill_header(count, &[], context);
+            }
+            Frame::First(..) => {
+                self.fill_first_part(count, &[], context);
             }
             Frame::Content(_) => self.fill_content(count, context),
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => {}
@@ -198,7 +235,7 @@ impl Connection {
             return;
         };
         partial.filled += count;
-        if partial.filled < partial.header.frame_len() - Header::LEN {
+        if partial.filled < partial.header.content_len() {
             return;
         }
         if let Frame::Content(whole) = mem::take(&mut self.inbound.frame) {
@@ -223,15 +260,57 @@ impl Connection {
                 return 0;
             }
         };
+        let is_cheap = rest.len() < FIRST_PART && header.content_len() > FIRST_PART;
+        if !is_cheap
+            || context
+                .budget
+                .is_ample(self.budget_key, cost_of(header.frame_len()))
+        {
+            return self.charge_frame(header, FirstPart::none(), rest, context);
+        }
+        let mut first = FirstPart {
+            storage: context.cache.take(FIRST_PART),
+            filled: 0,
+        };
+        first.filled = copy(rest, first.lacking());
+        self.inbound.frame = Frame::First(header, first);
+        rest.len()
+    }
+
+    /// More of a large frame's first part has arrived; `rest` follows. Returns how much of that was
+    /// used.
+    fn fill_first_part(&mut self, count: usize, rest: &[u8], context: &mut Context<'_>) -> usize {
+        let Frame::First(_, first) = &mut self.inbound.frame else {
+            return 0;
+        };
+        first.filled += count;
+        if !first.lacking().is_empty() {
+            return 0;
+        }
+        match mem::take(&mut self.inbound.frame) {
+            Frame::First(header, first) => self.charge_frame(header, first, rest, context),
+            _ => unreachable!("it was a first part a moment ago"),
+        }
+    }
+
+    /// Charges a frame, of which `first` is here and `rest` follows, or has it wait for budget. Returns
+    /// how much of `rest` belongs to it and was used.
+    fn charge_frame(
+        &mut self,
+        header: Header,
+        first: FirstPart,
+        rest: &[u8],
+        context: &mut Context<'_>,
+    ) -> usize {
         let asking = Asking {
             key: self.key,
             budget_key: self.budget_key,
             held: &mut self.inbound.held,
         };
         match context.budget.charge(asking, cost_of(header.frame_len())) {
-            Ok(()) => self.start_frame(header, rest, context),
+            Ok(()) => self.start_frame(header, first, rest, context),
             Err(why) => {
-                self.inbound.frame = Frame::Starved(header, why);
+                self.inbound.frame = Frame::Starved(header, first, why);
                 0
             }
         }
@@ -259,14 +338,23 @@ impl Connection {
         }
     }
 
-    /// Takes storage for a frame whose cost was charged, and as much of `rest` as belongs to it.
-    fn start_frame(&mut self, header: Header, rest: &[u8], context: &mut Context<'_>) -> usize {
+    /// Takes storage for a frame whose cost was charged and of which `first` is here, and as much of
+    /// `rest` as belongs to it. Returns how much that is.
+    fn start_frame(
+        &mut self,
+        header: Header,
+        first: FirstPart,
+        rest: &[u8],
+        context: &mut Context<'_>,
+    ) -> usize {
         let mut storage = context.cache.take(header.frame_len());
         storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
         let mut message = Message::receiving(storage, &header);
         let content = message.content_mut();
-        let filled = content.len().min(rest.len());
-        content[..filled].copy_from_slice(&rest[..filled]);
+        let before = copy(first.bytes(), content);
+        context.cache.give_back(first.storage);
+        let used = copy(rest, &mut content[before..]);
+        let filled = before + used;
         if filled == content.len() {
             self.handle_frame(header, message, context);
         } else {
@@ -276,15 +364,15 @@ impl Connection {
                 filled,
             });
         }
-        filled
+        used
     }
 
     /// There is budget for the frame that waited for it, which was charged with `cost`.
     pub(in crate::protocol) fn serve(&mut self, cost: usize, context: &mut Context<'_>) {
         self.inbound.held += cost;
-        if let Frame::Starved(header, _) = mem::take(&mut self.inbound.frame) {
+        if let Frame::Starved(header, first, _) = mem::take(&mut self.inbound.frame) {
             self.inbound.pace.begin_anew();
-            self.start_frame(header, &[], context);
+            self.start_frame(header, first, &[], context);
         }
         self.pace_frame(context);
     }
@@ -298,7 +386,7 @@ impl Connection {
             "no more is released than a connection holds"
         );
         inbound.held -= cost;
-        if let Frame::Starved(header, why @ Starved::ByShare) = &mut inbound.frame {
+        if let Frame::Starved(header, _, why @ Starved::ByShare) = &mut inbound.frame {
             let cost = cost_of(header.frame_len());
             if context.budget.share_allows(inbound.held, cost) {
                 *why = context.budget.line_up(self.key, self.budget_key, cost);
@@ -423,7 +511,7 @@ impl Connection {
 
     /// The connection has ended: what was arriving is given up.
     pub(super) fn stop_receiving(&mut self, context: &mut Context<'_>) {
-        if let Frame::Starved(_, why) = mem::replace(&mut self.inbound.frame, Frame::None) {
+        if let Frame::Starved(_, _, why) = mem::replace(&mut self.inbound.frame, Frame::None) {
             context.budget.leave(self.budget_key, why);
         }
         self.inbound.pace.stop();
@@ -447,6 +535,13 @@ impl Connection {
     pub(in crate::protocol) fn inbound(&self) -> &Inbound {
         &self.inbound
     }
+}
+
+/// Copies as much as there is, and room for. Returns how much.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let count = to.len().min(from.len());
+    to[..count].copy_from_slice(&from[..count]);
+    count
 }
 
 impl Inbound {

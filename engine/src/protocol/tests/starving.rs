@@ -362,3 +362,80 @@ fn who_held_the_buffer_and_ended_takes_nothing_of_who_holds_it_now() {
     }
     assert_eq!(received, (0..64).collect::<Vec<u8>>());
 }
+
+/// A frame of the largest size that says at each place where in it that is.
+fn largest() -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..131_086_u32).map(|at| (at % 251) as u8).collect();
+    let header = Header {
+        channel_number: 1,
+        op_code: OpCode::Signal,
+        more: false,
+        status: 0,
+        message_id: 5,
+        text_headers_len: 65_535,
+        body_len: 65_535,
+    };
+    bytes[..Header::LEN].copy_from_slice(&header.encode());
+    bytes
+}
+
+/// Announcing a frame costs a peer 16 bytes.
+#[test]
+fn peers_that_only_announce_frames_leave_the_others_half_of_the_budget() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let announcers: Vec<_> = (0..20).map(|_| bench.greet(listener)).collect();
+    for (key, _) in &announcers {
+        bench.feed(*key, &largest()[..Header::LEN]);
+        bench.feed(*key, &largest()[Header::LEN..10_000]);
+    }
+    bench.rest();
+    drop(bench.events());
+    let (honest, _hello) = bench.greet(listener);
+    for body in [vec![1; 5], vec![2; LARGE], vec![3; 5]] {
+        bench.feed(honest, &signal(&body));
+        bench.rest();
+        assert!(matches!(bench.event(), Event::Signal(it) if it.body() == body));
+    }
+}
+
+/// Whoever waits for the rest of its frame holds nothing that another waits for.
+#[test]
+fn frames_whose_first_parts_are_here_all_come_whole_however_many_wait() {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, _first) = bench.greet(listener);
+    let others: Vec<_> = (0..12).map(|_| bench.greet(listener)).collect();
+    let mut held = fill(&mut bench, glutton);
+    let mut sent: Vec<_> = others.iter().map(|(key, _)| (*key, 0)).collect();
+    let frame = largest();
+    let mut whole = 0;
+    for round in 0.. {
+        assert!(round < 2000, "{whole} frames of 12 came");
+        for (index, (key, sent)) in sent.iter_mut().enumerate() {
+            // In pieces of many sizes, as they come.
+            let until = (*sent + 700 + 991 * index).min(frame.len());
+            if bench.wanted[key].readable {
+                let rest = bench.feed(*key, &frame[*sent..until]).len();
+                *sent = until - rest;
+            }
+            bench.rest();
+        }
+        held.pop();
+        for event in bench.events() {
+            match event {
+                Event::Signal(it) if !it.body().is_empty() => {
+                    let (headers, body) = frame[Header::LEN..].split_at(65_535);
+                    let message = it.into_message();
+                    assert_eq!(message.text_headers().as_bytes(), headers);
+                    assert_eq!(message.body_bytes(), body);
+                    whole += 1;
+                }
+                other => held.push(other),
+            }
+        }
+        if whole == sent.len() {
+            break;
+        }
+    }
+}

@@ -52,6 +52,27 @@ fn operations_that_never_travel() {
     }
 }
 
+/// A stranger may not have much held for it.
+#[test]
+fn a_hello_is_no_longer_than_it_may_be() {
+    for (len, is_taken) in [(8192, true), (8193, false)] {
+        let mut bench = Bench::new();
+        let (_, listener) = bench.listen();
+        let key = bench.accept(listener);
+        let hello = frame(OpCode::HelloRequest, 1, &vec![7; len]);
+        // Judged by its header, before anything that it announces is here.
+        bench.feed(key, &hello[..Header::LEN]);
+        bench.rest();
+        let expected = if is_taken { None } else { Some(true) };
+        assert_eq!(bench.closing(key), expected);
+        if is_taken {
+            bench.feed(key, &hello[Header::LEN..]);
+            bench.rest();
+            assert!(matches!(bench.event(), Event::Hello(it) if it.body().len() == len));
+        }
+    }
+}
+
 #[test]
 fn answers_that_answer_nothing() {
     for op_code in [OpCode::Response, OpCode::ByeResponse] {

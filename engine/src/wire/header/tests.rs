@@ -211,6 +211,7 @@ fn errors_tell_what_is_wrong_and_what_to_do() {
             HeaderError::InvalidMessageId { op_code },
             "ByeRequest carries message id 0",
         ),
+        (HeaderError::HelloTooLong, "the HelloRequest is too long"),
     ] {
         let text = error.to_string();
         assert!(text.starts_with(expected), "{text}");
