@@ -120,10 +120,10 @@ fn broken(address: &Address, reason: Reason, error: Option<io::Error>, has_spoke
         }
         Reason::Protocol(violation) => not_this_protocol(&shown, &violation.to_string()),
         // Something came, and its end before it was one message.
-        Reason::ReceiveFailed | Reason::ReceiveTimedOut if is_ours && !has_spoken => {
+        Reason::ConnectionLost | Reason::ReceiveTimedOut if is_ours && !has_spoken => {
             not_this_protocol(&shown, "its answer is no message")
         }
-        Reason::PeerDisconnected | Reason::ReceiveFailed | Reason::SendFailed if !has_spoken => {
+        Reason::PeerDisconnected | Reason::ConnectionLost if !has_spoken => {
             format!(
                 "{shown} closed the connection without an answer ({because}): see that ampe \
                  listens there, and not another program"

@@ -118,6 +118,15 @@ pub enum PostError {
         /// The length of its text headers and body together.
         len: usize,
     },
+    /// A ByeSignal has more to say than fits into its one frame, which has to go at once.
+    #[error(
+        "a ByeSignal with {len} bytes of content is too long: at most 1024; say it in fewer words, or \
+         post the rest before, and a ByeRequest"
+    )]
+    AbortTooLong {
+        /// The length of its text headers and body together.
+        len: usize,
+    },
     /// The group's inbox was closed or dropped.
     #[error("the group was closed")]
     GroupClosed,

@@ -83,6 +83,7 @@ impl ChannelGroup {
     ///   posted there.
     /// - [`PostError::NoChannelNumber`]: 65,534 channels exist or wait for their `Closed` to be
     ///   received.
+    /// - [`PostError::AbortTooLong`]: a ByeSignal has more than 1,024 bytes of content.
     /// - [`PostError::HelloTooLong`]: a HelloRequest has more than 8,192 bytes of content.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].
     pub fn post(&self, post: Post) -> Result<Posted, Refused> {

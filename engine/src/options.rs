@@ -68,7 +68,9 @@ pub struct Options {
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
     /// listener waits for a name, or for a path that another process binds a Unix socket to.
-    /// Default 10 s.
+    /// Default 10 s. As long a connection that is established is kept though the system has no memory
+    /// to poll it (ENOMEM, ENOSPC); then it ends with
+    /// [`Reason::ConnectionLost`](crate::Reason::ConnectionLost).
     ///
     /// Of a host with several addresses the next is tried when one has failed, or has not answered
     /// within 250 ms, while those before are still waited for; IPv6 and IPv4 take turns. The first
@@ -90,7 +92,9 @@ pub struct Options {
     /// Default 30 s.
     pub send_timeout: Duration,
     /// How long a peer may take to answer our ByeRequest, from when that was sent; then the channel
-    /// ends with [`Reason::ByeTimedOut`](crate::Reason::ByeTimedOut). As long the application may take
+    /// ends with [`Reason::ByeTimedOut`](crate::Reason::ByeTimedOut). While what came before the answer
+    /// waits for budget here, and the application lets some of it be received, that is put off by
+    /// [`linger_timeout`](Options::linger_timeout) at a time, eleven times at most. As long the application may take
     /// to answer the ByeRequest of a peer that has closed its sending side behind it. Default 30 s.
     pub bye_timeout: Duration,
     /// How long a closing connection waits for the peer to close its side. Default 5 s.

@@ -82,6 +82,29 @@ impl Message {
         Post::to(channel, OpCode::ByeRequest, 0, self)
     }
 
+    /// Makes this a ByeSignal that says why: it ends the channel as [`Post::abort`] does, and if the
+    /// system takes the message at once, the peer gets it as
+    /// [`Event::ByeSignal`](crate::Event::ByeSignal) and its channel ends with
+    /// [`Reason::PeerAborted`](crate::Reason::PeerAborted). It may have up to 1,024 bytes of content.
+    ///
+    /// The words are a courtesy, not a message that is accounted for. Nothing waits for them: they are
+    /// not sent where a frame was sent in part or the peer is behind with reading, nor before the channel
+    /// is connected, and the peer sees a reset then, as without them. Where the peer has sent what was
+    /// not read here yet, its system may take them away again; Windows does, Linux does not.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let engine = ampe::Engine::start(ampe::Options::default())?;
+    /// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
+    /// # let channel = group.connect(&"tcp://127.0.0.1:7000".parse()?)?;
+    /// group.post(engine.message().body(b"the disk is full")?.abort(channel))?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "ByeSignal")]
+    pub fn abort(self, channel: Channel) -> Post {
+        Post::to(channel, OpCode::ByeSignal, 0, self)
+    }
+
     /// Makes this a HelloRequest: posting it opens a connection to `address`, on a new channel, and
     /// sends this message as its first. It may have up to 8,192 bytes of content, the text header with
     /// the address among them: peers take no more from who has not said hello. What is larger goes to
@@ -118,8 +141,8 @@ impl Post {
         Post::opening(address, OpCode::WelcomeRequest, message)
     }
 
-    /// A ByeSignal: ends a channel here and now. What was posted and not yet sent comes back, the
-    /// peer sees a reset; a listener stops listening.
+    /// A ByeSignal without words: ends a channel here and now. What was posted and not yet sent comes
+    /// back, the peer sees a reset; a listener stops listening. [`Message::abort`] says why.
     #[doc(alias = "ByeSignal")]
     pub fn abort(channel: Channel) -> Self {
         Post::to(channel, OpCode::ByeSignal, 0, Message::empty())

@@ -13,7 +13,9 @@ pub enum Reason {
     /// The peer sent a ByeResponse unasked: it wants no conversation, or no more of it.
     #[error("the peer refused to go on")]
     Refused,
-    /// The peer sent a ByeSignal.
+    /// The peer sent a ByeSignal: it gave up, and said so. What it said of it came as
+    /// [`Event::ByeSignal`](crate::Event::ByeSignal). One that gives up without a word breaks the
+    /// connection.
     #[error("the peer aborted")]
     PeerAborted,
     /// The application posted a ByeSignal.
@@ -22,19 +24,22 @@ pub enum Reason {
     /// The peer closed the connection without a goodbye: it ended, or closed its group.
     #[error("the peer disconnected")]
     PeerDisconnected,
-    /// Reading failed: mostly a reset, or a peer that ended in the middle of a frame.
-    #[error("the connection broke while receiving")]
-    ReceiveFailed,
+    /// The connection broke, in reading or in writing: mostly a reset, as of a peer whose process ended
+    /// or that aborted, or an end in the middle of a frame. What the system had still to yield was
+    /// received. [`Closed::os_error`](crate::Closed::os_error) says what the system said, if it did.
+    ///
+    /// Where writing fails first, the channel takes no posts from then on and returns what was not sent;
+    /// it ends once all that the peer had sent was received, and no later than
+    /// [`Options::linger_timeout`](crate::Options::linger_timeout) after the application last let some of
+    /// that be received, nor than twelve times as long in all. If reading then finds that the peer had
+    /// closed in order, the reason is [`PeerDisconnected`](Reason::PeerDisconnected), as it would be
+    /// had reading come first.
+    #[error("the connection broke")]
+    ConnectionLost,
     /// The peer began a message and sent nothing more of it within
     /// [`Options::frame_timeout`](crate::Options).
     #[error("the peer stopped in the middle of a message")]
     ReceiveTimedOut,
-    /// Writing failed: mostly a peer that is gone. The channel takes no posts from then on and
-    /// returns what was not sent; it ends once all that the peer had sent was received, and no later
-    /// than [`Options::linger_timeout`](crate::Options::linger_timeout) after the application last
-    /// let some of that be received, nor than twelve times as long in all.
-    #[error("the connection broke while sending")]
-    SendFailed,
     /// The system took nothing of what was queued for as long as
     /// [`Options::send_timeout`](crate::Options::send_timeout): the peer does not read, or is gone.
     #[error("the peer takes nothing of what is sent to it")]
@@ -116,8 +121,8 @@ impl Reason {
             | Reason::Aborted
             | Reason::GroupClosed => Status::ChannelClosed,
             Reason::PeerDisconnected | Reason::ByeTimedOut => Status::PeerDisconnected,
-            Reason::ReceiveFailed | Reason::ReceiveTimedOut => Status::RecvFailed,
-            Reason::SendFailed | Reason::SendTimedOut => Status::SendFailed,
+            Reason::ReceiveTimedOut => Status::RecvFailed,
+            Reason::SendTimedOut => Status::SendFailed,
             Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,
             // Not "invalid address": who is told that will not try again.
@@ -126,7 +131,7 @@ impl Reason {
             }
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
             Reason::InvalidAddress | Reason::NoUnixSockets => Status::InvalidAddress,
-            Reason::CannotPoll => Status::CommunicationFailed,
+            Reason::ConnectionLost | Reason::CannotPoll => Status::CommunicationFailed,
             Reason::ListenFailed => Status::ListenFailed,
             Reason::EngineStopped => Status::ShutdownStarted,
         }

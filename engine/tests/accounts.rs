@@ -17,7 +17,7 @@ use ampe::{
     Account, Address, Channel, ChannelGroup, Closed, Ended, Engine, Event, Inbox, Options, Post,
     PostError, Reason,
 };
-use common::{PATIENCE, Transport, group, is_end_by_reset, listen, place, transports};
+use common::{PATIENCE, Transport, connected, group, is_end_by_reset, listen, place, transports};
 
 const BODY: usize = 3000;
 
@@ -182,7 +182,7 @@ fn a_peer_that_aborts() {
         // A Unix socket knows no reset of its own: with nothing unread an abort is a close.
         let is_uds_close =
             transport == Transport::Uds && it.book.reason() == Reason::PeerDisconnected;
-        let is_reset = matches!(it.book.reason(), Reason::SendFailed | Reason::ReceiveFailed);
+        let is_reset = it.book.reason() == Reason::ConnectionLost;
         let is_known = is_reset || is_uds_close || is_end_by_reset(it.book.reason());
         assert!(is_known, "{:?}", it.book.reason());
         assert!(received.len() as u64 <= account.sent);
@@ -190,6 +190,27 @@ fn a_peer_that_aborts() {
             it.book.returned.keys().all(|id| !received.contains(id)),
             "returned, not received"
         );
+    }
+}
+
+#[test]
+fn a_peer_that_aborts_and_says_why() {
+    for transport in transports() {
+        let mut it = connected(transport);
+        let words = it.engine.message().header("Code", "28").unwrap();
+        let words = words.body(b"the disk is full").unwrap();
+        it.server.0.post(words.abort(it.to_client)).unwrap();
+        let told = expect!(it.client.1, ByeSignal);
+        assert_eq!(told.body(), b"the disk is full");
+        assert_eq!(told.text_headers().get("Code"), Some(&b"28"[..]));
+        let closed = expect!(it.client.1, Closed);
+        assert_eq!(closed.reason(), Reason::PeerAborted, "{transport:?}");
+        let of_peer = expect!(it.server.1, Closed);
+        assert_eq!(of_peer.reason(), Reason::Aborted);
+        assert_eq!(closed.account().received, of_peer.account().sent);
+        let long = it.engine.message().body(&[0; 1025]).unwrap();
+        let refused = it.server.0.post(long.abort(it.to_client)).unwrap_err();
+        assert_eq!(refused.why, PostError::AbortTooLong { len: 1025 });
     }
 }
 

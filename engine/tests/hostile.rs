@@ -330,7 +330,7 @@ fn a_stream_that_ends_within_a_frame_delivers_nothing_of_it() {
             }
             let reason = match cut == 0 || cut == whole.len() {
                 true => Reason::PeerDisconnected,
-                false => Reason::ReceiveFailed,
+                false => Reason::ConnectionLost,
             };
             assert_eq!(it.closed(channel), reason, "{transport:?}, cut at {cut}");
             assert_eq!(peer.end(), End::Orderly);

@@ -1,13 +1,13 @@
 //! What the loop does because the core asks for it: opens, closes, writes.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use ampe_poller::socket::is_shortage;
 
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
-use crate::protocol::{Action, Core};
+use crate::protocol::{Action, Closing, Core};
 
 use super::Driver;
 use super::rests::Rest;
@@ -79,11 +79,28 @@ impl<W: World> Driver<W> {
                     let _ = self.sockets.world.shutdown_write(stream);
                 }
             }
-            Action::Close { key, abortive } => {
+            Action::Close { key, how } => {
                 self.sockets.world.forget(key);
-                self.sockets.close(key, abortive);
+                let is_abortive = match how {
+                    Closing::Orderly => false,
+                    Closing::Abortive => true,
+                    Closing::Saying(frame) => !self.is_taken_whole(key, frame.frame()),
+                };
+                self.sockets.close(key, is_abortive);
             }
         }
+    }
+
+    /// Writes the last frame of a connection. Whether the system took all of it.
+    fn is_taken_whole(&self, key: RecordKey, frame: &[u8]) -> bool {
+        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+            return false;
+        };
+        let taken = self
+            .sockets
+            .world
+            .send_vectored(stream, &[IoSlice::new(frame)]);
+        taken.is_ok_and(|taken| taken == frame.len())
     }
 
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {

@@ -4,8 +4,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ampe_poller::socket::{Listener, SocketAddress, Stream};
-use ampe_poller::{Events, Interest, Poller, Waker};
+use ampe_poller::socket::{self, SocketAddress, Stream};
+use ampe_poller::{Events, Interest, Poller};
 
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
@@ -53,7 +53,7 @@ impl std::os::windows::io::AsSocket for Source {
     }
 }
 
-struct ReactorWaker(Waker);
+struct ReactorWaker(ampe_poller::Waker);
 
 impl Wake for ReactorWaker {
     fn wake(&self) {
@@ -97,7 +97,7 @@ impl Real {
 
 impl World for Real {
     type Stream = Stream;
-    type Listener = Listener;
+    type Listener = socket::Listener;
     type Place = ampe_poller::Key;
 
     fn now(&self) -> Instant {
@@ -112,13 +112,13 @@ impl World for Real {
         stream.finish_connect()
     }
 
-    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Listener, Endpoint)> {
-        let listener = Listener::bind(&address.into(), backlog)?;
+    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(socket::Listener, Endpoint)> {
+        let listener = socket::Listener::bind(&address.into(), backlog)?;
         let bound = listener.local_address()?.into();
         Ok((listener, bound))
     }
 
-    fn accept(&self, listener: &Listener) -> io::Result<(Stream, Endpoint)> {
+    fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Endpoint)> {
         let (stream, peer) = listener.accept()?;
         Ok((stream, peer.into()))
     }
@@ -206,7 +206,7 @@ impl World for Real {
 
 #[cfg(test)]
 impl Real {
-    pub(super) fn waker(&self) -> Waker {
+    pub(super) fn waker(&self) -> ampe_poller::Waker {
         self.poller.waker()
     }
 

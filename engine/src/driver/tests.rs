@@ -9,8 +9,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ampe_poller::Waker;
-
 use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::error::Ended;
@@ -39,7 +37,7 @@ struct Bench {
     _watchdog: mpsc::Sender<()>,
 }
 
-fn watchdog(waker: Waker) -> mpsc::Sender<()> {
+fn watchdog(waker: ampe_poller::Waker) -> mpsc::Sender<()> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         while receiver.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -188,7 +186,7 @@ mod refused {
         bench.sockets.declare(key, READABLE);
         assert!(matches!(bench.event(), Event::Connected(_)));
         assert!(matches!(bench.event(), Event::Signal(_)));
-        bench.assert_closed(Reason::ReceiveFailed, ErrorKind::PermissionDenied);
+        bench.assert_closed(Reason::ConnectionLost, ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
 use crate::storage::{Charge, MESSAGE_COST_MAX};
-use crate::wire::OpCode;
+use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::group_shared::GroupShared;
 use super::shared::Shared;
@@ -106,8 +106,13 @@ impl Shared {
         if post.more && !post.op_code.is_regular() {
             return Err(PostError::InvalidMore);
         }
-        if post.op_code == OpCode::ByeSignal {
-            return Ok(()); // it never travels, and needs no storage
+        let len = post.message.content_len();
+        match post.op_code {
+            OpCode::ByeSignal if len == 0 => return Ok(()), // needs no storage
+            OpCode::ByeSignal if len > MAX_ABORT_LEN => {
+                return Err(PostError::AbortTooLong { len });
+            }
+            _ => {}
         }
         post.message.adopt(&self.pool);
         post.write_address_header()

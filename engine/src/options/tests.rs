@@ -4,6 +4,7 @@ use crate::event::Event;
 use crate::handles::Submission;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
+use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
 use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, REACTOR_BYTES};
@@ -28,7 +29,7 @@ fn a_channel_takes_no_more_than_is_said() {
     // Listening or Hello with an address, Room, Closed with an address; and an abort.
     let boxes = 3 * (size_of::<Address>().max(size_of::<Endpoint>()) + 128);
     let events = 3 * 6 * size_of::<Event>();
-    let abort = 4 * size_of::<Submission>();
+    let abort = 4 * size_of::<Submission>() + cost_of(16 + MAX_ABORT_LEN);
     let goodbyes = 2 * SMALLEST_COST;
     let sum = records + boxes + events + abort + goodbyes;
     println!(

@@ -16,7 +16,7 @@ use crate::reason::Reason;
 
 use super::connection::{Connection, Origin, Posts, socket_address};
 use super::record::{Kind, Record};
-use super::{Action, Core};
+use super::{Action, Closing, Core};
 
 /// How soon it is tried again to listen beside somebody who binds in the same directory.
 const RETRY: Duration = Duration::from_millis(10);
@@ -165,8 +165,11 @@ impl Core {
             .listener(key)
             .is_some_and(|listener| listener.end(reason, os_error));
         if has_ended_now {
-            let abortive = reason == Reason::Aborted;
-            self.actions.push(Action::Close { key, abortive });
+            let how = match reason {
+                Reason::Aborted => Closing::Abortive,
+                _ => Closing::Orderly,
+            };
+            self.actions.push(Action::Close { key, how });
             self.touch(key);
         }
     }

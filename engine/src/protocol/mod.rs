@@ -17,6 +17,8 @@
 //!
 //! The engine's own words:
 //!
+//! - *Core*: all of this, as the driver and the simulator hold it. *Hub*: the core without its
+//!   connections, what they share.
 //! - *Posted, sent, returned, confirmed*: admitted by `post`; its last byte accepted by the system;
 //!   given back because the peer cannot have it; known to have been received by the peer.
 //! - *Pass*: one turn of the driver's loop, as above.
@@ -66,6 +68,7 @@ use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::handles::Shared;
+use crate::message::Message;
 use crate::reason::Reason;
 use crate::storage::Cache;
 
@@ -110,8 +113,19 @@ pub(crate) enum Action {
     Listen { key: RecordKey, address: Endpoint },
     /// Close the sending side: everything was sent.
     FinishSending { key: RecordKey },
-    /// Close the socket, if there is one; abortively, the peer sees a reset.
-    Close { key: RecordKey, abortive: bool },
+    /// Close the socket, if there is one.
+    Close { key: RecordKey, how: Closing },
+}
+
+/// How a socket is closed.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// The peer sees an end of the stream.
+    Orderly,
+    /// The peer sees a reset.
+    Abortive,
+    /// This frame is the last, if the system takes it whole at once; else the peer sees a reset.
+    Saying(Message),
 }
 
 impl Action {
@@ -166,8 +180,8 @@ pub(crate) struct Wanted {
     pub(crate) writable: bool,
 }
 
-/// The hub: it knows every connection and listener, and keeps what they share. The conversations are
-/// the connections' own.
+/// The hub with its connections and listeners: it knows them all, and keeps what they share. The
+/// conversations are the connections' own.
 pub(crate) struct Core {
     shared: Arc<Shared>,
     cache: Cache,

@@ -51,6 +51,11 @@ impl Fifo {
     pub(super) fn is_empty(&self) -> bool {
         self.head == NONE
     }
+
+    /// Whether no frame was sent in part.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.sent == 0
+    }
 }
 
 struct Node {

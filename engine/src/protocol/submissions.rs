@@ -69,16 +69,14 @@ impl Core {
                 .expect("an admitted post has a channel"),
         };
         if post.op_code == OpCode::ByeSignal {
-            return self.abort(key, now);
+            return self.abort(key, post, now);
         }
         self.with(key, now, |it, context| it.enqueue(post, cost, context))
             .expect("nothing that travels is admitted to a listener");
     }
 
-    fn abort(&mut self, key: RecordKey, now: Instant) {
-        let is_connection = self.with(key, now, |it, context| {
-            it.end(Reason::Aborted, None, context);
-        });
+    fn abort(&mut self, key: RecordKey, post: Post, now: Instant) {
+        let is_connection = self.with(key, now, |it, context| it.abort(post, context));
         if is_connection.is_none() {
             self.end_listener(key, Reason::Aborted, None);
         }

@@ -14,7 +14,7 @@ use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::Post;
 use crate::storage::Charge;
-use crate::wire::OpCode;
+use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::ledger::{HELLO_MAGIC, Ledger, Line, Trace};
 use super::node::Node;
@@ -78,6 +78,17 @@ impl Member {
         (self.node, channel)
     }
 
+    /// A ByeSignal, with words or without.
+    pub(super) fn aborting(&self, rng: &mut Rng, channel: Channel) -> Post {
+        match rng.chance(50) {
+            true => {
+                let len = rng.between(1, MAX_ABORT_LEN / 2);
+                self.message(rng, len).abort(channel)
+            }
+            false => Post::abort(channel),
+        }
+    }
+
     /// Posts, and notes what was accepted.
     pub(super) fn post(&mut self, context: &mut Context<'_>, post: Post) -> Option<Channel> {
         let (trace, op_code) = (Trace::of_post(&post), post.op_code());
@@ -103,7 +114,7 @@ impl Member {
     ) {
         let line = self.line(channel);
         match op_code {
-            OpCode::ByeSignal => return,
+            OpCode::ByeSignal => return context.ledger.aborting(line, trace, id),
             OpCode::WelcomeRequest => {
                 context.ledger.open(line).is_listener = true;
                 return self.listeners.push(channel);
@@ -223,10 +234,13 @@ impl Member {
                     self.keep(context.rng, signal.into_message());
                 }
             }
+            Event::ByeSignal(received) => {
+                context.ledger.aborted(line, &received);
+                self.keep(context.rng, received.into_message());
+            }
             Event::Connected(received)
             | Event::Response(received)
-            | Event::ByeResponse(received)
-            | Event::ByeSignal(received) => {
+            | Event::ByeResponse(received) => {
                 context.ledger.received(line, &received);
                 self.keep(context.rng, received.into_message());
             }

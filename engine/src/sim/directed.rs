@@ -260,7 +260,7 @@ fn a_connection_that_cannot_be_polled_for_long_ends() {
         world.ledger.accounts[&line].closed.is_some()
     });
     let closed = world.ledger.accounts[&line].closed.as_ref();
-    assert_eq!(closed.map(|it| it.reason()), Some(Reason::ReceiveFailed));
+    assert_eq!(closed.map(|it| it.reason()), Some(Reason::ConnectionLost));
     let after = world.now - start;
     assert!(after >= Duration::from_secs(1), "after {after:?}");
     world.net.borrow_mut().temper.refusals = 0;

@@ -80,6 +80,8 @@ pub(super) struct LineAccount {
     pub(super) is_hostile: bool,
     pub(super) is_listener: bool,
     pub(super) is_accepted: bool,
+    /// What was said in aborting it.
+    last_words: Vec<Trace>,
     /// Cannot be sent to: its messages come back while it goes on receiving.
     has_failed: bool,
     /// Refused, and not told of room since.
@@ -114,6 +116,8 @@ pub(super) struct Totals {
     pub(super) failures: u64,
     pub(super) resets: u64,
     pub(super) byes: u64,
+    /// Channels whose peer aborted and said why.
+    pub(super) aborts: u64,
     pub(super) stalls: u64,
     pub(super) deaf: u64,
     pub(super) hidden: u64,
@@ -135,6 +139,7 @@ impl Totals {
         self.failures += other.failures;
         self.resets += other.resets;
         self.byes += other.byes;
+        self.aborts += other.aborts;
         self.stalls += other.stalls;
         self.deaf += other.deaf;
         self.hidden += other.hidden;
@@ -156,6 +161,7 @@ impl std::fmt::Display for Totals {
             refused_full,
             rooms,
             byes,
+            aborts,
             stalls,
             deaf,
             starved,
@@ -171,7 +177,7 @@ impl std::fmt::Display for Totals {
         writeln!(
             formatter,
             "channels: {channels}, numbers used again {reused_numbers}, ended by goodbye {byes}, \
-             by a stalled peer {stalls}, by a deaf one {deaf}"
+             by a peer that said why it aborts {aborts}, by a stalled peer {stalls}, by a deaf one {deaf}"
         )?;
         writeln!(
             formatter,
@@ -233,6 +239,32 @@ impl Ledger {
             .expect("posted to a channel that exists")
             .posted
             .push(trace);
+    }
+
+    /// A ByeSignal was posted.
+    pub(super) fn aborting(&mut self, line: Line, mut trace: Trace, id: u64) {
+        trace.id = id;
+        if let Some(account) = self.accounts.get_mut(&line) {
+            account.last_words.push(trace);
+        }
+    }
+
+    /// A ByeSignal came.
+    pub(super) fn aborted(&mut self, line: Line, received: &Received) {
+        self.totals.aborts += 1;
+        let trace = Trace::of(
+            received.op_code(),
+            received.id(),
+            received.has_more(),
+            received.message(),
+        );
+        let account = self.account(line);
+        let Some(peer) = account.peer else { return };
+        let said = &self.accounts[&peer].last_words;
+        assert!(
+            said.contains(&trace),
+            "P5: {line:?} was told {trace:?}, its peer had said {said:?}"
+        );
     }
 
     /// An event that carries no message came.
@@ -297,7 +329,7 @@ impl Ledger {
         } = *returned;
         let trace = Trace::of(op_code, id, more, message);
         let account = self.account(line);
-        account.has_failed |= returned.reason == Reason::SendFailed;
+        account.has_failed |= returned.reason == Reason::ConnectionLost;
         account.returned.push(trace);
     }
 
@@ -359,7 +391,7 @@ impl Ledger {
         }
         let is_whole = link.own.saw_end && !link.peer.is_mid_frame;
         assert!(
-            !(is_whole && closed.reason() == Reason::ReceiveFailed),
+            !(is_whole && closed.reason() == Reason::ConnectionLost),
             "P2: {line:?} calls the orderly end of its peer a failure"
         );
         let peer_said = account.received == link.peer.frames_written;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Endpoint;
-use crate::wire::Header;
+use crate::wire::{Header, OpCode};
 
 use super::faults::Faults;
 use super::pipe::Pipe;
@@ -73,6 +73,8 @@ struct Stream {
     has_shut: bool,
     record: StreamRecord,
     header: Vec<u8>,
+    /// Whether the frame under way counts as sent: engines leave ByeSignals out.
+    is_counted: bool,
     content_left: usize,
 }
 
@@ -110,11 +112,13 @@ impl Stream {
                 if self.header.len() < Header::LEN {
                     break;
                 }
+                self.is_counted = self.header[2] & 0x0F != OpCode::ByeSignal as u8;
                 let length = |at: usize| u16::from_be_bytes([self.header[at], self.header[at + 1]]);
                 self.content_left = usize::from(length(12)) + usize::from(length(14));
                 self.header.clear();
             }
-            self.record.frames_written += u64::from(self.content_left == 0);
+            let is_whole = self.content_left == 0;
+            self.record.frames_written += u64::from(is_whole && self.is_counted);
         }
         self.record.is_mid_frame = self.content_left > 0 || !self.header.is_empty();
     }
@@ -238,6 +242,7 @@ impl Net {
             has_shut: false,
             record: StreamRecord::default(),
             header: Vec::new(),
+            is_counted: true,
             content_left: 0,
         };
         self.sockets.push(State::Stream(Box::new(stream)));

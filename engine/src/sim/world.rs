@@ -335,7 +335,8 @@ impl World {
             let channel = context.rng.index(member.channels.len())?;
             let channel = member.channels[channel];
             if context.rng.chance(30) {
-                member.post(context, Post::abort(channel));
+                let post = member.aborting(context.rng, channel);
+                member.post(context, post);
                 return None;
             }
             let message = member.message(context.rng, 20);
@@ -353,7 +354,7 @@ impl World {
                 let message = member.message(context.rng, 20);
                 let goes_hard = context.rng.chance(30);
                 let post = match goes_hard {
-                    true => Post::abort(channel),
+                    true => member.aborting(context.rng, channel),
                     false => message.bye(channel),
                 };
                 member.post(context, post);

@@ -78,6 +78,10 @@ pub const MAX_BODY_LEN: usize = 65_535;
 /// hello yet may have so much held for him, and no more.
 pub const MAX_HELLO_LEN: usize = 8192;
 
+/// The longest content of a ByeSignal, text headers and body together, in bytes. Peers that send more
+/// are understood all the same.
+pub const MAX_ABORT_LEN: usize = 1024;
+
 /// The longest frame, in bytes: 131,086.
 pub const MAX_FRAME_LEN: usize = Header::LEN + MAX_TEXT_HEADERS_LEN + MAX_BODY_LEN;
 

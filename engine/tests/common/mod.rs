@@ -41,7 +41,7 @@ pub(crate) fn has_unix_sockets() -> bool {
 /// when it looks at a socket, so that reading goes on to what looks like an orderly end.
 pub(crate) fn is_end_by_reset(reason: ampe::Reason) -> bool {
     match reason {
-        ampe::Reason::ReceiveFailed => true,
+        ampe::Reason::ConnectionLost => true,
         ampe::Reason::PeerDisconnected => ampe::platform::is_wine(),
         _ => false,
     }

@@ -66,7 +66,7 @@ fn a_deaf_peer_that_goes_is_let_go_though_what_it_sent_is_kept() {
         let closed = loop {
             match next(&mut it.server.1, "the end of the channel") {
                 Event::Returned(message) => {
-                    assert_eq!(message.reason(), Reason::SendFailed, "{transport:?}");
+                    assert_eq!(message.reason(), Reason::ConnectionLost, "{transport:?}");
                     if returned == 0 {
                         let refused = it.server.0.post(signal()).unwrap_err();
                         assert_eq!(refused.why, PostError::ChannelClosed);
@@ -82,7 +82,7 @@ fn a_deaf_peer_that_goes_is_let_go_though_what_it_sent_is_kept() {
         };
         assert_eq!(
             (closed.channel(), closed.reason()),
-            (channel, Reason::SendFailed),
+            (channel, Reason::ConnectionLost),
             "{transport:?}"
         );
         let account = closed.account();

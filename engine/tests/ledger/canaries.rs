@@ -21,7 +21,7 @@ left 2/2
 closed 2/2 Bye 3 3 0 0 5
 received 3/3 hello 1.0.5 10
 received 3/3 signal 1.0.6 11
-closed 3/3 ReceiveFailed 0 0 0 0 2
+closed 3/3 ConnectionLost 0 0 0 0 2
 received 4/4 hello 2.0.1 3
 received 4/4 signal 2.0.2 4
 received 4/4 signal 2.0.3 5
@@ -56,9 +56,9 @@ intent 0 1.0.8 signal 3/3
 posted 0 1.0.8 3/3 13
 intent 0 1.0.9 signal 3/3
 posted 0 1.0.9 3/3 14
-returned 3/3 signal 1.0.8 13 SendFailed
-returned 3/3 signal 1.0.9 14 SendFailed
-closed 3/3 SendFailed 5 3 2 0 0
+returned 3/3 signal 1.0.8 13 ConnectionLost
+returned 3/3 signal 1.0.9 14 ConnectionLost
+closed 3/3 ConnectionLost 5 3 2 0 0
 intent 0 1.0.8 signal 2/2
 refused 0 1.0.8 ChannelClosed
 ending
@@ -150,7 +150,7 @@ fn lost() {
     names(
         Kind::Lost,
         0,
-        "closed 3/3 ReceiveFailed",
+        "closed 3/3 ConnectionLost",
         "closed 3/3 PeerDisconnected",
     );
 }
@@ -159,7 +159,7 @@ fn lost() {
 fn received_twice() {
     let line = "received 2/2 signal 1.0.3 8\n";
     names(Kind::ReceivedTwice, 0, line, &line.repeat(2));
-    let elsewhere = "closed 3/3 ReceiveFailed 0 0 0 0 2";
+    let elsewhere = "closed 3/3 ConnectionLost 0 0 0 0 2";
     names(
         Kind::ReceivedTwice,
         0,
@@ -187,7 +187,7 @@ fn out_of_order() {
 
 #[test]
 fn received_and_never_posted() {
-    let closed = "closed 3/3 ReceiveFailed 0 0 0 0 2";
+    let closed = "closed 3/3 ConnectionLost 0 0 0 0 2";
     names(
         Kind::NeverPosted,
         0,
@@ -237,7 +237,7 @@ fn received_as_something_else() {
 
 #[test]
 fn returned_and_received() {
-    let closed = "closed 3/3 ReceiveFailed 0 0 0 0 2";
+    let closed = "closed 3/3 ConnectionLost 0 0 0 0 2";
     let came = format!("received 3/3 signal 1.0.7 12\nreceived 3/3 signal 1.0.8 13\n{closed}");
     names(Kind::ReturnedAndReceived, 0, closed, &came);
 }
@@ -250,11 +250,11 @@ fn returned_and_posted_again_is_received_once() {
         intent 0 1.0.8 signal 5/5\nposted 0 1.0.8 5/5 13\nclosed 5/5 Aborted 2 2 0 0 0";
     texts[1] = texts[1].replace(refused, &format!("{refused}\n{again}"));
     let came = "received 5/5 hello 1.0.10 20\nreceived 5/5 signal 1.0.8 13\n\
-        closed 5/5 ReceiveFailed 0 0 0 0 2\nending";
+        closed 5/5 ConnectionLost 0 0 0 0 2\nending";
     texts[0] = texts[0].replace("ending", came);
     assert_eq!(check(&texts), []);
     // The attempt that had come back arrived all the same.
-    let closed = "closed 3/3 ReceiveFailed 0 0 0 0 2";
+    let closed = "closed 3/3 ConnectionLost 0 0 0 0 2";
     texts[0] = texts[0].replace(closed, &format!("received 3/3 signal 1.0.8 13\n{closed}"));
     let faults = check(&texts);
     for kind in [Kind::ReceivedTwice, Kind::ReturnedAndReceived] {
@@ -265,21 +265,21 @@ fn returned_and_posted_again_is_received_once() {
 #[test]
 fn returned_wrongly() {
     let (first, second) = (
-        "returned 3/3 signal 1.0.8 13 SendFailed\n",
-        "returned 3/3 signal 1.0.9 14 SendFailed\n",
+        "returned 3/3 signal 1.0.8 13 ConnectionLost\n",
+        "returned 3/3 signal 1.0.9 14 ConnectionLost\n",
     );
     names(Kind::ReturnedUnposted, 1, second, &second.repeat(2));
     names(
         Kind::ReturnedUnposted,
         1,
         second,
-        "returned 2/2 signal 1.0.9 14 SendFailed\n",
+        "returned 2/2 signal 1.0.9 14 ConnectionLost\n",
     );
     names(
         Kind::ReturnedUnposted,
         1,
         second,
-        "returned 3/3 request 1.0.9 14 SendFailed\n",
+        "returned 3/3 request 1.0.9 14 ConnectionLost\n",
     );
     let (straight, swapped) = ([first, second].concat(), [second, first].concat());
     names(Kind::ReturnedOutOfOrder, 1, &straight, &swapped);
@@ -288,18 +288,18 @@ fn returned_wrongly() {
         Kind::ReturnedOutOfOrder,
         1,
         first,
-        "returned 3/3 signal 1.0.7 12 SendFailed\n",
+        "returned 3/3 signal 1.0.7 12 ConnectionLost\n",
     );
 }
 
 #[test]
 fn confirmed_and_not_received() {
-    let closed = "closed 3/3 SendFailed 5 3 2 0 0";
+    let closed = "closed 3/3 ConnectionLost 5 3 2 0 0";
     names(
         Kind::ConfirmedNotReceived,
         1,
         closed,
-        "closed 3/3 SendFailed 5 3 2 3 0",
+        "closed 3/3 ConnectionLost 5 3 2 3 0",
     );
     names(
         Kind::ConfirmedNotReceived,
@@ -307,7 +307,7 @@ fn confirmed_and_not_received() {
         "received 2/2 bye 1.0.4 9\n",
         "",
     );
-    let nobody = "ending\nclosed 5/5 SendFailed 1 1 0 1 0";
+    let nobody = "ending\nclosed 5/5 ConnectionLost 1 1 0 1 0";
     let nobody = format!("intent 0 1.0.10 hello -\nposted 0 1.0.10 5/5 15\n{nobody}");
     names(Kind::ConfirmedNotReceived, 1, "ending", &nobody);
 }
@@ -324,12 +324,12 @@ fn answered_and_not_confirmed() {
 
 #[test]
 fn received_more_than_sent() {
-    let closed = "closed 3/3 SendFailed 5 3 2 0 0";
+    let closed = "closed 3/3 ConnectionLost 5 3 2 0 0";
     names(
         Kind::ReceivedMoreThanSent,
         1,
         closed,
-        "closed 3/3 SendFailed 5 1 4 0 0",
+        "closed 3/3 ConnectionLost 5 1 4 0 0",
     );
 }
 
@@ -350,43 +350,43 @@ fn closed_wrongly() {
 
 #[test]
 fn counted_wrongly() {
-    let closed = "closed 3/3 SendFailed 5 3 2 0 0";
+    let closed = "closed 3/3 ConnectionLost 5 3 2 0 0";
     names(
         Kind::Unbalanced,
         1,
         closed,
-        "closed 3/3 SendFailed 5 4 2 0 0",
+        "closed 3/3 ConnectionLost 5 4 2 0 0",
     );
     names(
         Kind::Unbalanced,
         1,
         closed,
-        "closed 3/3 SendFailed 5 3 2 4 0",
+        "closed 3/3 ConnectionLost 5 3 2 4 0",
     );
     names(
         Kind::PostedMiscounted,
         1,
         closed,
-        "closed 3/3 SendFailed 6 4 2 0 0",
+        "closed 3/3 ConnectionLost 6 4 2 0 0",
     );
     names(
         Kind::PostedMiscounted,
         1,
         closed,
-        "closed 3/3 SendFailed 4 2 2 0 0",
+        "closed 3/3 ConnectionLost 4 2 2 0 0",
     );
     names(Kind::PostedMiscounted, 0, "left 2/2\n", "");
     names(
         Kind::ReturnedMiscounted,
         1,
         closed,
-        "closed 3/3 SendFailed 5 4 1 0 0",
+        "closed 3/3 ConnectionLost 5 4 1 0 0",
     );
     names(
         Kind::ReceivedMiscounted,
         1,
         closed,
-        "closed 3/3 SendFailed 5 3 2 0 1",
+        "closed 3/3 ConnectionLost 5 3 2 0 1",
     );
 }
 

@@ -86,6 +86,7 @@ impl Connection {
     pub(super) fn on_bye_sent(&mut self, id: u64, context: &Context<'_>) {
         let messages = self.messages.sent;
         self.goodbye.ours = Asked::Yes(Ours { id, messages });
+        self.begin_to_put_off();
         self.set_deadline_no_later(after(context.now, context.options.bye_timeout));
     }
 

@@ -23,6 +23,7 @@ use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::event::{Closed, Event, Returned, SystemError};
 use crate::options::{Options, after};
+use crate::post::Post;
 use crate::reason::Reason;
 use crate::storage::{Cache, Charge, Creditor, Hold};
 
@@ -32,14 +33,14 @@ use self::sending::Outbound;
 use super::budget::{Budget, BudgetKey};
 use super::decisions;
 use super::outgoing::{Nodes, Outgoing};
-use super::{Action, Actions, Wanted};
+use super::{Action, Actions, Closing, Wanted};
 
 #[cfg(test)]
 pub(super) use self::opening::ATTEMPTS_MAX;
 pub(super) use self::opening::{Opening, socket_address};
 
-/// How many times the end of a connection that cannot be written to is put off, by
-/// [`Options::linger_timeout`](crate::Options::linger_timeout) each.
+/// How many times the end is put off of a connection that cannot be written to, or that waits for the
+/// answer to its goodbye, by [`Options::linger_timeout`](crate::Options::linger_timeout) each.
 const PUT_OFF_MAX: u32 = 11;
 
 /// All that a connection may touch beside itself.
@@ -73,6 +74,7 @@ pub(super) struct Connection {
     messages: crate::event::Account,
     /// When its state has lasted long enough.
     deadline: Option<Instant>,
+    put_off: PutOff,
 }
 
 pub(super) enum Origin {
@@ -105,9 +107,15 @@ enum State {
 struct Unwritable {
     reason: Reason,
     os_error: SystemError,
+    /// The system says that the peer had closed: what reading finds tells whether in order.
+    has_peer_closed: bool,
     posts: Posts,
-    /// How many times its end was put off because it went on receiving.
-    put_off: u32,
+}
+
+/// How often the end of a connection was put off because it went on receiving.
+#[derive(Default)]
+struct PutOff {
+    times: u32,
     /// How many frames had begun when that was last decided.
     frames_begun: u64,
 }
@@ -180,6 +188,7 @@ impl Connection {
             goodbye: Goodbye::default(),
             messages: crate::event::Account::default(),
             deadline: None,
+            put_off: PutOff::default(),
         }
     }
 
@@ -249,9 +258,17 @@ impl Connection {
         }
         self.deadline = None;
         let waits_here = self.inbound.is_starved() || is_holder;
+        let listens_on = matches!(self.state, State::Unwritable(_) | State::Open);
+        if waits_here && listens_on && self.channel.is_some() && self.is_put_off() {
+            self.deadline = Some(after(context.now, context.options.linger_timeout));
+            return;
+        }
         match &self.state {
             State::Opening(_) => self.handle_opening_time(context),
-            State::Unwritable(_) => self.put_off_or_end(waits_here, context),
+            State::Unwritable(unwritable) => {
+                let (reason, os_error) = (unwritable.reason, unwritable.os_error.clone());
+                self.end(reason, Some(os_error), context);
+            }
             // The peer did not close in time: this end confirms nothing.
             &State::Finishing(Finishing { reason, .. }) => self.end(reason, None, context),
             // It goes on sending what it owes to a peer that listens and says no more.
@@ -270,22 +287,26 @@ impl Connection {
         }
     }
 
-    /// The time is up of a connection whose writing failed. What the system still yields is waited
-    /// for as long as the application lets some of it be received, within bounds.
-    fn put_off_or_end(&mut self, waits_here: bool, context: &mut Context<'_>) {
+    /// Whether the end of a connection that waits for budget is put off once more: as long as the
+    /// application lets some of what came be received, within bounds.
+    fn is_put_off(&mut self) -> bool {
         let begun = self.frames_begun();
-        let State::Unwritable(unwritable) = &mut self.state else {
-            return;
+        let PutOff {
+            times,
+            frames_begun,
+        } = &mut self.put_off;
+        let went_on = std::mem::replace(frames_begun, begun) != begun;
+        let is_put_off = decisions::is_put_off(*times, PUT_OFF_MAX, went_on);
+        *times += u32::from(is_put_off);
+        is_put_off
+    }
+
+    /// From now on it is counted how often the end is put off.
+    fn begin_to_put_off(&mut self) {
+        self.put_off = PutOff {
+            times: 0,
+            frames_begun: self.frames_begun(),
         };
-        let went_on = unwritable.frames_begun != begun;
-        if waits_here && decisions::is_put_off(unwritable.put_off, PUT_OFF_MAX, went_on) {
-            unwritable.put_off += 1;
-            unwritable.frames_begun = begun;
-            self.deadline = Some(after(context.now, context.options.linger_timeout));
-            return;
-        }
-        let (reason, os_error) = (unwritable.reason, unwritable.os_error.clone());
-        self.end(reason, Some(os_error), context);
     }
 
     fn set_deadline_no_later(&mut self, at: Instant) {
@@ -304,7 +325,7 @@ impl Connection {
             }
             State::Unwritable(unwritable) => {
                 unwritable.reason = reason;
-                unwritable.put_off = PUT_OFF_MAX; // the deadline is the last
+                self.put_off.times = PUT_OFF_MAX; // the deadline is the last
                 self.set_deadline_no_later(deadline);
             }
             State::Finishing(_) => self.set_deadline_no_later(deadline),
@@ -320,12 +341,35 @@ impl Connection {
         }
     }
 
+    /// The application aborts. What `post` says is for the peer, if it can be sent without a wait.
+    pub(super) fn abort(&mut self, post: Post, context: &mut Context<'_>) {
+        let how = match self.last_frame(post) {
+            Some(frame) => Closing::Saying(frame),
+            None => Closing::Abortive,
+        };
+        self.end_by(Reason::Aborted, None, how, context);
+    }
+
     /// Ends the connection: its socket goes now, its accounts are settled once everything that was
     /// admitted to it has arrived. Ending twice changes nothing.
     pub(super) fn end(
         &mut self,
         reason: Reason,
         os_error: Option<SystemError>,
+        context: &mut Context<'_>,
+    ) {
+        let how = match reason {
+            Reason::Aborted | Reason::Protocol(_) => Closing::Abortive,
+            _ => Closing::Orderly,
+        };
+        self.end_by(reason, os_error, how, context);
+    }
+
+    fn end_by(
+        &mut self,
+        reason: Reason,
+        os_error: Option<SystemError>,
+        how: Closing,
         context: &mut Context<'_>,
     ) {
         let posts = match &self.state {
@@ -347,9 +391,8 @@ impl Connection {
             os_error,
             posts,
         });
-        let abortive = matches!(reason, Reason::Aborted | Reason::Protocol(_));
         let key = self.key;
-        context.actions.push(Action::Close { key, abortive });
+        context.actions.push(Action::Close { key, how });
     }
 
     /// Ends for `reason`, unless there was a cause before: the end of a conversation that was finished,
@@ -379,11 +422,6 @@ impl Connection {
         os_error: SystemError,
         context: &mut Context<'_>,
     ) {
-        let reason = match reason {
-            // All was received: it is only sending that is broken off.
-            Reason::ReceiveFailed if self.has_seen_end() => Reason::SendFailed,
-            reason => reason,
-        };
         self.end_unless_caused(reason, Some(os_error), context);
     }
 
@@ -411,7 +449,7 @@ impl Connection {
     /// Why its queue can never be sent, once all that was admitted has arrived.
     fn why_unsendable(&self) -> Option<Reason> {
         match &self.state {
-            State::Unwritable(it) if it.posts == Posts::Closed => Some(Reason::SendFailed),
+            State::Unwritable(it) if it.posts == Posts::Closed => Some(Reason::ConnectionLost),
             State::Ended(it) if it.posts == Posts::Closed => Some(it.reason),
             _ => None,
         }

@@ -13,7 +13,7 @@ use crate::event::SystemError;
 use crate::reason::Reason;
 
 use super::{Connection, Context, State};
-use crate::protocol::{Action, Actions, decisions};
+use crate::protocol::{Action, Actions, Closing, decisions};
 
 /// How soon a connection is tried again that found the peer's backlog full.
 const RETRY: Duration = Duration::from_millis(10);
@@ -296,7 +296,7 @@ impl Connection {
 fn close_attempt(key: RecordKey, actions: &mut Actions) {
     actions.push(Action::Close {
         key,
-        abortive: false,
+        how: Closing::Orderly,
     });
 }
 

@@ -400,7 +400,9 @@ impl Connection {
             self.inbound.frame = Frame::Unnamed(header, message);
             return;
         };
-        self.messages.received += 1;
+        if header.op_code != OpCode::ByeSignal {
+            self.messages.received += 1; // that one its sender does not count as sent
+        }
         self.inbound.pace.begin_anew();
         let event = self.event_of(&header, channel, message);
         context.events.push_back(event);
@@ -488,9 +490,17 @@ impl Connection {
             self.confirm_by_end();
         }
         let reason = match is_broken_off {
-            true => Reason::ReceiveFailed,
+            true => Reason::ConnectionLost,
             false => Reason::PeerDisconnected,
         };
+        // As if reading had come first: behind a reset that writing found, this end tells nothing.
+        if let State::Unwritable(it) = &self.state
+            && it.has_peer_closed
+            && it.reason == Reason::ConnectionLost
+            && !is_broken_off
+        {
+            return self.end(reason, None, context);
+        }
         self.end_unless_caused(reason, None, context);
     }
 
@@ -501,7 +511,7 @@ impl Connection {
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
-        self.end_unless_caused(Reason::ReceiveFailed, Some(error.into()), context);
+        self.end_unless_caused(Reason::ConnectionLost, Some(error.into()), context);
     }
 
     /// Whether the peer's end was seen already.

@@ -9,7 +9,9 @@ use crate::post::Post;
 use crate::reason::Reason;
 use crate::wire::{Header, OpCode};
 
-use super::{Connection, Context, Finishing, State, Unwritable};
+use crate::message::Message;
+
+use super::{Connection, Context, Finishing, Origin, State, Unwritable};
 use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing};
 use crate::protocol::{Action, decisions};
 
@@ -79,6 +81,20 @@ impl Connection {
         cost: usize,
         context: &mut Context<'_>,
     ) {
+        self.write_header(&mut post);
+        self.messages.posted += 1;
+        let outgoing = Outgoing {
+            message: post.message,
+            op_code: post.op_code,
+            more: post.more,
+            id: post.message_id,
+            cost,
+            queued_at: context.millis,
+        };
+        context.nodes.push(&mut self.outbound.fifo, outgoing);
+    }
+
+    fn write_header(&self, post: &mut Post) {
         let channel = self.channel.expect("only channels are posted to");
         let header = Header {
             channel_number: channel.number(),
@@ -90,16 +106,21 @@ impl Connection {
             body_len: post.message.body_len(),
         };
         post.message.encode_header(&header);
-        self.messages.posted += 1;
-        let outgoing = Outgoing {
-            message: post.message,
-            op_code: post.op_code,
-            more: post.more,
-            id: post.message_id,
-            cost,
-            queued_at: context.millis,
+    }
+
+    /// The frame of a ByeSignal with something to say, if it can be sent here and now: behind our hello,
+    /// behind a whole frame, and ahead of what is queued, which comes back.
+    pub(super) fn last_frame(&self, mut post: Post) -> Option<Message> {
+        let has_greeted = match self.origin {
+            Origin::Accepted { .. } => true,
+            Origin::Opened(_) => self.messages.sent > 0,
         };
-        context.nodes.push(&mut self.outbound.fifo, outgoing);
+        let is_free = !self.outbound.is_blocked && self.outbound.fifo.is_between_frames();
+        let has_words = post.message.content_len() > 0;
+        (has_words && has_greeted && self.may_send() && is_free).then(|| {
+            self.write_header(&mut post);
+            post.message
+        })
     }
 
     /// Whether there is something to write, and it may be written.
@@ -201,17 +222,17 @@ impl Connection {
         context: &mut Context<'_>,
     ) {
         let reason = match self.state {
-            State::Open => Reason::SendFailed,
+            State::Open => Reason::ConnectionLost,
             State::Finishing(Finishing { reason, .. }) => reason,
             State::Opening(_) | State::Unwritable(_) | State::Ended(_) => return,
         };
         self.state = State::Unwritable(Unwritable {
             reason,
             os_error: error.into(),
+            has_peer_closed: error.kind() == io::ErrorKind::BrokenPipe,
             posts: decisions::posts_after_failure(),
-            put_off: 0,
-            frames_begun: self.frames_begun(),
         });
+        self.begin_to_put_off();
         self.outbound.stop_looking();
         if self.has_seen_end() {
             return self.end(reason, Some(error.into()), context);

@@ -267,7 +267,7 @@ fn behind_its_goodbye_a_peer_may_close_its_side_and_gets_what_it_is_owed() {
             .any(|action| matches!(action, Action::FinishSending { .. }))
     );
     let close = it.actions.closing.pop_back();
-    assert!(matches!(close, Some(Action::Close { key: it, abortive: false }) if it == key));
+    assert!(matches!(close, Some(Action::Close { key: it, how: Closing::Orderly }) if it == key));
     assert_eq!(it.settle(), []);
     let (reason, account) = it.closed();
     assert_eq!((reason, account.sent), (Reason::Bye, 3));
@@ -312,7 +312,7 @@ fn a_failed_write_leaves_a_connection_that_receives_and_takes_no_posts() {
     let mut it = Alone::new();
     it.post(OpCode::Signal, 0, b"unsent");
     it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
-    assert_eq!(it.settle(), [Reason::SendFailed]);
+    assert_eq!(it.settle(), [Reason::ConnectionLost]);
     assert_eq!(it.connection.posts(), Posts::Closed);
     assert_eq!(it.write(usize::MAX), 0);
     assert!(it.connection.wanted(false).readable && !it.connection.wanted(false).writable);
@@ -320,7 +320,7 @@ fn a_failed_write_leaves_a_connection_that_receives_and_takes_no_posts() {
     assert!(matches!(it.events.pop_front(), Some(Event::Signal(_))));
     assert_eq!(it.wait_for_end(), it.options.linger_timeout);
     assert_eq!(it.connection.posts(), Posts::Closed, "once is enough");
-    assert_eq!(it.closed().0, Reason::SendFailed);
+    assert_eq!(it.closed().0, Reason::ConnectionLost);
 }
 
 #[test]

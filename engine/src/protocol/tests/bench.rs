@@ -19,7 +19,7 @@ use crate::handles::{GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::post::Post;
-use crate::protocol::{Action, Core, ReadPlan, Wanted};
+use crate::protocol::{Action, Closing, Core, ReadPlan, Wanted};
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
@@ -150,7 +150,18 @@ impl Bench {
     /// Whether the socket of `key` was to be closed, and abortively if so.
     pub(super) fn closing(&self, key: RecordKey) -> Option<bool> {
         self.actions.iter().find_map(|action| match action {
-            Action::Close { key: it, abortive } if *it == key => Some(*abortive),
+            Action::Close { key: it, how } if *it == key => Some(!matches!(how, Closing::Orderly)),
+            _ => None,
+        })
+    }
+
+    /// The frame that the driver is to write before it closes the socket of `key`.
+    pub(super) fn last_frame(&self, key: RecordKey) -> Option<&[u8]> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Close {
+                key: it,
+                how: Closing::Saying(frame),
+            } if *it == key => Some(frame.frame()),
             _ => None,
         })
     }

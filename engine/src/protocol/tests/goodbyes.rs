@@ -1,6 +1,6 @@
 //! How conversations end, and what each end says about the messages.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use crate::between::key::RecordKey;
@@ -12,7 +12,7 @@ use crate::reason::Reason;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, reset};
+use super::bench::{Bench, address, reset};
 
 fn post(bench: &mut Bench, channel: Channel, bodies: &[&[u8]]) {
     for body in bodies {
@@ -410,7 +410,7 @@ fn a_write_error_lets_the_peer_s_last_words_arrive() {
     bench.rest();
     let closed = bench.closed();
     assert_eq!(closed.account(), account(2, 1, 0, 1));
-    assert_eq!(closed.reason(), Reason::SendFailed);
+    assert_eq!(closed.reason(), Reason::ConnectionLost);
     assert_eq!(
         closed.os_error().and_then(|error| error.raw_os_error()),
         Some(32)
@@ -427,15 +427,110 @@ fn a_write_error_with_a_peer_that_stays_ends_after_the_linger_timeout() {
     let linger = bench.shared.options.linger_timeout;
     bench.later(linger);
     bench.rest();
-    assert_eq!(bench.closed().reason(), Reason::SendFailed);
+    assert_eq!(bench.closed().reason(), Reason::ConnectionLost);
+}
+
+fn abort(bench: &mut Bench, channel: Channel, words: &[u8]) {
+    let message = bench.posting.message().body(words).unwrap();
+    bench.post(message.abort(channel).with_id(9));
+}
+
+#[test]
+fn an_abort_with_words_says_them_ahead_of_what_is_queued() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    post(&mut bench, channel, &[b"one", b"two"]);
+    abort(&mut bench, channel, b"enough");
+    bench.rest();
+    let mut expected = frame(OpCode::ByeSignal, 9, b"enough");
+    expected[..2].copy_from_slice(&channel.number().to_be_bytes());
+    assert_eq!(bench.last_frame(key), Some(&expected[..]));
+    assert!(bench.frames(key).is_empty());
+    let (bodies, closed) = returned_and_closed(&mut bench);
+    assert_eq!(bodies, [b"one", b"two"]);
+    assert_eq!(closed.reason(), Reason::Aborted);
+    assert_eq!(closed.account(), account(3, 1, 0, 0), "without the words");
+}
+
+#[test]
+fn an_abort_waits_for_nothing_with_its_words() {
+    let aborted = |bench: &mut Bench, channel, key| {
+        abort(bench, channel, b"enough");
+        bench.rest();
+        assert_eq!(bench.closing(key), Some(true));
+        assert_eq!(bench.last_frame(key), None);
+    };
+    // There is nobody yet to say it to, or nothing was said to it yet.
+    let mut bench = Bench::new();
+    let channel = bench.posting.connect(&address(5)).unwrap();
+    bench.rest();
+    let (key, endpoint) = bench.connect_action();
+    bench.core.handle_connected(key, &endpoint, bench.now);
+    aborted(&mut bench, channel, key);
+    // A frame was sent in part.
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    bench.accepts.insert(key, 5);
+    post(&mut bench, channel, &[b"begun"]);
+    bench.pass();
+    bench.core.handle_writable(key, bench.now);
+    aborted(&mut bench, channel, key);
+    // The peer is behind with reading.
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    post(&mut bench, channel, &[b"waits"]);
+    bench.pass();
+    aborted(&mut bench, channel, key);
+}
+
+/// Whichever of writing and reading comes first.
+#[test]
+fn a_peer_that_closed_in_order_is_told_as_such_also_where_writing_found_it_first() {
+    let broken_pipe = || ErrorKind::BrokenPipe.into();
+    let cases: [(io::Error, &[u8], Reason); 4] = [
+        (broken_pipe(), b"", Reason::PeerDisconnected),
+        (broken_pipe(), b"part", Reason::ConnectionLost),
+        // Behind a reset systems say that the stream has ended.
+        (reset(), b"", Reason::ConnectionLost),
+        (ErrorKind::TimedOut.into(), b"", Reason::ConnectionLost),
+    ];
+    for (error, part, reason) in cases {
+        let mut bench = Bench::new();
+        let (_, key) = bench.connect();
+        bench.core.handle_write_error(key, &error, bench.now);
+        bench.rest();
+        feed(&mut bench, key, OpCode::Signal, 4);
+        bench.feed(key, part);
+        bench.core.handle_end_of_stream(key, bench.now);
+        bench.rest();
+        assert!(matches!(bench.event(), Event::Signal(_)));
+        let closed = bench.closed();
+        assert_eq!(closed.reason(), reason, "{error}");
+        assert_eq!(
+            closed.os_error().is_some(),
+            reason == Reason::ConnectionLost
+        );
+    }
+    // What was decided here stays the reason.
+    let mut bench = Bench::new();
+    let (_, key) = bench.connect();
+    bench
+        .core
+        .handle_write_error(key, &broken_pipe(), bench.now);
+    bench.close_group(Duration::from_secs(1));
+    bench.pass();
+    bench.core.handle_end_of_stream(key, bench.now);
+    bench.rest();
+    assert_eq!(bench.closed().reason(), Reason::GroupClosed);
 }
 
 #[test]
 fn an_end_between_frames_and_one_within_a_frame_differ() {
     for (rest, reason) in [
         (0, Reason::PeerDisconnected),
-        (7, Reason::ReceiveFailed),
-        (Header::LEN + 3, Reason::ReceiveFailed),
+        (7, Reason::ConnectionLost),
+        (Header::LEN + 3, Reason::ConnectionLost),
     ] {
         let mut bench = Bench::new();
         let (_, key) = bench.connect();

@@ -158,7 +158,8 @@ fn a_flush_ends_when_something_comes_back() {
     bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
     assert_eq!(bench.posting.flush_until(channel, now), outcome);
-    while !matches!(bench.event(), Event::Closed(closed) if closed.reason() == Reason::SendFailed) {
+    while !matches!(bench.event(), Event::Closed(closed) if closed.reason() == Reason::ConnectionLost)
+    {
     }
     let outcome = bench.posting.flush_until(channel, now);
     assert_eq!(outcome, Err(FlushError::ChannelClosed));

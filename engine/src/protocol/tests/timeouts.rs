@@ -83,7 +83,7 @@ fn failed_and_starving(bench: &mut Bench) -> RecordKey {
 
 fn is_broken_pipe(closed: &crate::event::Closed) -> bool {
     let os_error = closed.os_error().and_then(|error| error.raw_os_error());
-    closed.reason() == Reason::SendFailed && os_error == Some(32)
+    closed.reason() == Reason::ConnectionLost && os_error == Some(32)
 }
 
 #[test]
@@ -103,6 +103,52 @@ fn after_a_failed_write_what_came_before_is_heard_although_it_waits_for_budget()
     bench.later(SHORTLY);
     bench.rest();
     assert!(is_broken_pipe(&bench.closed()));
+}
+
+/// A connection that waits for budget, has said goodbye, and the answer lies behind so many signals.
+fn goodbye_that_starves(bench: &mut Bench, signals: usize) -> RecordKey {
+    let (channel, key) = bench.connect();
+    let id = bench.post(bench.posting.message().bye(channel));
+    bench.rest();
+    let answer = frame(OpCode::ByeResponse, id, b"");
+    bench.feed(key, &[signal(b"").repeat(signals), answer].concat());
+    bench.rest();
+    assert!(bench.is_starving());
+    key
+}
+
+#[test]
+fn an_answer_to_our_goodbye_that_waits_for_budget_is_waited_for() {
+    let (mut bench, _, mut held) = full();
+    let bye_timeout = bench.shared.options.bye_timeout;
+    let key = goodbye_that_starves(&mut bench, 300);
+    drop(held.remove(held.len() - 2)); // the last is another's hello
+    bench.rest();
+    assert!(!bench.events().is_empty());
+    bench.later(bye_timeout);
+    bench.rest();
+    assert_eq!(bench.closing(key), None, "it went on");
+    bench.later(bench.shared.options.linger_timeout - SHORTLY);
+    drop(held);
+    let closed = loop {
+        bench.rest();
+        if let Some(Event::Closed(closed)) = bench.events().pop() {
+            break closed;
+        }
+    };
+    assert_eq!(closed.reason(), Reason::Bye);
+    assert_eq!(closed.account().confirmed, closed.account().sent);
+}
+
+#[test]
+fn an_answer_to_our_goodbye_that_nothing_is_received_of_is_not_waited_for() {
+    let (mut bench, _, held) = full();
+    let key = goodbye_that_starves(&mut bench, 300);
+    bench.later(bench.shared.options.bye_timeout);
+    bench.rest();
+    assert_eq!(bench.closing(key), Some(false));
+    assert_eq!(bench.closed().reason(), Reason::ByeTimedOut);
+    drop(held);
 }
 
 #[test]
@@ -301,7 +347,7 @@ fn a_failed_write_is_the_reason_also_where_the_peer_s_last_words_break_off() {
     bench.later(SHORTLY);
     bench.rest();
     let closed = bench.closed();
-    assert_eq!(closed.reason(), Reason::SendFailed);
+    assert_eq!(closed.reason(), Reason::ConnectionLost);
     let os_error = closed.os_error().and_then(|error| error.raw_os_error());
     assert_eq!(os_error, Some(32));
 }
@@ -313,7 +359,7 @@ fn a_channel_that_ends_within_a_frame_leaves_no_timer() {
         let (key, _) = begun(&mut bench, 100);
         bench.core.handle_read_error(key, &reset(), bench.now);
         bench.rest();
-        assert_eq!(bench.closed().reason(), Reason::ReceiveFailed);
+        assert_eq!(bench.closed().reason(), Reason::ConnectionLost);
         assert_eq!(due(&bench), None);
     }
 }

@@ -100,7 +100,7 @@ fn what_may_pass_is_no_matter_of_the_system() {
     assert_told(&mut bench, Reason::ListenFailed, &words);
     let (_, key) = bench.connect();
     bench.core.handle_unpollable(key, &no_memory(), bench.now);
-    assert_told(&mut bench, Reason::ReceiveFailed, &words);
+    assert_told(&mut bench, Reason::ConnectionLost, &words);
 }
 
 #[test]
