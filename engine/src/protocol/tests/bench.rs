@@ -43,7 +43,7 @@ pub(super) struct Bench {
     pub(super) core: Core,
     pub(super) shared: Arc<Shared>,
     pub(super) posting: ChannelGroup,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     pub(super) group: Arc<GroupShared>,
     pub(super) now: Instant,
     woken: Arc<AtomicBool>,

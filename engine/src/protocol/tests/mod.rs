@@ -4,6 +4,7 @@ mod attempts;
 mod bench;
 mod goodbyes;
 mod groups;
+mod hot_path;
 mod listening;
 mod opening;
 mod reports;
