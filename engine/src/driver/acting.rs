@@ -42,32 +42,52 @@ impl<W: World> Hands for Driver<W> {
         let mut list = std::mem::take(&mut self.transmit_list);
         self.core.take_transmit_list(&mut list);
         for key in list.drain(..) {
-            let Some(gather) = self.core.transmit(key, &mut self.scratch) else {
-                continue;
-            };
-            let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
-                continue;
-            };
-            let world = &self.sockets.world;
-            let (outcome, offered) = (world.send_vectored(stream, gather.slices()), gather.bytes());
-            match outcome {
-                Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.core.handle_blocked(key, now);
-                }
-                Err(error) if is_shortage(&error) => {
-                    self.sockets.set_sending_rests(key, true);
-                    self.rests.begin(key, Rest::Sending, now);
-                    self.core.handle_blocked(key, now);
-                }
-                Err(error) => self.core.handle_write_error(key, &error, now),
-            }
+            self.write(key, now);
         }
         self.transmit_list = list;
+    }
+
+    /// Reads what has arrived. Where the system has not said for long that it takes more, it is offered
+    /// more: it says so late, Linux only once a third of its buffer is free.
+    fn look(&mut self, key: RecordKey, now: Instant) {
+        match self.sockets.get(key) {
+            Some(Socket::Connecting(_)) => self.finish_connect(key, now),
+            Some(Socket::Connected(_)) => {
+                self.read_what_came(key, now);
+                if self.core.handle_writable(key, now) {
+                    self.write(key, now);
+                }
+            }
+            Some(Socket::Listener(_)) | None => {}
+        }
     }
 }
 
 impl<W: World> Driver<W> {
+    /// Writes once to a connection, if it has something to write.
+    fn write(&mut self, key: RecordKey, now: Instant) {
+        let Some(gather) = self.core.transmit(key, &mut self.scratch) else {
+            return;
+        };
+        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+            return;
+        };
+        let world = &self.sockets.world;
+        let (outcome, offered) = (world.send_vectored(stream, gather.slices()), gather.bytes());
+        match outcome {
+            Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.core.handle_blocked(key, now);
+            }
+            Err(error) if is_shortage(&error) => {
+                self.sockets.set_sending_rests(key, true);
+                self.rests.begin(key, Rest::Sending, now);
+                self.core.handle_blocked(key, now);
+            }
+            Err(error) => self.core.handle_write_error(key, &error, now),
+        }
+    }
+
     fn carry_out(&mut self, action: Action, now: Instant) {
         match action {
             Action::Resolve { key, host, port } => self.sockets.world.resolve(key, host, port),

@@ -16,8 +16,12 @@ use super::world::World;
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// What has arrived at a socket that cannot be polled is read in at most so many reads.
+/// What has arrived at a socket that cannot be polled, or for which it is time, is read in at most so
+/// many reads.
 const LAST_READS: usize = 16;
+
+/// So many of them are made though the pass has read as much as it may: a hello takes no more.
+const READS_IN_ANY_CASE: usize = 3;
 
 impl<W: World> Driver<W> {
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
@@ -76,6 +80,17 @@ impl<W: World> Driver<W> {
         let mut reads = 0;
         while reads < LAST_READS && self.read(key, now) {
             reads += 1;
+        }
+    }
+
+    /// Reads from a connection for which it is time: its peer is not late whose bytes are here. After a
+    /// process was stopped for a while that is so for all of them at once.
+    pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) {
+        for reads in 0..LAST_READS {
+            let may_read = self.bytes_left > 0 || reads < READS_IN_ANY_CASE;
+            if !may_read || !self.read(key, now) {
+                return;
+            }
         }
     }
 
@@ -162,7 +177,7 @@ impl<W: World> Driver<W> {
         }
     }
 
-    fn finish_connect(&mut self, key: RecordKey, now: Instant) {
+    pub(super) fn finish_connect(&mut self, key: RecordKey, now: Instant) {
         let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::between::key::RecordKey;
 use crate::handles::Submission;
 use crate::protocol::Core;
 
@@ -12,7 +13,12 @@ pub(crate) trait Hands {
     fn act(&mut self, now: Instant);
     /// Writes what [`Core::transmit`] has to write.
     fn transmit(&mut self, now: Instant);
+    /// Tells the core what the system has to say now of a connection for which it is time.
+    fn look(&mut self, key: RecordKey, now: Instant);
 }
+
+/// For so many it may be time in one pass; the others have their turn in the next.
+const DUE_MOST: usize = 256;
 
 /// Takes in what was posted, acts, writes, looks at the time, and delivers.
 /// `batch` is empty before and after.
@@ -23,7 +29,13 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Ins
     }
     hands.act(now);
     hands.transmit(now);
-    hands.core().handle_time(now);
+    for _ in 0..DUE_MOST {
+        let Some(key) = hands.core().poll_due(now) else {
+            break;
+        };
+        hands.look(key, now);
+        hands.core().handle_due(key, now);
+    }
     hands.act(now);
     hands.core().settle(now);
     hands.core().deliver();

@@ -223,7 +223,7 @@ impl Core {
         None
     }
 
-    /// When [`handle_time`](Core::handle_time) is due; at once if there is work left over. To be asked
+    /// When [`poll_due`](Core::poll_due) is to be asked; at once if there is work left over. To be asked
     /// after [`poll_wanted`](Core::poll_wanted).
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         // Whoever adds a list decides here whether it keeps the reactor awake.
@@ -376,11 +376,13 @@ impl Core {
         self.with(key, now, |it, context| it.handle_blocked(context));
     }
 
-    /// The connection is writable again.
-    pub(crate) fn handle_writable(&mut self, key: RecordKey, now: Instant) {
-        if self.connection(key).is_some_and(Connection::is_blocked) {
+    /// The connection is writable again, or may be. Returns whether that was waited for.
+    pub(crate) fn handle_writable(&mut self, key: RecordKey, now: Instant) -> bool {
+        let is_blocked = self.connection(key).is_some_and(Connection::is_blocked);
+        if is_blocked {
             self.with(key, now, |it, _| it.handle_writable());
         }
+        is_blocked
     }
 
     pub(crate) fn handle_write_error(&mut self, key: RecordKey, error: &io::Error, now: Instant) {
@@ -449,20 +451,25 @@ impl Core {
         }
     }
 
-    /// Ends whatever has waited long enough.
-    pub(crate) fn handle_time(&mut self, now: Instant) {
+    /// The next that has waited long enough. [`handle_due`](Core::handle_due) is to follow, behind all
+    /// that its socket has to say by now: nobody is late whose bytes are here and were not read.
+    pub(crate) fn poll_due(&mut self, now: Instant) -> Option<RecordKey> {
         self.promises.handle_time(now);
-        while let Some(key) = self.timers.pop_due(now) {
-            let is_holder = self.holder == Some(key);
-            if let Some(record) = self.table.get_mut(key) {
-                record.timer = None;
-            }
-            let is_connection = self.with(key, now, |it, context| {
-                it.handle_time(is_holder, context);
-            });
-            if is_connection.is_none() {
-                self.handle_listener_time(key, now);
-            }
+        let key = self.timers.pop_due(now)?;
+        if let Some(record) = self.table.get_mut(key) {
+            record.timer = None;
+        }
+        Some(key)
+    }
+
+    /// Ends what has waited long enough, if it still has.
+    pub(crate) fn handle_due(&mut self, key: RecordKey, now: Instant) {
+        let is_holder = self.holder == Some(key);
+        let is_connection = self.with(key, now, |it, context| {
+            it.handle_time(is_holder, context);
+        });
+        if is_connection.is_none() {
+            self.handle_listener_time(key, now);
         }
     }
 }

@@ -11,7 +11,8 @@
 //! 3. [`Core::poll_closing`] until there is none; [`Core::poll_opening`] as often as the pass allows.
 //! 4. [`Core::take_transmit_list`], and for each `transmit`, then `handle_transmitted`,
 //!    `handle_blocked` or `handle_write_error`.
-//! 5. [`Core::handle_time`], [`Core::settle`], [`Core::deliver`].
+//! 5. [`Core::poll_due`], and for each what the system has to say of it and [`Core::handle_due`]; then
+//!    [`Core::settle`], [`Core::deliver`].
 //! 6. Before it waits: [`Core::settle_dropped`]; [`Core::poll_resume`], and `handle_shared` again
 //!    for whom it names; [`Core::poll_wanted`] until there is none; [`Core::poll_timeout`].
 //!

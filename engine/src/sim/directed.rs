@@ -1,5 +1,6 @@
 //! Single scenarios over the reactor's loop, without chance in what matters.
 
+mod away;
 mod closing;
 mod deaf;
 mod failing;

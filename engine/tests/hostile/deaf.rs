@@ -135,3 +135,32 @@ fn what_the_system_still_has_of_a_deaf_peer_that_went_is_received() {
         it.serves_well();
     }
 }
+
+/// Its system says that it takes more only once a good part of its buffer is free, which takes longer
+/// here than a peer may be deaf.
+#[test]
+fn a_peer_that_reads_slowly_all_the_time_is_not_deaf() {
+    for transport in raw_transports() {
+        let mut options = options();
+        options.send_timeout = Duration::from_secs(1);
+        let mut it = target_with(transport, options);
+        let (mut peer, channel) = it.greeted();
+        for _ in 0..POSTED {
+            let mut message = it.engine.message();
+            message.resize_body(10_000).unwrap();
+            it.server.0.post(message.signal(channel)).unwrap();
+        }
+        for _ in 0..50 {
+            assert_eq!(peer.receive().body.len(), 10_000);
+            // The pace is what is tested: nothing waits for it.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        match it.server.1.try_recv() {
+            Ok(None) => {}
+            other => panic!("{transport:?}: {other:?}"),
+        }
+        drop(peer);
+        while !matches!(next(&mut it.server.1, "the end"), Event::Closed(_)) {}
+        it.serves_well();
+    }
+}

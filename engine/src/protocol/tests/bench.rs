@@ -335,6 +335,9 @@ impl Hands for Bench {
         }
     }
 
+    /// The system has nothing more to say than the test has told.
+    fn look(&mut self, _key: RecordKey, _now: Instant) {}
+
     fn transmit(&mut self, now: Instant) {
         let (mut list, mut scratch) = (Vec::new(), Vec::new());
         self.core.take_transmit_list(&mut list);

@@ -1,0 +1,59 @@
+//! A reactor that did not run for a while, as in a process that was stopped.
+
+use crate::driver::Limits;
+use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
+
+use super::super::world::{World, least_options};
+use super::peer::Peer;
+use super::{finish, plain, reason, received, until};
+
+const PEERS: usize = 20;
+const AWAY: usize = 0;
+
+/// One read a pass: whose bytes wait for their turn is not late for it.
+const FEW: Limits = Limits {
+    bytes_per_read: 256 * 1024,
+    bytes_per_pass: 1,
+    openings_per_pass: 256,
+};
+
+/// Time passes, and the engine does nothing.
+fn away(world: &mut World, time: std::time::Duration) {
+    world.now += time;
+    world.net.borrow_mut().now = world.now;
+}
+
+#[test]
+fn nobody_is_late_whose_bytes_came_while_the_reactor_was_away() {
+    let options = least_options();
+    let timeout = options.frame_timeout;
+    let (mut world, address) = plain(vec![options], 200_000);
+    world.nodes[AWAY].limit(FEW);
+    let peers: Vec<Peer> = (0..PEERS)
+        .map(|_| Peer::greet(&mut world, &address))
+        .collect();
+    let signal = frame(OpCode::Signal, 2, &[0xA5; 1000]);
+    let (begin, rest) = signal.split_at(500);
+    for peer in &peers {
+        assert_eq!(peer.write(&mut world, begin), begin.len());
+    }
+    let soon = world.now + timeout / 10;
+    world.pass_until(soon);
+    away(&mut world, timeout / 2);
+    for peer in &peers {
+        assert_eq!(peer.write(&mut world, rest), rest.len());
+    }
+    away(&mut world, timeout);
+    until(&mut world, |world| {
+        let mut channels = peers.iter().map(|peer| peer.channel);
+        channels.all(|it| {
+            assert_eq!(reason(world, AWAY, it), None, "P2: {it:?} is called late");
+            received(world, AWAY, it) == 2
+        })
+    });
+    for peer in &peers {
+        peer.close(&mut world, false);
+    }
+    finish(world);
+}
