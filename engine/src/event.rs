@@ -34,7 +34,7 @@ pub enum Event {
     Response(Received),
     /// A Signal.
     Signal(Signal),
-    /// A ByeRequest: the peer wants to end the channel, and sends nothing more.
+    /// A ByeRequest: the peer wants to end the channel, and is to send nothing more.
     Bye(Bye),
     /// A ByeResponse: the answer to our ByeRequest, or a refusal to go on.
     ByeResponse(Received),
@@ -175,8 +175,16 @@ impl Received {
         self.message
     }
 
+    /// Its own, or another where a peer asks without an id: an answer has one.
+    fn id_of_answer(&self) -> u64 {
+        match self.id {
+            0 => u64::MAX,
+            id => id,
+        }
+    }
+
     fn echoed(self, op_code: OpCode) -> Post {
-        let post = Post::to(self.channel, op_code, self.id, self.message);
+        let post = Post::to(self.channel, op_code, self.id_of_answer(), self.message);
         if self.more { post.more() } else { post }
     }
 }
@@ -244,7 +252,8 @@ pub struct Request(pub(crate) Received);
 impl Request {
     /// The Response to this request: with this message, on its channel and with its id.
     pub fn reply(&self, message: Message) -> Post {
-        Post::to(self.0.channel, OpCode::Response, self.0.id, message)
+        let id = self.0.id_of_answer();
+        Post::to(self.0.channel, OpCode::Response, id, message)
     }
 
     /// The Response with the very content, and `more`, that came.
@@ -274,7 +283,8 @@ impl Signal {
     }
 }
 
-/// A ByeRequest from a peer: it sends nothing more, and waits for a ByeResponse.
+/// A ByeRequest from a peer: it waits for a ByeResponse. It is to send nothing more; what it sends
+/// nonetheless is delivered, and one ByeResponse answers it.
 ///
 /// The ByeResponse is sent behind all that was posted before it. Dropping this event posts one, so
 /// that a peer is never left waiting by omission; [`answer`](Bye::answer) and [`echo`](Bye::echo)
@@ -465,10 +475,12 @@ pub struct Account {
     /// Of those posted, the messages that came back as [`Event::Returned`].
     pub returned: u64,
     /// Of those sent, the messages that the peer is known to have received: all up to our
-    /// ByeRequest, if that was answered; else as many as were answered. The others of those sent
-    /// may or may not have reached it: an orderly end does not say, not even behind our answer to
+    /// ByeRequest, if that was answered; else as many as were answered. Answers are counted, not matched
+    /// with what they answer: a peer that answers one request twice is believed. The others of those
+    /// sent may or may not have reached it: an orderly end does not say, not even behind our answer to
     /// the peer's goodbye.
     pub confirmed: u64,
-    /// Messages from the peer that were delivered.
+    /// Messages from the peer that were delivered. A ByeSignal is not among them, as it is not among
+    /// those sent.
     pub received: u64,
 }

@@ -97,7 +97,9 @@ pub struct Options {
     /// [`linger_timeout`](Options::linger_timeout) at a time, eleven times at most. As long the application may take
     /// to answer the ByeRequest of a peer that has closed its sending side behind it. Default 30 s.
     pub bye_timeout: Duration,
-    /// How long a closing connection waits for the peer to close its side. Default 5 s.
+    /// How long a connection waits for the peer to close its side behind our ByeResponse, or where writing
+    /// to it failed. [`Inbox::close`](crate::Inbox::close) and [`Engine::stop`](crate::Engine::stop) wait
+    /// as long as they are told. Default 5 s.
     pub linger_timeout: Duration,
     /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
     /// the system's backlog. Default 16,384.

@@ -44,9 +44,10 @@ pub enum Reason {
     /// [`Options::send_timeout`](crate::Options::send_timeout): the peer does not read, or is gone.
     #[error("the peer takes nothing of what is sent to it")]
     SendTimedOut,
-    /// The peer did not answer our ByeRequest within
-    /// [`Options::bye_timeout`](crate::Options::bye_timeout).
-    #[error("the peer did not answer our goodbye")]
+    /// A goodbye was not answered within [`Options::bye_timeout`](crate::Options::bye_timeout): no
+    /// ByeResponse to ours was received, or the application did not answer that of a peer which had closed
+    /// its sending side behind it.
+    #[error("the goodbye was not answered in time")]
     ByeTimedOut,
     /// The peer sent what the protocol does not allow.
     #[error("the peer broke the protocol: {0}")]

@@ -68,6 +68,11 @@ impl Goodbye {
         self.theirs.is_open()
     }
 
+    /// Both sides said goodbye, and the peer has answered ours: our own answer is a courtesy.
+    fn is_over(&self) -> bool {
+        self.ours == Asked::Answered && self.theirs.is_open()
+    }
+
     /// Our ByeRequest was sent, and nobody has said the last word.
     pub(super) fn is_awaited(&self) -> bool {
         self.ours.is_open() && self.theirs != Asked::Answered
@@ -75,6 +80,15 @@ impl Goodbye {
 }
 
 impl Connection {
+    /// Why it ends where nothing but `reason` has happened since it was open: a conversation that is over
+    /// ends by that.
+    pub(super) fn unless_over(&self, reason: Reason) -> Reason {
+        match self.goodbye.is_over() {
+            true => Reason::Bye,
+            false => reason,
+        }
+    }
+
     pub(super) fn confirmed(&self) -> u64 {
         let Goodbye {
             answers, confirmed, ..

@@ -276,8 +276,9 @@ impl Connection {
                 let wait = context.options.bye_timeout.max(pace::AGAIN);
                 self.deadline = Some(after(context.now, wait));
             }
-            State::Open if self.has_seen_end() => self.end(Reason::PeerDisconnected, None, context),
-            State::Open if self.channel.is_some() => self.end(Reason::ByeTimedOut, None, context),
+            State::Open if self.channel.is_some() => {
+                self.end(self.unless_over(Reason::ByeTimedOut), None, context);
+            }
             // It is not the peer that is late: its bytes are here and wait for budget.
             State::Open if waits_here => {
                 self.deadline = Some(context.now + pace::AGAIN);
@@ -409,9 +410,8 @@ impl Connection {
                 let (reason, os_error) = (unwritable.reason, unwritable.os_error.clone());
                 self.end(reason, Some(os_error), context);
             }
-            State::Opening(_) | State::Open | State::Ended(_) => {
-                self.end(reason, os_error, context);
-            }
+            State::Open => self.end(self.unless_over(reason), os_error, context),
+            State::Opening(_) | State::Ended(_) => self.end(reason, os_error, context),
         }
     }
 

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use crate::channel::Channel;
-use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal};
+use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal, SystemError};
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
@@ -488,6 +488,9 @@ impl Connection {
         }
         if let State::Finishing(_) = self.state {
             self.confirm_by_end();
+            if is_broken_off {
+                return self.break_off(None, context);
+            }
         }
         let reason = match is_broken_off {
             true => Reason::ConnectionLost,
@@ -511,7 +514,21 @@ impl Connection {
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
+        if self.inbound.is_mid_frame() {
+            return self.break_off(Some(error.into()), context);
+        }
         self.end_unless_caused(Reason::ConnectionLost, Some(error.into()), context);
+    }
+
+    /// The stream ended within a frame. That is no goodbye, though both sides may have said theirs; a
+    /// cause of our own it leaves as it is.
+    fn break_off(&mut self, os_error: Option<SystemError>, context: &mut Context<'_>) {
+        match &self.state {
+            State::Finishing(it) if it.reason == Reason::Bye => {
+                self.end(Reason::ConnectionLost, os_error, context);
+            }
+            _ => self.end_unless_caused(Reason::ConnectionLost, os_error, context),
+        }
     }
 
     /// Whether the peer's end was seen already.

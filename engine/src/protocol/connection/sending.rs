@@ -200,7 +200,8 @@ impl Connection {
     /// Closes the sending side once a finishing connection has sent everything, and is not waiting
     /// for the answer to its goodbye.
     pub(super) fn finish_sending_if_done(&mut self, context: &mut Context<'_>) {
-        let has_more = !self.outbound.is_empty() || self.goodbye.is_awaited();
+        let is_awaited = self.goodbye.is_awaited() && !self.has_seen_end();
+        let has_more = !self.outbound.is_empty() || is_awaited;
         let State::Finishing(finishing) = &mut self.state else {
             return;
         };
@@ -222,7 +223,7 @@ impl Connection {
         context: &mut Context<'_>,
     ) {
         let reason = match self.state {
-            State::Open => Reason::ConnectionLost,
+            State::Open => self.unless_over(Reason::ConnectionLost),
             State::Finishing(Finishing { reason, .. }) => reason,
             State::Opening(_) | State::Unwritable(_) | State::Ended(_) => return,
         };

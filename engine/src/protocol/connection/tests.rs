@@ -280,7 +280,7 @@ fn who_said_goodbye_and_closed_its_side_does_not_wait_for_ever() {
     it.act(|it, context| it.handle_end_of_stream(context));
     assert_eq!(it.wait_for_end(), it.options.bye_timeout);
     it.settle();
-    assert_eq!(it.closed().0, Reason::PeerDisconnected);
+    assert_eq!(it.closed().0, Reason::ByeTimedOut);
 }
 
 /// What is due again at the same moment is due for ever, and the reactor would do nothing else.
