@@ -109,7 +109,7 @@ pub enum PostError {
     /// All 65,534 channel numbers are in use, or their `Closed` events have not been received.
     #[error("all channel numbers are in use: receive the Closed events that are waiting")]
     NoChannelNumber,
-    /// A HelloRequest has more content than peers take from who has not said hello.
+    /// A HelloRequest has more content than a peer accepts from somebody it does not know yet.
     #[error(
         "a HelloRequest with {len} bytes of content is too long: at most 8192, the header with the \
          address among them; connect first, and post the content to the channel"

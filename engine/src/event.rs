@@ -468,7 +468,7 @@ impl Closed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Account {
-    /// Messages to the peer that `post` accepted.
+    /// Messages to the peer that `post` accepted, without ByeSignals.
     pub posted: u64,
     /// Of those, the messages whose last byte the operating system accepted.
     pub sent: u64,

@@ -318,6 +318,20 @@ impl Message {
         usize::from(self.text_headers_len) + usize::from(self.body_len)
     }
 
+    /// The same content in other storage, which is charged to nobody; in none where there is no content.
+    pub(crate) fn to_uncharged(&self, pool: &Arc<Pool>) -> Message {
+        if self.content_len() == 0 {
+            return Message::empty();
+        }
+        let mut storage = pool.take(self.frame_len());
+        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        Message {
+            storage,
+            text_headers_len: self.text_headers_len,
+            body_len: self.body_len,
+        }
+    }
+
     /// What this message is charged while it is queued or delivered.
     pub(crate) fn cost(&self) -> usize {
         cost_of(self.frame_len())

@@ -17,10 +17,10 @@ use crate::storage::MESSAGE_COST_MAX;
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
-/// | the beginning of a large message that arrives on a connection while more than half of `inbound_bytes` is used, until there is budget for the whole | 16 KiB · 17/16 for each connection |
+/// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | each channel until its `Closed` was received, and each connection before its hello: its records and events without content | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
+/// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
 /// | what each channel has queued in its reserve, which the engine's budget cannot deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
@@ -45,9 +45,9 @@ use crate::storage::MESSAGE_COST_MAX;
 pub struct Options {
     /// Bytes of received messages that the application may hold or have waiting in inboxes.
     /// Beyond it the engine stops reading until messages are dropped. A message counts from when its
-    /// header has arrived; one with more than 16 KiB of content, while more than half of the budget is
-    /// used, from when 16 KiB have, so that peers which only announce messages keep nobody out. Default
-    /// 64 MiB.
+    /// header has arrived. One with more than 1 KiB of content that would take more than half of the
+    /// budget counts from when 16 KiB of it are here, or all: so peers that only announce messages leave
+    /// the others half. Default 64 MiB.
     pub inbound_bytes: usize,
     /// The part of [`inbound_bytes`](Options::inbound_bytes) that one channel may hold. Default
     /// 16 MiB; more than the whole means the whole.
@@ -68,8 +68,8 @@ pub struct Options {
     pub pool_bytes: usize,
     /// How long a connection may take to be established, name resolution included, and how long a
     /// listener waits for a name, or for a path that another process binds a Unix socket to.
-    /// Default 10 s. As long a connection that is established is kept though the system has no memory
-    /// to poll it (ENOMEM, ENOSPC); then it ends with
+    /// Default 10 s. It is also how long an established connection is kept that the system has no
+    /// memory to poll (ENOMEM, ENOSPC); after that it ends with
     /// [`Reason::ConnectionLost`](crate::Reason::ConnectionLost).
     ///
     /// Of a host with several addresses the next is tried when one has failed, or has not answered
@@ -94,8 +94,10 @@ pub struct Options {
     /// How long a peer may take to answer our ByeRequest, from when that was sent; then the channel
     /// ends with [`Reason::ByeTimedOut`](crate::Reason::ByeTimedOut). While what came before the answer
     /// waits for budget here, and the application lets some of it be received, that is put off by
-    /// [`linger_timeout`](Options::linger_timeout) at a time, eleven times at most. As long the application may take
-    /// to answer the ByeRequest of a peer that has closed its sending side behind it. Default 30 s.
+    /// [`linger_timeout`](Options::linger_timeout) at a time, eleven times at most.
+    ///
+    /// It is also how long the application may take to answer the ByeRequest of a peer that has closed its
+    /// sending side behind it. Default 30 s.
     pub bye_timeout: Duration,
     /// How long a connection waits for the peer to close its side behind our ByeResponse, or where writing
     /// to it failed. [`Inbox::close`](crate::Inbox::close) and [`Engine::stop`](crate::Engine::stop) wait

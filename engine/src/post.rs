@@ -90,7 +90,8 @@ impl Message {
     /// The words are a courtesy, not a message that is accounted for. Nothing waits for them: they are
     /// not sent where a frame was sent in part or the peer is behind with reading, nor before the channel
     /// is connected, and the peer sees a reset then, as without them. Where the peer has sent what was
-    /// not read here yet, its system may take them away again; Windows does, Linux does not.
+    /// not read here yet, closing is a reset, which may take the words away again: out of this system's
+    /// buffer, and on Windows also out of the peer's.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -107,8 +108,8 @@ impl Message {
 
     /// Makes this a HelloRequest: posting it opens a connection to `address`, on a new channel, and
     /// sends this message as its first. It may have up to 8,192 bytes of content, the text header with
-    /// the address among them: peers take no more from who has not said hello. What is larger goes to
-    /// the channel as soon as that was posted.
+    /// the address among them: a peer accepts no more from somebody it does not know yet. What
+    /// is larger can be posted to the channel right behind it.
     #[doc(alias = "HelloRequest")]
     pub fn hello(self, address: &Address) -> Post {
         Post::opening(address, OpCode::HelloRequest, self)
@@ -231,21 +232,17 @@ impl Post {
                 false
             }
         };
-        let added = match is_written {
-            true => 0,
-            false => wire::encoded_len(name, &value).unwrap_or(MAX_HELLO_LEN),
-        };
-        let len = self.message.content_len() + added;
-        if len > MAX_HELLO_LEN {
+        if !is_written && self.message.add_any_header(name, &value).is_err() {
+            let header = wire::encoded_len(name, &value).unwrap_or_default();
+            let len = self.message.content_len() + header;
             return Err(PostError::HelloTooLong { len });
         }
-        match is_written {
-            true => Ok(()),
-            false => self
-                .message
-                .add_any_header(name, &value)
-                .map_err(|_| PostError::HelloTooLong { len }),
+        let len = self.message.content_len();
+        if len > MAX_HELLO_LEN {
+            self.message.remove_headers(name);
+            return Err(PostError::HelloTooLong { len });
         }
+        Ok(())
     }
 
     /// The text header by which a post that opens a channel carries its address.

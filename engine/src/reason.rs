@@ -33,7 +33,9 @@ pub enum Reason {
     /// [`Options::linger_timeout`](crate::Options::linger_timeout) after the application last let some of
     /// that be received, nor than twelve times as long in all. If reading then finds that the peer had
     /// closed in order, the reason is [`PeerDisconnected`](Reason::PeerDisconnected), as it would be
-    /// had reading come first.
+    /// had reading come first; what was returned before that was known says `ConnectionLost`. Windows does not
+    /// tell such a write from one behind a reset: there the reason is `ConnectionLost` if writing finds it
+    /// first.
     #[error("the connection broke")]
     ConnectionLost,
     /// The peer began a message and sent nothing more of it within

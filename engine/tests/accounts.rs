@@ -214,6 +214,41 @@ fn a_peer_that_aborts_and_says_why() {
     }
 }
 
+/// Whatever the words came in: what that was charged is settled before.
+#[test]
+fn an_abort_takes_the_content_of_any_message() {
+    for transport in transports() {
+        let mut it = connected(transport);
+        // Returned ones, with words; the second abort of a channel changes nothing.
+        let message = || it.engine.message().body(b"enough").unwrap();
+        let signals = [(); 2].map(|()| message().signal(it.to_client));
+        let mut posts = signals
+            .into_iter()
+            .collect::<std::collections::VecDeque<_>>();
+        posts.push_back(Post::abort(it.to_client));
+        it.server.0.post_many(&mut posts, &mut Vec::new()).unwrap();
+        let words = [(); 2].map(|()| expect!(it.server.1, Returned).into_message());
+        expect!(it.server.1, Closed);
+        let listener = it.listener;
+        let mut aborts = words.into_iter().map(|it| it.abort(listener)).collect();
+        it.server.0.post_many(&mut aborts, &mut Vec::new()).unwrap();
+        assert_eq!(expect!(it.server.1, Closed).channel(), listener);
+        // One that another engine received, without words.
+        let (mut here, other) = (connected(transport), connected(transport));
+        let post = here.engine.message().signal(here.to_server);
+        here.client.0.post(post).unwrap();
+        let received = expect!(here.server.1, Signal).into_message();
+        other
+            .client
+            .0
+            .post(received.abort(other.to_server))
+            .unwrap();
+        let mut inbox = other.client.1;
+        assert_eq!(expect!(inbox, Closed).reason(), Reason::Aborted);
+        assert_eq!(inbox.close(PATIENCE).unread.len(), 0);
+    }
+}
+
 #[test]
 fn an_abort_of_our_own() {
     for transport in transports() {

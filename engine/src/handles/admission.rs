@@ -108,9 +108,13 @@ impl Shared {
         }
         let len = post.message.content_len();
         match post.op_code {
-            OpCode::ByeSignal if len == 0 => return Ok(()), // needs no storage
             OpCode::ByeSignal if len > MAX_ABORT_LEN => {
                 return Err(PostError::AbortTooLong { len });
+            }
+            // Without a charge, which must not be settled under the lock: a second abort is dropped there.
+            OpCode::ByeSignal => {
+                post.message = post.message.to_uncharged(&self.pool);
+                return Ok(());
             }
             _ => {}
         }

@@ -10,8 +10,8 @@ use crate::between::key::RecordKey;
 
 use super::decisions;
 
-/// Bytes of received messages, charged when a frame's header has arrived and released when the
-/// message is dropped.
+/// Bytes of received messages, charged when a frame's header has arrived, or its first part where the
+/// budget runs short, and released when the message is dropped.
 pub(super) struct Budget {
     /// What the groups share, beyond their reserves.
     limit: usize,

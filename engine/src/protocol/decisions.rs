@@ -101,7 +101,8 @@ decisions! {
     fn posts_after_failure() -> Posts { Posts::Closing }
     else FailedTakesPosts { Posts::Admitted }
 
-    /// Whether the end of a connection that cannot be written to is put off once more.
+    /// Whether the end is put off once more of a connection that cannot be written to, or waits for the
+    /// answer to its goodbye.
     fn is_put_off(times: u32, most: u32, went_on: bool) -> bool { times < most && went_on }
     else FailedLivesOn { true }
 

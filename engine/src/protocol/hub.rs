@@ -410,7 +410,9 @@ impl Core {
         let is_attempt = |it: &Connection| it.is_opening() || connection != key;
         let is_connection = self.with(connection, now, |it, context| match is_attempt(it) {
             true => it.fail_attempt(key, or(Reason::ConnectFailed), error, context),
-            false => it.fail(or(Reason::ConnectionLost), error.into(), context),
+            false => {
+                it.end_unless_caused(or(Reason::ConnectionLost), Some(error.into()), context);
+            }
         });
         if is_connection.is_none() {
             self.handle_unpollable_listener(key, error, is_for_good, now);

@@ -223,7 +223,7 @@ impl Header {
     /// - [`HeaderError::InvalidMoreUsage`]: `more` on something other than Request, Response or
     ///   Signal.
     /// - [`HeaderError::HelloTooLong`]: a HelloRequest with more than
-    ///   [`MAX_HELLO_LEN`](super::MAX_HELLO_LEN) bytes of content.
+    ///   [`MAX_HELLO_LEN`] bytes of content.
     pub fn check_inbound(&self) -> Result<(), HeaderError> {
         let op_code = self.op_code;
         if op_code.is_welcome() {
@@ -330,8 +330,7 @@ pub enum HeaderError {
     },
     /// A HelloRequest announces more than a stranger may send.
     #[error(
-        "the HelloRequest is too long, at most 8192 bytes of text headers and body may be: close the \
-         connection"
+        "the HelloRequest is too long: at most 8192 bytes of text headers and body; close the connection"
     )]
     HelloTooLong,
     /// An answer carries message id 0, so it answers nothing.

@@ -74,8 +74,8 @@ pub const MAX_TEXT_HEADERS_LEN: usize = 65_535;
 /// all but the last with [`Header::more`].
 pub const MAX_BODY_LEN: usize = 65_535;
 
-/// The longest content of a HelloRequest, text headers and body together, in bytes. Who has said no
-/// hello yet may have so much held for him, and no more.
+/// The longest content of a HelloRequest, text headers and body together, in bytes. So
+/// much, and no more, is stored for a peer that has not said hello yet.
 pub const MAX_HELLO_LEN: usize = 8192;
 
 /// The longest content of a ByeSignal, text headers and body together, in bytes. Peers that send more

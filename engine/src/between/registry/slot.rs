@@ -17,7 +17,8 @@ pub(crate) enum Role {
     Data,
     ByeRequest,
     ByeResponse,
-    /// A local abort: never transmitted, always admitted while the channel is open.
+    /// A local abort: always admitted while the channel is open, and sent past all that is queued, if at
+    /// all.
     ByeSignal,
 }
 

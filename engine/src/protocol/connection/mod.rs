@@ -398,7 +398,7 @@ impl Connection {
 
     /// Ends for `reason`, unless there was a cause before: the end of a conversation that was finished,
     /// or a write that failed.
-    fn end_unless_caused(
+    pub(super) fn end_unless_caused(
         &mut self,
         reason: Reason,
         os_error: Option<SystemError>,
@@ -413,16 +413,6 @@ impl Connection {
             State::Open => self.end(self.unless_over(reason), os_error, context),
             State::Opening(_) | State::Ended(_) => self.end(reason, os_error, context),
         }
-    }
-
-    /// The system refuses to poll its socket for good, or it broke: not while it is being opened.
-    pub(super) fn fail(
-        &mut self,
-        reason: Reason,
-        os_error: SystemError,
-        context: &mut Context<'_>,
-    ) {
-        self.end_unless_caused(reason, Some(os_error), context);
     }
 
     /// How far its closing to posts has come.

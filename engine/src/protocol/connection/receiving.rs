@@ -21,9 +21,12 @@ use crate::protocol::decisions;
 /// A frame that lacks at least this much is read straight into its message.
 const DIRECT_MIN: usize = 16 * 1024;
 
-/// So much of a large frame's content has to be here before the budget is asked for the frame, once the
-/// budget runs short: announcing a frame is cheap.
-pub(in crate::protocol) const FIRST_PART: usize = 16 * 1024;
+/// Once the budget runs short, so much of a frame has to be here before the budget is asked for it, or
+/// all of a smaller one: announcing a frame costs a peer nothing.
+const FIRST_PART: usize = 16 * 1024;
+
+/// A frame with no more content is charged for its header alone: most of what it costs are its records.
+const SMALL: usize = 1024;
 
 #[derive(Default)]
 pub(in crate::protocol) struct Inbound {
@@ -39,7 +42,7 @@ pub(in crate::protocol) struct Inbound {
 enum Frame {
     /// A header, of which so many bytes are here.
     Header(usize),
-    /// The first part of a large frame, which is not charged yet.
+    /// The first part of a frame, which is not charged yet.
     First(Header, FirstPart),
     /// Nothing: the frame with this header waits for budget, with what is here of it.
     Starved(Header, FirstPart, Starved),
@@ -59,10 +62,11 @@ struct Partial {
     filled: usize,
 }
 
-/// What is here of the content of a frame that is not charged: nothing, or up to [`FIRST_PART`] bytes.
+/// What is here of the content of a frame that is not charged: nothing, or up to `len` bytes.
 struct FirstPart {
     storage: Storage,
     filled: usize,
+    len: usize,
 }
 
 impl FirstPart {
@@ -70,11 +74,12 @@ impl FirstPart {
         FirstPart {
             storage: Storage::none(),
             filled: 0,
+            len: 0,
         }
     }
 
     fn lacking(&mut self) -> &mut [u8] {
-        &mut self.storage.bytes_mut()[self.filled..FIRST_PART]
+        &mut self.storage.bytes_mut()[self.filled..self.len]
     }
 
     fn bytes(&self) -> &[u8] {
@@ -260,24 +265,23 @@ impl Connection {
                 return 0;
             }
         };
-        let is_cheap = rest.len() < FIRST_PART && header.content_len() > FIRST_PART;
-        if !is_cheap
-            || context
-                .budget
-                .is_ample(self.budget_key, cost_of(header.frame_len()))
-        {
+        let len = header.content_len().min(FIRST_PART);
+        let is_just_announced = len > SMALL && rest.len() < len;
+        let cost = cost_of(header.frame_len());
+        if !is_just_announced || context.budget.is_ample(self.budget_key, cost) {
             return self.charge_frame(header, FirstPart::none(), rest, context);
         }
         let mut first = FirstPart {
-            storage: context.cache.take(FIRST_PART),
+            storage: context.cache.take(len),
             filled: 0,
+            len,
         };
         first.filled = copy(rest, first.lacking());
         self.inbound.frame = Frame::First(header, first);
         rest.len()
     }
 
-    /// More of a large frame's first part has arrived; `rest` follows. Returns how much of that was
+    /// More of a frame's first part has arrived; `rest` follows. Returns how much of that was
     /// used.
     fn fill_first_part(&mut self, count: usize, rest: &[u8], context: &mut Context<'_>) -> usize {
         let Frame::First(_, first) = &mut self.inbound.frame else {

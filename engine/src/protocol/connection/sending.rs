@@ -4,14 +4,13 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::wire::{Header, OpCode};
 
-use crate::message::Message;
-
-use super::{Connection, Context, Finishing, Origin, State, Unwritable};
+use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
 use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing};
 use crate::protocol::{Action, decisions};
 
@@ -222,6 +221,13 @@ impl Connection {
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
+        let has_peer_closed = error.kind() == io::ErrorKind::BrokenPipe;
+        match self.state {
+            // Its deadline is the last.
+            State::Finishing(_) => self.put_off.times = PUT_OFF_MAX,
+            State::Open if !self.goodbye.is_awaited() => self.begin_to_put_off(),
+            _ => {}
+        }
         let reason = match self.state {
             State::Open => self.unless_over(Reason::ConnectionLost),
             State::Finishing(Finishing { reason, .. }) => reason,
@@ -230,13 +236,15 @@ impl Connection {
         self.state = State::Unwritable(Unwritable {
             reason,
             os_error: error.into(),
-            has_peer_closed: error.kind() == io::ErrorKind::BrokenPipe,
+            has_peer_closed,
             posts: decisions::posts_after_failure(),
         });
-        self.begin_to_put_off();
         self.outbound.stop_looking();
         if self.has_seen_end() {
-            return self.end(reason, Some(error.into()), context);
+            return match has_peer_closed && reason == Reason::ConnectionLost {
+                true => self.end(Reason::PeerDisconnected, None, context),
+                false => self.end(reason, Some(error.into()), context),
+            };
         }
         self.set_deadline_no_later(after(context.now, context.options.linger_timeout));
     }

@@ -544,6 +544,31 @@ fn an_abort_with_words_says_them_ahead_of_what_is_queued() {
     assert_eq!(closed.account(), account(3, 1, 0, 0), "without the words");
 }
 
+/// Nothing follows an end of the stream, nor goes where writing failed.
+#[test]
+fn an_abort_keeps_its_words_to_itself_where_nothing_more_may_be_sent() {
+    type Before = fn(&mut Bench, Channel, RecordKey);
+    let cases: [Before; 2] = [
+        |bench, _, key| bench.core.handle_write_error(key, &reset(), bench.now),
+        |bench, channel, key| {
+            feed(bench, key, OpCode::ByeRequest, 70);
+            drop(bench.event()); // answers
+            bench.pass();
+            assert!(bench.is_finishing(key));
+            let _ = channel;
+        },
+    ];
+    for before in cases {
+        let mut bench = Bench::new();
+        let (channel, key) = bench.connect();
+        before(&mut bench, channel, key);
+        abort(&mut bench, channel, b"enough");
+        bench.rest();
+        assert_eq!(bench.closing(key), Some(true));
+        assert_eq!(bench.last_frame(key), None);
+    }
+}
+
 #[test]
 fn an_abort_waits_for_nothing_with_its_words() {
     let aborted = |bench: &mut Bench, channel, key| {

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use crate::between::key::RecordKey;
 use crate::event::Event;
 use crate::options::Options;
+use crate::reason::Reason;
 use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
@@ -397,6 +399,74 @@ fn peers_that_only_announce_frames_leave_the_others_half_of_the_budget() {
         bench.rest();
         assert!(matches!(bench.event(), Event::Signal(it) if it.body() == body));
     }
+}
+
+/// A bench whose budget is used up by what came on the first of two connections, and is kept.
+fn short() -> (Bench, [RecordKey; 2], Vec<Event>) {
+    let mut bench = Bench::with(least());
+    let (_, listener) = bench.listen();
+    let (glutton, hello) = bench.greet(listener);
+    let (key, own) = bench.greet(listener);
+    let mut held = fill(&mut bench, glutton);
+    held.extend([Event::Hello(hello), Event::Hello(own)]);
+    (bench, [glutton, key], held)
+}
+
+/// Small ones too: all of such a frame is here before the budget is asked for it.
+#[test]
+fn what_is_announced_while_the_budget_is_used_up_waits_in_no_line_until_it_is_here() {
+    for len in [1025, 16_384, 65_535] {
+        let (mut bench, [_, key], _held) = short();
+        let starving = bench.core.audit().starving;
+        let whole = signal(&vec![7; len]);
+        let first = Header::LEN + len.min(16 * 1024);
+        bench.feed(key, &whole[..first - 1]);
+        bench.rest();
+        assert_eq!(bench.core.audit().starving, starving);
+        assert!(bench.wanted[&key].readable);
+        bench.feed(key, &whole[first - 1..first]);
+        bench.rest();
+        assert_eq!(bench.core.audit().starving, starving + 1);
+        assert!(!bench.wanted[&key].readable);
+    }
+    // Of the smallest the header is most of what they cost.
+    let (mut bench, [_, key], _held) = short();
+    let starving = bench.core.audit().starving;
+    bench.feed(key, &signal(&[7; 1024])[..Header::LEN]);
+    bench.rest();
+    assert_eq!(bench.core.audit().starving, starving + 1);
+}
+
+#[test]
+fn a_frame_that_stalls_or_breaks_off_in_its_first_part_is_told() {
+    for is_end in [true, false] {
+        let (mut bench, [_, key], held) = short();
+        bench.feed(key, &signal(&[7; 5000])[..100]);
+        bench.rest();
+        let reason = if is_end {
+            bench.core.handle_end_of_stream(key, bench.now);
+            Reason::ConnectionLost
+        } else {
+            bench.later(bench.shared.options.frame_timeout);
+            Reason::ReceiveTimedOut
+        };
+        bench.rest();
+        assert_eq!(bench.closed().reason(), reason);
+        drop(held);
+    }
+}
+
+/// The shared buffer is another's then, and exactly what the first part lacks is read.
+#[test]
+fn a_first_part_is_read_though_the_shared_buffer_is_held() {
+    let (mut bench, [glutton, key], mut held) = short();
+    bench.feed(key, &signal(&[7; 5000])[..Header::LEN + 100]);
+    drop(held.remove(held.len() - 3)); // a small one: the next of the first connection begins, and one after it
+    bench.wait();
+    bench.feed(glutton, &signal(b"").repeat(64));
+    assert_eq!(bench.core.audit().holder, Some(glutton));
+    assert_eq!(bench.planned(key), Some(4900));
+    drop(held);
 }
 
 /// Whoever waits for the rest of its frame holds nothing that another waits for.

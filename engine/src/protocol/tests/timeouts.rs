@@ -106,8 +106,14 @@ fn after_a_failed_write_what_came_before_is_heard_although_it_waits_for_budget()
 }
 
 /// A connection that waits for budget, has said goodbye, and the answer lies behind so many signals.
-fn goodbye_that_starves(bench: &mut Bench, signals: usize) -> RecordKey {
+/// Something was received before.
+fn goodbye_that_starves(bench: &mut Bench, held: &mut Vec<Event>, signals: usize) -> RecordKey {
     let (channel, key) = bench.connect();
+    drop(held.remove(held.len() - 2)); // the last is another's hello
+    bench.rest();
+    bench.feed(key, &signal(b""));
+    bench.rest();
+    held.splice(0..0, bench.events());
     let id = bench.post(bench.posting.message().bye(channel));
     bench.rest();
     let answer = frame(OpCode::ByeResponse, id, b"");
@@ -121,8 +127,8 @@ fn goodbye_that_starves(bench: &mut Bench, signals: usize) -> RecordKey {
 fn an_answer_to_our_goodbye_that_waits_for_budget_is_waited_for() {
     let (mut bench, _, mut held) = full();
     let bye_timeout = bench.shared.options.bye_timeout;
-    let key = goodbye_that_starves(&mut bench, 300);
-    drop(held.remove(held.len() - 2)); // the last is another's hello
+    let key = goodbye_that_starves(&mut bench, &mut held, 300);
+    drop(held.remove(held.len() - 2));
     bench.rest();
     assert!(!bench.events().is_empty());
     bench.later(bye_timeout);
@@ -142,13 +148,40 @@ fn an_answer_to_our_goodbye_that_waits_for_budget_is_waited_for() {
 
 #[test]
 fn an_answer_to_our_goodbye_that_nothing_is_received_of_is_not_waited_for() {
-    let (mut bench, _, held) = full();
-    let key = goodbye_that_starves(&mut bench, 300);
+    let (mut bench, _, mut held) = full();
+    let key = goodbye_that_starves(&mut bench, &mut held, 300);
     bench.later(bench.shared.options.bye_timeout);
     bench.rest();
     assert_eq!(bench.closing(key), Some(false));
     assert_eq!(bench.closed().reason(), Reason::ByeTimedOut);
     drop(held);
+}
+
+/// Whichever comes first, the failed write or the close.
+#[test]
+fn after_a_failed_write_a_close_has_its_deadline_though_something_is_received_all_the_time() {
+    for closes_first in [true, false] {
+        let (mut bench, _, mut held) = full();
+        let (_, key) = bench.connect();
+        bench.feed(key, &signal(b"").repeat(300));
+        let broken = std::io::Error::from_raw_os_error(32);
+        if !closes_first {
+            bench.core.handle_write_error(key, &broken, bench.now);
+            bench.rest();
+        }
+        bench.close_group(SECOND);
+        bench.pass();
+        if closes_first {
+            bench.core.handle_write_error(key, &broken, bench.now);
+        }
+        bench.rest();
+        drop(held.remove(held.len() - 2)); // the last is another's hello
+        bench.rest();
+        bench.later(SECOND);
+        bench.rest();
+        assert_eq!(bench.closing(key), Some(false));
+        drop(held);
+    }
 }
 
 #[test]

@@ -73,6 +73,29 @@ fn a_hello_is_no_longer_than_it_may_be() {
     }
 }
 
+/// Its text headers count as its body does.
+#[test]
+fn a_hello_whose_parts_are_too_long_together_is_refused() {
+    for (body_len, is_taken) in [(4096, true), (4097, false)] {
+        let mut bench = Bench::new();
+        let (_, listener) = bench.listen();
+        let key = bench.accept(listener);
+        let header = Header {
+            channel_number: 1,
+            op_code: OpCode::HelloRequest,
+            more: false,
+            status: 0,
+            message_id: 1,
+            text_headers_len: 4096,
+            body_len,
+        };
+        bench.feed(key, &header.encode());
+        bench.rest();
+        let expected = if is_taken { None } else { Some(true) };
+        assert_eq!(bench.closing(key), expected);
+    }
+}
+
 #[test]
 fn answers_that_answer_nothing() {
     for op_code in [OpCode::Response, OpCode::ByeResponse] {

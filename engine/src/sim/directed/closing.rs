@@ -15,6 +15,30 @@ const SENT_BY_PEER: u64 = 12;
 const POSTED: usize = 40;
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// Of a last word that is cut short nothing is left to read but that there was an end.
+#[test]
+fn an_abort_whose_words_the_system_takes_in_part_is_a_reset() {
+    for (capacity, is_told) in [(9000, true), (600, false)] {
+        let (mut world, address) = plain(vec![least_options()], capacity);
+        let mut peer = Peer::greet(&mut world, &address);
+        until(&mut world, |world| !world.step());
+        peer.read(&mut world, 10_000);
+        let channel = peer.channel;
+        world.with_member(0, |member, context| {
+            let words = member.message(context.rng, 900);
+            member.post(context, words.abort(channel));
+        });
+        until(&mut world, |world| !world.step());
+        let before = peer.frames.len();
+        assert_eq!(peer.was_reset(&mut world), !is_told);
+        if is_told {
+            assert_eq!(peer.frames[before..], [OpCode::ByeSignal]);
+        }
+        assert_eq!(reason(&world, 0, channel), Some(Reason::Aborted));
+        finish(world);
+    }
+}
+
 #[test]
 fn closing_hands_over_all_that_a_peer_sent_before_its_orderly_end() {
     let (mut world, address) = plain(vec![least_options()], 1 << 20);

@@ -78,6 +78,10 @@ impl Peer {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => panic!("P2: the engine broke off: {error}"),
         }
+        self.take_frames();
+    }
+
+    fn take_frames(&mut self) {
         while let Some(fixed) = self.partial.first_chunk::<{ Header::LEN }>() {
             let length = |at: usize| usize::from(u16::from_be_bytes([fixed[at], fixed[at + 1]]));
             let whole = Header::LEN + length(12) + length(14);
@@ -87,6 +91,21 @@ impl Peer {
             }
             self.frames.push(op_code);
             self.partial.drain(..whole);
+        }
+    }
+
+    /// Reads to the end. Whether that was a reset.
+    pub(super) fn was_reset(&mut self, world: &mut World) -> bool {
+        let mut buffer = vec![0; 10_000];
+        loop {
+            let now = world.now;
+            let outcome = world.net.borrow_mut().read(self.socket, &mut buffer, now);
+            match outcome {
+                Ok(0) => return false,
+                Ok(len) => self.partial.extend_from_slice(&buffer[..len]),
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+            self.take_frames();
         }
     }
 
