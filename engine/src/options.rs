@@ -83,7 +83,8 @@ pub struct Options {
     /// How long a peer may pause in the middle of a message, which holds its part of the inbound
     /// budget meanwhile; and the time in which an eighth of the message has to come. Behind it the
     /// channel ends with [`Reason::ReceiveTimedOut`](crate::Reason::ReceiveTimedOut). What the engine
-    /// itself does not read, for want of budget, is no pause of the peer's. Between messages a peer may
+    /// itself does not read, for want of budget, is no pause of the peer's; but once in this time it looks
+    /// whether a peer that waits so has broken the connection. Between messages a peer may
     /// be silent for ever. Default 30 s.
     pub frame_timeout: Duration,
     /// How long the system may take nothing of what is queued for a peer: one that does not read, or
@@ -104,7 +105,8 @@ pub struct Options {
     /// as long as they are told. Default 5 s.
     pub linger_timeout: Duration,
     /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
-    /// the system's backlog. Default 16,384.
+    /// the system's backlog. So they do beyond 64 that have not said hello, while somebody in the
+    /// listener's group waits for inbound budget. Default 16,384.
     pub connections_per_listener: usize,
     /// Connections that the system keeps for a listener until they are accepted. Default 1,024;
     /// the system may cut it.

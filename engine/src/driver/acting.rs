@@ -54,6 +54,7 @@ impl<W: World> Hands for Driver<W> {
             Some(Socket::Connecting(_)) => self.finish_connect(key, now),
             Some(Socket::Connected(_)) => {
                 self.read_what_came(key, now);
+                self.look_for_failure(key, now);
                 if self.core.handle_writable(key, now) {
                     self.write(key, now);
                 }
@@ -85,6 +86,16 @@ impl<W: World> Driver<W> {
                 self.core.handle_blocked(key, now);
             }
             Err(error) => self.core.handle_write_error(key, &error, now),
+        }
+    }
+
+    /// Of a connection that waits for budget nobody is told that it broke: it is not read from.
+    fn look_for_failure(&mut self, key: RecordKey, now: Instant) {
+        if let Some(Socket::Connected(stream)) = self.sockets.get(key)
+            && self.core.is_starved(key)
+            && let Some(error) = self.sockets.world.failure(stream)
+        {
+            self.core.handle_write_error(key, &error, now);
         }
     }
 

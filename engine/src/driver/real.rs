@@ -135,6 +135,10 @@ impl World for Real {
         stream.send_vectored(slices)
     }
 
+    fn failure(&self, stream: &Stream) -> Option<io::Error> {
+        stream.failure()
+    }
+
     fn shutdown_write(&self, stream: &Stream) -> io::Result<()> {
         stream.shutdown_write()
     }

@@ -40,6 +40,8 @@ pub(crate) trait World: Sized {
     fn peer_address(&self, stream: &Self::Stream) -> io::Result<Endpoint>;
     fn recv(&self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
     fn send_vectored(&self, stream: &Self::Stream, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// The error by which a connection broke, if that is known without reading.
+    fn failure(&self, stream: &Self::Stream) -> Option<io::Error>;
     fn shutdown_write(&self, stream: &Self::Stream) -> io::Result<()>;
     /// Has closing abort the connection, so that the peer sees a reset.
     fn set_abortive(&self, stream: &Self::Stream) -> io::Result<()>;

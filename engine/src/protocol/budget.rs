@@ -120,6 +120,11 @@ impl Budget {
         }
     }
 
+    /// Whether somebody of a group waits for budget.
+    pub(super) fn has_line(&self, budget_key: BudgetKey) -> bool {
+        !self.groups[budget_key].line.is_empty()
+    }
+
     /// Whether a frame may be charged though its header is all that is here: while at most half of what
     /// the groups share would be used then.
     pub(super) fn is_ample(&self, budget_key: BudgetKey, cost: usize) -> bool {

@@ -57,7 +57,7 @@ impl Groups {
         }
     }
 
-    fn get(&self, index: usize) -> &Group {
+    pub(super) fn get(&self, index: usize) -> &Group {
         self.places[index]
             .as_ref()
             .expect("a group outlives its members and its events")

@@ -127,7 +127,12 @@ impl Core {
             .queue
             .with_registry(|registry| registry.open(group, ChannelKind::Connection));
         match opened {
-            Some(channel) => self.bind_number(channel, key),
+            Some(channel) => {
+                self.bind_number(channel, key);
+                if let Some(listener) = self.connection(key).and_then(Connection::listener) {
+                    self.handle_accepted_named(listener);
+                }
+            }
             None => Counters::count(&self.shared.counters.out_of_numbers),
         }
         self.with(key, now, |connection, context| {
@@ -295,6 +300,11 @@ impl Core {
         self.bound.insert(key, channel);
     }
 
+    /// Whether a connection waits for budget.
+    pub(crate) fn is_starved(&self, key: RecordKey) -> bool {
+        self.connection(key).is_some_and(Connection::is_starved)
+    }
+
     /// How to read from a connection that is readable.
     pub(crate) fn read_plan(&mut self, key: RecordKey) -> ReadPlan<'_> {
         let is_held = self.holder.is_some();
@@ -318,8 +328,7 @@ impl Core {
             let rest = &bytes[used..];
             let taken = self.with(key, now, |it, context| it.receive(rest, context));
             used += taken.unwrap_or(rest.len());
-            let is_starved = self.connection(key).is_some_and(Connection::is_starved);
-            if used < bytes.len() && is_starved {
+            if used < bytes.len() && self.is_starved(key) {
                 self.holder = Some(key);
                 break;
             }

@@ -21,7 +21,12 @@ use super::{Action, Closing, Core};
 /// How soon it is tried again to listen beside somebody who binds in the same directory.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How long accepting pauses after the system refused a connection its resources.
+/// How many connections a listener accepts that have not said hello, while its group waits for budget:
+/// they would say it in vain, and each holds a descriptor.
+const UNNAMED_MOST: usize = 64;
+
+/// How long accepting pauses after the system refused a connection its resources, or while those that
+/// were accepted cannot say hello.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Listener {
@@ -33,6 +38,8 @@ pub(super) struct Listener {
     untried: VecDeque<SocketAddr>,
     /// Accepted connections that exist now.
     pub(super) connections: usize,
+    /// Those of them that have not said hello.
+    unnamed: usize,
     deadline: Option<Instant>,
     /// The last try's failure.
     os_error: Option<SystemError>,
@@ -47,7 +54,7 @@ enum Phase {
         give_up: Instant,
     },
     Listening,
-    /// The system refused a connection its resources: accepting pauses until the deadline.
+    /// Accepting pauses until the deadline.
     Pausing,
     Ended(Reason, Posts),
 }
@@ -61,6 +68,7 @@ impl Listener {
             phase: Phase::Opening,
             untried: VecDeque::new(),
             connections: 0,
+            unnamed: 0,
             deadline: None,
             os_error: None,
         }
@@ -257,12 +265,32 @@ impl Core {
     }
 
     /// Whether the listener may accept one more connection.
-    pub(crate) fn may_accept(&self, key: RecordKey) -> bool {
-        match self.table.get(key).map(|record| &record.kind) {
-            Some(Kind::Listener(listener)) => {
-                listener.may_accept(self.shared.options.connections_per_listener)
-            }
-            _ => false,
+    pub(crate) fn may_accept(&mut self, key: RecordKey, now: Instant) -> bool {
+        let limit = self.shared.options.connections_per_listener;
+        let Some(record) = self.table.get(key) else {
+            return false;
+        };
+        let Kind::Listener(listener) = &record.kind else {
+            return false;
+        };
+        let (may_accept, group) = (listener.may_accept(limit), record.group);
+        let has_many = listener.unnamed >= UNNAMED_MOST;
+        if has_many && self.budget.has_line(self.groups.get(group).budget_key()) {
+            self.pause_accepting(key, now);
+            return false;
+        }
+        may_accept
+    }
+
+    /// What waits is asked for again after a while.
+    fn pause_accepting(&mut self, key: RecordKey, now: Instant) {
+        let Some(listener) = self.listener(key) else {
+            return;
+        };
+        if listener.phase == Phase::Listening {
+            listener.phase = Phase::Pausing;
+            listener.deadline = Some(now + ACCEPT_PAUSE);
+            self.touch(key);
         }
     }
 
@@ -276,6 +304,7 @@ impl Core {
         let deadline = after(now, self.shared.options.hello_timeout);
         let listener = self.listener(listener_key)?;
         listener.connections += 1;
+        listener.unnamed += 1;
         let origin = Origin::Accepted {
             listener: listener_key,
             listener_channel: listener.channel,
@@ -295,24 +324,25 @@ impl Core {
     }
 
     /// A connection that the listener accepted is gone.
-    pub(super) fn handle_accepted_gone(&mut self, listener_key: RecordKey) {
+    pub(super) fn handle_accepted_gone(&mut self, listener_key: RecordKey, is_named: bool) {
         if let Some(listener) = self.listener(listener_key) {
             listener.connections -= 1;
+            listener.unnamed -= usize::from(!is_named);
         }
         self.touch(listener_key);
+    }
+
+    /// A connection that a listener accepted has said hello, and has a channel.
+    pub(super) fn handle_accepted_named(&mut self, listener_key: RecordKey) {
+        if let Some(listener) = self.listener(listener_key) {
+            listener.unnamed -= 1;
+        }
     }
 
     /// The system refused to accept: mostly it is out of descriptors. Accepting pauses, so that a
     /// backlog that cannot be served costs no time.
     pub(crate) fn handle_accept_failed(&mut self, key: RecordKey, now: Instant) {
-        let Some(listener) = self.listener(key) else {
-            return;
-        };
-        if listener.phase == Phase::Listening {
-            listener.phase = Phase::Pausing;
-            listener.deadline = Some(now + ACCEPT_PAUSE);
-            self.touch(key);
-        }
+        self.pause_accepting(key, now);
         Counters::count(&self.shared.counters.accept_failures);
     }
 

@@ -150,7 +150,7 @@ impl Core {
                 let (budget_key, held) = connection.held();
                 self.budget.depart(key, budget_key, held);
                 if let Some(listener) = connection.listener() {
-                    self.handle_accepted_gone(listener);
+                    self.handle_accepted_gone(listener, connection.channel().is_some());
                 }
             }
         }

@@ -455,6 +455,10 @@ impl Net {
         Err(ErrorKind::WouldBlock.into())
     }
 
+    pub(super) fn is_reset(&mut self, socket: Socket, now: Instant) -> bool {
+        self.stream(socket).arriving.is_reset(now)
+    }
+
     pub(super) fn shut_write(&mut self, socket: Socket, now: Instant) {
         self.activity += 1;
         if std::mem::replace(&mut self.stream(socket).has_shut, true) {

@@ -277,6 +277,12 @@ impl World for Outside {
         net.write(stream.socket, slices, now)
     }
 
+    fn failure(&self, stream: &Handle) -> Option<io::Error> {
+        let now = self.now();
+        let is_reset = self.net.borrow_mut().is_reset(stream.socket, now);
+        is_reset.then(|| ErrorKind::ConnectionReset.into())
+    }
+
     fn shutdown_write(&self, stream: &Handle) -> io::Result<()> {
         let mut net = self.net.borrow_mut();
         let now = net.now;

@@ -164,3 +164,37 @@ fn a_peer_that_reads_slowly_all_the_time_is_not_deaf() {
         it.serves_well();
     }
 }
+
+/// Nothing is written to it, and it is not read from: the system is asked.
+#[test]
+fn a_peer_that_resets_while_its_messages_wait_for_budget_is_let_go() {
+    for transport in raw_transports() {
+        let mut options = options();
+        options.frame_timeout = Duration::from_millis(300);
+        let mut it = target_with(transport, options);
+        let (mut peer, channel) = it.greeted();
+        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
+        peer.send(&large.bytes().repeat(4));
+        let kept = [(); 3].map(|()| expect!(it.server.1, Signal));
+        // Left unread there, so that closing is a reset.
+        it.server
+            .0
+            .post(it.engine.message().signal(channel))
+            .unwrap();
+        assert_eq!(
+            it.server
+                .0
+                .flush_until(channel, std::time::Instant::now() + PATIENCE),
+            Ok(())
+        );
+        drop(peer);
+        if !cfg!(any(target_os = "linux", windows)) {
+            drop(kept);
+            continue; // elsewhere the system does not say without a read
+        }
+        let closed = expect!(it.server.1, Closed);
+        assert_eq!(closed.reason(), Reason::ConnectionLost, "{transport:?}");
+        drop(kept);
+        it.serves_well();
+    }
+}

@@ -237,6 +237,18 @@ impl Stream {
         SocketAddress::from_system(&self.socket.local_addr()?)
     }
 
+    /// The error by which the connection broke, if the system knows of one: a reset, mostly. Takes nothing
+    /// away, neither the error nor what was received before it. So it can be asked of a stream that is not
+    /// read from for a while.
+    ///
+    /// # Platform notes
+    ///
+    /// Where poll(2) does not say `POLLERR` of a reset, as on some BSDs, it is not noticed before something
+    /// is read. On Windows a reset takes away what had arrived.
+    pub fn failure(&self) -> Option<io::Error> {
+        failure_of(&self.socket)
+    }
+
     /// Takes the error that is pending on the socket, if there is one.
     ///
     /// # Errors
@@ -245,6 +257,27 @@ impl Stream {
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.take_error()
     }
+}
+
+#[cfg(unix)]
+fn failure_of(socket: &Socket) -> Option<io::Error> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(socket, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let is_told = poll(&mut asked, Some(&at_once)).is_ok_and(|told| told > 0);
+    let has_failed = is_told && asked[0].revents().contains(PollFlags::ERR);
+    has_failed.then(|| rustix::io::Errno::CONNRESET.into())
+}
+
+#[cfg(not(unix))]
+fn failure_of(socket: &Socket) -> Option<io::Error> {
+    let outcome = retry(|| socket.peek(&mut [std::mem::MaybeUninit::uninit()]));
+    outcome
+        .err()
+        .filter(|error| error.kind() != io::ErrorKind::WouldBlock)
 }
 
 /// Sending to a peer that is gone is an error, not the end of the process.

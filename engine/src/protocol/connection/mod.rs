@@ -252,6 +252,7 @@ impl Connection {
     /// Sees to everything for which it is time.
     pub(super) fn handle_time(&mut self, is_holder: bool, context: &mut Context<'_>) {
         self.look_at_frame(context);
+        self.look_at_starvation(context);
         self.look_at_sending(context);
         if self.deadline.is_none_or(|deadline| deadline > context.now) {
             return;

@@ -12,7 +12,7 @@ use crate::reason::{ProtocolViolation, Reason};
 use crate::storage::{Charge, Storage, cost_of};
 use crate::wire::{Header, OpCode};
 
-use super::pace::FramePace;
+use super::pace::{self, FramePace};
 use super::{Connection, Context, Origin, State};
 use crate::protocol::ReadPlan;
 use crate::protocol::budget::{Asking, Starved};
@@ -36,6 +36,8 @@ pub(in crate::protocol) struct Inbound {
     /// What this connection's undropped messages are charged.
     held: usize,
     pub(super) pace: FramePace,
+    /// When it is to be seen whether it still waits for budget, and has broken meanwhile.
+    starved_look: Option<Instant>,
 }
 
 /// What arrives next.
@@ -315,6 +317,8 @@ impl Connection {
             Ok(()) => self.start_frame(header, first, rest, context),
             Err(why) => {
                 self.inbound.frame = Frame::Starved(header, first, why);
+                let look = after(context.now, context.options.frame_timeout);
+                self.inbound.starved_look = Some(look);
                 0
             }
         }
@@ -374,6 +378,7 @@ impl Connection {
     /// There is budget for the frame that waited for it, which was charged with `cost`.
     pub(in crate::protocol) fn serve(&mut self, cost: usize, context: &mut Context<'_>) {
         self.inbound.held += cost;
+        self.inbound.starved_look = None;
         if let Frame::Starved(header, first, _) = mem::take(&mut self.inbound.frame) {
             self.inbound.pace.begin_anew();
             self.start_frame(header, first, &[], context);
@@ -546,6 +551,19 @@ impl Connection {
             context.budget.leave(self.budget_key, why);
         }
         self.inbound.pace.stop();
+        self.inbound.starved_look = None;
+    }
+
+    /// Looks again later whether it still waits for budget. Whether it broke was told before.
+    pub(super) fn look_at_starvation(&mut self, context: &Context<'_>) {
+        if self
+            .inbound
+            .starved_look
+            .is_some_and(|look| look <= context.now)
+        {
+            let wait = context.options.frame_timeout.max(pace::AGAIN);
+            self.inbound.starved_look = Some(after(context.now, wait));
+        }
     }
 
     fn pace_frame(&mut self, context: &Context<'_>) {
@@ -578,6 +596,7 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
 impl Inbound {
     /// When the frame under way is looked at.
     pub(super) fn look(&self) -> Option<Instant> {
-        self.pace.look()
+        let looks = [self.pace.look(), self.starved_look];
+        looks.into_iter().flatten().min()
     }
 }

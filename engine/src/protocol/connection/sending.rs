@@ -221,6 +221,9 @@ impl Connection {
         error: &io::Error,
         context: &mut Context<'_>,
     ) {
+        if self.channel.is_none() {
+            return self.end(Reason::ConnectionLost, Some(error.into()), context);
+        }
         let has_peer_closed = error.kind() == io::ErrorKind::BrokenPipe;
         match self.state {
             // Its deadline is the last.

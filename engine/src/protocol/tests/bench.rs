@@ -189,7 +189,7 @@ impl Bench {
     }
 
     pub(super) fn accept(&mut self, listener: RecordKey) -> RecordKey {
-        assert!(self.core.may_accept(listener));
+        assert!(self.core.may_accept(listener, self.now));
         let key = self
             .core
             .handle_accepted(listener, &tcp(40_000), self.now)

@@ -113,7 +113,7 @@ fn a_listener_at_its_limit_leaves_connections_in_the_backlog() {
     let (_, listener) = bench.listen();
     assert!(bench.wanted[&listener].readable);
     let key = bench.accept(listener);
-    assert!(!bench.core.may_accept(listener));
+    assert!(!bench.core.may_accept(listener, bench.now));
     assert!(!bench.wanted[&listener].readable);
     bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
@@ -121,7 +121,7 @@ fn a_listener_at_its_limit_leaves_connections_in_the_backlog() {
         bench.wanted[&listener].readable,
         "there is room for another"
     );
-    assert!(bench.core.may_accept(listener));
+    assert!(bench.core.may_accept(listener, bench.now));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn accepting_pauses_when_the_system_refuses() {
     bench.core.handle_accept_failed(listener, bench.now);
     bench.rest();
     assert!(!bench.wanted[&listener].readable);
-    assert!(!bench.core.may_accept(listener));
+    assert!(!bench.core.may_accept(listener, bench.now));
     assert_eq!(
         bench
             .shared
@@ -161,5 +161,36 @@ fn closing_a_listener_leaves_its_connections_open() {
     assert_eq!(
         bench.core.handle_accepted(listener, &tcp(1), bench.now),
         None
+    );
+}
+
+/// Each holds a descriptor, and cannot say hello before there is budget.
+#[test]
+fn while_its_group_waits_for_budget_a_listener_accepts_no_more_than_some_who_have_not_said_hello() {
+    let mut bench = Bench::with(super::starving::least());
+    let (_, listener) = bench.listen();
+    let (glutton, hello) = bench.greet(listener);
+    let held = super::starving::fill(&mut bench, glutton);
+    let waiting: Vec<_> = (0..64).map(|_| bench.accept(listener)).collect();
+    for &key in &waiting {
+        bench.feed(key, &frame(OpCode::HelloRequest, 1, b""));
+    }
+    bench.rest();
+    assert!(!bench.core.may_accept(listener, bench.now));
+    bench.rest();
+    assert!(
+        !bench.wanted[&listener].readable,
+        "the backlog costs no time"
+    );
+    drop((held, hello));
+    bench.later(Duration::from_millis(100));
+    bench.rest();
+    assert!(bench.wanted[&listener].readable);
+    bench.rest();
+    assert!(bench.core.may_accept(listener, bench.now));
+    assert_eq!(
+        bench.events().len(),
+        1 + waiting.len(),
+        "one of the glutton's, and hellos"
     );
 }
