@@ -207,3 +207,6 @@ impl Nodes {
         Gather { slices, len, bytes }
     }
 }
+
+#[cfg(test)]
+mod tests;

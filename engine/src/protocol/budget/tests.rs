@@ -1,3 +1,5 @@
+mod bookkeeping;
+
 use super::*;
 
 fn key(index: u32) -> RecordKey {

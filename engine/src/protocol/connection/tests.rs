@@ -1,5 +1,9 @@
 //! A connection alone: no registry, no groups, no driver.
 
+mod arriving;
+mod connecting;
+mod ending;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -41,6 +45,15 @@ struct Alone {
 impl Alone {
     /// One that was opened here, is connected and has sent its HelloRequest, with id 1.
     fn new() -> Alone {
+        let mut alone = Alone::opening("tcp://127.0.0.1:7000");
+        alone.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
+        alone.post(OpCode::HelloRequest, 1, b"");
+        alone.write(usize::MAX);
+        alone
+    }
+
+    /// One that begins to be opened here.
+    fn opening(address: &str) -> Alone {
         let pool = Arc::new(Pool::new(1 << 20, Box::new(Nobody)));
         let mut budget = Budget::new(1 << 20, 1 << 20);
         let budget_key = budget.open(0);
@@ -49,8 +62,7 @@ impl Alone {
             index: 1,
             generation: 1,
         };
-        let address: crate::Address = "tcp://127.0.0.1:7000".parse().unwrap();
-        let opening = Opening::new(address, now + Duration::from_secs(10));
+        let opening = Opening::new(address.parse().unwrap(), now + Duration::from_secs(10));
         let mut alone = Alone {
             connection: Connection::opened(key, budget_key, Channel::new(7, 7), 1, opening),
             options: Options::default(),
@@ -64,9 +76,6 @@ impl Alone {
             posted: 0,
         };
         alone.act(|it, context| it.start_opening(context));
-        alone.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
-        alone.post(OpCode::HelloRequest, 1, b"");
-        alone.write(usize::MAX);
         alone
     }
 

@@ -7,6 +7,7 @@ mod groups;
 mod hot_path;
 mod listening;
 mod opening;
+mod passes;
 mod reports;
 mod room;
 mod starving;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::between::key::RecordKey;
 use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::options::Options;
@@ -10,7 +11,7 @@ use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
-use super::bench::{Bench, address};
+use super::bench::{Bench, address, reset};
 
 fn tight() -> Options {
     Options {
@@ -191,4 +192,41 @@ fn room_that_nobody_posts_into_is_told_to_the_next_by_a_busy_reactor_too() {
         bench.later(Duration::from_millis(1));
     }
     assert_eq!(told, [deaf, channels[0], channels[1]].map(Some));
+}
+
+/// A channel that is refused while its peer does not read.
+fn refused(bench: &mut Bench) -> (crate::Channel, RecordKey) {
+    let (channel, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    while bench.posting.post(large(bench, channel)).is_ok() {}
+    bench.rest();
+    assert!(bench.events().is_empty());
+    (channel, key)
+}
+
+fn rooms(bench: &mut Bench) -> usize {
+    let events = bench.events();
+    let rooms = events.iter().filter(|it| matches!(it, Event::Room(_)));
+    rooms.count()
+}
+
+/// Its next post tells that there is none any more: it must not wait for room in vain.
+#[test]
+fn who_waits_for_room_is_told_when_its_channel_takes_no_more_posts() {
+    let mut bench = Bench::with(tight());
+    let (channel, key) = refused(&mut bench);
+    bench.core.handle_write_error(key, &reset(), bench.now);
+    bench.rest();
+    assert_eq!(rooms(&mut bench), 1);
+    let refused = bench.posting.post(large(&bench, channel)).unwrap_err();
+    assert_eq!(refused.why, PostError::ChannelClosed);
+}
+
+#[test]
+fn who_waits_for_room_on_a_channel_that_ends_is_told_of_its_end_alone() {
+    let mut bench = Bench::with(tight());
+    let (_, key) = refused(&mut bench);
+    bench.core.handle_read_error(key, &reset(), bench.now);
+    bench.rest();
+    assert_eq!(rooms(&mut bench), 0);
 }

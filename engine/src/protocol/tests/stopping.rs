@@ -52,3 +52,28 @@ fn a_group_that_is_opened_behind_stop_ends_and_answers_its_posts() {
     assert_eq!(inbox.try_recv().unwrap_err(), Ended::EngineStopped);
     assert!(bench.core.is_finished());
 }
+
+#[test]
+fn an_engine_is_finished_once_its_groups_know_and_not_before() {
+    let mut bench = Bench::new();
+    bench.rest();
+    stop(&mut bench, Duration::ZERO);
+    bench.pass();
+    assert_eq!(bench.end_of_group(), None);
+    assert!(!bench.core.is_finished(), "a post may be under way to it");
+    bench.rest();
+    assert_eq!(bench.end_of_group(), Some(Ended::EngineStopped));
+    assert!(bench.core.is_finished());
+}
+
+#[test]
+fn an_engine_without_groups_and_channels_goes_on_until_it_is_stopped() {
+    let mut bench = Bench::new();
+    bench.close_group(Duration::ZERO);
+    bench.rest();
+    assert_eq!(bench.end_of_group(), Some(Ended::GroupClosed));
+    assert!(!bench.core.is_finished());
+    stop(&mut bench, Duration::ZERO);
+    bench.rest();
+    assert!(bench.core.is_finished());
+}

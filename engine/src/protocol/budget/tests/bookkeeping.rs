@@ -1,0 +1,38 @@
+//! What is counted, and that nothing of it stays.
+
+use super::*;
+
+#[test]
+fn nothing_is_kept_of_a_connection_that_is_gone_once_all_it_held_is_dropped() {
+    let mut budget = Budget::new(100, 1000);
+    let group = budget.open(0);
+    budget.depart(key(1), group, 0);
+    assert!(budget.departed.is_empty(), "it held nothing");
+    ask(&mut budget, 2, group, 60).unwrap();
+    budget.depart(key(2), group, 60);
+    budget.release_departed(key(2), 20);
+    assert_eq!(budget.departed[&key(2)], (group, 40));
+    budget.release_departed(key(2), 40);
+    assert!(budget.departed.is_empty());
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_connection_may_hold_all_of_its_share_and_no_more() {
+    let budget = Budget::new(1000, 100);
+    assert!(budget.share_allows(40, 60));
+    assert!(!budget.share_allows(40, 61));
+    assert!(budget.share_allows(0, 500), "one message it may hold");
+}
+
+#[test]
+fn a_newcomer_whose_frame_the_reserve_would_take_does_not_overtake_its_own_group() {
+    let mut budget = Budget::new(100, 1000);
+    let (other, group) = (budget.open(0), budget.open(50));
+    ask(&mut budget, 1, other, 100).unwrap();
+    ask(&mut budget, 2, group, 60).unwrap_err();
+    ask(&mut budget, 3, group, 10).unwrap_err();
+    budget.release(other, 100);
+    assert_eq!(budget.serve_next(), Some((key(2), 60)));
+    assert_eq!(budget.serve_next(), Some((key(3), 10)));
+}
