@@ -80,3 +80,6 @@ impl Status {
         self as u8
     }
 }
+
+#[cfg(test)]
+mod tests;

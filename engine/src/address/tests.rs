@@ -469,3 +469,24 @@ fn the_fuzzed_function_tells_the_two_forms_apart() {
     assert_eq!(fuzzing::address(b"\xFF"), (false, false));
     assert_eq!(fuzzing::address(b"nothing"), (false, false));
 }
+
+#[test]
+fn a_zone_may_be_as_long_as_a_host() {
+    let zoned = |len: usize| format!("[fe80::1%{}]:80", "z".repeat(len - "fe80::1%".len()));
+    assert!(text(&zoned(MAX_HOST_LEN)).is_ok());
+    assert!(matches!(
+        text(&zoned(MAX_HOST_LEN + 1)),
+        Err(AddressError::HostTooLong { .. })
+    ));
+}
+
+#[test]
+fn what_stands_before_a_colon_and_two_slashes_is_a_scheme_only_if_it_can_be_one() {
+    assert!(matches!(
+        text("a+b://c"),
+        Err(AddressError::UnknownScheme { .. })
+    ));
+    for path in ["a/b://c", "./a://b"] {
+        assert_eq!(text(path).unwrap().path(), Some(std::path::Path::new(path)));
+    }
+}

@@ -235,6 +235,12 @@ impl Resolver {
     pub(super) fn threads(&self) -> usize {
         lock(&self.questions.line).threads
     }
+
+    /// How many threads wait for a name.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        lock(&self.questions.line).idle
+    }
 }
 
 impl Drop for Resolver {

@@ -234,6 +234,8 @@ mod refused {
     }
 }
 
+#[cfg(target_os = "linux")]
+mod backlog;
 mod hidden;
 mod keep_alive;
 mod names;
@@ -243,6 +245,8 @@ mod resuming;
 mod several;
 #[cfg(unix)]
 mod undecided;
+#[cfg(target_os = "linux")]
+mod unpolled;
 
 #[test]
 fn a_notification_arrives_without_the_reactor() {

@@ -75,6 +75,12 @@ impl Shared {
         submitted.inspect_err(|&ended| group.mailbox.end(ended))
     }
 
+    /// How many groups are remembered.
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> usize {
+        lock(&self.groups).len()
+    }
+
     /// The end of the reactor, however it came about: refuses all that follows, and ends every group
     /// that has not ended, with all who wait for one.
     pub(crate) fn end(&self, reason: Ended) {

@@ -100,3 +100,15 @@ fn what_comes_to_an_abandoned_group_gives_its_number_back() {
     assert!(again.contains(&first.number()) && again.contains(&late.number()));
     group.mailbox.end(Ended::GroupClosed);
 }
+
+#[test]
+fn groups_that_come_and_go_are_not_remembered() {
+    let (shared, _) = shared();
+    for id in 2..1000 {
+        shared
+            .open_group(&Arc::new(GroupShared::new(id, 0)))
+            .unwrap();
+        shared.queue.exchange(&mut Vec::new(), |_| ());
+        assert!(shared.groups() <= 4);
+    }
+}

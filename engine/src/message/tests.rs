@@ -247,3 +247,15 @@ fn a_message_is_shown_by_its_lengths() {
     );
     assert!(!shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn a_message_grows_in_place_as_far_as_its_storage_goes() {
+    let mut it = message();
+    it.resize_body(1).unwrap();
+    let place = it.storage().bytes().as_ptr();
+    let room = it.storage().bytes().len() - Header::LEN;
+    it.resize_body(room).unwrap();
+    assert_eq!(it.storage().bytes().as_ptr(), place);
+    it.resize_body(room + 1).unwrap();
+    assert_ne!(it.storage().bytes().as_ptr(), place);
+}

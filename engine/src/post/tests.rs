@@ -177,3 +177,14 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     };
     assert_eq!(post.write_address_header(), Err(too_long));
 }
+
+#[test]
+fn a_post_that_is_posted_again_keeps_its_headers_as_they_are() {
+    let mut post = message().hello(&address(1));
+    post.write_address_header().unwrap();
+    let content = post.into_message().header("Name", "value").unwrap();
+    let mut post = content.hello(&address(1));
+    let before = post.message().text_headers().as_bytes().to_vec();
+    post.write_address_header().unwrap();
+    assert_eq!(post.message().text_headers().as_bytes(), before);
+}

@@ -1,11 +1,13 @@
 //! Single scenarios over the reactor's loop, without chance in what matters.
 
+mod accepting;
 mod away;
 mod closing;
 mod deaf;
 mod failing;
 mod goodbye;
 mod peer;
+mod stalling;
 mod trickle;
 mod wakers;
 

@@ -39,6 +39,8 @@ pub(super) struct Net {
     places: BTreeMap<Place, Socket>,
     /// Streams whose attempt to connect is undecided.
     dialling: Vec<Socket>,
+    /// How the next accepts fail.
+    pub(super) accept_errors: VecDeque<ErrorKind>,
     port_next: u16,
     /// What the network did, so that an idle pass can be told from a useful one.
     pub(super) activity: u64,
@@ -133,6 +135,7 @@ impl Net {
             sockets: Vec::new(),
             places: BTreeMap::new(),
             dialling: Vec::new(),
+            accept_errors: VecDeque::new(),
             port_next: 1000,
             activity: 0,
             faults: Faults::default(),
@@ -316,6 +319,9 @@ impl Net {
         let failures = self.temper.accept_failures;
         if self.listener(listener).waiting.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(kind) = self.accept_errors.pop_front() {
+            return Err(kind.into());
         }
         if self.rng.chance(failures) {
             self.faults.accepts += 1;

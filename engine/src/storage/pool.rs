@@ -236,6 +236,12 @@ impl Pool {
         lock(&self.state).free_bytes
     }
 
+    /// How many pieces of a size are kept now.
+    #[cfg(test)]
+    pub(crate) fn free(&self, size: usize) -> usize {
+        lock(&self.state).free[size].len()
+    }
+
     /// How many places the lists of free storage have.
     #[cfg(test)]
     pub(crate) fn places(&self) -> usize {
@@ -387,12 +393,5 @@ impl Cache {
         }
         drop(state);
         surplus.into_iter().for_each(Storage::disown);
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        let free = self.free.iter_mut().flat_map(mem::take);
-        free.for_each(Storage::disown);
     }
 }

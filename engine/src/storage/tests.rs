@@ -2,5 +2,7 @@
 
 #[path = "pool/tests.rs"]
 mod pool;
+#[path = "pool/kept_tests.rs"]
+mod pool_kept;
 #[path = "sizes/tests.rs"]
 mod sizes;

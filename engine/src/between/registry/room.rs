@@ -46,7 +46,9 @@ fn line_of(slot: &Slot, wanted: usize) -> usize {
         return 0;
     }
     let takes_it = |&line: &usize| wanted_in(line) >= wanted;
-    (1..LINES).find(takes_it).unwrap_or(LINES - 1)
+    (1..LINES)
+        .find(takes_it)
+        .expect("no message costs more than the largest")
 }
 
 #[derive(Default)]

@@ -439,3 +439,16 @@ fn a_task_waits_for_the_message_that_it_was_refused() {
     registry.release(holders[0], cost_of(16 << 10));
     assert_eq!(poll(&mut registry), Poll::Ready(Ok(())));
 }
+
+/// What the engine's credit is used up for does not matter then.
+#[test]
+fn who_wants_exactly_what_its_reserve_takes_waits_for_nobody() {
+    let (mut registry, _) = used_up(CREDIT);
+    let channel = connection(&mut registry);
+    admit(&mut registry, channel, RESERVE_FOR_DATA).unwrap();
+    assert_eq!(admit(&mut registry, channel, 1000), Err(Denied::EngineFull));
+    assert_eq!(told(&mut registry), []);
+    registry.release(channel, 1000);
+    assert_eq!(told(&mut registry), [channel]);
+    assert_eq!(admit(&mut registry, channel, 1000), Ok(()));
+}

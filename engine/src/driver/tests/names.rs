@@ -209,6 +209,33 @@ fn threads_without_work_end_and_others_start() {
 }
 
 #[test]
+fn a_thread_that_waits_takes_the_next_name_and_no_other_starts() {
+    let (mut bench, slow) = with_slow_resolver(PATIENCE);
+    for name in 1..=3 {
+        listen_on(&bench, &format!("quick{name}.example"));
+        listening(&mut bench);
+        wait_until("its work", || resolver(&mut bench).idle() == 1);
+        assert_eq!((slow.asked(), resolver(&mut bench).threads()), (name, 1));
+    }
+}
+
+/// Whoever has a name does not wait for one any more.
+#[test]
+fn behind_a_name_that_hangs_another_thread_starts_though_the_first_had_waited() {
+    let (mut bench, slow) = with_slow_resolver(PATIENCE);
+    listen_on(&bench, "quick.example");
+    listening(&mut bench);
+    wait_until("its work", || resolver(&mut bench).idle() == 1);
+    for names in 2..=4 {
+        dial(&bench, &format!("busy{names}.example"));
+        bench.pass().unwrap();
+        slow.await_asked(names);
+        assert_eq!(resolver(&mut bench).threads(), names - 1);
+    }
+    slow.open();
+}
+
+#[test]
 fn names_that_nobody_waits_for_are_not_looked_up() {
     let (mut bench, slow, busy) = busy();
     let given_up = dial(&bench, "given-up.example");

@@ -246,7 +246,7 @@ fn a_shortened_message_is_posted_in_storage_that_fits() {
         .queue
         .with_registry(|registry| registry.close(channel));
     post = shared.post(&group, post).unwrap_err().post;
-    assert!(post.message().storage().fits(16 + 5));
+    assert_eq!(post.message().storage().bytes().len(), 256);
     assert_eq!(post.message().body_bytes(), b"short");
     shared.pool.close();
 }
@@ -286,4 +286,18 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
         assert_eq!(used(&shared), crate::storage::cost_of(16 + len));
         shared.pool.close();
     }
+}
+
+/// An abort costs nothing that a budget could bound.
+#[test]
+fn however_often_a_channel_is_aborted_the_reactor_hears_of_it_once() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    let channel = open(&shared);
+    for _ in 0..3 {
+        let posted = shared.post(&group, Post::abort(channel)).unwrap();
+        assert_eq!(posted.channel, channel);
+    }
+    let batches = reactor.batches.lock().unwrap();
+    assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1);
 }

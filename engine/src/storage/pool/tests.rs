@@ -30,12 +30,12 @@ impl Creditor for Counter {
     }
 }
 
-fn pool(limit: usize) -> Arc<Pool> {
+pub(super) fn pool(limit: usize) -> Arc<Pool> {
     Arc::new(Pool::new(limit, Box::new(Counter::default())))
 }
 
 /// What one free storage of a size counts as.
-fn kept(size: usize) -> usize {
+pub(super) fn kept(size: usize) -> usize {
     SIZES[size] + FREE_COST
 }
 

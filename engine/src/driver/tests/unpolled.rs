@@ -1,0 +1,55 @@
+//! Connections that the system refuses to poll.
+
+use super::refused::refuse;
+use super::*;
+use crate::driver::Limits;
+use crate::protocol::Wanted;
+
+#[test]
+fn refusals_are_one_trouble_while_they_come_within_a_second() {
+    let mut bench = Bench::new();
+    let (key, _peer) = connected(&mut bench);
+    let (start, patience) = (Instant::now(), Duration::from_secs(10));
+    let mut rests_at = |millis| {
+        let at = start + Duration::from_millis(millis);
+        bench.sockets.rest_polling(key, at, patience)
+    };
+    for millis in (0..10_000).step_by(999) {
+        assert!(rests_at(millis));
+    }
+    assert!(!rests_at(10_000), "it was refused for as long as that");
+}
+
+#[test]
+fn a_refusal_a_second_after_the_last_is_another_trouble() {
+    let mut bench = Bench::new();
+    let (key, _peer) = connected(&mut bench);
+    let (start, patience) = (Instant::now(), Duration::from_secs(2));
+    for seconds in 0..10 {
+        let at = start + Duration::from_secs(seconds);
+        assert!(bench.sockets.rest_polling(key, at, patience));
+    }
+}
+
+#[test]
+fn of_what_has_arrived_where_it_cannot_be_polled_so_many_reads_are_made() {
+    let mut bench = Bench::new();
+    let (key, mut peer) = connected(&mut bench);
+    let bytes = frame(OpCode::Signal, 0, &[7; 84]);
+    bench.driver.limit(Limits {
+        bytes_per_read: bytes.len(),
+        ..LIMITS
+    });
+    peer.write_all(&bytes.repeat(40)).unwrap();
+    refuse(&mut bench, key);
+    let readable = Wanted {
+        readable: true,
+        writable: false,
+    };
+    bench.sockets.declare(key, readable);
+    let mut received = 0;
+    while matches!(bench.event(), Event::Signal(_)) {
+        received += 1;
+    }
+    assert_eq!(received, 16);
+}
