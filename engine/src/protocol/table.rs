@@ -103,3 +103,6 @@ impl<T> Table<T> {
         self.len
     }
 }
+
+#[cfg(test)]
+mod tests;

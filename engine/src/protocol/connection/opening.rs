@@ -76,7 +76,6 @@ impl Opening {
 
     /// Closes the sockets of all attempts.
     pub(super) fn close_attempts(&mut self, actions: &mut Actions) {
-        self.is_attempt_due = false;
         for key in self.attempts.drain(..) {
             close_attempt(key, actions);
         }

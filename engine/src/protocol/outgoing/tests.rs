@@ -90,3 +90,21 @@ fn a_write_has_so_many_slices_and_packs_into_the_last_of_them() {
     let (slices, packed) = Queued::new(lens).gathered();
     assert_eq!((slices.len(), packed), (SLICES, 17 * 100));
 }
+
+#[test]
+fn places_in_queues_are_used_again() {
+    let mut it = Queued::new([]);
+    for _ in 0..100 {
+        let other = Queued::new([100, 100]);
+        let Queued {
+            mut nodes,
+            mut fifo,
+            ..
+        } = other;
+        while let Some(outgoing) = nodes.pop(&mut fifo) {
+            it.nodes.push(&mut it.fifo, outgoing);
+        }
+        while it.nodes.pop(&mut it.fifo).is_some() {}
+    }
+    assert_eq!(it.nodes.nodes.len(), 2);
+}

@@ -264,3 +264,35 @@ fn the_zone_of_a_bound_address_is_told() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_listener_that_was_aborted_does_not_listen_after_all() {
+    let mut bench = Bench::new();
+    let address = Address::uds("/directory/socket").unwrap();
+    let channel = bench.posting.listen(&address).unwrap();
+    bench.pass();
+    let (key, endpoint) = listen_action(&mut bench);
+    bench.post(crate::post::Post::abort(channel));
+    bench.pass();
+    bench.core.handle_listening(key, &endpoint);
+    bench.core.handle_accept_failed(key, bench.now);
+    bench.rest();
+    let events = bench.events();
+    assert!(
+        matches!(&events[..], [Event::Closed(it)] if it.reason() == Reason::Aborted),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_group_ends_though_the_last_of_it_was_a_stranger() {
+    let mut bench = Bench::new();
+    let (channel, listener) = bench.listen();
+    bench.accept(listener);
+    bench.post(crate::post::Post::abort(channel));
+    bench.rest();
+    assert_eq!(bench.closed().reason(), Reason::Aborted);
+    bench.close_group(Duration::ZERO);
+    bench.rest();
+    assert_eq!(bench.end_of_group(), Some(crate::error::Ended::GroupClosed));
+}

@@ -77,3 +77,40 @@ fn an_engine_without_groups_and_channels_goes_on_until_it_is_stopped() {
     bench.rest();
     assert!(bench.core.is_finished());
 }
+
+/// A channel that has something to say to a peer that does not read.
+fn lingering(bench: &mut Bench) {
+    let (channel, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    bench.post(bench.posting.message().signal(channel));
+    bench.rest();
+}
+
+#[test]
+fn of_two_stops_the_sooner_counts() {
+    for [first, second] in [[1, 3], [3, 1]] {
+        let mut bench = Bench::new();
+        lingering(&mut bench);
+        let begin = bench.now;
+        stop(&mut bench, Duration::from_secs(first));
+        bench.rest();
+        stop(&mut bench, Duration::from_secs(second));
+        bench.rest();
+        bench.now = bench.core.poll_timeout(bench.now).unwrap();
+        assert_eq!(bench.now - begin, Duration::from_secs(1));
+        bench.rest();
+        assert!(bench.core.is_finished());
+    }
+}
+
+#[test]
+fn a_group_that_was_closed_before_the_engine_was_stopped_ends_by_that() {
+    let mut bench = Bench::new();
+    lingering(&mut bench);
+    bench.close_group(Duration::from_secs(3));
+    bench.rest();
+    stop(&mut bench, Duration::ZERO);
+    bench.rest();
+    bench.events();
+    assert_eq!(bench.end_of_group(), Some(Ended::GroupClosed));
+}

@@ -36,3 +36,28 @@ fn a_newcomer_whose_frame_the_reserve_would_take_does_not_overtake_its_own_group
     assert_eq!(budget.serve_next(), Some((key(2), 60)));
     assert_eq!(budget.serve_next(), Some((key(3), 10)));
 }
+
+#[test]
+fn a_frame_is_charged_by_its_header_while_half_of_the_budget_is_left_then() {
+    let mut budget = Budget::new(100, 1000);
+    let group = budget.open(0);
+    assert!(budget.is_ample(group, 50));
+    assert!(!budget.is_ample(group, 51));
+    ask(&mut budget, 1, group, 30).unwrap();
+    assert!(budget.is_ample(group, 20));
+    assert!(!budget.is_ample(group, 21));
+}
+
+#[test]
+fn the_part_of_a_group_that_ends_with_nothing_held_is_the_next_group_s() {
+    let mut budget = Budget::new(100, 1000);
+    let group = budget.open(10);
+    budget.close(group);
+    assert_eq!(budget.open(10), group);
+}
+
+#[test]
+fn looking_up_is_worth_an_eighth_of_what_a_connection_may_hold() {
+    assert_eq!(Budget::new(800, 8000).hunger(), 100);
+    assert_eq!(Budget::new(8000, 800).hunger(), 100);
+}

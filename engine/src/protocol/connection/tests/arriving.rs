@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::ReadPlan;
+use crate::protocol::budget::Starved;
 
 /// Received so much of a signal whose frame has `len` bytes, and returns the rest.
 fn begun(it: &mut Alone, len: usize, first: usize) -> Vec<u8> {
@@ -16,12 +17,11 @@ fn goes_on(it: &mut Alone, bytes: &[u8]) {
     assert_eq!(used, bytes.len());
 }
 
-/// Whether a peer is fast enough that sends so much of a frame of 1,600 bytes in each timeout.
-fn is_fast_enough(per_timeout: usize) -> bool {
-    let mut it = Alone::new();
-    let mut rest = begun(&mut it, 1600, Header::LEN);
+/// Whether a peer is fast enough that sends so much of a frame of `len` bytes in each timeout.
+fn is_fast_enough(mut it: Alone, len: usize, per_timeout: usize) -> bool {
+    let mut rest = begun(&mut it, len, Header::LEN);
     let timeout = it.options.frame_timeout;
-    for part in [2, 4, 8] {
+    for part in [2, 4] {
         it.later(timeout / part);
         let bytes: Vec<u8> = rest.drain(..per_timeout).collect();
         goes_on(&mut it, &bytes);
@@ -30,10 +30,70 @@ fn is_fast_enough(per_timeout: usize) -> bool {
     !it.connection.has_ended()
 }
 
+/// One for which large frames are charged once their first part is here.
+fn short_of_budget() -> Alone {
+    let mut it = Alone::new();
+    it.budget = Budget::new(20_000, 1 << 20);
+    it.budget.open(0);
+    it
+}
+
 #[test]
 fn an_eighth_of_a_frame_in_each_timeout_is_just_fast_enough() {
-    assert!(is_fast_enough(200));
-    assert!(!is_fast_enough(199));
+    assert!(is_fast_enough(Alone::new(), 1600, 200));
+    assert!(!is_fast_enough(Alone::new(), 1600, 199));
+}
+
+#[test]
+fn it_is_just_fast_enough_too_where_the_frame_is_not_charged_yet() {
+    assert!(is_fast_enough(short_of_budget(), 64_000, 8_000));
+    assert!(!is_fast_enough(short_of_budget(), 64_000, 7_999));
+}
+
+#[test]
+fn silence_is_measured_from_when_something_was_heard_last() {
+    let mut it = Alone::new();
+    let timeout = it.options.frame_timeout;
+    let rest = begun(&mut it, 1600, Header::LEN);
+    it.later(timeout / 2);
+    goes_on(&mut it, &rest[..800]);
+    assert_eq!(it.wait_for_end(), timeout);
+}
+
+#[test]
+fn where_the_budget_runs_short_a_large_frame_is_charged_with_its_first_16_kib() {
+    let mut it = short_of_budget();
+    let rest = begun(&mut it, 60_000, Header::LEN + 16 * 1024 - 1);
+    assert_eq!(it.budget.used(), 0);
+    goes_on(&mut it, &rest[..1]);
+    assert!(it.budget.used() > 0);
+    for (len, first) in [
+        (60_000, Header::LEN + 16 * 1024),
+        (Header::LEN + 16 * 1024, Header::LEN),
+    ] {
+        let mut it = short_of_budget();
+        begun(&mut it, len, first);
+        assert!(it.budget.used() > 0, "all at once, or none too large");
+    }
+}
+
+#[test]
+fn who_waits_for_its_own_share_waits_until_that_allows_its_frame() {
+    let mut it = Alone::new();
+    it.budget = Budget::new(1 << 20, 5000);
+    it.budget.open(0);
+    for _ in 0..3 {
+        it.receive(OpCode::Signal, 0, &[7; 500]);
+    }
+    it.receive(OpCode::Signal, 0, &[7; 1500]);
+    assert_eq!(it.connection.inbound().starved(), Some(Starved::ByShare));
+    it.act(|it, context| it.release(1000, context));
+    assert_eq!(it.connection.inbound().starved(), Some(Starved::ByShare));
+    it.act(|it, context| it.release(1000, context));
+    assert!(matches!(
+        it.connection.inbound().starved(),
+        Some(Starved::InLine(_))
+    ));
 }
 
 #[test]

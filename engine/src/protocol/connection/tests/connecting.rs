@@ -118,3 +118,65 @@ fn who_is_closed_while_it_connects_has_what_time_there_is() {
     it.settle();
     assert_eq!(it.closed().0, Reason::GroupClosed);
 }
+
+#[test]
+fn a_host_whose_backlog_was_full_is_resolved_anew() {
+    let mut it = resolved(1);
+    let now = it.now;
+    it.act(|it, _| it.handle_connect_deferred(now));
+    it.actions.opening.clear();
+    it.later(Duration::from_millis(10));
+    let action = it.actions.opening.pop_front();
+    assert!(matches!(action, Some(Action::Resolve { key: OWN, .. })));
+    it.act(|it, context| it.handle_resolved(addresses(1), context));
+    assert!(waits_for_its_socket(&it));
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_changes_nothing() {
+    let mut it = resolved(1);
+    it.actions.opening.clear();
+    it.act(|it, context| it.handle_resolved(addresses(3), context));
+    assert!(it.actions.opening.is_empty() && !it.connection.is_attempt_due());
+
+    let mut it = resolved(2);
+    it.act(|it, context| it.start_attempt(attempt(2), context));
+    let error = ErrorKind::ConnectionRefused.into();
+    it.act(|it, context| it.handle_connect_failed(attempt(9), &error, context));
+    assert!(!it.connection.is_attempt_due() && it.actions.closing.is_empty());
+}
+
+#[test]
+fn a_success_before_there_is_an_attempt_is_none() {
+    let mut it = Alone::opening("tcp://host.example:7000");
+    it.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
+    assert!(it.connection.is_opening());
+}
+
+#[test]
+fn who_fails_to_connect_closes_its_socket_once() {
+    let mut it = Alone::opening("tcp://127.0.0.1:7000");
+    let error = ErrorKind::ConnectionRefused.into();
+    it.act(|it, context| it.handle_connect_failed(OWN, &error, context));
+    assert_eq!(it.actions.closing.len(), 1);
+}
+
+#[test]
+fn an_address_that_cannot_be_connected_to_is_not_tried() {
+    let it = Alone::opening("tcp://127.0.0.1:0");
+    assert!(it.connection.has_ended() && it.actions.opening.is_empty());
+}
+
+#[test]
+fn behind_an_attempt_that_is_due_it_is_due_when_it_is_given_up() {
+    let mut it = resolved(2);
+    let give_up = it.connection.due();
+    it.act(|it, context| it.start_attempt(attempt(2), context));
+    assert_eq!(
+        it.connection.due(),
+        Some(it.now + Duration::from_millis(250))
+    );
+    it.later(Duration::from_millis(250));
+    assert!(it.connection.is_attempt_due());
+    assert_eq!(it.connection.due(), give_up);
+}

@@ -38,3 +38,97 @@ fn nothing_comes_back_while_more_may_be_admitted() {
         assert_eq!(it.settle().len(), 2);
     }
 }
+
+#[test]
+fn who_breaks_off_a_frame_behind_our_own_end_changes_nothing_of_its_reason() {
+    let mut it = Alone::new();
+    let deadline = it.now + Duration::from_secs(3);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    let part = &frame(OpCode::Signal, 0, b"broken off")[..20];
+    it.act(|it, context| it.receive(part, context));
+    it.act(|it, context| it.handle_read_error(&broken_pipe(), context));
+    it.settle();
+    assert_eq!(it.closed().0, Reason::GroupClosed);
+}
+
+/// What the application let be received before does not count.
+#[test]
+fn a_goodbye_is_waited_for_no_longer_where_nothing_more_is_let_be_received() {
+    let mut it = Alone::new();
+    it.receive(OpCode::HelloResponse, 1, b"");
+    it.post(OpCode::ByeRequest, 5, b"");
+    it.write(usize::MAX);
+    it.later(it.options.bye_timeout - Duration::from_millis(1));
+    it.now += Duration::from_millis(1);
+    it.act(|it, context| it.handle_time(true, context));
+    it.settle();
+    assert_eq!(it.closed().0, Reason::ByeTimedOut);
+}
+
+#[test]
+fn who_cannot_be_written_to_and_is_closed_ends_for_that_by_its_deadline() {
+    let mut it = Alone::new();
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    let deadline = it.now + Duration::from_secs(1);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    it.receive(OpCode::Signal, 0, b"one more was received");
+    assert_eq!(it.connection.due(), Some(deadline));
+    it.now = deadline;
+    it.act(|it, context| it.handle_time(true, context));
+    it.settle();
+    assert_eq!(it.closed().0, Reason::GroupClosed);
+}
+
+#[test]
+fn where_writing_has_failed_nothing_is_waited_for_in_sending() {
+    let mut it = Alone::new();
+    it.options.linger_timeout = Duration::from_secs(60);
+    it.post(OpCode::Signal, 0, b"unsent");
+    it.write(0);
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    it.settle();
+    assert_eq!(it.wait_for_end(), Duration::from_secs(60));
+}
+
+#[test]
+fn where_the_peer_has_closed_its_side_a_failed_write_ends_it_at_once() {
+    let mut it = Alone::new();
+    it.post(OpCode::Response, 3, &[1; 1000]);
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert!(!it.connection.has_ended());
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    assert!(it.connection.has_ended());
+}
+
+#[test]
+fn a_system_that_takes_nothing_from_the_beginning_is_waited_for_as_long() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 0, b"unsent");
+    it.write(0);
+    assert_eq!(it.wait_for_end(), it.options.send_timeout);
+}
+
+#[test]
+fn who_took_less_than_was_offered_says_first_that_it_takes_more() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 0, &[1; 1000]);
+    it.write(10);
+    assert!(it.connection.wanted(false).writable && !it.connection.may_transmit());
+    it.act(|it, _| it.handle_writable());
+    assert!(!it.connection.wanted(false).writable && it.connection.may_transmit());
+}
+
+#[test]
+fn a_goodbye_that_is_said_again_is_no_other() {
+    let mut it = Alone::new();
+    it.post(OpCode::ByeRequest, 5, b"");
+    it.write(usize::MAX);
+    it.receive(OpCode::ByeRequest, 6, b"");
+    it.post(OpCode::ByeResponse, 6, b"");
+    it.write(usize::MAX);
+    it.receive(OpCode::ByeRequest, 7, b"");
+    it.receive(OpCode::ByeResponse, 5, b"");
+    it.settle();
+    assert_eq!(it.closed().0, Reason::Bye);
+}
