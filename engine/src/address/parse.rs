@@ -107,9 +107,7 @@ fn zoned(host: &str) -> Result<Host, AddressError> {
     };
     let (ip, zone) = host.split_once('%').ok_or_else(invalid)?;
     let ip: Ipv6Addr = ip.parse().map_err(|_| invalid())?;
-    if zone.is_empty() {
-        return Err(invalid());
-    }
+    // No zone at all is no number that can be read.
     if is_number(zone) {
         return Ok(Host::scoped(ip, zone.parse().map_err(|_| invalid())?));
     }

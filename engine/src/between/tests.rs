@@ -10,3 +10,5 @@ mod registry;
 mod registry_model;
 #[path = "registry/room_tests.rs"]
 mod registry_room;
+#[path = "waiting_tests.rs"]
+mod waiting;

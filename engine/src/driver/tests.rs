@@ -236,6 +236,7 @@ mod refused {
 
 #[cfg(target_os = "linux")]
 mod backlog;
+mod ending;
 mod hidden;
 mod keep_alive;
 mod names;

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::address::Address;
-use crate::between::registry::Kind;
+use crate::between::registry::{Kind, Registry};
 use crate::between::wake;
 use crate::channel::Channel;
 use crate::error::{Budget, Ended, PostError};
@@ -13,7 +15,7 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::MESSAGE_COST_MAX;
+use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
 use crate::wire::MAX_HELLO_LEN;
 
 use super::{GroupShared, Shared};
@@ -111,4 +113,73 @@ fn groups_that_come_and_go_are_not_remembered() {
         shared.queue.exchange(&mut Vec::new(), |_| ());
         assert!(shared.groups() <= 4);
     }
+}
+
+#[test]
+fn a_group_that_was_closed_takes_no_posts_from_then_on() {
+    let (shared, group) = shared();
+    let hello = || Message::new(&shared.pool).hello(&address());
+    shared.post(&group, hello()).unwrap();
+    shared.close_group(&group, Instant::now(), &mut VecDeque::new());
+    let refused = shared.post(&group, hello()).unwrap_err();
+    assert_eq!(refused.why, PostError::GroupClosed);
+}
+
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl wake::Wake for Counter {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Who keeps what came back keeps the engine's credit with it.
+#[test]
+fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room() {
+    let wakes = Counter::default();
+    let options = Options {
+        outbound_bytes: 2 * MESSAGE_COST_MAX,
+        ..Options::default()
+    };
+    let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let group = GroupShared::new(1, 0);
+    let message = || Message::new(&shared.pool).body(&[0; 60_000]).unwrap();
+    let hello = || Message::new(&shared.pool).hello(&address());
+    let channels = [(); 2].map(|()| shared.post(&group, hello()).unwrap().channel);
+    let mut cost = 0;
+    while let Ok(posted) = shared.post(&group, message().signal(channels[0])) {
+        assert_eq!(posted.channel, channels[0]);
+        cost += message().cost();
+    }
+    // All of it comes back: the channel has room again, the engine has none.
+    let release = |registry: &mut Registry| registry.release_channel(channels[0], cost);
+    shared.queue.with_registry(release);
+    let creditor: Arc<dyn Creditor> = shared.clone();
+    let hold = |cost| Hold::new(Arc::clone(&creditor), cost);
+    let (some, rest) = (hold(1000), hold(cost - 1000));
+    let before = wakes.0.load(Ordering::Relaxed);
+    drop(some);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), before, "not enough yet");
+    drop(rest);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1);
+}
+
+/// Nobody takes the `Closed` of a group whose inbox could not wait for it.
+#[test]
+fn what_had_come_to_an_abandoned_group_gives_its_number_back_when_the_reactor_ends() {
+    let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
+    let group = Arc::new(GroupShared::new(1, 0));
+    shared.open_group(&group).unwrap();
+    let open = |registry: &mut Registry| registry.open(1, Kind::Connection).unwrap();
+    let channel = shared.queue.with_registry(open);
+    shared
+        .queue
+        .with_registry(|registry| registry.close(channel));
+    group
+        .mailbox
+        .deliver(&mut VecDeque::from([closed(channel)]));
+    group.abandon();
+    shared.end(Ended::EngineStopped);
+    assert_eq!(shared.queue.with_registry(open).number(), channel.number());
 }

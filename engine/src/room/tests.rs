@@ -425,6 +425,35 @@ fn a_waker_that_panics_keeps_nobody_asleep() {
     assert_eq!(task.wakes(), 1);
 }
 
+/// Panics with something that panics when it is dropped.
+struct Worse;
+
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        panic!("a defect of whoever made the payload");
+    }
+}
+
+impl Wake for Worse {
+    fn wake(self: Arc<Self>) {
+        std::panic::panic_any(Payload);
+    }
+}
+
+#[test]
+fn what_a_waker_panics_with_keeps_nobody_asleep_either() {
+    let (bench, task) = (Bench::new(), Arc::new(Task::default()));
+    let channel = bench.full();
+    let mut waits = [(); 2].map(|()| bench.room(channel));
+    assert_eq!(poll(&mut waits[0], &Arc::new(Worse)), Poll::Pending);
+    assert_eq!(poll(&mut waits[1], &task), Poll::Pending);
+    let sent = catch_unwind(AssertUnwindSafe(|| bench.send(channel)));
+    assert!(sent.is_ok(), "it would have ended the reactor");
+    assert_eq!(task.wakes(), 1);
+}
+
 #[test]
 fn a_wait_goes_wherever_its_task_goes() {
     fn check<T: Send + Sync + Unpin + 'static>() {}

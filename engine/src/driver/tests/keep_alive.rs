@@ -67,3 +67,22 @@ fn without_the_option_no_socket_does() {
     let (key, _peer) = accepted(&mut bench);
     assert!(!keep_alive(&bench, key).0);
 }
+
+/// Nor does the system end one that is just slow: that is for the engine to say.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_not_acknowledged_is_given_up_no_sooner_than_keep_alive_or_the_engine_would() {
+    for (idle, send_timeout, give_up) in [(77, 30, 154), (10, 60, 60)] {
+        let mut bench = Bench::with(Options {
+            keep_alive: Some(Duration::from_secs(idle)),
+            send_timeout: Duration::from_secs(send_timeout),
+            ..Options::default()
+        });
+        let (key, _peer) = connected(&mut bench);
+        let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
+            panic!("not connected")
+        };
+        let timeout = SockRef::from(stream).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(give_up)));
+    }
+}

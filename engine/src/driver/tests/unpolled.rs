@@ -3,6 +3,8 @@
 use super::refused::refuse;
 use super::*;
 use crate::driver::Limits;
+use crate::driver::rests::{Rest, Rests};
+use crate::driver::world::World;
 use crate::protocol::Wanted;
 
 #[test]
@@ -52,4 +54,44 @@ fn of_what_has_arrived_where_it_cannot_be_polled_so_many_reads_are_made() {
         received += 1;
     }
     assert_eq!(received, 16);
+}
+
+/// Whatever is declared meanwhile: asking again at once would be in vain.
+#[test]
+fn who_rests_is_not_polled_before_its_rest_is_over() {
+    let mut bench = Bench::new();
+    let (key, _peer) = connected(&mut bench);
+    refuse(&mut bench, key);
+    let wanted = Wanted {
+        readable: true,
+        writable: false,
+    };
+    assert!(bench.sockets.rest_polling(key, Instant::now(), PATIENCE));
+    bench.sockets.declare(key, wanted);
+    bench.sockets.world.wait(Some(Instant::now())).unwrap();
+    assert!(bench.sockets.world.next_report().is_none());
+    bench.sockets.go_on_polling(key);
+    bench.sockets.world.wait(Some(Instant::now())).unwrap();
+    assert!(
+        bench
+            .sockets
+            .world
+            .next_report()
+            .is_some_and(|report| report.refusal.is_some())
+    );
+}
+
+#[test]
+fn a_rest_is_over_when_its_time_has_passed_and_not_before() {
+    let (mut rests, now) = (Rests::default(), Instant::now());
+    let key = RecordKey {
+        index: 1,
+        generation: 1,
+    };
+    rests.begin(key, Rest::Sending, now);
+    let over = rests.next().unwrap();
+    assert!(over > now);
+    assert_eq!(rests.pop_due(over - Duration::from_nanos(1)), None);
+    assert_eq!(rests.pop_due(over), Some((key, Rest::Sending)));
+    assert_eq!(rests.next(), None);
 }

@@ -301,3 +301,27 @@ fn however_often_a_channel_is_aborted_the_reactor_hears_of_it_once() {
     let batches = reactor.batches.lock().unwrap();
     assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1);
 }
+
+#[derive(Default)]
+struct Credit(Mutex<usize>);
+
+impl Creditor for Credit {
+    fn release(&self, cost: usize) {
+        *self.0.lock().unwrap() += cost;
+    }
+}
+
+/// From then on it is this engine's, and the other has nothing to wait for.
+#[test]
+fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_here() {
+    let ((shared, _reactor), (other, _)) = (engine(), engine());
+    let group = GroupShared::new(1, 0);
+    let channel = open(&shared);
+    let credit = Arc::new(Credit::default());
+    let creditor: Arc<dyn Creditor> = credit.clone();
+    let mut message = Message::new(&other.pool).body(b"returned").unwrap();
+    let hold = Hold::new(creditor, 900);
+    message.storage_mut().set_charge(Charge::Returned(hold));
+    shared.post(&group, message.signal(channel)).unwrap();
+    assert_eq!(*credit.0.lock().unwrap(), 900);
+}
