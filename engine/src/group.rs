@@ -145,6 +145,12 @@ impl ChannelGroup {
         WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
     }
 
+    /// What of the inbound budget the group has for itself.
+    #[cfg(test)]
+    pub(crate) fn reserve(&self) -> usize {
+        self.group.inbound_reserve
+    }
+
     /// How a channel stands: what was posted, sent, returned, confirmed and received so far, what is
     /// queued, and since when. `None` if it belongs to another group, or has ended and its
     /// [`Event::Closed`] was received, which has the whole account.

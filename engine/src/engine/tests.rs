@@ -11,6 +11,7 @@ use crate::group::ChannelGroup;
 use crate::inbox::Inbox;
 use crate::options::{GroupOptions, Options};
 use crate::post::Post;
+use crate::storage::MESSAGE_COST_MAX;
 
 use super::Engine;
 
@@ -163,5 +164,17 @@ fn an_engine_can_be_dropped_after_its_reactor_failed() {
         let report = client.1.close(PATIENCE);
         drop(report);
         assert_eq!(server.1.recv().unwrap_err(), Ended::EngineFailed);
+    }
+}
+
+#[test]
+fn a_group_has_a_reserve_that_takes_any_one_message() {
+    let engine = Engine::start(Options::default()).unwrap();
+    for (asked, reserve) in [(0, MESSAGE_COST_MAX), (1 << 20, 1 << 20)] {
+        let options = GroupOptions {
+            inbound_reserve: asked,
+        };
+        let (posting, _inbox) = engine.group(options).unwrap();
+        assert_eq!(posting.reserve(), reserve);
     }
 }

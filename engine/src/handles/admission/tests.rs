@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
 use crate::storage::{Charge, Creditor, Hold};
-use crate::wire::OpCode;
+use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 /// A reactor that takes what was posted whenever it is woken, and notes how much it was.
 #[derive(Clone, Default)]
@@ -324,4 +324,25 @@ fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_he
     message.storage_mut().set_charge(Charge::Returned(hold));
     shared.post(&group, message.signal(channel)).unwrap();
     assert_eq!(*credit.0.lock().unwrap(), 900);
+}
+
+#[test]
+fn an_abort_says_so_much_and_without_words_needs_no_storage() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0);
+    let say = |len: usize| {
+        let words = Message::new(&shared.pool).body(&vec![7; len]).unwrap();
+        words.abort(open(&shared))
+    };
+    assert!(shared.post(&group, say(MAX_ABORT_LEN)).is_ok());
+    let refused = shared.post(&group, say(MAX_ABORT_LEN + 1)).unwrap_err();
+    let len = MAX_ABORT_LEN + 1;
+    assert_eq!(refused.why, PostError::AbortTooLong { len });
+    shared.post(&group, Post::abort(open(&shared))).unwrap();
+    let batches = reactor.batches.lock().unwrap();
+    let storages = batches.iter().flatten().map(|item| match item {
+        Submission::Post { post, .. } => post.message.storage().bytes().len(),
+        _ => panic!("not a post"),
+    });
+    assert!(storages.map(|len| len > 0).eq([true, false]));
 }

@@ -1,7 +1,9 @@
 //! Many groups in one engine: each is found by its id, and its end is nobody else's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::between::registry::Registry;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::group::ChannelGroup;
@@ -11,7 +13,7 @@ use crate::reason::Reason;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
-use super::bench::{Bench, address, open_group};
+use super::bench::{Bench, address, open_group, reset};
 
 type Side = (ChannelGroup, Inbox, Arc<GroupShared>);
 
@@ -104,4 +106,49 @@ fn what_a_pass_that_ended_early_had_received_is_handed_over() {
     bench.shared.end(Ended::EngineFailed);
     assert!(matches!(bench.event(), Event::Signal(signal) if signal.id() == 5));
     assert_eq!(bench.end_of_group(), Some(Ended::EngineFailed));
+}
+
+fn is_forgotten(bench: &Bench, channel: crate::channel::Channel) -> bool {
+    let progress = |registry: &mut Registry| registry.progress(channel, bench.group.id);
+    bench.shared.queue.with_registry(progress).is_none()
+}
+
+/// Nobody takes it, whether it came before the inbox was left or after.
+#[test]
+fn the_end_of_a_channel_in_an_abandoned_group_counts_as_taken() {
+    let mut bench = Bench::new();
+    let [(before, one), (after, two)] = [(); 2].map(|()| bench.connect());
+    bench.core.handle_read_error(one, &reset(), bench.now);
+    bench.rest();
+    bench.group.abandon();
+    assert!(!is_forgotten(&bench, before), "its inbox may take it yet");
+    bench.core.handle_read_error(two, &reset(), bench.now);
+    bench.rest();
+    assert!(is_forgotten(&bench, before) && is_forgotten(&bench, after));
+
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    bench.core.handle_read_error(key, &reset(), bench.now);
+    bench.rest();
+    bench.group.abandon();
+    bench.close_group(Duration::ZERO);
+    bench.rest();
+    assert!(is_forgotten(&bench, channel));
+}
+
+#[test]
+fn the_reserve_of_a_group_goes_with_it() {
+    let mut bench = Bench::new();
+    bench.rest();
+    let before = bench.core.audit().inbound_most;
+    let group = Arc::new(GroupShared::new(7, 5000));
+    bench.shared.open_group(&group).unwrap();
+    bench.rest();
+    assert_eq!(bench.core.audit().inbound_most, before + 5000);
+    bench.submit(Submission::CloseGroup {
+        group: 7,
+        deadline: bench.now,
+    });
+    bench.rest();
+    assert_eq!(bench.core.audit().inbound_most, before);
 }

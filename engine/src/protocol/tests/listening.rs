@@ -296,3 +296,21 @@ fn a_group_ends_though_the_last_of_it_was_a_stranger() {
     bench.rest();
     assert_eq!(bench.end_of_group(), Some(crate::error::Ended::GroupClosed));
 }
+
+#[test]
+fn a_name_that_nobody_knows_cannot_be_listened_on() {
+    let mut bench = Bench::new();
+    let address = Address::tcp("some.example", 0).unwrap();
+    bench.posting.listen(&address).unwrap();
+    bench.pass();
+    let key = bench.action(|action| match action {
+        Action::Resolve { key, .. } => Some(*key),
+        _ => None,
+    });
+    bench.submit(Submission::Resolved {
+        key,
+        addresses: Vec::new(),
+    });
+    bench.rest();
+    assert_eq!(bench.closed().reason(), Reason::NameNotResolved);
+}

@@ -56,3 +56,14 @@ fn a_list_of_which_a_quarter_is_used_keeps_its_places_and_a_shorter_one_half_of_
     drop(held);
     pool.close();
 }
+
+#[test]
+fn many_small_pieces_make_room_where_they_are_more_bytes() {
+    let pool = pool(20 * kept(0) + 2 * kept(10));
+    let (small, large) = (take(&pool, 0, 20), take(&pool, 10, 2));
+    drop((small, large));
+    drop(take(&pool, 2, 1));
+    assert_eq!((pool.free(2), pool.free(10)), (1, 2));
+    assert!(pool.free(0) < 20);
+    pool.close();
+}

@@ -360,3 +360,19 @@ proptest! {
         prop_assert_eq!(Arc::strong_count(&token.0), 1);
     }
 }
+
+/// As the report of a closed inbox does.
+#[test]
+fn a_charge_that_is_given_back_without_its_memory_wakes_a_starving_reactor() {
+    let wakes = Counter::default();
+    let pool = Arc::new(Pool::new(0, Box::new(wakes.clone())));
+    let mut kept = [(); 2].map(|()| received(&pool, 10, 1));
+    kept[0].release_inbound();
+    assert_eq!((released(&pool).len(), wakes.count()), (1, 0));
+    pool.take_released(&mut Vec::new(), Some(0));
+    kept[0].release_inbound();
+    assert_eq!(wakes.count(), 0, "it was given back before");
+    kept[1].release_inbound();
+    assert_eq!((released(&pool).len(), wakes.count()), (1, 1));
+    assert_eq!(kept[1].bytes().len(), SIZES[0]);
+}

@@ -106,3 +106,30 @@ fn what_lacks_16_kib_is_read_to_where_it_stays_and_what_lacks_less_is_not() {
     let held_by_another = it.connection.read_plan(true);
     assert!(matches!(held_by_another, ReadPlan::Into(to) if to.len() == rest.len() - 1));
 }
+
+/// How long a frame took before it waited here is not held against the peer.
+#[test]
+fn a_frame_that_was_served_is_measured_from_then_on() {
+    let mut it = Alone::new();
+    let timeout = it.options.frame_timeout;
+    it.budget = Budget::new(1500, 1 << 20);
+    let budget_key = it.budget.open(0);
+    let asking = crate::protocol::budget::Asking {
+        key: RecordKey {
+            index: 2,
+            generation: 2,
+        },
+        budget_key,
+        held: &mut 0,
+    };
+    it.budget.charge(asking, 1500).unwrap();
+    let rest = begun(&mut it, 500, 5);
+    it.later(Duration::from_secs(1));
+    goes_on(&mut it, &rest[..Header::LEN - 5]);
+    assert!(it.connection.is_starved());
+    it.later(timeout - Duration::from_secs(2));
+    it.budget.release(budget_key, 1500);
+    let (_, cost) = it.budget.serve_next().unwrap();
+    it.act(|it, context| it.serve(cost, context));
+    assert_eq!(it.wait_for_end(), timeout);
+}

@@ -132,3 +132,63 @@ fn a_goodbye_that_is_said_again_is_no_other() {
     it.settle();
     assert_eq!(it.closed().0, Reason::Bye);
 }
+
+#[test]
+fn what_a_peer_says_as_it_aborts_is_no_message_of_its_account() {
+    let mut it = Alone::new();
+    it.receive(OpCode::Signal, 0, b"before");
+    it.receive(OpCode::ByeSignal, 0, b"why");
+    assert!(matches!(it.events.pop_back(), Some(Event::ByeSignal(_))));
+    it.settle();
+    let (reason, account) = it.closed();
+    assert_eq!((reason, account.received), (Reason::PeerAborted, 1));
+}
+
+#[test]
+fn a_failed_write_is_waited_behind_no_longer_where_nothing_more_is_let_be_received() {
+    let mut it = Alone::new();
+    it.receive(OpCode::HelloResponse, 1, b"");
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    it.now += it.options.linger_timeout;
+    it.act(|it, context| it.handle_time(true, context));
+    assert!(it.connection.has_ended());
+}
+
+/// It listens for as long as it is told something, and not longer.
+#[test]
+fn who_has_got_all_that_it_was_owed_but_the_last_word_is_not_waited_with_for_ever() {
+    let mut it = Alone::new();
+    it.post(OpCode::Response, 3, &[1; 1000]);
+    it.write(10);
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    it.options.send_timeout = 3 * it.options.bye_timeout;
+    it.later(it.options.bye_timeout);
+    assert!(!it.connection.has_ended(), "there is more for it");
+    it.act(|it, _| it.handle_writable());
+    it.write(usize::MAX);
+    assert_eq!(it.wait_for_end(), it.options.bye_timeout);
+}
+
+#[derive(Default)]
+struct Credit(std::sync::Mutex<usize>);
+
+impl Creditor for Credit {
+    fn release(&self, cost: usize) {
+        *self.0.lock().unwrap() += cost;
+    }
+}
+
+#[test]
+fn what_comes_back_holds_its_credit_until_it_is_dropped() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 0, b"unsent");
+    it.act(|it, context| it.handle_read_error(&broken_pipe(), context));
+    it.connection.set_closed_to_posts();
+    let credit = Arc::new(Credit::default());
+    let creditor: Arc<dyn Creditor> = credit.clone();
+    let cost = it.act(|it, context| it.return_unsendable(&creditor, context));
+    assert_eq!((cost, *credit.0.lock().unwrap()), (1000, 0));
+    assert!(matches!(it.events.pop_front(), Some(Event::Returned(_))));
+    assert_eq!(*credit.0.lock().unwrap(), 1000);
+}
