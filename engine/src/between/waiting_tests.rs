@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use crate::between::flushing::{Flushed, Flushing};
 use crate::between::waiting::Waiting;
 use crate::channel::Channel;
 
@@ -40,4 +41,15 @@ fn nothing_is_kept_of_a_channel_that_nobody_waits_for_any_more() {
     assert!(it.leave(channel(), waits[1]).is_some());
     assert_eq!((it.len(), it.channels().count()), (0, 0));
     assert!(it.leave(channel(), waits[1]).is_none());
+}
+
+#[test]
+fn nothing_is_kept_of_how_a_wait_ended_that_nobody_asks_about() {
+    let mut it = Flushing::default();
+    let wait = it.begin(3);
+    it.wait(channel(), wait, &mut Some(Waker::noop().clone()));
+    it.tell(channel(), |target| (target == 3).then_some(Flushed::Sent));
+    assert_eq!((it.len(), it.take_told().len()), (1, 1));
+    assert!(it.leave(channel(), wait).is_none(), "it was woken");
+    assert_eq!((it.len(), it.take_outcome(wait)), (0, None));
 }

@@ -43,7 +43,7 @@ impl GroupShared {
         self.is_abandoned.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::Acquire)
     }
 

@@ -183,3 +183,17 @@ fn what_had_come_to_an_abandoned_group_gives_its_number_back_when_the_reactor_en
     shared.end(Ended::EngineStopped);
     assert_eq!(shared.queue.with_registry(open).number(), channel.number());
 }
+
+#[test]
+fn free_storage_is_kept_as_far_as_its_own_option_goes() {
+    for (pool_bytes, is_kept) in [(0, false), (1 << 20, true)] {
+        let options = Options {
+            pool_bytes,
+            ..Options::default()
+        };
+        let shared = Shared::new(options, || Box::new(Nobody));
+        drop(shared.pool.take(60_000));
+        assert_eq!(shared.pool.free_bytes() > 0, is_kept);
+        shared.pool.close();
+    }
+}

@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::error::Ended;
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
 use crate::group;
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{GroupShared, Shared, Submission, reactor_thread};
 use crate::message::Message;
 use crate::options::Options;
 use crate::storage::MESSAGE_COST_MAX;
@@ -302,5 +302,26 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
         assert_eq!(shared.open_group(&late), Err(Ended::EngineFailed));
         let mut inbox = group::pair(shared, late).1;
         assert_eq!(inbox.recv().unwrap_err(), Ended::EngineFailed);
+    }
+}
+
+/// There it does not wait: what comes later has nobody who takes it.
+#[test]
+fn an_inbox_that_is_closed_in_a_reactor_s_thread_is_left() {
+    for is_reactor in [true, false] {
+        let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+        let group = Arc::new(GroupShared::new(1, 0));
+        let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+        if !is_reactor {
+            group.mailbox.end(Ended::GroupClosed);
+        }
+        let closer = thread::spawn(move || {
+            if is_reactor {
+                reactor_thread::enter();
+            }
+            inbox.close(Duration::ZERO)
+        });
+        closer.join().unwrap();
+        assert_eq!(group.is_abandoned(), is_reactor);
     }
 }

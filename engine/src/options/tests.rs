@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::address::Address;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
@@ -7,7 +9,7 @@ use crate::storage::{SMALLEST_COST, cost_of};
 use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
-use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, REACTOR_BYTES};
+use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, Options, REACTOR_BYTES};
 
 /// The sum in the documentation of `Options`, where it is made of sizes that a program can know.
 #[test]
@@ -45,4 +47,38 @@ fn a_channel_takes_no_more_than_is_said() {
         cost_of(256),
         "goodbyes of this length are never refused"
     );
+}
+
+#[test]
+fn an_option_that_is_too_small_is_named() {
+    let name = |change: fn(&mut Options)| {
+        let mut options = Options::default();
+        change(&mut options);
+        let text = options.check().unwrap_err().to_string();
+        text.split_whitespace().nth(1).map(str::to_owned).unwrap()
+    };
+    assert_eq!(name(|it| it.inbound_bytes = 0), "inbound_bytes");
+    assert_eq!(
+        name(|it| it.inbound_bytes_per_channel = 0),
+        "inbound_bytes_per_channel"
+    );
+    assert_eq!(name(|it| it.outbound_bytes = 0), "outbound_bytes");
+    assert_eq!(
+        name(|it| it.outbound_bytes_per_channel = 0),
+        "outbound_bytes_per_channel"
+    );
+    assert_eq!(
+        name(|it| it.connections_per_listener = 0),
+        "connections_per_listener"
+    );
+    assert_eq!(name(|it| it.backlog = 0), "backlog");
+    assert_eq!(name(|it| it.notifications = 0), "notifications");
+    assert_eq!(name(|it| it.notification_bytes = 0), "notification_bytes");
+    assert_eq!(
+        name(|it| it.keep_alive = Some(Duration::ZERO)),
+        "keep_alive"
+    );
+    let mut options = Options::default();
+    (options.pool_bytes, options.keep_alive) = (0, None);
+    assert_eq!(options.check(), Ok(()));
 }

@@ -452,3 +452,17 @@ fn who_wants_exactly_what_its_reserve_takes_waits_for_nobody() {
     assert_eq!(told(&mut registry), [channel]);
     assert_eq!(admit(&mut registry, channel, 1000), Ok(()));
 }
+
+/// What it posts meanwhile may be what its reserve had for it.
+#[test]
+fn who_has_used_its_reserve_before_it_was_told_waits_for_the_engine() {
+    let (mut registry, holders) = used_up(CREDIT);
+    let channel = connection(&mut registry);
+    admit(&mut registry, channel, RESERVE_FOR_DATA - 1000).unwrap();
+    assert_eq!(admit(&mut registry, channel, 2000), Err(Denied::EngineFull));
+    registry.release(channel, 3000);
+    admit(&mut registry, channel, 3000).unwrap();
+    assert_eq!(told(&mut registry), []);
+    registry.release(holders[0], LARGEST);
+    assert_eq!(told(&mut registry), [channel]);
+}

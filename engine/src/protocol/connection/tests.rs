@@ -3,6 +3,7 @@
 mod arriving;
 mod connecting;
 mod ending;
+mod waits;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};

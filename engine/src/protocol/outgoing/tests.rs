@@ -45,7 +45,7 @@ impl Queued {
         let mut scratch = Vec::new();
         let gather = self.nodes.gather(&self.fifo, &mut scratch);
         let slices: Vec<usize> = gather.slices().iter().map(|it| it.len()).collect();
-        assert_eq!(gather.bytes(), slices.iter().sum());
+        assert_eq!(gather.bytes(), slices.iter().sum::<usize>());
         (slices, scratch.len())
     }
 }

@@ -67,14 +67,9 @@ fn where_the_budget_runs_short_a_large_frame_is_charged_with_its_first_16_kib() 
     assert_eq!(it.budget.used(), 0);
     goes_on(&mut it, &rest[..1]);
     assert!(it.budget.used() > 0);
-    for (len, first) in [
-        (60_000, Header::LEN + 16 * 1024),
-        (Header::LEN + 16 * 1024, Header::LEN),
-    ] {
-        let mut it = short_of_budget();
-        begun(&mut it, len, first);
-        assert!(it.budget.used() > 0, "all at once, or none too large");
-    }
+    let mut it = short_of_budget();
+    begun(&mut it, 60_000, Header::LEN + 16 * 1024);
+    assert!(it.budget.used() > 0, "all at once");
 }
 
 #[test]

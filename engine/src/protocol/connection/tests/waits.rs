@@ -1,0 +1,83 @@
+//! Which option says how long what is waited for.
+
+use super::*;
+
+/// Options of which no two are the same.
+fn connected() -> Alone {
+    let mut it = Alone::new();
+    it.options.connect_timeout = Duration::from_secs(5);
+    it.options.hello_timeout = Duration::from_secs(6);
+    it.options.bye_timeout = Duration::from_secs(7);
+    it.options.linger_timeout = Duration::from_secs(8);
+    it.options.frame_timeout = Duration::from_secs(9);
+    it.options.send_timeout = Duration::from_secs(10);
+    it
+}
+
+#[test]
+fn a_goodbye_has_the_bye_timeout_to_be_answered() {
+    let mut it = connected();
+    it.post(OpCode::ByeRequest, 5, b"");
+    it.write(usize::MAX);
+    assert_eq!(it.wait_for_end(), it.options.bye_timeout);
+}
+
+#[test]
+fn who_closed_its_side_behind_a_goodbye_waits_for_the_bye_timeout() {
+    let mut it = connected();
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert_eq!(it.wait_for_end(), it.options.bye_timeout);
+}
+
+#[test]
+fn while_it_reads_on_it_waits_for_another_bye_timeout() {
+    let mut it = connected();
+    it.post(OpCode::Response, 3, &[1; 1000]);
+    it.write(10);
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    it.later(it.options.bye_timeout);
+    assert_eq!(
+        it.connection.due(),
+        Some(it.now + Duration::from_secs(3)),
+        "sending is looked at"
+    );
+    it.act(|it, _| it.handle_writable());
+    it.write(usize::MAX);
+    assert_eq!(it.wait_for_end(), it.options.bye_timeout);
+}
+
+#[test]
+fn behind_the_last_word_the_peer_has_the_linger_timeout_to_close() {
+    let mut it = connected();
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.post(OpCode::ByeResponse, 4, b"");
+    it.write(usize::MAX);
+    assert_eq!(it.wait_for_end(), it.options.linger_timeout);
+}
+
+#[test]
+fn behind_a_failed_write_what_comes_has_the_linger_timeout() {
+    let mut it = connected();
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    assert_eq!(it.wait_for_end(), it.options.linger_timeout);
+}
+
+#[test]
+fn a_frame_that_was_begun_has_the_frame_timeout_to_go_on() {
+    let mut it = connected();
+    let part = &frame(OpCode::Signal, 0, b"broken off")[..20];
+    it.act(|it, context| it.receive(part, context));
+    assert_eq!(it.wait_for_end(), it.options.frame_timeout);
+}
+
+#[test]
+fn what_is_queued_has_the_send_timeout_to_be_taken() {
+    for most in [0, 10] {
+        let mut it = connected();
+        it.post(OpCode::Signal, 0, &[1; 1000]);
+        it.write(most);
+        assert_eq!(it.wait_for_end(), it.options.send_timeout);
+    }
+}
