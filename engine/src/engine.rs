@@ -127,7 +127,8 @@ pub struct Statistics {
     /// How often the system refused to accept: mostly it was out of descriptors. Accepting pauses
     /// for a tenth of a second then, and no connection is lost by it.
     pub accept_failures: u64,
-    /// Connections refused because all 65,534 channel numbers were in use.
+    /// Connections refused because no channel number was free for their group: all 65,534 were in use,
+    /// or what was left is other groups' reserve (see [`GroupOptions`]).
     pub out_of_numbers: u64,
     /// How often the reactor's loop went round. Stands still while there is nothing to do.
     pub passes: u64,

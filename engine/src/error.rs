@@ -106,8 +106,12 @@ pub enum PostError {
     /// `more` is for requests, responses and signals.
     #[error("`more` is for requests, responses and signals only")]
     InvalidMore,
-    /// All 65,534 channel numbers are in use, or their `Closed` events have not been received.
-    #[error("all channel numbers are in use: receive the Closed events that are waiting")]
+    /// No channel number is free for this group. All 65,534 are in use, or their `Closed` events have
+    /// not been received; those that are left are the [reserve](crate::GroupOptions) of other groups.
+    #[error(
+        "no channel number is free for this group: receive the Closed events that are waiting, or \
+         end channels"
+    )]
     NoChannelNumber,
     /// A HelloRequest has more content than a peer accepts from somebody it does not know yet.
     #[error(

@@ -82,7 +82,7 @@ impl ChannelGroup {
     ///   [`PostError::ResponseWithoutId`], [`PostError::InvalidMore`]: nothing like this can be
     ///   posted there.
     /// - [`PostError::NoChannelNumber`]: 65,534 channels exist or wait for their `Closed` to be
-    ///   received.
+    ///   received, but for those that other groups have in [reserve](crate::GroupOptions).
     /// - [`PostError::AbortTooLong`]: a ByeSignal has more than 1,024 bytes of content.
     /// - [`PostError::HelloTooLong`]: a HelloRequest has more than 8,192 bytes of content.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].

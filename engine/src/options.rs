@@ -219,6 +219,16 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
 }
 
 /// The limits of one group.
+///
+/// # Channel numbers
+///
+/// An engine has 65,534, which its groups share. A number is in use from when its channel is opened
+/// until the application has received the channel's [`Closed`](crate::Event::Closed). So that a group
+/// that does not receive cannot use up those of all, each group can have 64 whatever the others hold.
+/// Where there are more than 511 groups, it is as many as come to each when half of the numbers is
+/// divided among them, and at least one. A reserve lasts from the creation of its group until the group
+/// has ended. A group for which numbers are not left when it is created gets its reserve before
+/// others get more, from what they give back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOptions {

@@ -111,7 +111,8 @@ fn queue_waking(sleeper: Option<Arc<Sleeper>>) -> Arc<Posts> {
         channel: budget,
         engine: budget,
     };
-    let registry = Registry::with_quarantine(credit, 0);
+    let mut registry = Registry::with_quarantine(credit, 0);
+    registry.open_group(GROUP);
     Arc::new(Queue::new(registry, Box::new(Alarm(sleeper))))
 }
 

@@ -4,11 +4,12 @@
 //! Plain data: the queue keeps it behind the lock that orders posts, so that "admitted" and
 //! "queued" are one step, and so are "closed" and "everything admitted has been taken".
 
+mod groups;
+mod numbers;
 mod progress;
 mod room;
 mod slot;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
@@ -16,18 +17,19 @@ use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::sync::decide;
 
+use self::groups::{Group, Groups};
+use self::numbers::QUARANTINE;
 use self::room::Room;
 use self::slot::{Slot, State};
 use super::decision::Decision;
 use super::flushing::Flushing;
 use super::waiting::Waiting;
 
+pub(crate) use self::numbers::Numbers;
+#[cfg(test)]
+pub(crate) use self::numbers::{Held, NUMBERS_RESERVED};
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::slot::{Denied, Kind, Role};
-
-/// A number rests here after its channel ended, so that a reader of logs meets it only once for a
-/// while. Nothing relies on this distance: generations tell incarnations apart.
-const QUARANTINE: usize = 1024;
 
 const NUMBER_MAX: u16 = 65534;
 
@@ -60,10 +62,8 @@ pub(crate) const RESERVE_FOR_DATA: usize = RESERVE - 2 * SMALLEST_COST;
 pub(crate) struct Registry {
     /// Indexed by number; grows with the highest number given out.
     slots: Vec<Slot>,
-    /// Numbers whose `Closed` was taken, oldest first.
-    resting: VecDeque<u16>,
-    /// How many numbers rest before the first of them is used again.
-    quarantine: usize,
+    numbers: Numbers,
+    groups: Groups,
     credit: Credit,
     /// Bytes charged to the engine: every channel's, and messages returned but not yet dropped.
     used: usize,
@@ -90,8 +90,8 @@ impl Registry {
         );
         Registry {
             slots: Vec::new(),
-            resting: VecDeque::new(),
-            quarantine,
+            numbers: Numbers::new(quarantine),
+            groups: Groups::default(),
             credit,
             used: 0,
             room: Room::default(),
@@ -101,10 +101,31 @@ impl Registry {
         }
     }
 
-    /// Opens a channel, or says that all 65,534 numbers are taken.
+    /// Opens a group, which channels can be opened for from now on.
+    pub(crate) fn open_group(&mut self, id: GroupId) {
+        let numbers = self.numbers.open_group();
+        self.groups.insert(id, Group { numbers });
+    }
+
+    /// No channel is opened for this group any more. What it holds of the numbers it gives back as
+    /// before.
+    pub(crate) fn end_group(&mut self, id: GroupId) {
+        let place = self.groups.end(id).expect("a group ends once");
+        self.numbers
+            .end_group(&mut self.groups.get_mut(place).numbers);
+        self.groups.free_if_done(place);
+    }
+
+    /// Opens a channel for a group that is open, or says that there is no number for it: all 65,534
+    /// are taken, or what is left is the reserve of other groups.
     pub(crate) fn open(&mut self, group: GroupId, kind: Kind) -> Option<Channel> {
-        let number = self.free_number()?;
+        let place = self.groups.place_of(group);
+        let place = place.expect("a channel is opened for a group that is open");
+        let number = self.numbers.take(&mut self.groups.get_mut(place).numbers)?;
         let generation = GENERATION_NEXT.fetch_add(1, Ordering::Relaxed);
+        while self.slots.len() <= usize::from(number) {
+            self.slots.push(Slot::free()); // number 0 means "none" and stays free for ever
+        }
         let slot = &mut self.slots[usize::from(number)];
         assert_eq!(
             slot.state,
@@ -115,26 +136,13 @@ impl Registry {
         *slot = Slot {
             generation,
             group,
+            place,
             state: State::Open,
             kind,
             lines: slot.lines,
             ..Slot::free()
         };
         Some(Channel::new(number, generation))
-    }
-
-    fn free_number(&mut self) -> Option<u16> {
-        if self.resting.len() > self.quarantine {
-            return self.resting.pop_front();
-        }
-        if self.slots.is_empty() {
-            self.slots.push(Slot::free()); // number 0 means "none" and stays free for ever
-        }
-        if self.slots.len() <= usize::from(NUMBER_MAX) {
-            self.slots.push(Slot::free());
-            return u16::try_from(self.slots.len() - 1).ok();
-        }
-        self.resting.pop_front()
     }
 
     fn slot(&mut self, channel: Channel) -> Option<&mut Slot> {
@@ -310,13 +318,22 @@ impl Registry {
             "a channel is forgotten once its messages are accounted for"
         );
         slot.state = State::Free;
-        self.resting.push_back(channel.number());
+        let place = slot.place;
+        let held = &mut self.groups.get_mut(place).numbers;
+        self.numbers.rest(held, channel.number());
+        self.groups.free_if_done(place);
     }
 
     /// Bytes charged to the engine now.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Of how many groups something is left.
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// How many tasks wait for room.

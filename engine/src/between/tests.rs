@@ -8,6 +8,8 @@ mod queue;
 mod registry;
 #[path = "registry/model.rs"]
 mod registry_model;
+#[path = "registry/numbers_tests.rs"]
+mod registry_numbers;
 #[path = "registry/room_tests.rs"]
 mod registry_room;
 #[path = "waiting_tests.rs"]

@@ -71,7 +71,10 @@ impl Shared {
         let open = Submission::OpenGroup {
             group: Arc::clone(group),
         };
-        let submitted = self.queue.submit(|_, items| items.push(open));
+        let submitted = self.queue.submit(|registry, items| {
+            registry.open_group(group.id);
+            items.push(open);
+        });
         submitted.inspect_err(|&ended| group.mailbox.end(ended))
     }
 

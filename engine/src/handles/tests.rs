@@ -32,6 +32,9 @@ fn shared() -> (Arc<Shared>, GroupShared) {
         ..Options::default()
     };
     let shared = Shared::new(options, || Box::new(Nobody));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     (shared, GroupShared::new(1, 0))
 }
 
@@ -84,6 +87,7 @@ fn what_comes_to_an_abandoned_group_gives_its_number_back() {
     let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
     let group = GroupShared::new(1, 0);
     let queue = &shared.queue;
+    queue.with_registry(|registry| registry.open_group(1));
     let open = || queue.with_registry(|registry| registry.open(1, Kind::Connection).unwrap());
     let end = |channel| {
         queue.with_registry(|registry| registry.close(channel));

@@ -82,6 +82,9 @@ fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
 fn closing_answers_the_goodbyes_that_were_not_received() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let reactor = Reactor(Arc::clone(&group));
     let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
@@ -137,6 +140,9 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
 fn a_batch_sets_off_what_each_of_its_events_does() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let channels = [(); 3].map(|()| {
@@ -183,6 +189,9 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
 fn a_notification_lies_in_storage_that_fits() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let mut message = posting.message().body(&[7; 60_000]).unwrap();
@@ -203,6 +212,9 @@ fn a_notification_lies_in_storage_that_fits() {
 fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let open = |registry: &mut Registry| registry.open(1, Kind::Connection);
     let channel = shared.queue.with_registry(open).unwrap();
@@ -232,6 +244,9 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let credit = options.outbound_bytes_per_channel;
     let shared = Shared::new(options, || Box::new(wakes.clone()));
     let group = Arc::new(GroupShared::new(1, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let open = shared

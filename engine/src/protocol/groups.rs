@@ -175,6 +175,9 @@ impl Core {
                 group.shared.mailbox.end(reason);
                 self.shared.drop_abandoned(&group.shared);
                 self.budget.close(group.budget_key);
+                let id = group.shared.id;
+                let queue = &self.shared.queue;
+                queue.with_registry(|registry| registry.end_group(id));
                 self.groups.remove(index);
             }
         }

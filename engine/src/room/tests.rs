@@ -43,8 +43,12 @@ impl Bench {
             outbound_bytes_per_channel: 2 * LARGEST,
             ..Options::default()
         };
+        let shared = Shared::new(options, || Box::new(Nobody));
+        shared
+            .queue
+            .with_registry(|registry| registry.open_group(1));
         Bench {
-            shared: Shared::new(options, || Box::new(Nobody)),
+            shared,
             group: Arc::new(GroupShared::new(1, 0)),
         }
     }

@@ -26,7 +26,9 @@ fn queue(wakes: &Wakes) -> Queue<u32, &'static str> {
         channel: 2 * MESSAGE_COST_MAX,
         engine: 2 * MESSAGE_COST_MAX,
     };
-    Queue::new(Registry::new(credit), Box::new(wakes.clone()))
+    let mut registry = Registry::new(credit);
+    registry.open_group(1);
+    Queue::new(registry, Box::new(wakes.clone()))
 }
 
 #[test]

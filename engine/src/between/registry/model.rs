@@ -17,6 +17,7 @@ const CREDIT: Credit = Credit {
     engine: 5 * MESSAGE_COST_MAX,
 };
 const QUARANTINE: usize = 2;
+const GROUPS: [GroupId; 2] = [1, 2];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -456,7 +457,10 @@ proptest! {
 
     #[test]
     fn the_registry_does_what_its_history_says(steps in steps()) {
-        let registry = Registry::with_quarantine(CREDIT, QUARANTINE);
+        let mut registry = Registry::with_quarantine(CREDIT, QUARANTINE);
+        for group in GROUPS {
+            registry.open_group(group);
+        }
         let mut model = Model {
             registry,
             lives: Vec::new(),
@@ -496,5 +500,9 @@ proptest! {
             model.close(at);
             model.forget(at);
         }
+        for group in GROUPS {
+            model.registry.end_group(group);
+        }
+        prop_assert_eq!(model.registry.groups(), 0, "something is left of a group");
     }
 }

@@ -6,7 +6,7 @@ use crate::between::registry::{Credit, Denied, RESERVE, RESERVE_FOR_DATA, Regist
 use crate::channel::Channel;
 use crate::storage::{SMALLEST_COST, cost_of};
 
-use super::registry::{CREDIT, GROUP, LARGEST, connection, end, post, registry};
+use super::registry::{CREDIT, GROUP, LARGEST, connection, end, post, registry, with_groups};
 
 fn admit(registry: &mut Registry, channel: Channel, cost: usize) -> Result<(), Denied> {
     registry.admit(channel, GROUP, Role::Data, cost, 0)
@@ -14,7 +14,7 @@ fn admit(registry: &mut Registry, channel: Channel, cost: usize) -> Result<(), D
 
 /// A registry whose credit is used up, and the channels that have used it, one for each message.
 fn used_up(credit: Credit) -> (Registry, Vec<Channel>) {
-    let mut registry = Registry::new(credit);
+    let mut registry = with_groups(Registry::new(credit));
     let mut holders = Vec::new();
     while registry.used() + LARGEST <= credit.engine {
         let channel = connection(&mut registry);
@@ -114,7 +114,7 @@ fn there_is_no_second_room_before_the_first_was_taken() {
 
 #[test]
 fn a_room_that_is_taken_after_its_channel_ended_changes_nothing() {
-    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut registry = with_groups(Registry::with_quarantine(CREDIT, 0));
     let before = connection(&mut registry);
     for _ in 0..4 {
         post(&mut registry, before, Role::Data).unwrap();
@@ -190,7 +190,7 @@ fn room_is_told_though_most_of_the_engines_credit_is_stuck() {
 
 #[test]
 fn no_sequence_of_refusals_lines_a_number_up_twice() {
-    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut registry = with_groups(Registry::with_quarantine(CREDIT, 0));
     let [stuck, also] = [(); 2].map(|()| connection(&mut registry));
     for channel in [stuck, stuck, stuck, also, also, also] {
         post(&mut registry, channel, Role::Data).unwrap();
@@ -225,7 +225,7 @@ fn no_sequence_of_refusals_lines_a_number_up_twice() {
 
 #[test]
 fn a_successor_is_not_told_for_its_predecessor() {
-    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut registry = with_groups(Registry::with_quarantine(CREDIT, 0));
     let [stuck, also] = [(); 2].map(|()| connection(&mut registry));
     for channel in [stuck, stuck, stuck, also, also, also] {
         post(&mut registry, channel, Role::Data).unwrap();

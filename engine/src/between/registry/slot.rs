@@ -1,6 +1,7 @@
 //! One channel, as far as posting is concerned.
 
 use super::GroupId;
+use super::groups::Place;
 use super::progress::Progress;
 
 /// What a channel is, as far as `post` is concerned.
@@ -47,6 +48,8 @@ pub(super) enum State {
 pub(super) struct Slot {
     pub(super) generation: u64,
     pub(super) group: GroupId,
+    /// Where the registry has its group.
+    pub(super) place: Place,
     /// Bytes charged to this channel for messages admitted and not yet sent or returned.
     pub(super) used: usize,
     pub(super) state: State,
@@ -78,6 +81,7 @@ impl Slot {
         Slot {
             generation: 0,
             group: 0,
+            place: 0,
             used: 0,
             state: State::Free,
             kind: Kind::Connection,

@@ -16,7 +16,15 @@ pub(super) const CREDIT: Credit = Credit {
 pub(super) const LARGEST: usize = MESSAGE_COST_MAX;
 
 pub(super) fn registry() -> Registry {
-    Registry::new(CREDIT)
+    with_groups(Registry::new(CREDIT))
+}
+
+/// The same with groups that are open.
+pub(super) fn with_groups(mut registry: Registry) -> Registry {
+    for group in [GROUP, OTHER] {
+        registry.open_group(group);
+    }
+    registry
 }
 
 pub(super) fn connection(registry: &mut Registry) -> Channel {
@@ -34,7 +42,8 @@ pub(super) fn end(registry: &mut Registry, channel: Channel) {
 
 #[test]
 fn numbers_start_at_one_and_all_65534_can_be_open() {
-    let mut registry = registry();
+    let mut registry = Registry::new(CREDIT);
+    registry.open_group(GROUP); // alone: nobody else has a reserve
     let channels: Vec<_> = (0..65_534).map(|_| connection(&mut registry)).collect();
     let numbers = channels.iter().map(Channel::number);
     assert!(numbers.eq(1..=65_534));
@@ -72,7 +81,7 @@ fn a_number_rests_until_1024_others_rest_behind_it() {
 
 #[test]
 fn a_quarantine_of_none_uses_a_number_again_at_once() {
-    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut registry = with_groups(Registry::with_quarantine(CREDIT, 0));
     let mut generations = HashSet::new();
     for _ in 0..100 {
         let channel = connection(&mut registry);
@@ -98,7 +107,7 @@ fn no_two_registries_give_out_the_same_generation() {
 
 #[test]
 fn a_handle_that_outlives_its_channel_is_refused() {
-    let mut registry = Registry::with_quarantine(CREDIT, 0);
+    let mut registry = with_groups(Registry::with_quarantine(CREDIT, 0));
     let before = connection(&mut registry);
     assert_eq!(registry.group_of(before), Some(GROUP));
     registry.close(before);

@@ -43,6 +43,9 @@ fn engine() -> (Arc<Shared>, Reactor) {
     let reactor = Reactor::default();
     let shared = Shared::new(Options::default(), || Box::new(reactor.clone()));
     reactor.shared.set(Arc::downgrade(&shared)).unwrap();
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1));
     (shared, reactor)
 }
 
