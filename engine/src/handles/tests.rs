@@ -147,6 +147,8 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
         ..Options::default()
     };
     let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let open_group = |registry: &mut Registry| registry.open_group(1);
+    shared.queue.with_registry(open_group);
     let group = GroupShared::new(1, 0);
     let message = || Message::new(&shared.pool).body(&[0; 60_000]).unwrap();
     let hello = || Message::new(&shared.pool).hello(&address());

@@ -9,9 +9,10 @@ use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal, S
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
-use crate::storage::{Charge, Storage, cost_of};
+use crate::storage::{Charge, cost_of};
 use crate::wire::{Header, OpCode};
 
+use super::first_part::{FirstPart, copy};
 use super::pace::{self, FramePace};
 use super::{Connection, Context, Origin, State};
 use crate::protocol::ReadPlan;
@@ -20,13 +21,6 @@ use crate::protocol::decisions;
 
 /// A frame that lacks at least this much is read straight into its message.
 const DIRECT_MIN: usize = 16 * 1024;
-
-/// Once the budget runs short, so much of a frame has to be here before the budget is asked for it, or
-/// all of a smaller one: announcing a frame costs a peer nothing.
-const FIRST_PART: usize = 16 * 1024;
-
-/// A frame with no more content is charged for its header alone: most of what it costs are its records.
-const SMALL: usize = 1024;
 
 #[derive(Default)]
 pub(in crate::protocol) struct Inbound {
@@ -64,31 +58,6 @@ struct Partial {
     filled: usize,
 }
 
-/// What is here of the content of a frame that is not charged: nothing, or up to `len` bytes.
-struct FirstPart {
-    storage: Storage,
-    filled: usize,
-    len: usize,
-}
-
-impl FirstPart {
-    fn none() -> Self {
-        FirstPart {
-            storage: Storage::none(),
-            filled: 0,
-            len: 0,
-        }
-    }
-
-    fn lacking(&mut self) -> &mut [u8] {
-        &mut self.storage.bytes_mut()[self.filled..self.len]
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.storage.bytes()[..self.filled]
-    }
-}
-
 impl Default for Frame {
     fn default() -> Self {
         Frame::Header(0)
@@ -117,7 +86,7 @@ impl Inbound {
     pub(super) fn progress(&self) -> (usize, usize) {
         match &self.frame {
             &Frame::Header(len) => (len, Header::LEN),
-            Frame::First(header, first) => (Header::LEN + first.filled, header.frame_len()),
+            Frame::First(header, first) => (Header::LEN + first.bytes().len(), header.frame_len()),
             Frame::Content(partial) => (Header::LEN + partial.filled, partial.header.frame_len()),
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => (0, 0),
         }
@@ -267,20 +236,16 @@ impl Connection {
                 return 0;
             }
         };
-        let len = header.content_len().min(FIRST_PART);
-        let is_just_announced = len > SMALL && rest.len() < len;
         let cost = cost_of(header.frame_len());
-        if !is_just_announced || context.budget.is_ample(self.budget_key, cost) {
-            return self.charge_frame(header, FirstPart::none(), rest, context);
+        let wanted = FirstPart::wanted(&header, rest.len());
+        match wanted.filter(|_| !context.budget.is_ample(self.budget_key, cost)) {
+            None => self.charge_frame(header, FirstPart::none(), rest, context),
+            Some(len) => {
+                let first = FirstPart::begin(len, rest, context.cache);
+                self.inbound.frame = Frame::First(header, first);
+                rest.len()
+            }
         }
-        let mut first = FirstPart {
-            storage: context.cache.take(len),
-            filled: 0,
-            len,
-        };
-        first.filled = copy(rest, first.lacking());
-        self.inbound.frame = Frame::First(header, first);
-        rest.len()
     }
 
     /// More of a frame's first part has arrived; `rest` follows. Returns how much of that was
@@ -289,8 +254,7 @@ impl Connection {
         let Frame::First(_, first) = &mut self.inbound.frame else {
             return 0;
         };
-        first.filled += count;
-        if !first.lacking().is_empty() {
+        if !first.fill(count) {
             return 0;
         }
         match mem::take(&mut self.inbound.frame) {
@@ -360,7 +324,7 @@ impl Connection {
         let mut message = Message::receiving(storage, &header);
         let content = message.content_mut();
         let before = copy(first.bytes(), content);
-        context.cache.give_back(first.storage);
+        context.cache.give_back(first.into_storage());
         let used = copy(rest, &mut content[before..]);
         let filled = before + used;
         if filled == content.len() {
@@ -584,13 +548,6 @@ impl Connection {
     pub(in crate::protocol) fn inbound(&self) -> &Inbound {
         &self.inbound
     }
-}
-
-/// Copies as much as there is, and room for. Returns how much.
-fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    let count = to.len().min(from.len());
-    to[..count].copy_from_slice(&from[..count]);
-    count
 }
 
 impl Inbound {

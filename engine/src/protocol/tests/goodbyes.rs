@@ -12,25 +12,25 @@ use crate::reason::Reason;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
-use super::bench::{Bench, address, reset};
+use super::bench::{Bench, reset};
 
-fn post(bench: &mut Bench, channel: Channel, bodies: &[&[u8]]) {
+pub(super) fn post(bench: &mut Bench, channel: Channel, bodies: &[&[u8]]) {
     for body in bodies {
         let message = bench.posting.message().body(body).unwrap();
         bench.post(message.signal(channel));
     }
 }
 
-fn bye(bench: &mut Bench, channel: Channel) -> u64 {
+pub(super) fn bye(bench: &mut Bench, channel: Channel) -> u64 {
     bench.post(bench.posting.message().bye(channel))
 }
 
-fn feed(bench: &mut Bench, key: RecordKey, op_code: OpCode, id: u64) {
+pub(super) fn feed(bench: &mut Bench, key: RecordKey, op_code: OpCode, id: u64) {
     assert!(bench.feed(key, &frame(op_code, id, b"")).is_empty());
     bench.rest();
 }
 
-fn returned_and_closed(bench: &mut Bench) -> (Vec<Vec<u8>>, Closed) {
+pub(super) fn returned_and_closed(bench: &mut Bench) -> (Vec<Vec<u8>>, Closed) {
     let mut bodies = Vec::new();
     for event in bench.events() {
         match event {
@@ -43,7 +43,7 @@ fn returned_and_closed(bench: &mut Bench) -> (Vec<Vec<u8>>, Closed) {
     panic!("not closed");
 }
 
-fn account(posted: u64, sent: u64, confirmed: u64, received: u64) -> Account {
+pub(super) fn account(posted: u64, sent: u64, confirmed: u64, received: u64) -> Account {
     Account {
         posted,
         sent,
@@ -428,177 +428,6 @@ fn a_write_error_with_a_peer_that_stays_ends_after_the_linger_timeout() {
     bench.later(linger);
     bench.rest();
     assert_eq!(bench.closed().reason(), Reason::ConnectionLost);
-}
-
-/// Both sides have said goodbye, the peer has answered ours, and its own is held here.
-fn over_but_for_our_answer() -> (Bench, RecordKey, Event) {
-    let mut bench = Bench::new();
-    let (channel, key) = bench.connect();
-    let id = bye(&mut bench, channel);
-    bench.rest();
-    feed(&mut bench, key, OpCode::ByeRequest, 70);
-    let held = bench.event();
-    feed(&mut bench, key, OpCode::ByeResponse, id);
-    assert!(matches!(bench.event(), Event::ByeResponse(_)));
-    assert_eq!(bench.closing(key), None, "our answer may follow");
-    (bench, key, held)
-}
-
-#[test]
-fn a_conversation_that_both_sides_have_ended_is_over_whatever_follows() {
-    type Follows = fn(&mut Bench, RecordKey);
-    let cases: [Follows; 5] = [
-        |_, _| {},
-        |bench, key| bench.core.handle_end_of_stream(key, bench.now),
-        |bench, key| bench.core.handle_read_error(key, &reset(), bench.now),
-        |bench, key| bench.core.handle_write_error(key, &reset(), bench.now),
-        |bench, key| {
-            bench.core.handle_end_of_stream(key, bench.now);
-            bench.core.handle_write_error(key, &reset(), bench.now);
-        },
-    ];
-    for follows in cases {
-        let (mut bench, key, held) = over_but_for_our_answer();
-        follows(&mut bench, key);
-        bench.later(bench.shared.options.bye_timeout);
-        bench.rest();
-        let closed = bench.closed();
-        assert_eq!(closed.reason(), Reason::Bye);
-        assert_eq!(closed.account(), account(2, 2, 2, 2));
-        drop(held);
-    }
-}
-
-#[test]
-fn a_group_that_closes_waits_for_no_answer_that_cannot_come() {
-    let mut bench = Bench::new();
-    let (channel, key) = bench.connect();
-    bye(&mut bench, channel);
-    bench.rest();
-    feed(&mut bench, key, OpCode::ByeRequest, 70);
-    let held = bench.event();
-    bench.core.handle_end_of_stream(key, bench.now);
-    bench.close_group(Duration::from_secs(8));
-    bench.rest();
-    assert_eq!(bench.closing(key), Some(false));
-    assert_eq!(bench.closed().reason(), Reason::GroupClosed);
-    drop(held);
-}
-
-#[test]
-fn a_frame_that_breaks_off_behind_the_goodbyes_is_told() {
-    for is_end in [true, false] {
-        let mut bench = Bench::new();
-        let (_, key) = bench.connect();
-        feed(&mut bench, key, OpCode::ByeRequest, 70);
-        drop(bench.event()); // answers
-        bench.rest();
-        bench.feed(key, &frame(OpCode::Signal, 1, b"")[..5]);
-        match is_end {
-            true => bench.core.handle_end_of_stream(key, bench.now),
-            false => bench.core.handle_read_error(key, &reset(), bench.now),
-        }
-        bench.rest();
-        assert_eq!(bench.closed().reason(), Reason::ConnectionLost);
-    }
-}
-
-#[test]
-fn a_request_without_an_id_is_answered_by_one_that_has() {
-    let mut bench = Bench::new();
-    let (_, key) = bench.connect();
-    for _ in 0..2 {
-        feed(&mut bench, key, OpCode::Request, 0);
-    }
-    for event in bench.events() {
-        let Event::Request(request) = event else {
-            panic!("{event:?}");
-        };
-        bench.post(request.reply(bench.posting.message()));
-        bench.post(request.echo());
-    }
-    bench.rest();
-    let written = bench.frames(key);
-    assert!(written.len() == 4 && written.iter().all(|it| it.id != 0));
-}
-
-fn abort(bench: &mut Bench, channel: Channel, words: &[u8]) {
-    let message = bench.posting.message().body(words).unwrap();
-    bench.post(message.abort(channel).with_id(9));
-}
-
-#[test]
-fn an_abort_with_words_says_them_ahead_of_what_is_queued() {
-    let mut bench = Bench::new();
-    let (channel, key) = bench.connect();
-    post(&mut bench, channel, &[b"one", b"two"]);
-    abort(&mut bench, channel, b"enough");
-    bench.rest();
-    let mut expected = frame(OpCode::ByeSignal, 9, b"enough");
-    expected[..2].copy_from_slice(&channel.number().to_be_bytes());
-    assert_eq!(bench.last_frame(key), Some(&expected[..]));
-    assert!(bench.frames(key).is_empty());
-    let (bodies, closed) = returned_and_closed(&mut bench);
-    assert_eq!(bodies, [b"one", b"two"]);
-    assert_eq!(closed.reason(), Reason::Aborted);
-    assert_eq!(closed.account(), account(3, 1, 0, 0), "without the words");
-}
-
-/// Nothing follows an end of the stream, nor goes where writing failed.
-#[test]
-fn an_abort_keeps_its_words_to_itself_where_nothing_more_may_be_sent() {
-    type Before = fn(&mut Bench, Channel, RecordKey);
-    let cases: [Before; 2] = [
-        |bench, _, key| bench.core.handle_write_error(key, &reset(), bench.now),
-        |bench, channel, key| {
-            feed(bench, key, OpCode::ByeRequest, 70);
-            drop(bench.event()); // answers
-            bench.pass();
-            assert!(bench.is_finishing(key));
-            let _ = channel;
-        },
-    ];
-    for before in cases {
-        let mut bench = Bench::new();
-        let (channel, key) = bench.connect();
-        before(&mut bench, channel, key);
-        abort(&mut bench, channel, b"enough");
-        bench.rest();
-        assert_eq!(bench.closing(key), Some(true));
-        assert_eq!(bench.last_frame(key), None);
-    }
-}
-
-#[test]
-fn an_abort_waits_for_nothing_with_its_words() {
-    let aborted = |bench: &mut Bench, channel, key| {
-        abort(bench, channel, b"enough");
-        bench.rest();
-        assert_eq!(bench.closing(key), Some(true));
-        assert_eq!(bench.last_frame(key), None);
-    };
-    // There is nobody yet to say it to, or nothing was said to it yet.
-    let mut bench = Bench::new();
-    let channel = bench.posting.connect(&address(5)).unwrap();
-    bench.rest();
-    let (key, endpoint) = bench.connect_action();
-    bench.core.handle_connected(key, &endpoint, bench.now);
-    aborted(&mut bench, channel, key);
-    // A frame was sent in part.
-    let mut bench = Bench::new();
-    let (channel, key) = bench.connect();
-    bench.accepts.insert(key, 5);
-    post(&mut bench, channel, &[b"begun"]);
-    bench.pass();
-    bench.core.handle_writable(key, bench.now);
-    aborted(&mut bench, channel, key);
-    // The peer is behind with reading.
-    let mut bench = Bench::new();
-    let (channel, key) = bench.connect();
-    bench.accepts.insert(key, 0);
-    post(&mut bench, channel, &[b"waits"]);
-    bench.pass();
-    aborted(&mut bench, channel, key);
 }
 
 /// Whichever of writing and reading comes first.

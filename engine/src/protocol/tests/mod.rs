@@ -1,5 +1,6 @@
 //! The core by itself, one situation a test.
 
+mod aborts;
 mod attempts;
 mod bench;
 mod goodbyes;
@@ -7,6 +8,7 @@ mod groups;
 mod hot_path;
 mod listening;
 mod opening;
+mod over;
 mod passes;
 mod reports;
 mod room;
