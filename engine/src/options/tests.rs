@@ -82,3 +82,11 @@ fn an_option_that_is_too_small_is_named() {
     (options.pool_bytes, options.keep_alive) = (0, None);
     assert_eq!(options.check(), Ok(()));
 }
+
+#[test]
+fn by_default_free_storage_is_kept_and_four_connections_fill_the_inbound_budget() {
+    let options = Options::default();
+    assert_eq!(options.pool_bytes, 16 << 20);
+    let four = 4 * options.inbound_bytes_per_channel;
+    assert_eq!(four, options.inbound_bytes);
+}

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// How many connections a listener accepts that have not said hello, while its group waits for budget:
 /// they would say it in vain, and each holds a descriptor.
-const UNNAMED_MOST: usize = 64;
+pub(super) const UNNAMED_MOST: usize = 64;
 
 /// How long accepting pauses after the system refused a connection its resources, or while those that
 /// were accepted cannot say hello.

@@ -63,3 +63,18 @@ fn what_is_posted_behind_the_last_exchange_is_answered_all_the_same() {
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Closed(_)))));
     assert_eq!(inbox.try_recv().unwrap_err(), Ended::EngineStopped);
 }
+
+#[test]
+fn an_abort_that_says_why_ends_in_order_behind_its_words() {
+    let mut bench = Bench::new();
+    let (key, mut peer) = connected(&mut bench);
+    let audit = bench.core.audit();
+    let seen = audit.connections.iter().find(|it| it.key == key).unwrap();
+    let channel = seen.channel.unwrap();
+    let why = bench.posting.message().body(b"why").unwrap();
+    bench.posting.post(why.abort(channel)).unwrap();
+    assert!(matches!(bench.event(), Event::Closed(it) if it.reason() == Reason::Aborted));
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut peer, &mut bytes).unwrap();
+    assert!(bytes.ends_with(b"why"));
+}

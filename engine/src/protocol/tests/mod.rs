@@ -3,6 +3,7 @@
 mod aborts;
 mod attempts;
 mod bench;
+mod crowds;
 mod goodbyes;
 mod groups;
 mod hot_path;

@@ -192,3 +192,20 @@ fn what_comes_back_holds_its_credit_until_it_is_dropped() {
     assert!(matches!(it.events.pop_front(), Some(Event::Returned(_))));
     assert_eq!(*credit.0.lock().unwrap(), 1000);
 }
+
+/// As by a peer that has closed both its sides, in order.
+#[test]
+fn where_the_peer_has_closed_its_side_a_broken_pipe_is_its_end_and_another_error_is_a_break() {
+    for (kind, reason) in [
+        (ErrorKind::BrokenPipe, Reason::PeerDisconnected),
+        (ErrorKind::ConnectionReset, Reason::ConnectionLost),
+    ] {
+        let mut it = Alone::new();
+        it.post(OpCode::Response, 3, &[1; 1000]);
+        it.receive(OpCode::ByeRequest, 4, b"");
+        it.act(|it, context| it.handle_end_of_stream(context));
+        it.act(|it, context| it.handle_write_error(&kind.into(), context));
+        it.settle();
+        assert_eq!(it.closed().0, reason);
+    }
+}
