@@ -95,3 +95,39 @@ fn a_rest_is_over_when_its_time_has_passed_and_not_before() {
     assert_eq!(rests.pop_due(over), Some((key, Rest::Sending)));
     assert_eq!(rests.next(), None);
 }
+
+/// Waits until so many bytes have arrived that nobody has read.
+#[track_caller]
+fn await_arrived(bench: &Bench, key: RecordKey, bytes: usize) {
+    let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
+        panic!("not connected")
+    };
+    let mut buffer = vec![std::mem::MaybeUninit::uninit(); bytes];
+    let deadline = Instant::now() + PATIENCE;
+    while !socket2::SockRef::from(stream)
+        .peek(&mut buffer)
+        .is_ok_and(|len| len == bytes)
+    {
+        assert!(Instant::now() < deadline, "waited in vain");
+    }
+}
+
+/// It is not late whose bytes are here.
+#[test]
+fn for_whom_it_is_time_so_many_reads_are_made_and_three_in_any_case() {
+    for (bytes_left, reads) in [(1 << 20, 16), (250, 3), (350, 4), (0, 3)] {
+        let mut bench = Bench::new();
+        let (key, mut peer) = connected(&mut bench);
+        let bytes = frame(OpCode::Signal, 0, &[7; 84]);
+        bench.driver.limit(Limits {
+            bytes_per_read: bytes.len(),
+            ..LIMITS
+        });
+        peer.write_all(&bytes.repeat(20)).unwrap();
+        await_arrived(&bench, key, 20 * bytes.len());
+        bench.bytes_left = bytes_left;
+        bench.read_what_came(key, Instant::now());
+        let frames = bench.core.audit().connections[0].frames_started;
+        assert_eq!(frames, reads, "{bytes_left} bytes left");
+    }
+}

@@ -74,8 +74,9 @@ fn a_frame_that_was_begun_has_the_frame_timeout_to_go_on() {
 
 #[test]
 fn what_is_queued_has_the_send_timeout_to_be_taken() {
-    for most in [0, 10] {
+    for (most, seconds) in [(0, 10), (10, 10), (0, 1), (10, 1)] {
         let mut it = connected();
+        it.options.send_timeout = Duration::from_secs(seconds);
         it.post(OpCode::Signal, 0, &[1; 1000]);
         it.write(most);
         assert_eq!(it.wait_for_end(), it.options.send_timeout);
