@@ -11,12 +11,17 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel {
     number: u16,
-    generation: u64,
+    /// As bytes, which need no gap before them: a channel is in every event and post, and the smaller those
+    /// are, the more messages pass. Big-endian, so that they are in the order of the numbers.
+    generation: [u8; 8],
 }
 
 impl Channel {
     pub(crate) fn new(number: u16, generation: u64) -> Self {
-        Channel { number, generation }
+        Channel {
+            number,
+            generation: generation.to_be_bytes(),
+        }
     }
 
     /// The channel's number, 1 to 65534: the one that its frames carry.
@@ -26,7 +31,7 @@ impl Channel {
 
     /// The channel's generation, unique within its process.
     pub fn generation(&self) -> u64 {
-        self.generation
+        u64::from_be_bytes(self.generation)
     }
 }
 
@@ -41,7 +46,8 @@ impl fmt::Debug for Channel {
         write!(
             formatter,
             "Channel({}, generation {})",
-            self.number, self.generation
+            self.number,
+            self.generation()
         )
     }
 }

@@ -199,19 +199,26 @@ impl Received {
 #[derive(Debug)]
 pub struct Hello {
     pub(crate) received: Received,
+    pub(crate) caller: Box<Caller>,
+}
+
+/// Who said hello. Apart, like all that events of a channel's beginning and end bring along: every event
+/// takes as much memory as the largest, and most are messages.
+#[derive(Debug)]
+pub(crate) struct Caller {
     pub(crate) listener: Channel,
-    pub(crate) peer: Box<Endpoint>,
+    pub(crate) peer: Endpoint,
 }
 
 impl Hello {
     /// Who connected.
     pub fn peer(&self) -> &Endpoint {
-        &self.peer
+        &self.caller.peer
     }
 
     /// The listener through which it connected.
     pub fn listener(&self) -> Channel {
-        self.listener
+        self.caller.listener
     }
 
     /// Accepts: a HelloResponse with this message, and the id of the HelloRequest.
@@ -298,7 +305,7 @@ pub struct Bye {
 
 /// Where a dropped [`Bye`] posts its ByeResponse. Empty until the event was taken.
 #[derive(Default)]
-pub(crate) struct AnswerOnDrop(pub(crate) Option<Arc<dyn AnswerBye>>);
+pub(crate) struct AnswerOnDrop(pub(crate) Option<Box<Arc<dyn AnswerBye>>>);
 
 /// Answers a ByeRequest by a ByeResponse without content, unless its channel has ended or was
 /// answered: nothing is owed then.
@@ -350,6 +357,9 @@ macro_rules! deref_to_received {
         }
     )*};
 }
+
+// An event is no longer than a line of the cache.
+const _: () = assert!(size_of::<Event>() <= 64);
 
 deref_to_received!(Hello => received, Request => 0, Signal => 0, Bye => received);
 
@@ -429,7 +439,7 @@ pub struct Closed {
     pub(crate) reason: Reason,
     pub(crate) os_error: Option<SystemError>,
     pub(crate) peer: Option<Box<Endpoint>>,
-    pub(crate) account: Account,
+    pub(crate) account: Box<Account>,
 }
 
 impl Closed {
@@ -460,7 +470,7 @@ impl Closed {
 
     /// What became of the channel's messages.
     pub fn account(&self) -> Account {
-        self.account
+        *self.account
     }
 }
 

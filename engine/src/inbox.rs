@@ -240,7 +240,7 @@ fn on_taken(shared: &Arc<Shared>, group: &GroupShared, mut event: Event) -> Even
         }
         Event::Bye(bye) => {
             let engine: Arc<dyn AnswerBye> = Arc::clone(shared) as _;
-            bye.answer_on_drop.0 = Some(engine);
+            bye.answer_on_drop.0 = Some(Box::new(engine));
         }
         Event::Notified(message) => group.mailbox.notification_taken(message.cost()),
         _ => {}

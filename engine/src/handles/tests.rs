@@ -10,7 +10,7 @@ use crate::between::registry::{Kind, Registry};
 use crate::between::wake;
 use crate::channel::Channel;
 use crate::error::{Budget, Ended, PostError};
-use crate::event::{Account, Closed, Event};
+use crate::event::{Closed, Event};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
@@ -77,7 +77,7 @@ fn closed(channel: Channel) -> Event {
         reason: Reason::GroupClosed,
         os_error: None,
         peer: None,
-        account: Account::default(),
+        account: Box::default(),
     })
 }
 

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::endpoint::Endpoint;
-use crate::event::Event;
+use crate::event::{Account, Caller, Event};
 use crate::handles::Submission;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
@@ -28,8 +27,9 @@ fn the_reactor_keeps_no_more_than_is_said() {
 #[test]
 fn a_channel_takes_no_more_than_is_said() {
     let records = protocol::CONNECTION_BYTES + 2 * protocol::PLACE_BYTES;
-    // Listening or Hello with an address, Room, Closed with an address; and an abort.
-    let boxes = 3 * (size_of::<Address>().max(size_of::<Endpoint>()) + 128);
+    // Listening or Hello with an address, Room, Closed with an address and an account; and an abort.
+    let boxes =
+        3 * (size_of::<Address>().max(size_of::<Caller>()) + 128) + size_of::<Account>() + 16;
     let events = 3 * 6 * size_of::<Event>();
     let abort = 4 * size_of::<Submission>() + cost_of(16 + MAX_ABORT_LEN);
     let goodbyes = 2 * SMALLEST_COST;

@@ -140,7 +140,7 @@ impl Listener {
             reason,
             os_error: self.os_error,
             peer: None,
-            account: crate::event::Account::default(),
+            account: Box::default(),
         }
     }
 }

@@ -16,16 +16,17 @@ pub(crate) const CACHE_BYTES: usize = 1024 * 1024;
 /// How much the reactor fetches at a time.
 const FETCH_BYTES: usize = 64 * 1024;
 
-/// What a slot takes on the heap beside its bytes: its record, and what allocators keep for each of
-/// the two pieces.
-pub(crate) const SLOT_COST: usize = size_of::<Slot>() + 2 * 16;
+/// What a slot takes on the heap beside the bytes of a message: its record, the end of its last line of
+/// the processor's cache, what allocators lose where they begin it with such a line, and what they keep
+/// for a second piece.
+pub(crate) const SLOT_COST: usize = size_of::<Large>() + size_of::<Large>() + 16;
 
 /// What free storage takes beside its bytes: its slot, and its place in a list that is at least a
 /// quarter full.
 pub(crate) const FREE_COST: usize = SLOT_COST + 4 * size_of::<Storage>();
 
 /// Lists up to so many places keep them.
-const PLACES_KEPT: usize = 512;
+const PLACES_KEPT: usize = 384;
 
 /// What the lists of free storage take beside [`FREE_COST`]: the pool's keep so many places each, the
 /// cache's may each have had all of it, and be half empty.
@@ -44,13 +45,34 @@ const fn bytes_kept(size: usize) -> usize {
     SIZES[size] + FREE_COST
 }
 
-/// The memory of one message, or none for one without content. As small as it can be, since messages are
-/// moved from queue to queue.
-pub(crate) struct Storage(Option<Box<Slot>>);
+/// The memory of one message, or none for one without content. Small, since messages are moved from
+/// queue to queue.
+pub(crate) struct Storage(Memory);
 
-struct Slot {
+/// Messages go from one processor to another, so what they cost is counted in lines of the cache: a short
+/// message with its record is one piece, two lines in all. And how long a short one's memory is, is known
+/// without looking there.
+enum Memory {
+    None,
+    Small(Box<Small>),
+    Large(Box<Large>),
+}
+
+type Small = Slot<[u8; SIZES[0]]>;
+type Large = Slot<Box<[u8]>>;
+
+#[repr(C, align(64))]
+struct Slot<B> {
+    record: Record,
     /// Always initialised, so that reuse writes nothing first.
-    bytes: Box<[u8]>,
+    bytes: B,
+}
+
+// A frame with 64 bytes of content ends where the second line does, or before.
+const _: () = assert!(size_of::<Record>() + 16 + 64 <= 128);
+const _: () = assert!(size_of::<Small>() <= SIZES[0] + size_of::<Large>());
+
+struct Record {
     /// Free storage keeps its way home too, so that taking it from the pool touches no counter
     /// that threads share. [`Pool::close`] breaks the cycle.
     home: Option<Arc<Pool>>,
@@ -60,7 +82,7 @@ struct Slot {
 impl Storage {
     /// No memory at all: for messages without content.
     pub(crate) fn none() -> Self {
-        Storage(None)
+        Storage(Memory::None)
     }
 
     /// Storage that no pool knows, for content that is put into a message without storage.
@@ -69,30 +91,68 @@ impl Storage {
     }
 
     fn allocate(size: usize, home: Option<Arc<Pool>>) -> Self {
-        Storage(Some(Box::new(Slot {
-            bytes: vec![0; SIZES[size]].into_boxed_slice(),
+        let record = Record {
             home,
             charge: Charge::None,
-        })))
+        };
+        Storage(match size {
+            0 => Memory::Small(Box::new(Slot {
+                record,
+                bytes: [0; SIZES[0]],
+            })),
+            _ => Memory::Large(Box::new(Slot {
+                record,
+                bytes: vec![0; SIZES[size]].into_boxed_slice(),
+            })),
+        })
     }
 
     /// Frees the memory rather than giving it back.
     fn disown(mut self) {
-        if let Some(slot) = &mut self.0 {
-            slot.home = None;
+        if let Some(record) = self.record_mut() {
+            record.home = None;
+        }
+    }
+
+    fn record(&self) -> Option<&Record> {
+        match &self.0 {
+            Memory::None => None,
+            Memory::Small(slot) => Some(&slot.record),
+            Memory::Large(slot) => Some(&slot.record),
+        }
+    }
+
+    fn record_mut(&mut self) -> Option<&mut Record> {
+        match &mut self.0 {
+            Memory::None => None,
+            Memory::Small(slot) => Some(&mut slot.record),
+            Memory::Large(slot) => Some(&mut slot.record),
         }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |slot| &slot.bytes)
+        match &self.0 {
+            Memory::None => &[],
+            Memory::Small(slot) => &slot.bytes,
+            Memory::Large(slot) => &slot.bytes,
+        }
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.as_mut().map_or(&mut [], |slot| &mut slot.bytes)
+        match &mut self.0 {
+            Memory::None => &mut [],
+            Memory::Small(slot) => &mut slot.bytes,
+            Memory::Large(slot) => &mut slot.bytes,
+        }
     }
 
     pub(crate) fn home(&self) -> Option<&Arc<Pool>> {
-        self.0.as_ref()?.home.as_ref()
+        self.record()?.home.as_ref()
+    }
+
+    /// Which of the sizes it has, if it has memory.
+    fn size(&self) -> usize {
+        size_for(self.bytes().len())
     }
 
     /// Whether content of `len` bytes lies in this storage without more waste than has to be.
@@ -101,19 +161,19 @@ impl Storage {
     }
 
     pub(crate) fn charge(&self) -> &Charge {
-        self.0.as_ref().map_or(&Charge::None, |slot| &slot.charge)
+        self.record().map_or(&Charge::None, |record| &record.charge)
     }
 
     /// Charges this storage. What it was charged before is to be settled by then.
     pub(crate) fn set_charge(&mut self, charge: Charge) {
-        let slot = self.0.as_mut().expect("what is charged has memory");
-        slot.charge = charge;
+        let record = self.record_mut().expect("what is charged has memory");
+        record.charge = charge;
     }
 
     /// Takes the charge away, to be settled by the caller.
     pub(crate) fn take_charge(&mut self) -> Charge {
-        let none = |slot: &mut Box<Slot>| mem::replace(&mut slot.charge, Charge::None);
-        self.0.as_mut().map_or(Charge::None, none)
+        let none = |record: &mut Record| mem::replace(&mut record.charge, Charge::None);
+        self.record_mut().map_or(Charge::None, none)
     }
 
     /// Releases what is charged to the inbound budget: the memory is the application's from now on.
@@ -127,10 +187,8 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take()
-            && let Some(home) = slot.home.clone()
-        {
-            home.give_back(slot);
+        if let Some(home) = self.home().map(Arc::clone) {
+            home.give_back(Storage(mem::replace(&mut self.0, Memory::None)));
         }
     }
 }
@@ -180,12 +238,12 @@ impl Pool {
         free.unwrap_or_else(|| Storage::allocate(size, Some(Arc::clone(self))))
     }
 
-    fn give_back(&self, mut slot: Box<Slot>) {
-        let size = size_for(slot.bytes.len());
-        let charge = mem::replace(&mut slot.charge, Charge::None);
+    fn give_back(&self, mut storage: Storage) {
+        let size = storage.size();
+        let charge = storage.take_charge();
         let (mut surplus, mut wake) = (Vec::new(), false);
         let mut state = lock(&self.state);
-        let refused = state.keep(Storage(Some(slot)), size, self.limit, &mut surplus);
+        let refused = state.keep(storage, size, self.limit, &mut surplus);
         if let Charge::Inbound(key, cost) = charge {
             wake = state.release(key, cost);
         }
@@ -371,7 +429,7 @@ impl Cache {
         if !is_free || !storage.home().is_some_and(is_ours) {
             return;
         }
-        let size = size_for(storage.bytes().len());
+        let size = storage.size();
         self.free[size].push(storage);
         self.free_bytes += bytes_kept(size);
         while self.free_bytes > CACHE_BYTES {

@@ -510,7 +510,7 @@ impl Connection {
             reason: ended.reason,
             os_error: ended.os_error.clone(),
             peer: self.peer.clone(),
-            account,
+            account: Box::new(account),
         }
     }
 

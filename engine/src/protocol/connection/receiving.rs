@@ -5,7 +5,10 @@ use std::mem;
 use std::time::Instant;
 
 use crate::channel::Channel;
-use crate::event::{AnswerOnDrop, Bye, Event, Hello, Received, Request, Signal, SystemError};
+use crate::endpoint::Endpoint;
+use crate::event::{
+    AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, Signal, SystemError,
+};
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
@@ -410,8 +413,10 @@ impl Connection {
                     Some(peer),
                 ) => Event::Hello(Hello {
                     received,
-                    listener: listener_channel,
-                    peer: peer.clone(),
+                    caller: Box::new(Caller {
+                        listener: listener_channel,
+                        peer: Endpoint::clone(peer),
+                    }),
                 }),
                 _ => unreachable!("checked with the header: only accepted connections say hello"),
             },
