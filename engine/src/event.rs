@@ -77,6 +77,16 @@ impl Event {
         })
     }
 
+    /// Has the processor fetch the content, as [`Storage::fetch`](crate::storage::Storage::fetch) does.
+    pub(crate) fn fetch(&self) {
+        if let Event::Signal(Signal(received))
+        | Event::Request(Request(received))
+        | Event::Response(received) = self
+        {
+            received.message.storage().fetch();
+        }
+    }
+
     /// The content of what a peer sent.
     pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
         let received = match self {

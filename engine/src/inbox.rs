@@ -116,6 +116,7 @@ impl Inbox {
         events.push(self.recv()?);
         let more = self.taken.len().min(most - 1);
         events.reserve(more);
+        self.taken.range(..more).for_each(Event::fetch);
         for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
             events.push(on_taken(&self.shared, &self.group, event));
         }

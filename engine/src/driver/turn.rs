@@ -20,13 +20,14 @@ pub(crate) trait Hands {
 /// For so many it may be time in one pass; the others have their turn in the next.
 const DUE_MOST: usize = 256;
 
+/// So many submissions are fetched together, before they are handled.
+const AHEAD: usize = 64;
+
 /// Takes in what was posted, acts, writes, looks at the time, and delivers.
 /// `batch` is empty before and after.
 pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Instant) {
     hands.core().exchange(batch);
-    for submission in batch.drain(..) {
-        hands.core().handle_submission(submission, now);
-    }
+    submit(hands.core(), batch, now);
     hands.act(now);
     hands.transmit(now);
     for _ in 0..DUE_MOST {
@@ -39,4 +40,15 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Ins
     hands.act(now);
     hands.core().settle(now);
     hands.core().deliver();
+}
+
+fn submit(core: &mut Core, batch: &mut Vec<Submission>, now: Instant) {
+    let mut submissions = batch.drain(..);
+    while !submissions.as_slice().is_empty() {
+        let ahead = submissions.as_slice().iter().take(AHEAD);
+        ahead.for_each(Submission::fetch);
+        for submission in submissions.by_ref().take(AHEAD) {
+            core.handle_submission(submission, now);
+        }
+    }
 }

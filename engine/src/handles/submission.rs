@@ -40,6 +40,15 @@ pub(crate) enum Submission {
     Panic,
 }
 
+impl Submission {
+    /// Has the processor fetch the content, as [`Storage::fetch`](crate::storage::Storage::fetch) does.
+    pub(crate) fn fetch(&self) {
+        if let Submission::Post { post, .. } = self {
+            post.message.storage().fetch();
+        }
+    }
+}
+
 // A container keeps its capacity and may be half empty, so a record counts twice in each that it
 // passes through: posts in both sides of the swapped batch and in the core's nodes, events in three
 // queues.

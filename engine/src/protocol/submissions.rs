@@ -53,7 +53,8 @@ impl Core {
         cost: usize,
         now: Instant,
     ) {
-        if let Charge::Inbound(key, cost) = post.message.storage_mut().take_charge() {
+        if let &Charge::Inbound(key, cost) = post.message.storage().charge() {
+            post.message.storage_mut().set_charge(Charge::None);
             self.release_inbound(key, cost, now);
         }
         let key = match &post.target {

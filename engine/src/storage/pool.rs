@@ -76,6 +76,8 @@ struct Record {
     /// Free storage keeps its way home too, so that taking it from the pool touches no counter
     /// that threads share. [`Pool::close`] breaks the cycle.
     home: Option<Arc<Pool>>,
+    /// In the pool's lists this may be an inbound charge that was released: whoever drops a message need
+    /// not write where the reactor writes next. It is cleared where storage is taken from there.
     charge: Charge,
 }
 
@@ -165,6 +167,9 @@ impl Storage {
     }
 
     /// Charges this storage. What it was charged before is to be settled by then.
+    ///
+    /// Always inlined: a charge that is put together elsewhere is moved here before it is written.
+    #[inline(always)]
     pub(crate) fn set_charge(&mut self, charge: Charge) {
         let record = self.record_mut().expect("what is charged has memory");
         record.charge = charge;
@@ -174,6 +179,18 @@ impl Storage {
     pub(crate) fn take_charge(&mut self) -> Charge {
         let none = |record: &mut Record| mem::replace(&mut record.charge, Charge::None);
         self.record_mut().map_or(Charge::None, none)
+    }
+
+    /// Has the processor fetch what another thread has written of it. Asked of many, one right after the
+    /// other, it fetches them together; what is used singly is waited for each time.
+    pub(crate) fn fetch(&self) {
+        std::hint::black_box(matches!(self.charge(), Charge::None));
+    }
+
+    /// Takes what was free into use.
+    fn begin(mut self) -> Self {
+        self.set_charge(Charge::None);
+        self
     }
 
     /// Releases what is charged to the inbound budget: the memory is the application's from now on.
@@ -235,24 +252,32 @@ impl Pool {
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Storage {
         let size = size_for(len);
         let free = lock(&self.state).take_free(size);
-        free.unwrap_or_else(|| Storage::allocate(size, Some(Arc::clone(self))))
+        match free {
+            Some(storage) => storage.begin(),
+            None => Storage::allocate(size, Some(Arc::clone(self))),
+        }
     }
 
     fn give_back(&self, mut storage: Storage) {
         let size = storage.size();
-        let charge = storage.take_charge();
-        let (mut surplus, mut wake) = (Vec::new(), false);
+        let (inbound, returned) = match *storage.charge() {
+            Charge::None => (None, Charge::None),
+            Charge::Inbound(key, cost) => (Some((key, cost)), Charge::None),
+            Charge::Returned(_) => (None, storage.take_charge()),
+        };
+        let mut surplus = Vec::new();
         let mut state = lock(&self.state);
         let refused = state.keep(storage, size, self.limit, &mut surplus);
-        if let Charge::Inbound(key, cost) = charge {
-            wake = state.release(key, cost);
-        }
+        let wake = inbound.is_some_and(|(key, cost)| state.release(key, cost));
         drop(state);
-        refused.into_iter().chain(surplus).for_each(Storage::disown);
+        surplus.extend(refused);
+        if !surplus.is_empty() {
+            surplus.into_iter().for_each(Storage::disown);
+        }
         if wake {
             self.waker.wake();
         }
-        // A charge of the kind `Returned` ends here, outside the lock.
+        drop(returned); // outside the lock
     }
 
     /// Gives an inbound charge back whose memory is kept.
@@ -346,7 +371,7 @@ impl State {
         }
         self.free_bytes += added;
         self.free[size].push(storage);
-        if self.bytes_of(size) > self.bytes_of(self.fullest) {
+        if size != self.fullest && self.bytes_of(size) > self.bytes_of(self.fullest) {
             self.fullest = size;
         }
         None
@@ -416,7 +441,12 @@ impl Cache {
         let bytes = self.free[size].len() * bytes_kept(size);
         state.free_bytes -= bytes;
         state.shrink(size);
+        drop(state);
         self.free_bytes += bytes;
+        // All at once, so that the processor fetches them together.
+        for storage in &mut self.free[size] {
+            storage.set_charge(Charge::None);
+        }
     }
 
     /// Keeps storage whose message was sent; what is too much goes to the pool, half of the fullest
