@@ -14,15 +14,23 @@ use super::outgoing::Nodes;
 #[derive(Default)]
 pub(super) struct Clock {
     started: Option<Instant>,
+    /// The time asked for last, and the answer: a pass asks for one time again and again.
+    last: Option<(Instant, u32)>,
 }
 
 impl Clock {
     /// The time in milliseconds, which begins anew every 49 days.
     pub(super) fn millis(&mut self, now: Instant) -> u32 {
+        if let Some((last, millis)) = self.last
+            && last == now
+        {
+            return millis;
+        }
         let started = *self.started.get_or_insert(now);
         let since = now.saturating_duration_since(started);
         #[expect(clippy::cast_possible_truncation, reason = "it begins anew")]
         let millis = since.as_millis() as u32;
+        self.last = Some((now, millis));
         millis
     }
 }
