@@ -30,8 +30,28 @@ pub struct Message {
     /// A whole frame in the making: 16 bytes for the header, the text headers, the body. So a
     /// large message is sent from where it lies, and a received one is read to where it stays.
     storage: Storage,
-    text_headers_len: u16,
-    body_len: u16,
+    lens: Lens,
+}
+
+/// The lengths of the text headers and of the body, in one word: what is written in parts and moved on as
+/// a whole has to be waited for, and messages are moved on at once.
+#[derive(Clone, Copy)]
+struct Lens(u64);
+
+impl Lens {
+    fn new(text_headers_len: u16, body_len: u16) -> Self {
+        Lens(u64::from(text_headers_len) << 16 | u64::from(body_len))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it is packed")]
+    fn text_headers(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it is packed")]
+    fn body(self) -> u16 {
+        self.0 as u16
+    }
 }
 
 /// Content that a message cannot take. The message is unchanged.
@@ -60,8 +80,7 @@ impl Message {
     pub(crate) fn new(pool: &Arc<Pool>) -> Self {
         Message {
             storage: pool.take(Header::LEN),
-            text_headers_len: 0,
-            body_len: 0,
+            lens: Lens::new(0, 0),
         }
     }
 
@@ -69,8 +88,7 @@ impl Message {
     pub(crate) fn empty() -> Self {
         Message {
             storage: Storage::none(),
-            text_headers_len: 0,
-            body_len: 0,
+            lens: Lens::new(0, 0),
         }
     }
 
@@ -82,19 +100,18 @@ impl Message {
         );
         Message {
             storage,
-            text_headers_len: header.text_headers_len,
-            body_len: header.body_len,
+            lens: Lens::new(header.text_headers_len, header.body_len),
         }
     }
 
     /// The text headers.
     pub fn text_headers(&self) -> TextHeaders<'_> {
-        TextHeaders::new(&self.content()[..usize::from(self.text_headers_len)])
+        TextHeaders::new(&self.content()[..usize::from(self.lens.text_headers())])
     }
 
     /// The body.
     pub fn body_bytes(&self) -> &[u8] {
-        &self.content()[usize::from(self.text_headers_len)..]
+        &self.content()[usize::from(self.lens.text_headers())..]
     }
 
     /// The body, to be written in place. Its length is changed by
@@ -152,7 +169,7 @@ impl Message {
             false => LINE_END,
         };
         let added = end_of_last.len() + wire::encoded_len(name, value)?;
-        let needed = usize::from(self.text_headers_len) + added;
+        let needed = usize::from(self.lens.text_headers()) + added;
         let text_headers_len =
             u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
         let (start, end) = (self.body_start(), self.frame_len());
@@ -162,7 +179,7 @@ impl Message {
         let (line_end, line) = bytes[start..start + added].split_at_mut(end_of_last.len());
         wire::write_into(line, name, value)?;
         line_end.copy_from_slice(end_of_last);
-        self.text_headers_len = text_headers_len;
+        self.lens = Lens::new(text_headers_len, self.lens.body());
         Ok(())
     }
 
@@ -182,11 +199,12 @@ impl Message {
             rest = later;
         }
         let (body_start, end) = (self.body_start(), self.frame_len());
-        let removed = usize::from(self.text_headers_len) - kept.len();
+        let removed = usize::from(self.lens.text_headers()) - kept.len();
         let bytes = self.storage.bytes_mut();
         bytes[Header::LEN..Header::LEN + kept.len()].copy_from_slice(&kept);
         bytes.copy_within(body_start..end, body_start - removed);
-        self.text_headers_len = u16::try_from(kept.len()).expect("shorter than it was");
+        let kept_len = u16::try_from(kept.len()).expect("shorter than it was");
+        self.lens = Lens::new(kept_len, self.lens.body());
     }
 
     /// As [`body`](Message::body), in place.
@@ -206,7 +224,7 @@ impl Message {
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
-        let before = usize::from(self.body_len);
+        let before = usize::from(self.lens.body());
         let body = self.resize_body_dirty(len)?;
         if let Some(added) = body.get_mut(before..) {
             added.fill(0);
@@ -234,13 +252,13 @@ impl Message {
             )
         };
         self.reserve(self.body_start() + len);
-        self.body_len = body_len;
+        self.lens = Lens::new(self.lens.text_headers(), body_len);
         Ok(self.body_bytes_mut())
     }
 
     /// Removes text headers and body. The storage stays.
     pub fn clear(&mut self) {
-        (self.text_headers_len, self.body_len) = (0, 0);
+        self.lens = Lens::new(0, 0);
     }
 
     fn reserve(&mut self, len: usize) {
@@ -291,7 +309,7 @@ impl Message {
     }
 
     fn body_start(&self) -> usize {
-        Header::LEN + usize::from(self.text_headers_len)
+        Header::LEN + usize::from(self.lens.text_headers())
     }
 
     fn content(&self) -> &[u8] {
@@ -302,11 +320,11 @@ impl Message {
     }
 
     pub(crate) fn text_headers_len(&self) -> u16 {
-        self.text_headers_len
+        self.lens.text_headers()
     }
 
     pub(crate) fn body_len(&self) -> u16 {
-        self.body_len
+        self.lens.body()
     }
 
     /// The length of the frame that carries this message.
@@ -315,7 +333,7 @@ impl Message {
     }
 
     pub(crate) fn content_len(&self) -> usize {
-        usize::from(self.text_headers_len) + usize::from(self.body_len)
+        usize::from(self.lens.text_headers()) + usize::from(self.lens.body())
     }
 
     /// The same content in other storage, which is charged to nobody; in none where there is no content.
@@ -327,8 +345,7 @@ impl Message {
         storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
         Message {
             storage,
-            text_headers_len: self.text_headers_len,
-            body_len: self.body_len,
+            lens: self.lens,
         }
     }
 
@@ -375,8 +392,8 @@ impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Message")
-            .field("text_headers_len", &self.text_headers_len)
-            .field("body_len", &self.body_len)
+            .field("text_headers_len", &self.lens.text_headers())
+            .field("body_len", &self.lens.body())
             .finish_non_exhaustive()
     }
 }

@@ -205,16 +205,16 @@ fn admit_one(
         registry.admit(channel, group, post.role(), 0, 0)?;
     }
     let mut post = slot.take().expect("the caller put a post in");
+    let id = match post.message_id {
+        0 => registry.next_message_id(),
+        id => id,
+    };
     if travels
         && held > 0
         && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
     {
         hold.pass_on();
     }
-    if post.message_id == 0 {
-        post.message_id = registry.next_message_id();
-    }
-    let id = post.message_id;
     let cost = if travels { cost } else { 0 };
     if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
         return Ok(Posted { channel, id });
@@ -225,6 +225,10 @@ fn admit_one(
         post,
         cost,
     });
+    // Written where it stays: a post that was changed a moment ago would have to be waited for.
+    if let Some(Submission::Post { post, .. }) = items.last_mut() {
+        post.message_id = id;
+    }
     Ok(Posted { channel, id })
 }
 

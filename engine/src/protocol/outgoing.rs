@@ -102,6 +102,7 @@ impl Nodes {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, fifo: &mut Fifo, outgoing: Outgoing) {
         let node = Node {
             outgoing: Some(outgoing),

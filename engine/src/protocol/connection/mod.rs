@@ -5,6 +5,7 @@
 //! wants of others it says in its state, which the hub looks at after each call: what readiness it
 //! waits for, whether it has something to write, when it is due, whether it has ended.
 
+mod arriving;
 mod first_part;
 mod goodbye;
 mod opening;

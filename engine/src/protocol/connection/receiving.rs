@@ -5,10 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use crate::channel::Channel;
-use crate::endpoint::Endpoint;
-use crate::event::{
-    AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, Signal, SystemError,
-};
+use crate::event::SystemError;
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
@@ -70,6 +67,11 @@ impl Default for Frame {
 impl Inbound {
     pub(super) fn held(&self) -> usize {
         self.held
+    }
+
+    /// A whole HelloRequest waits for its connection to get a channel.
+    pub(super) fn wait_for_channel(&mut self, header: Header, message: Message) {
+        self.frame = Frame::Unnamed(header, message);
     }
 
     pub(super) fn is_starved(&self) -> bool {
@@ -206,6 +208,7 @@ impl Connection {
             return 0;
         }
         let header = self.inbound.header;
+        self.inbound.frame = Frame::Header(0);
         self.begin_frame(&header, rest, context)
     }
 
@@ -230,7 +233,6 @@ impl Connection {
         rest: &[u8],
         context: &mut Context<'_>,
     ) -> usize {
-        self.inbound.frame = Frame::Header(0);
         let checked = Header::decode(header).map_err(ProtocolViolation::from);
         let header = match checked.and_then(|header| self.check_header(header)) {
             Ok(header) => header,
@@ -239,6 +241,9 @@ impl Connection {
                 return 0;
             }
         };
+        if let Some(content) = rest.get(..header.content_len()) {
+            return self.receive_whole(header, content, context);
+        }
         let cost = cost_of(header.frame_len());
         let wanted = FirstPart::wanted(&header, rest.len());
         match wanted.filter(|_| !context.budget.is_ample(self.budget_key, cost)) {
@@ -249,6 +254,24 @@ impl Connection {
                 rest.len()
             }
         }
+    }
+
+    /// Charges and takes a frame whose content is all here, or has it wait for budget. Returns how much of
+    /// the content was used.
+    fn receive_whole(
+        &mut self,
+        header: Header,
+        content: &[u8],
+        context: &mut Context<'_>,
+    ) -> usize {
+        if let Err(why) = self.charge(&header, context) {
+            self.starve(header, FirstPart::none(), why, context);
+            return 0;
+        }
+        let mut message = self.message_for(&header, context);
+        message.content_mut().copy_from_slice(content);
+        self.handle_frame(header, message, context);
+        content.len()
     }
 
     /// More of a frame's first part has arrived; `rest` follows. Returns how much of that was
@@ -275,20 +298,35 @@ impl Connection {
         rest: &[u8],
         context: &mut Context<'_>,
     ) -> usize {
+        match self.charge(&header, context) {
+            Ok(()) => self.start_frame(header, first, rest, context),
+            Err(why) => {
+                self.starve(header, first, why, context);
+                0
+            }
+        }
+    }
+
+    fn starve(&mut self, header: Header, first: FirstPart, why: Starved, context: &Context<'_>) {
+        self.inbound.frame = Frame::Starved(header, first, why);
+        let look = after(context.now, context.options.frame_timeout);
+        self.inbound.starved_look = Some(look);
+    }
+
+    fn charge(&mut self, header: &Header, context: &mut Context<'_>) -> Result<(), Starved> {
         let asking = Asking {
             key: self.key,
             budget_key: self.budget_key,
             held: &mut self.inbound.held,
         };
-        match context.budget.charge(asking, cost_of(header.frame_len())) {
-            Ok(()) => self.start_frame(header, first, rest, context),
-            Err(why) => {
-                self.inbound.frame = Frame::Starved(header, first, why);
-                let look = after(context.now, context.options.frame_timeout);
-                self.inbound.starved_look = Some(look);
-                0
-            }
-        }
+        context.budget.charge(asking, cost_of(header.frame_len()))
+    }
+
+    /// What a frame that was charged is received into.
+    fn message_for(&self, header: &Header, context: &mut Context<'_>) -> Message {
+        let mut storage = context.cache.take(header.frame_len());
+        storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
+        Message::receiving(storage, header)
     }
 
     /// Whether a peer may send this now.
@@ -322,9 +360,7 @@ impl Connection {
         rest: &[u8],
         context: &mut Context<'_>,
     ) -> usize {
-        let mut storage = context.cache.take(header.frame_len());
-        storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
-        let mut message = Message::receiving(storage, &header);
+        let mut message = self.message_for(&header, context);
         let content = message.content_mut();
         let before = copy(first.bytes(), content);
         context.cache.give_back(first.into_storage());
@@ -366,69 +402,6 @@ impl Connection {
             let cost = cost_of(header.frame_len());
             if context.budget.share_allows(inbound.held, cost) {
                 *why = context.budget.line_up(self.key, self.budget_key, cost);
-            }
-        }
-    }
-
-    /// A whole frame has arrived.
-    fn handle_frame(&mut self, header: Header, message: Message, context: &mut Context<'_>) {
-        let Some(channel) = self.channel else {
-            self.inbound.frame = Frame::Unnamed(header, message);
-            return;
-        };
-        if header.op_code != OpCode::ByeSignal {
-            self.messages.received += 1; // that one its sender does not count as sent
-        }
-        self.inbound.pace.begin_anew();
-        let event = self.event_of(&header, channel, message);
-        context.events.push_back(event);
-        match header.op_code {
-            OpCode::Response if !header.more => self.goodbye.on_answer(),
-            OpCode::HelloResponse => self.goodbye.on_answer(),
-            OpCode::ByeRequest => self.goodbye.on_request_received(),
-            OpCode::ByeResponse => self.on_bye_response(header.message_id, context),
-            OpCode::ByeSignal => self.end(Reason::PeerAborted, None, context),
-            _ => {}
-        }
-    }
-
-    fn event_of(&self, header: &Header, channel: Channel, message: Message) -> Event {
-        let received = Received {
-            channel,
-            op_code: header.op_code,
-            more: header.more,
-            status: header.status,
-            id: header.message_id,
-            message,
-        };
-        match header.op_code {
-            OpCode::Request => Event::Request(Request(received)),
-            OpCode::Signal => Event::Signal(Signal(received)),
-            OpCode::Response => Event::Response(received),
-            OpCode::HelloRequest => match (&self.origin, &self.peer) {
-                (
-                    &Origin::Accepted {
-                        listener_channel, ..
-                    },
-                    Some(peer),
-                ) => Event::Hello(Hello {
-                    received,
-                    caller: Box::new(Caller {
-                        listener: listener_channel,
-                        peer: Endpoint::clone(peer),
-                    }),
-                }),
-                _ => unreachable!("checked with the header: only accepted connections say hello"),
-            },
-            OpCode::HelloResponse => Event::Connected(received),
-            OpCode::ByeRequest => Event::Bye(Bye {
-                received,
-                answer_on_drop: AnswerOnDrop::default(),
-            }),
-            OpCode::ByeResponse => Event::ByeResponse(received),
-            OpCode::ByeSignal => Event::ByeSignal(received),
-            OpCode::WelcomeRequest | OpCode::WelcomeResponse => {
-                unreachable!("checked with the header: no peer may send these")
             }
         }
     }
