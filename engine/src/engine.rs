@@ -67,8 +67,9 @@ impl Engine {
     #[doc(alias = "create")]
     pub fn group(&self, options: GroupOptions) -> Result<(ChannelGroup, Inbox), Ended> {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
-        let reserve = options.inbound_reserve.max(MESSAGE_COST_MAX);
-        let group = Arc::new(GroupShared::new(id, reserve));
+        let inbound = options.inbound_reserve.max(MESSAGE_COST_MAX);
+        let outbound = options.outbound_reserve.max(MESSAGE_COST_MAX);
+        let group = Arc::new(GroupShared::new(id, inbound, outbound));
         self.inner.shared.open_group(&group)?;
         Ok(group::pair(Arc::clone(&self.inner.shared), group))
     }

@@ -41,9 +41,11 @@ pub enum Budget {
     /// The channel's own, [`Options::outbound_bytes_per_channel`](crate::Options): the peer does not
     /// read as fast as the channel is posted to. Wait for room.
     Channel,
-    /// The engine's, [`Options::outbound_bytes`](crate::Options): other channels hold it, whose peers
-    /// do not read, or messages that were returned and are kept. Drop those or post them again, or
-    /// raise the option. Each channel has a reserve that this budget cannot deny.
+    /// The engine's, [`Options::outbound_bytes`](crate::Options), and the group's own reserve,
+    /// [`GroupOptions::outbound_reserve`](crate::GroupOptions): other channels hold them, whose peers do
+    /// not read, or messages that were returned and are kept. Drop those or post them again, or raise
+    /// either option. What other groups hold denies nothing of the group's reserve, and each channel has
+    /// a reserve that no other can deny.
     Engine,
     /// [`Options::notifications`](crate::Options), the limit of
     /// [`ChannelGroup::notify`](crate::ChannelGroup::notify): the group's inbox is not emptied as fast
@@ -59,8 +61,9 @@ impl Budget {
                 "the peer does not read as fast as you post: post again after the channel's Room event"
             }
             Budget::Engine => {
-                "other channels hold it, or returned messages that you keep: drop or post those, \
-                 raise Options::outbound_bytes, or post again after the channel's Room event"
+                "other channels hold it and the group's reserve, or returned messages that you keep: \
+                 drop or post those, raise Options::outbound_bytes or GroupOptions::outbound_reserve, \
+                 or post again after the channel's Room event"
             }
             Budget::Notifications => "receive the events that wait in the group's inbox",
         }

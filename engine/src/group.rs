@@ -131,7 +131,7 @@ impl ChannelGroup {
     /// ```
     ///
     /// Room is the same as for the event: the channel has used half of its own budget at most, and
-    /// the engine's, or the channel's reserve, takes the message. If there is some, nothing is waited
+    /// the engine's and the group's, or the channel's reserve, take the message. If there is some, nothing is waited
     /// for. If several tasks wait for one channel, all are woken, and those that find the room gone
     /// wait on; the event of a thread comes all the same.
     ///
@@ -145,10 +145,10 @@ impl ChannelGroup {
         WaitForRoom::new(Arc::clone(&self.shared), Arc::clone(&self.group), channel)
     }
 
-    /// What of the inbound budget the group has for itself.
+    /// What of the inbound and of the outbound budget the group has for itself.
     #[cfg(test)]
-    pub(crate) fn reserve(&self) -> usize {
-        self.group.inbound_reserve
+    pub(crate) fn reserves(&self) -> (usize, usize) {
+        (self.group.inbound_reserve, self.group.outbound_reserve)
     }
 
     /// How a channel stands: what was posted, sent, returned, confirmed and received so far, what is

@@ -16,12 +16,12 @@ use crate::storage::MESSAGE_COST_MAX;
 /// | | bytes |
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
-/// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16 |
+/// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16, and each group's [`outbound_reserve`](GroupOptions::outbound_reserve) · 17/16 |
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
-/// | what each channel has queued in its reserve, which the engine's budget cannot deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
+/// | what each channel has queued in its reserve, which no other budget can deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
 ///
@@ -53,7 +53,8 @@ pub struct Options {
     /// 16 MiB; more than the whole means the whole.
     pub inbound_bytes_per_channel: usize,
     /// Bytes of posted messages not yet sent or returned, and of returned ones not yet dropped, of
-    /// all channels together. Beyond it `post` refuses with
+    /// all channels together, beyond what each group has in
+    /// [reserve](GroupOptions::outbound_reserve). Beyond both `post` refuses with
     /// [`PostError::Full`](crate::PostError::Full), but for a reserve of 16 KiB for each channel: with
     /// less than that queued, small messages to it are accepted whatever others have used up. So
     /// hellos, answers and goodbyes go though other peers do not read. Of the reserve, 14 KiB are for
@@ -238,12 +239,20 @@ pub struct GroupOptions {
     /// slows the others down, and never stops them. At least one message of the largest size, which is
     /// the default: 131,984.
     pub inbound_reserve: usize,
+    /// Bytes of posted messages, not yet sent, and of returned ones, not yet dropped, that this group
+    /// may hold whatever the engine's other groups hold: what it holds counts against its reserve first
+    /// and beyond it against [`Options::outbound_bytes`]. So a group whose application does not receive
+    /// what was returned to it, or keeps it, denies others nothing for good. The reserve lasts until the
+    /// group has ended and its returned messages were dropped, or posted by another group. At least one
+    /// message of the largest size, which is the default: 131,984.
+    pub outbound_reserve: usize,
 }
 
 impl Default for GroupOptions {
     fn default() -> Self {
         GroupOptions {
             inbound_reserve: MESSAGE_COST_MAX,
+            outbound_reserve: MESSAGE_COST_MAX,
         }
     }
 }

@@ -12,7 +12,9 @@ use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ampe::{ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason};
+use ampe::{
+    Address, Budget, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason,
+};
 use common::{PATIENCE, group, listen, next, place, transports};
 
 /// Held by each test, so that processor time is that of its own reactors.
@@ -253,6 +255,64 @@ fn beside_a_peer_that_never_reads_a_bystander_is_served() {
             }
         }
     }
+}
+
+/// What a group does not receive, or keeps, is no other's loss: each group has a part of the budget of
+/// its own.
+#[test]
+fn a_group_that_keeps_what_was_returned_denies_others_nothing_for_good() {
+    let _alone = alone();
+    const COUNT: usize = 50;
+    for transport in transports() {
+        let (place, nowhere) = (place(transport), nowhere());
+        let mut options = Options::default();
+        options.outbound_bytes = 2 * 131_984;
+        let (engine, other) = (Engine::start(options).unwrap(), common::engine());
+        let (mut keeper, mut busy) = (group(&engine), group(&engine));
+        let mut server = group(&other);
+        let (_, bound) = listen(&server.0, &mut server.1, &place.address);
+        // As much as there is, and none of what comes back is received.
+        loop {
+            let to_nobody = keeper.0.connect(&nowhere).unwrap();
+            let posted = keeper.0.post(large(&keeper.0).signal(to_nobody));
+            match posted.map_err(|refused| refused.why) {
+                Ok(_) | Err(PostError::ChannelClosed) => {}
+                Err(PostError::Full(Budget::Engine)) => break,
+                Err(why) => panic!("{why}"),
+            }
+        }
+        let to_server = busy.0.connect(&bound).unwrap();
+        for _ in 0..COUNT {
+            let mut post = large(&busy.0).signal(to_server);
+            while let Err(refused) = busy.0.post(post) {
+                assert_eq!(refused.why, PostError::Full(Budget::Engine));
+                post = refused.post;
+                // Its own reserve has room again when what it posted was sent.
+                while !matches!(next(&mut busy.1, "Room"), Event::Room(_)) {}
+            }
+        }
+        expect!(server.1, Hello);
+        for _ in 0..COUNT {
+            expect!(server.1, Signal);
+        }
+        // Who keeps it gets it all, and has room again as soon as it lets go.
+        loop {
+            let to_nobody = keeper.0.connect(&nowhere).unwrap();
+            let posted = keeper.0.post(large(&keeper.0).signal(to_nobody));
+            match posted.map_err(|refused| refused.why) {
+                Ok(_) => break,
+                Err(PostError::ChannelClosed | PostError::Full(Budget::Engine)) => {}
+                Err(why) => panic!("{why}"),
+            }
+            drop(next(&mut keeper.1, "what was returned"));
+        }
+    }
+}
+
+/// An address to which nothing can connect, and the system says so at once.
+fn nowhere() -> Address {
+    // The directory is gone again when this returns.
+    place(common::Transport::Uds).address.clone()
 }
 
 /// One of two peers that flood each other.

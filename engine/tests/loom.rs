@@ -112,7 +112,7 @@ fn queue_waking(sleeper: Option<Arc<Sleeper>>) -> Arc<Posts> {
         engine: budget,
     };
     let mut registry = Registry::with_quarantine(credit, 0);
-    registry.open_group(GROUP);
+    registry.open_group(GROUP, 0);
     Arc::new(Queue::new(registry, Box::new(Alarm(sleeper))))
 }
 
@@ -124,8 +124,18 @@ fn open(queue: &Posts) -> Channel {
 
 /// Posts as the engine does: admission and queueing under one lock.
 fn post(queue: &Posts, channel: Channel, tag: u32, cost: usize) -> Result<(), Denied> {
+    post_by(queue, GROUP, channel, tag, cost)
+}
+
+fn post_by(
+    queue: &Posts,
+    group: GroupId,
+    channel: Channel,
+    tag: u32,
+    cost: usize,
+) -> Result<(), Denied> {
     let submitted = queue.submit(|registry, items| {
-        registry.admit(channel, GROUP, Role::Data, cost, 0)?;
+        registry.admit(channel, group, Role::Data, cost, None)?;
         items.push((channel, tag));
         Ok(())
     });

@@ -13,6 +13,8 @@ pub(crate) enum Decision {
     RefusalIsNoted,
     /// A channel for which a task waits is lined up for room, though no thread was refused.
     TaskIsLinedUp,
+    /// What a group has left of its reserve is room that its channels are told of.
+    ReserveIsRoom,
     /// A channel is told by an event, though a task of it was woken.
     ThreadIsToldToo,
     /// There is room at the moment at which a task begins to wait.

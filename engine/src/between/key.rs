@@ -1,4 +1,4 @@
-//! How the reactor's parts name a connection or listener among themselves.
+//! How the engine's parts name a connection, a listener or a group among themselves.
 
 /// A place in the core's table, and which of its occupants is meant.
 ///
@@ -9,3 +9,8 @@ pub(crate) struct RecordKey {
     pub(crate) index: u32,
     pub(crate) generation: u64,
 }
+
+/// A group's place in the registry, which another takes only when nothing is left of the group: no
+/// number that is in use, no message that is charged to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub(crate) struct GroupPlace(pub(crate) u32);

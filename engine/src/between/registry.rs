@@ -6,6 +6,7 @@
 
 mod groups;
 mod numbers;
+mod outbound;
 mod progress;
 mod room;
 mod slot;
@@ -19,15 +20,18 @@ use crate::sync::decide;
 
 use self::groups::{Group, Groups};
 use self::numbers::QUARANTINE;
-use self::room::Room;
+use self::outbound::{Outbound, Part};
+use self::room::{Lines, Room};
 use self::slot::{Slot, State};
 use super::decision::Decision;
 use super::flushing::Flushing;
+use super::key::GroupPlace;
 use super::waiting::Waiting;
 
 pub(crate) use self::numbers::Numbers;
 #[cfg(test)]
 pub(crate) use self::numbers::{Held, NUMBERS_RESERVED};
+pub(crate) use self::outbound::Holding;
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::slot::{Denied, Kind, Role};
 
@@ -47,11 +51,12 @@ pub(crate) type GroupId = u64;
 pub(crate) struct Credit {
     /// For one channel.
     pub(crate) channel: usize,
-    /// For the whole engine, apart from what each channel has in [`RESERVE`].
+    /// For the whole engine, apart from what each group has in reserve, and each channel in
+    /// [`RESERVE`].
     pub(crate) engine: usize,
 }
 
-/// Bytes that a channel may have queued though the engine's credit is used up by others: hellos,
+/// Bytes that a channel may have queued though its group's credit and the engine's are used up: hellos,
 /// goodbyes and small answers always go. Stated in the documentation of `Options`.
 pub(crate) const RESERVE: usize = 16 * 1024;
 
@@ -65,10 +70,10 @@ pub(crate) struct Registry {
     numbers: Numbers,
     groups: Groups,
     credit: Credit,
-    /// Bytes charged to the engine: every channel's, and messages returned but not yet dropped.
-    used: usize,
+    /// Every channel's messages, and those returned but not yet dropped.
+    outbound: Outbound,
     /// Those that were refused or are waited for, and have room themselves: they are told when the
-    /// engine has room as well.
+    /// group or the engine has room as well.
     room: Room,
     /// Tasks that wait for room.
     waiting: Waiting<usize>,
@@ -93,7 +98,7 @@ impl Registry {
             numbers: Numbers::new(quarantine),
             groups: Groups::default(),
             credit,
-            used: 0,
+            outbound: Outbound::new(credit.engine),
             room: Room::default(),
             waiting: Waiting::default(),
             flushing: Flushing::default(),
@@ -101,14 +106,19 @@ impl Registry {
         }
     }
 
-    /// Opens a group, which channels can be opened for from now on.
-    pub(crate) fn open_group(&mut self, id: GroupId) {
-        let numbers = self.numbers.open_group();
-        self.groups.insert(id, Group { numbers });
+    /// Opens a group, which channels can be opened for from now on, with a reserve of the outbound
+    /// budget. What its messages hold is known by the place that this returns.
+    pub(crate) fn open_group(&mut self, id: GroupId, outbound_reserve: usize) -> GroupPlace {
+        let group = Group {
+            numbers: self.numbers.open_group(),
+            outbound: Part::new(outbound_reserve),
+            lines: Lines::default(),
+        };
+        self.groups.insert(id, group)
     }
 
-    /// No channel is opened for this group any more. What it holds of the numbers it gives back as
-    /// before.
+    /// No channel is opened for this group any more. What it holds of the numbers and of the budget it
+    /// gives back as before.
     pub(crate) fn end_group(&mut self, id: GroupId) {
         let place = self.groups.end(id).expect("a group ends once");
         self.numbers
@@ -139,7 +149,6 @@ impl Registry {
             place,
             state: State::Open,
             kind,
-            lines: slot.lines,
             ..Slot::free()
         };
         Some(Channel::new(number, generation))
@@ -173,21 +182,16 @@ impl Registry {
             .map(|slot| slot.group)
     }
 
-    /// Admits a post of `cost` bytes, of which `held` are charged to the engine already (a message
-    /// that was returned and is posted again).
+    /// Admits a post of `cost` bytes. A message that was returned, and is posted again, brings along
+    /// what it `held`.
     pub(crate) fn admit(
         &mut self,
         channel: Channel,
         group: GroupId,
         role: Role,
         cost: usize,
-        held: usize,
+        held: Option<Holding>,
     ) -> Result<(), Denied> {
-        assert!(
-            held <= self.used,
-            "what is charged to the engine is part of its sum"
-        );
-        let (credit, engine_used) = (self.credit, self.used - held);
         let slot = self.open_slot(channel, group)?;
         if role == Role::ByeSignal {
             return Ok(());
@@ -198,9 +202,13 @@ impl Registry {
         if slot.bye_response || (slot.bye_request && role != Role::ByeResponse) {
             return Err(Denied::ByePosted);
         }
-        let denied = if slot.used + cost > credit.channel {
+        let (place, used) = (slot.place, slot.used + cost);
+        if let Some(held) = held {
+            self.release_part(held.group, held.cost);
+        }
+        let denied = if used > self.credit.channel {
             Some(Denied::ChannelFull)
-        } else if engine_used + cost > credit.engine && slot.used + cost > RESERVE_FOR_DATA {
+        } else if cost > self.room_of(place) && used > RESERVE_FOR_DATA {
             Some(Denied::EngineFull)
         } else {
             None
@@ -208,25 +216,41 @@ impl Registry {
         // A Bye ends the need for credit.
         let is_small_bye = role != Role::Data && cost <= SMALLEST_COST;
         if let Some(denied) = denied.filter(|_| !is_small_bye) {
-            if decide(Decision::RefusalIsNoted, true) {
-                slot.note_refusal(cost);
+            if let Some(held) = held {
+                self.charge_part(held.group, held.cost);
             }
-            self.end_promise(channel);
-            self.line_up_for_room(channel);
+            self.note_refusal(channel, cost);
             return Err(denied);
         }
-        slot.used += cost;
+        self.charge_part(place, cost);
+        if let Some(held) = held {
+            self.groups.free_if_done(held.group);
+        }
+        let slot = &mut self.slots[usize::from(channel.number())];
+        slot.used = used;
         slot.progress.posted += 1;
         slot.bye_request |= role == Role::ByeRequest;
         slot.bye_response |= role == Role::ByeResponse;
-        self.used = engine_used + cost;
         self.end_promise(channel);
         Ok(())
     }
 
-    fn end_promise(&mut self, channel: Channel) {
-        let slot = &mut self.slots[usize::from(channel.number())];
-        self.room.end_promise(slot);
+    fn note_refusal(&mut self, channel: Channel, cost: usize) {
+        if decide(Decision::RefusalIsNoted, true) {
+            self.slots[usize::from(channel.number())].note_refusal(cost);
+        }
+        self.end_promise(channel);
+        self.line_up_for_room(channel);
+    }
+
+    fn charge_part(&mut self, group: GroupPlace, cost: usize) {
+        let part = &mut self.groups.get_mut(group).outbound;
+        self.outbound.charge(part, cost);
+    }
+
+    fn release_part(&mut self, group: GroupPlace, cost: usize) {
+        let part = &mut self.groups.get_mut(group).outbound;
+        self.outbound.release(part, cost);
     }
 
     /// Notes that an admitted ByeSignal is about to be queued. Returns false if one is already: a
@@ -241,11 +265,12 @@ impl Registry {
     /// Gives back what a channel's message was charged, because it was sent.
     pub(crate) fn release(&mut self, channel: Channel, cost: usize) {
         self.release_channel(channel, cost);
-        self.release_engine(cost);
+        let place = self.slots[usize::from(channel.number())].place;
+        self.release_part(place, cost);
     }
 
-    /// Gives back the channel's part alone: the message was returned, and stays charged to the
-    /// engine until the application drops it or posts it again.
+    /// Gives back the channel's part alone: the message was returned, and stays charged to its group
+    /// until the application drops it or posts it again.
     pub(crate) fn release_channel(&mut self, channel: Channel, cost: usize) {
         let slot = self
             .slot(channel)
@@ -258,13 +283,10 @@ impl Registry {
         self.line_up_for_room(channel);
     }
 
-    /// Gives back the engine's part.
-    pub(crate) fn release_engine(&mut self, cost: usize) {
-        assert!(
-            self.used >= cost,
-            "no more credit is released than was charged"
-        );
-        self.used -= cost;
+    /// Gives back what a message held that was returned to this group, which may have ended since.
+    pub(crate) fn release_group(&mut self, group: GroupPlace, cost: usize) {
+        self.release_part(group, cost);
+        self.groups.free_if_done(group);
     }
 
     /// Has every task woken: nothing is posted any more, to anybody.
@@ -297,6 +319,7 @@ impl Registry {
         slot.state = State::Closed;
         let room_is_due = slot.wanted_by_event().is_some();
         self.end_promise(channel);
+        self.leave_line(channel.number());
         if decide(Decision::CloseWakesTasks, true) {
             self.waiting.tell(channel);
         }
@@ -324,16 +347,23 @@ impl Registry {
         self.groups.free_if_done(place);
     }
 
-    /// Bytes charged to the engine now.
+    /// Bytes charged now, to all groups.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
-        self.used
+        self.groups.all().map(|group| group.outbound.used()).sum()
+    }
+
+    /// The reserves of all groups of which something is left, together.
+    #[cfg(test)]
+    pub(crate) fn reserves(&self) -> usize {
+        let reserves = self.groups.all().map(|group| group.outbound.reserve());
+        reserves.sum()
     }
 
     /// Of how many groups something is left.
     #[cfg(test)]
     pub(crate) fn groups(&self) -> usize {
-        self.groups.len()
+        self.groups.all().count()
     }
 
     /// How many tasks wait for room.

@@ -10,7 +10,11 @@ mod registry;
 mod registry_model;
 #[path = "registry/numbers_tests.rs"]
 mod registry_numbers;
+#[path = "registry/reserve_tests.rs"]
+mod registry_reserve;
 #[path = "registry/room_tests.rs"]
 mod registry_room;
+#[path = "registry/model_steps.rs"]
+mod registry_steps;
 #[path = "waiting_tests.rs"]
 mod waiting;

@@ -55,7 +55,7 @@ impl Bench {
     fn with(options: Options) -> Self {
         let (world, shared) = Real::start(options).unwrap();
         let driver = Driver::new(world, shared, LIMITS);
-        let group = Arc::new(GroupShared::new(1, 0));
+        let group = Arc::new(GroupShared::new(1, 0, 0));
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {

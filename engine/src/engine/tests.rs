@@ -173,8 +173,10 @@ fn a_group_has_a_reserve_that_takes_any_one_message() {
     for (asked, reserve) in [(0, MESSAGE_COST_MAX), (1 << 20, 1 << 20)] {
         let options = GroupOptions {
             inbound_reserve: asked,
+            outbound_reserve: 2 * asked,
         };
         let (posting, _inbox) = engine.group(options).unwrap();
-        assert_eq!(posting.reserve(), reserve);
+        let outbound = MESSAGE_COST_MAX.max(2 * asked);
+        assert_eq!(posting.reserves(), (reserve, outbound));
     }
 }

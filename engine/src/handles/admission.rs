@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::between::registry::{Denied, GroupId, Kind, Registry};
+use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry};
 use crate::channel::Channel;
 use crate::error::{Budget, PostError};
 use crate::event::Event;
@@ -179,8 +179,11 @@ fn admit_one(
         "no message costs more than the largest"
     );
     let held = match post.message.storage().charge() {
-        Charge::Returned(hold) => hold.cost(),
-        Charge::None | Charge::Inbound(..) => 0,
+        Charge::Returned(hold) => Some(Holding {
+            group: hold.group(),
+            cost: hold.cost(),
+        }),
+        Charge::None | Charge::Inbound(..) => None,
     };
     let channel = match post.target {
         Target::Channel(channel) => channel,
@@ -202,7 +205,7 @@ fn admit_one(
             return Err(denied.into());
         }
     } else if post.op_code == OpCode::ByeSignal {
-        registry.admit(channel, group, post.role(), 0, 0)?;
+        registry.admit(channel, group, post.role(), 0, None)?;
     }
     let mut post = slot.take().expect("the caller put a post in");
     let id = match post.message_id {
@@ -210,7 +213,7 @@ fn admit_one(
         id => id,
     };
     if travels
-        && held > 0
+        && held.is_some()
         && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
     {
         hold.pass_on();

@@ -16,17 +16,20 @@ pub(crate) struct GroupShared {
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
     pub(crate) inbound_reserve: usize,
+    /// The same of the outbound budget.
+    pub(crate) outbound_reserve: usize,
     /// The inbox is gone, and left what is still to come to the reactor.
     is_abandoned: AtomicBool,
 }
 
 impl GroupShared {
-    pub(crate) fn new(id: GroupId, inbound_reserve: usize) -> Self {
+    pub(crate) fn new(id: GroupId, inbound_reserve: usize, outbound_reserve: usize) -> Self {
         GroupShared {
             id,
             mailbox: Mailbox::new(),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
+            outbound_reserve,
             is_abandoned: AtomicBool::new(false),
         }
     }

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use crate::between::flushing::{FlushWait, Flushed};
+use crate::between::key::GroupPlace;
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
 use crate::between::waiting::RoomWait;
@@ -68,12 +69,10 @@ impl Shared {
         }
         groups.push(Arc::downgrade(group));
         drop(groups);
-        let open = Submission::OpenGroup {
-            group: Arc::clone(group),
-        };
         let submitted = self.queue.submit(|registry, items| {
-            registry.open_group(group.id);
-            items.push(open);
+            let place = registry.open_group(group.id, group.outbound_reserve);
+            let group = Arc::clone(group);
+            items.push(Submission::OpenGroup { group, place });
         });
         submitted.inspect_err(|&ended| group.mailbox.end(ended))
     }
@@ -201,15 +200,33 @@ impl Credit {
     }
 }
 
-impl Creditor for Shared {
+/// Where messages give back what they hold that were returned to a group.
+struct GroupCreditor {
+    shared: Arc<Shared>,
+    group: GroupPlace,
+}
+
+impl Shared {
+    pub(crate) fn creditor(self: &Arc<Self>, group: GroupPlace) -> Arc<dyn Creditor> {
+        let shared = Arc::clone(self);
+        Arc::new(GroupCreditor { shared, group })
+    }
+}
+
+impl Creditor for GroupCreditor {
     fn release(&self, cost: usize) {
-        let wake = self.queue.with_registry(|registry| {
-            registry.release_engine(cost);
+        let queue = &self.shared.queue;
+        let wake = queue.with_registry(|registry| {
+            registry.release_group(self.group, cost);
             registry.room_is_wanted()
         });
         if wake {
-            self.queue.wake();
+            queue.wake();
         }
+    }
+
+    fn group(&self) -> GroupPlace {
+        self.group
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::between::key::RecordKey;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::registry::GroupId;
 use crate::channel::Channel;
 use crate::event::Event;
@@ -23,6 +23,8 @@ pub(crate) enum Submission {
     },
     OpenGroup {
         group: Arc<GroupShared>,
+        /// Where the registry has it.
+        place: GroupPlace,
     },
     CloseGroup {
         group: GroupId,

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
+use crate::storage::{Hold, MESSAGE_COST_MAX};
 use crate::wire::MAX_HELLO_LEN;
 
 use super::{GroupShared, Shared};
@@ -34,8 +34,8 @@ fn shared() -> (Arc<Shared>, GroupShared) {
     let shared = Shared::new(options, || Box::new(Nobody));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
-    (shared, GroupShared::new(1, 0))
+        .with_registry(|registry| registry.open_group(1, 0));
+    (shared, GroupShared::new(1, 0, 0))
 }
 
 fn address() -> Address {
@@ -85,9 +85,9 @@ fn closed(channel: Channel) -> Event {
 #[test]
 fn what_comes_to_an_abandoned_group_gives_its_number_back() {
     let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let queue = &shared.queue;
-    queue.with_registry(|registry| registry.open_group(1));
+    queue.with_registry(|registry| registry.open_group(1, 0));
     let open = || queue.with_registry(|registry| registry.open(1, Kind::Connection).unwrap());
     let end = |channel| {
         queue.with_registry(|registry| registry.close(channel));
@@ -112,7 +112,7 @@ fn groups_that_come_and_go_are_not_remembered() {
     let (shared, _) = shared();
     for id in 2..1000 {
         shared
-            .open_group(&Arc::new(GroupShared::new(id, 0)))
+            .open_group(&Arc::new(GroupShared::new(id, 0, 0)))
             .unwrap();
         shared.queue.exchange(&mut Vec::new(), |_| ());
         assert!(shared.groups() <= 4);
@@ -147,9 +147,9 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
         ..Options::default()
     };
     let shared = Shared::new(options, || Box::new(wakes.clone()));
-    let open_group = |registry: &mut Registry| registry.open_group(1);
-    shared.queue.with_registry(open_group);
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
+    let open = |registry: &mut Registry| registry.open_group(1, 0);
+    let place = shared.queue.with_registry(open);
     let message = || Message::new(&shared.pool).body(&[0; 60_000]).unwrap();
     let hello = || Message::new(&shared.pool).hello(&address());
     let channels = [(); 2].map(|()| shared.post(&group, hello()).unwrap().channel);
@@ -161,7 +161,7 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
     // All of it comes back: the channel has room again, the engine has none.
     let release = |registry: &mut Registry| registry.release_channel(channels[0], cost);
     shared.queue.with_registry(release);
-    let creditor: Arc<dyn Creditor> = shared.clone();
+    let creditor = shared.creditor(place);
     let hold = |cost| Hold::new(Arc::clone(&creditor), cost);
     let (some, rest) = (hold(1000), hold(cost - 1000));
     let before = wakes.0.load(Ordering::Relaxed);
@@ -175,7 +175,7 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
 #[test]
 fn what_had_come_to_an_abandoned_group_gives_its_number_back_when_the_reactor_ends() {
     let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared.open_group(&group).unwrap();
     let open = |registry: &mut Registry| registry.open(1, Kind::Connection).unwrap();
     let channel = shared.queue.with_registry(open);

@@ -81,10 +81,10 @@ fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
 #[test]
 fn closing_answers_the_goodbyes_that_were_not_received() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let reactor = Reactor(Arc::clone(&group));
     let [taken, unread, answered, ended, quiet] = [(); 5].map(|()| {
@@ -139,10 +139,10 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
 #[test]
 fn a_batch_sets_off_what_each_of_its_events_does() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let channels = [(); 3].map(|()| {
@@ -188,10 +188,10 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
 #[test]
 fn a_notification_lies_in_storage_that_fits() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let mut message = posting.message().body(&[7; 60_000]).unwrap();
@@ -211,10 +211,10 @@ fn a_notification_lies_in_storage_that_fits() {
 #[test]
 fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
     let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let open = |registry: &mut Registry| registry.open(1, Kind::Connection);
     let channel = shared.queue.with_registry(open).unwrap();
@@ -243,10 +243,10 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let (options, wakes) = (Options::default(), Wakes::default());
     let credit = options.outbound_bytes_per_channel;
     let shared = Shared::new(options, || Box::new(wakes.clone()));
-    let group = Arc::new(GroupShared::new(1, 0));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
     let open = shared
@@ -256,8 +256,10 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let mut told = Vec::new();
     for times in [1, 0] {
         shared.queue.exchange(&mut Vec::new(), |registry| {
-            registry.admit(channel, 1, Role::Data, credit, 0).unwrap();
-            let refused = registry.admit(channel, 1, Role::Data, MESSAGE_COST_MAX, 0);
+            registry
+                .admit(channel, 1, Role::Data, credit, None)
+                .unwrap();
+            let refused = registry.admit(channel, 1, Role::Data, MESSAGE_COST_MAX, None);
             refused.unwrap_err();
             registry.release(channel, credit);
             registry.take_room(&mut told);
@@ -294,7 +296,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
     ];
     for lose in losses {
         let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id, 0)));
+        let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id, 0, 0)));
         let inboxes = groups.each_ref().map(|group| {
             shared.open_group(group).unwrap();
             group::pair(Arc::clone(&shared), Arc::clone(group)).1
@@ -313,7 +315,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
         for receiver in receivers {
             assert_eq!(receiver.join().unwrap(), Err(Ended::EngineFailed));
         }
-        let late = Arc::new(GroupShared::new(3, 0));
+        let late = Arc::new(GroupShared::new(3, 0, 0));
         assert_eq!(shared.open_group(&late), Err(Ended::EngineFailed));
         let mut inbox = group::pair(shared, late).1;
         assert_eq!(inbox.recv().unwrap_err(), Ended::EngineFailed);
@@ -325,7 +327,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
 fn an_inbox_that_is_closed_in_a_reactor_s_thread_is_left() {
     for is_reactor in [true, false] {
         let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
-        let group = Arc::new(GroupShared::new(1, 0));
+        let group = Arc::new(GroupShared::new(1, 0, 0));
         let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
         if !is_reactor {
             group.mailbox.end(Ended::GroupClosed);

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::between::key::RecordKey;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::registry::{GroupId, Registry};
 use crate::error::Ended;
 use crate::event::Event;
 use crate::handles::GroupShared;
 use crate::reason::Reason;
+use crate::storage::Creditor;
 
 use super::budget::BudgetKey;
 use super::{Core, decisions, group_end};
@@ -20,6 +21,8 @@ pub(super) struct Group {
     pub(super) deliveries: VecDeque<Event>,
     /// Its part of the inbound budget.
     budget_key: BudgetKey,
+    /// Where what is returned to it gives back its part of the outbound budget.
+    creditor: Arc<dyn Creditor>,
     is_dirty: bool,
     /// Connections and listeners that the group has.
     members: BTreeSet<RecordKey>,
@@ -83,9 +86,10 @@ impl Groups {
 impl Core {
     /// Opens a group, even if the engine stops: posts to it may have been admitted already, and are
     /// answered before it ends.
-    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, now: Instant) {
+    pub(super) fn open_group(&mut self, shared: Arc<GroupShared>, place: GroupPlace, now: Instant) {
         let group = Group {
             budget_key: self.budget.open(shared.inbound_reserve),
+            creditor: self.shared.creditor(place),
             shared,
             deliveries: VecDeque::new(),
             is_dirty: false,
@@ -254,6 +258,10 @@ impl Core {
 impl Group {
     pub(super) fn budget_key(&self) -> BudgetKey {
         self.budget_key
+    }
+
+    pub(super) fn creditor(&self) -> &Arc<dyn Creditor> {
+        &self.creditor
     }
 }
 

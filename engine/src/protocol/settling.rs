@@ -8,7 +8,6 @@ use crate::between::key::RecordKey;
 use crate::between::registry::Registry;
 use crate::event::Event;
 use crate::handles::{Counters, Submission};
-use crate::storage::Creditor;
 
 use super::connection::{Connection, Posts};
 use super::record::{Kind, Record};
@@ -87,7 +86,10 @@ impl Core {
 
     /// Returns what a connection has queued and can never send.
     fn return_unsendable(&mut self, key: RecordKey, now: Instant) {
-        let creditor: Arc<dyn Creditor> = Arc::clone(&self.shared) as Arc<dyn Creditor>;
+        let Some(index) = self.table.get(key).map(|record| record.group) else {
+            return;
+        };
+        let creditor = Arc::clone(self.group(index).creditor());
         let returned = self.with(key, now, |it, context| {
             it.return_unsendable(&creditor, context)
         });

@@ -29,7 +29,7 @@ impl Core {
             } => {
                 self.handle_post(channel, group, post, cost, now);
             }
-            Submission::OpenGroup { group } => self.open_group(group, now),
+            Submission::OpenGroup { group, place } => self.open_group(group, place, now),
             Submission::CloseGroup { group, deadline } => self.close_group(group, deadline, now),
             Submission::Stop { deadline } => self.stop(deadline, now),
             Submission::Resolved { key, addresses } => {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::between::key::GroupPlace;
 use crate::between::registry::{Kind, Registry, Role};
 use crate::between::wake;
 use crate::channel::Channel;
@@ -46,10 +47,10 @@ impl Bench {
         let shared = Shared::new(options, || Box::new(Nobody));
         shared
             .queue
-            .with_registry(|registry| registry.open_group(1));
+            .with_registry(|registry| registry.open_group(1, 0));
         Bench {
             shared,
-            group: Arc::new(GroupShared::new(1, 0)),
+            group: Arc::new(GroupShared::new(1, 0, 0)),
         }
     }
 
@@ -60,7 +61,8 @@ impl Bench {
 
     fn admit(&self, channel: Channel, role: Role) {
         let queue = &self.shared.queue;
-        let admitted = queue.with_registry(|registry| registry.admit(channel, 1, role, LARGEST, 0));
+        let admitted =
+            queue.with_registry(|registry| registry.admit(channel, 1, role, LARGEST, None));
         admitted.unwrap();
     }
 
@@ -208,7 +210,7 @@ fn a_task_leaves_a_thread_its_event() {
     let mut wait = bench.room(channel);
     assert_eq!(poll(&mut wait, &task), Poll::Pending);
     let queue = &bench.shared.queue;
-    let refused = queue.with_registry(|it| it.admit(channel, 1, Role::Data, LARGEST, 0));
+    let refused = queue.with_registry(|it| it.admit(channel, 1, Role::Data, LARGEST, None));
     refused.unwrap_err();
     let told = bench.exchange(|registry| registry.release(channel, LARGEST));
     assert_eq!((told, task.wakes()), (vec![channel], 1));
@@ -266,7 +268,7 @@ fn where_nothing_can_be_posted_a_wait_ends_with_the_reason() {
     bench.exchange(|registry| registry.release(answered, LARGEST));
 
     let channel = bench.full();
-    let stranger = Arc::new(GroupShared::new(2, 0));
+    let stranger = Arc::new(GroupShared::new(2, 0, 0));
     let mut other = WaitForRoom::new(Arc::clone(&bench.shared), stranger, channel);
     check(&mut other, PostError::OtherGroup);
 
@@ -295,6 +297,7 @@ fn an_engine_that_stops_wakes_and_ends_every_wait_at_once() {
     let submissions = [
         Submission::OpenGroup {
             group: Arc::clone(&bench.group),
+            place: GroupPlace(0),
         },
         Submission::Stop {
             deadline: now + PATIENCE,

@@ -166,9 +166,11 @@ impl Watch {
     }
 
     fn check_outbound(&self, shared: &Shared) {
-        let used = shared.queue.with_registry(|registry| registry.used());
+        let queue = &shared.queue;
+        let (used, reserves) =
+            queue.with_registry(|registry| (registry.used(), registry.reserves()));
         // Simulations have fewer channels than this at a time.
-        let most = shared.options.outbound_bytes + 64 * RESERVE;
+        let most = shared.options.outbound_bytes + reserves + 64 * RESERVE;
         assert!(
             used <= most,
             "P6: {used} bytes are charged to an outbound budget of {most}"

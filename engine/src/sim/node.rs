@@ -106,7 +106,9 @@ impl Node {
     }
 
     pub(super) fn group(&mut self) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
-        let group = Arc::new(GroupShared::new(self.group_next, 0));
+        // Every other group has nothing of its own.
+        let reserve = (self.group_next as usize + 1) % 2 * MESSAGE_COST_MAX;
+        let group = Arc::new(GroupShared::new(self.group_next, 0, reserve));
         self.group_next += 1;
         let _ = self.shared.open_group(&group); // an engine that has ended has ended it
         let (posting, inbox) = group::pair(Arc::clone(&self.shared), Arc::clone(&group));

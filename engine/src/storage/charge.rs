@@ -1,6 +1,6 @@
 //! Whose budget a message's memory counts against.
 
-use crate::between::key::RecordKey;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::sync::Arc;
 
 /// To whom a message's memory is charged.
@@ -13,15 +13,18 @@ pub(crate) enum Charge {
     Returned(Hold),
 }
 
-/// A part of the outbound budget that is given back on drop.
+/// A part of the outbound budget that a group holds and that is given back on drop.
 pub(crate) struct Hold {
     creditor: Arc<dyn Creditor>,
     cost: usize,
 }
 
-/// Where a [`Hold`] is given back to.
+/// Where a [`Hold`] is given back to: one for each group.
 pub(crate) trait Creditor: Send + Sync {
     fn release(&self, cost: usize);
+
+    /// The group that holds it.
+    fn group(&self) -> GroupPlace;
 }
 
 impl Hold {
@@ -31,6 +34,11 @@ impl Hold {
 
     pub(crate) fn cost(&self) -> usize {
         self.cost
+    }
+
+    /// Who holds it.
+    pub(crate) fn group(&self) -> GroupPlace {
+        self.creditor.group()
     }
 
     /// Ends the hold without giving anything back: the charge has passed on.

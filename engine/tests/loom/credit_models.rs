@@ -60,7 +60,7 @@ fn posts_meet_close_and_reuse(post_one: PostOne, close: Close) {
             COST,
             "the new channel's post alone is charged"
         );
-        let stale = registry.admit(channel, GROUP, Role::Data, COST, 0);
+        let stale = registry.admit(channel, GROUP, Role::Data, COST, None);
         assert_eq!(stale, Err(Denied::Closed), "a stale handle is refused");
         registry.release(successor, COST);
         registry.close(successor);
@@ -113,7 +113,7 @@ fn canary_an_admission_apart_from_its_post() {
     finds("once its messages are accounted for", None, || {
         let post_in_two_steps = |queue: &Posts, channel, tag| {
             let admit = |registry: &mut crate::Registry, _: &mut Vec<_>| {
-                registry.admit(channel, GROUP, Role::Data, COST, 0)
+                registry.admit(channel, GROUP, Role::Data, COST, None)
             };
             queue.submit(admit).unwrap()?;
             queue.submit(|_, items| items.push((channel, tag))).unwrap();

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::between::decision::Decision;
-use crate::between::registry::{Denied, Registry};
+use crate::between::key::GroupPlace;
+use crate::between::registry::{Denied, GroupId, Kind, Registry};
 use crate::channel::Channel;
 use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
 use crate::{
-    NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, proves, queue_waking,
+    NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, post_by, proves,
+    queue_waking,
 };
 
 /// Posts until admitted, each time waiting to be told of room. Returns how often it was refused.
@@ -139,12 +141,16 @@ struct Creditors {
 impl Creditor for Creditors {
     fn release(&self, cost: usize) {
         let wake = self.queue.with_registry(|registry| {
-            registry.release_engine(cost);
+            registry.release_group(self.group(), cost);
             registry.room_is_wanted()
         });
         if wake && self.wakes {
             self.queue.wake();
         }
+    }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
     }
 }
 
@@ -206,6 +212,82 @@ fn canary_returned_messages_that_wake_nobody() {
     finds(NOBODY_CAN_GO_ON, None, || {
         a_poster_waits_for_returned_messages(false);
     });
+}
+
+/// The engine's credit is held for ever by messages that were returned to another group. Two threads
+/// post to channels of a group that has a reserve of one message, each waiting for room when refused.
+fn posters_share_their_groups_reserve(settle: Settle) {
+    const OTHER: GroupId = 8;
+    let sleeper = Sleeper::new();
+    let queue = queue_waking(Some(Arc::clone(&sleeper)));
+    let keeper = open(&queue);
+    let channels = queue.with_registry(|registry| {
+        registry.open_group(OTHER, MESSAGE_COST_MAX);
+        [(); 2].map(|()| registry.open(OTHER, Kind::Connection).unwrap())
+    });
+    for tag in [0, 1] {
+        post(&queue, keeper, tag, MESSAGE_COST_MAX).unwrap();
+        queue.with_registry(|registry| registry.release_channel(keeper, MESSAGE_COST_MAX));
+    }
+    let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+    queue.exchange(&mut batch, |_| ());
+    batch.clear();
+    sleeper.sleep(); // the wake that came with the posts of the other group
+    let posters = channels.map(|channel| {
+        let (queue, room) = (Arc::clone(&queue), Sleeper::new());
+        let patient = Arc::clone(&room);
+        let poster = thread::spawn(move || {
+            let post_it = || post_by(&queue, OTHER, channel, 0, MESSAGE_COST_MAX);
+            while post_it().is_err() {
+                patient.sleep();
+                take_room(&queue, channel);
+            }
+        });
+        (channel, room, poster)
+    });
+    let mut count = 0;
+    loop {
+        queue.exchange(&mut batch, |registry| {
+            assert!(registry.used() <= 3 * MESSAGE_COST_MAX, "over the credit");
+            settle(registry, &mut sent, &mut told);
+        });
+        for channel in told.drain(..) {
+            let of = posters.iter().find(|(of, ..)| *of == channel);
+            of.unwrap().1.wake();
+        }
+        count += batch.len();
+        sent.extend(batch.drain(..).map(|(channel, _)| channel));
+        if !sent.is_empty() {
+            continue; // the reactor does not sleep on credit to be given back
+        }
+        if count == channels.len() {
+            break;
+        }
+        sleeper.sleep();
+    }
+    for (_, _, poster) in posters {
+        poster.join().unwrap();
+    }
+}
+
+#[test]
+fn a_poster_is_told_of_its_groups_reserve() {
+    let name = "a_poster_is_told_of_its_groups_reserve";
+    proves(name, Some(3), 100, || {
+        posters_share_their_groups_reserve(settle_soundly);
+    });
+}
+
+/// Changed: who is refused waits for the shared part alone.
+#[test]
+fn canary_a_reserve_that_nobody_is_told_of() {
+    finds_always(
+        Decision::ReserveIsRoom,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(2),
+        || posters_share_their_groups_reserve(settle_soundly),
+    );
 }
 
 /// Two threads are refused, and want room for the largest message. There comes room for one; who is

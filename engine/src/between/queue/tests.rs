@@ -27,7 +27,7 @@ fn queue(wakes: &Wakes) -> Queue<u32, &'static str> {
         engine: 2 * MESSAGE_COST_MAX,
     };
     let mut registry = Registry::new(credit);
-    registry.open_group(1);
+    registry.open_group(1, 0);
     Queue::new(registry, Box::new(wakes.clone()))
 }
 

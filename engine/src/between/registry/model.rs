@@ -7,10 +7,15 @@ use std::task::{Poll, Wake, Waker};
 
 use proptest::prelude::*;
 
-use crate::between::registry::{Credit, Denied, GroupId, Kind, RESERVE_FOR_DATA, Registry, Role};
+use crate::between::key::GroupPlace;
+use crate::between::registry::{
+    Credit, Denied, GroupId, Holding, Kind, RESERVE_FOR_DATA, Registry, Role,
+};
 use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
+
+use super::registry_steps::{By, Step, reserves, steps};
 
 const CREDIT: Credit = Credit {
     channel: 3 * MESSAGE_COST_MAX,
@@ -18,65 +23,6 @@ const CREDIT: Credit = Credit {
 };
 const QUARANTINE: usize = 2;
 const GROUPS: [GroupId; 2] = [1, 2];
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Open(GroupId, Kind),
-    /// A post of a message of this length to one of the channels there were ever.
-    Post(usize, GroupId, Role, usize),
-    /// A message that was returned is posted again.
-    PostAgain(usize, GroupId, Role, usize),
-    Send(usize),
-    Return(usize),
-    DropReturned(usize),
-    Close(usize),
-    Forget(usize),
-    Tell,
-    /// Who was told had time to post.
-    Lapse,
-    /// The application takes a Room.
-    TakeRoom(usize),
-    /// A task waits for room, or one that does is polled again.
-    Wait(usize, GroupId),
-    PollAgain(usize),
-    /// A task's wait is dropped.
-    Leave(usize),
-    CloseGroup(GroupId),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let group = prop_oneof![9 => Just(1u64), 1 => Just(2)];
-    let kind = prop_oneof![9 => Just(Kind::Connection), 1 => Just(Kind::Listener)];
-    let role = || {
-        prop_oneof![
-            20 => Just(Role::Data),
-            1 => Just(Role::ByeRequest),
-            1 => Just(Role::ByeResponse),
-            1 => Just(Role::ByeSignal),
-        ]
-    };
-    let len = prop_oneof![Just(0), Just(16_000), Just(66_000), Just(131_088)];
-    let step = prop_oneof![
-        2 => (group.clone(), kind).prop_map(|(group, kind)| Step::Open(group, kind)),
-        12 => (any::<usize>(), group.clone(), role(), len)
-            .prop_map(|(at, group, role, len)| Step::Post(at, group, role, len)),
-        2 => (any::<usize>(), group.clone(), role(), any::<usize>())
-            .prop_map(|(at, group, role, which)| Step::PostAgain(at, group, role, which)),
-        6 => any::<usize>().prop_map(Step::Send),
-        2 => any::<usize>().prop_map(Step::Return),
-        2 => any::<usize>().prop_map(Step::DropReturned),
-        1 => any::<usize>().prop_map(Step::Close),
-        1 => any::<usize>().prop_map(Step::Forget),
-        4 => Just(Step::Tell),
-        1 => Just(Step::Lapse),
-        2 => any::<usize>().prop_map(Step::TakeRoom),
-        3 => (any::<usize>(), group.clone()).prop_map(|(at, group)| Step::Wait(at, group)),
-        2 => any::<usize>().prop_map(Step::PollAgain),
-        1 => any::<usize>().prop_map(Step::Leave),
-        1 => group.prop_map(Step::CloseGroup),
-    ];
-    prop::collection::vec(step, 1..200)
-}
 
 /// What a channel has come through.
 #[derive(Clone, Debug)]
@@ -137,15 +83,95 @@ impl Life {
 
 struct Model {
     registry: Registry,
+    reserves: [usize; 2],
     lives: Vec<Life>,
-    returned: Vec<usize>,
+    /// Whom each was returned to, and its cost.
+    returned: Vec<(GroupId, usize)>,
     forgotten: Vec<u16>,
     tasks: Vec<Task>,
 }
 
+fn place(group: GroupId) -> GroupPlace {
+    GroupPlace(group as u32 - 1)
+}
+
+/// Room, or what is promised of it, in what each group has and in what they share.
+#[derive(Clone, Copy, Debug)]
+struct Pools {
+    own: [usize; 2],
+    shared: usize,
+}
+
+impl Pools {
+    fn of(&self, group: GroupId) -> usize {
+        self.own[group as usize - 1] + self.shared
+    }
+
+    fn all(&self) -> [usize; 3] {
+        [self.own[0], self.own[1], self.shared]
+    }
+
+    fn without(&self, promised: &Pools) -> Pools {
+        let own = |at: usize| self.own[at].saturating_sub(promised.own[at]);
+        Pools {
+            own: [own(0), own(1)],
+            shared: self.shared.saturating_sub(promised.shared),
+        }
+    }
+}
+
 impl Model {
+    fn new(reserves: [usize; 2]) -> Model {
+        let mut registry = Registry::with_quarantine(CREDIT, QUARANTINE);
+        for (group, reserve) in GROUPS.into_iter().zip(reserves) {
+            assert_eq!(registry.open_group(group, reserve), place(group));
+        }
+        Model {
+            registry,
+            reserves,
+            lives: Vec::new(),
+            returned: Vec::new(),
+            forgotten: Vec::new(),
+            tasks: Vec::new(),
+        }
+    }
+
+    fn used_by(&self, group: GroupId) -> usize {
+        let lives = self.lives.iter().filter(|life| life.group == group);
+        let returned = self.returned.iter().filter(|(to, _)| *to == group);
+        lives.map(Life::used).sum::<usize>() + returned.map(|(_, cost)| cost).sum::<usize>()
+    }
+
     fn used(&self) -> usize {
-        self.lives.iter().map(Life::used).sum::<usize>() + self.returned.iter().sum::<usize>()
+        GROUPS.map(|group| self.used_by(group)).into_iter().sum()
+    }
+
+    /// What room there is when this was given back.
+    fn room_without(&self, held: Option<(GroupId, usize)>) -> Pools {
+        let used = GROUPS.map(|group| {
+            let held = held.filter(|&(of, _)| of == group);
+            self.used_by(group) - held.map_or(0, |(_, cost)| cost)
+        });
+        let beyond = |at: usize| used[at].saturating_sub(self.reserves[at]);
+        let own = |at: usize| self.reserves[at].saturating_sub(used[at]);
+        Pools {
+            own: [own(0), own(1)],
+            shared: CREDIT.engine.saturating_sub(beyond(0) + beyond(1)),
+        }
+    }
+
+    fn promised(&self) -> Pools {
+        let own = GROUPS.map(|group| self.registry.promised_of(place(group)));
+        let shared = self.registry.promised() - own[0] - own[1];
+        Pools { own, shared }
+    }
+
+    fn by(&self, at: usize, by: By) -> GroupId {
+        let group = self.lives[at].group;
+        match by {
+            By::Own => group,
+            By::Other => 3 - group,
+        }
     }
 
     fn open(&mut self, group: GroupId, kind: Kind) {
@@ -187,14 +213,15 @@ impl Model {
         group: GroupId,
         role: Role,
         cost: usize,
-        held: usize,
+        held: Option<(GroupId, usize)>,
     ) -> Result<(), Denied> {
         let life = &self.lives[at];
         let has = |role| life.posted.contains(&role);
         let is_done = has(Role::ByeResponse) || has(Role::ByeRequest) && role != Role::ByeResponse;
         let is_small_bye = role != Role::Data && cost <= SMALLEST_COST;
         let fits_channel = life.used() + cost <= CREDIT.channel;
-        let fits_engine = self.used() - held + cost <= CREDIT.engine || life.is_in_reserve(cost);
+        let fits_engine =
+            cost <= self.room_without(held).of(life.group) || life.is_in_reserve(cost);
         match role {
             _ if life.is_closed => Err(Denied::Closed),
             _ if life.group != group => Err(Denied::OtherGroup),
@@ -210,9 +237,13 @@ impl Model {
 
     /// Posts a new message of `cost` bytes, or the returned one that `again` says.
     fn post(&mut self, at: usize, group: GroupId, role: Role, cost: usize, again: Option<usize>) {
-        let held = again.map_or(0, |_| cost);
+        let held = again.map(|again| self.returned[again]);
         let expected = self.expected(at, group, role, cost, held);
         let life = &mut self.lives[at];
+        let held = held.map(|(group, cost)| {
+            let group = place(group);
+            Holding { group, cost }
+        });
         let outcome = self.registry.admit(life.channel, group, role, cost, held);
         assert_eq!(outcome, expected);
         if let Err(Denied::ChannelFull | Denied::EngineFull) = outcome {
@@ -245,9 +276,9 @@ impl Model {
         }
     }
 
-    /// What the engine's credit takes.
-    fn free(&self) -> usize {
-        CREDIT.engine.saturating_sub(self.used())
+    /// What a group's reserve and the engine's credit take.
+    fn free(&self, at: usize) -> usize {
+        self.room_without(None).of(self.lives[at].group)
     }
 
     fn has_room(&self, at: usize, wanted: usize, free: usize) -> bool {
@@ -267,9 +298,10 @@ impl Model {
     /// As many are told as there is room for, and nobody is left for whom there is.
     fn tell(&mut self) -> bool {
         let mut told = Vec::new();
-        let free = self.free().saturating_sub(self.registry.promised());
+        let (room, before) = (self.room_without(None), self.promised());
         self.registry.take_room(&mut told);
-        let left = self.free().saturating_sub(self.registry.promised());
+        let after = self.promised();
+        let (free, left) = (room.without(&before), room.without(&after));
         let unique: HashSet<_> = told.iter().collect();
         assert_eq!(unique.len(), told.len(), "told twice");
         self.registry.take_told().into_iter().for_each(Waker::wake);
@@ -285,6 +317,7 @@ impl Model {
                 continue;
             };
             if is_told || is_woken {
+                let free = free.of(life.group);
                 assert!(self.has_room(at, wanted, free), "told of nothing: {life:?}");
                 assert_eq!(is_told, life.wanted_by_event().is_some());
                 used += if life.is_in_reserve(wanted) {
@@ -293,13 +326,18 @@ impl Model {
                     wanted
                 };
             } else {
+                let left = left.of(life.group);
                 assert!(!self.has_room(at, wanted, left), "not told: {life:?}");
             }
         }
         // A channel that is told again has its promise replaced, so others may be told of the old one.
+        let mut pools = room.all().into_iter().zip(before.all()).zip(after.all());
+        let are_backed = pools.all(|((room, before), after)| after <= room.max(before));
         let promised = self.registry.promised();
-        let is_backed = used == 0 || promised <= self.free();
-        assert!(used <= promised && is_backed, "{used} and {promised} bytes");
+        assert!(
+            used <= promised && are_backed,
+            "{used} bytes, {after:?} of {room:?}"
+        );
         let woken: HashSet<usize> = (0..self.tasks.len())
             .filter(|&which| self.tasks[which].wakes.0.load(Ordering::Relaxed) > 0)
             .map(|which| self.tasks[which].at)
@@ -321,7 +359,7 @@ impl Model {
         }
         let (channel, wanted) = (life.channel, life.wanted_by_event());
         let wakes = self.registry.room_taken(channel);
-        let is_due = wanted.is_some_and(|wanted| self.has_room(at, wanted, self.free()));
+        let is_due = wanted.is_some_and(|wanted| self.has_room(at, wanted, self.free(at)));
         assert!(wakes || !is_due, "nobody would tell");
     }
 
@@ -348,7 +386,7 @@ impl Model {
             () if life.group != task.group => Poll::Ready(Err(Denied::OtherGroup)),
             () if life.kind == Kind::Listener => Poll::Ready(Err(Denied::IsListener)),
             () if life.posted.contains(&Role::ByeResponse) => Poll::Ready(Err(Denied::ByePosted)),
-            () if self.has_room(task.at, wanted, self.free()) => Poll::Ready(Ok(())),
+            () if self.has_room(task.at, wanted, self.free(task.at)) => Poll::Ready(Ok(())),
             () => Poll::Pending,
         };
         let (channel, group) = (life.channel, task.group);
@@ -383,14 +421,15 @@ impl Model {
         let life = |which| pick(which, self.lives.len());
         match step {
             Step::Open(group, kind) => self.open(group, kind),
-            Step::Post(which, group, role, len) => {
+            Step::Post(which, by, role, len) => {
                 if let Some(at) = life(which) {
-                    self.post(at, group, role, cost_of(len), None);
+                    self.post(at, self.by(at, by), role, cost_of(len), None);
                 }
             }
-            Step::PostAgain(which, group, role, again) => {
+            Step::PostAgain(which, by, role, again) => {
                 if let (Some(at), Some(again)) = (life(which), pick(again, self.returned.len())) {
-                    self.post(at, group, role, self.returned[again], Some(again));
+                    let (_, cost) = self.returned[again];
+                    self.post(at, self.by(at, by), role, cost, Some(again));
                 }
             }
             Step::Send(which) | Step::Return(which) => {
@@ -404,12 +443,13 @@ impl Model {
                     self.registry.release(life.channel, cost);
                 } else {
                     self.registry.release_channel(life.channel, cost);
-                    self.returned.push(cost);
+                    self.returned.push((life.group, cost));
                 }
             }
             Step::DropReturned(which) => {
                 if let Some(at) = pick(which, self.returned.len()) {
-                    self.registry.release_engine(self.returned.remove(at));
+                    let (group, cost) = self.returned.remove(at);
+                    self.registry.release_group(place(group), cost);
                 }
             }
             Step::Close(which) => life(which).into_iter().for_each(|at| self.close(at)),
@@ -419,9 +459,9 @@ impl Model {
             }
             Step::Lapse => self.registry.lapse_promises(),
             Step::TakeRoom(which) => life(which).into_iter().for_each(|at| self.take_room(at)),
-            Step::Wait(which, group) => {
+            Step::Wait(which, by) => {
                 if let Some(at) = life(which) {
-                    self.wait(at, group);
+                    self.wait(at, self.by(at, by));
                 }
             }
             Step::PollAgain(which) => {
@@ -456,23 +496,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_registry_does_what_its_history_says(steps in steps()) {
-        let mut registry = Registry::with_quarantine(CREDIT, QUARANTINE);
-        for group in GROUPS {
-            registry.open_group(group);
-        }
-        let mut model = Model {
-            registry,
-            lives: Vec::new(),
-            returned: Vec::new(),
-            forgotten: Vec::new(),
-            tasks: Vec::new(),
-        };
+    fn the_registry_does_what_its_history_says(reserves in reserves(), steps in steps()) {
+        let mut model = Model::new(reserves);
         model.open(1, Kind::Connection);
         for step in steps {
             model.run(step);
             prop_assert_eq!(model.registry.used(), model.used());
-            prop_assert!(model.registry.lined_up() <= 6 * model.lives.len());
+            prop_assert!(model.registry.lined_up() <= model.lives.len());
             let waiting = model.tasks.iter().filter(|task| task.is_waiting).count();
             prop_assert_eq!(model.registry.waiting(), waiting);
         }
@@ -482,8 +512,8 @@ proptest! {
                 model.registry.release(model.lives[at].channel, cost);
             }
         }
-        for cost in std::mem::take(&mut model.returned) {
-            model.registry.release_engine(cost);
+        for (group, cost) in std::mem::take(&mut model.returned) {
+            model.registry.release_group(place(group), cost);
         }
         for at in 0..model.lives.len() {
             model.take_room(at);

@@ -14,7 +14,9 @@ fn registry(groups: GroupId) -> Registry {
         channel: 2 * MESSAGE_COST_MAX,
         engine: 2 * MESSAGE_COST_MAX,
     });
-    (1..=groups).for_each(|group| registry.open_group(group));
+    for group in 1..=groups {
+        registry.open_group(group, 0);
+    }
     registry
 }
 
@@ -94,7 +96,7 @@ fn a_group_that_ends_leaves_the_others_its_reserve_and_then_its_numbers() {
 fn groups_that_come_when_few_numbers_are_left_take_no_others_whole_reserve() {
     let mut registry = registry(2);
     let mut held = take_all(&mut registry, 1);
-    registry.open_group(3);
+    registry.open_group(3, 0);
     let late = take_all(&mut registry, 3);
     assert_eq!(late.len(), NUMBERS_RESERVED / 2);
     let early = take_all(&mut registry, 2);

@@ -1,16 +1,18 @@
 //! Who is told of room, when, and in which order.
 //!
-//! A channel that wants room, and has used half of its own credit at most, stands in line until the
-//! engine has room for what it wants. There are lines by how much that is, so that one that
-//! wants little does not wait behind one that wants much; among those for whom there is room, the
-//! one that has stood longest is told first. As many are told as there is room for: what one is told
-//! of is *promised* to it until it posts. A promise binds nobody else's posts, only who is told; and
-//! it lapses when the reactor says so, since not everybody who is told has still something to post.
+//! A channel that wants room, and has used half of its own credit at most, stands in line until there
+//! is room for what it wants: in its group's reserve, in what all groups share, or in both together. A
+//! group has lines by how much that is, so that one that wants little does not wait behind one that
+//! wants much; among those for whom there is room, the one that has stood longest is told first. As
+//! many are told as there is room for: what one is told of is *promised* to it until it posts. A
+//! promise binds nobody else's posts, only who is told; and it lapses when the reactor says so, since
+//! not everybody who is told has still something to post.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Poll, Waker};
 
 use crate::between::decision::Decision;
+use crate::between::key::GroupPlace;
 use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
@@ -31,10 +33,10 @@ const WANTED: [usize; 5] = [
 /// One line for those whose reserve takes what they want, and one for each of these.
 const LINES: usize = 1 + WANTED.len();
 
-/// How much room of the engine's those in a line wait for.
+/// How much room of the group's and the engine's those in a line wait for.
 fn wanted_in(line: usize) -> usize {
     if line == 0 {
-        0 // their own reserve
+        0 // the channel's own reserve
     } else {
         WANTED[line - 1]
     }
@@ -51,47 +53,65 @@ fn line_of(slot: &Slot, wanted: usize) -> usize {
         .expect("no message costs more than the largest")
 }
 
+/// Where a channel stands.
+#[derive(Clone, Copy)]
+pub(super) struct InLine {
+    line: usize,
+    /// When it came.
+    arrival: u64,
+}
+
+/// Room that a channel was told of: of its group's own, and of what all share.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Promised {
+    own: usize,
+    shared: usize,
+}
+
+/// The channels of a group that want room.
 #[derive(Default)]
-pub(super) struct Room {
-    /// Numbers in the order in which they came, which the first of each pair counts.
-    lines: [VecDeque<(u64, u16)>; LINES],
-    arrivals: u64,
-    /// What was told of in this round, and not posted into yet.
+pub(super) struct Lines {
+    /// Their numbers, by when they came.
+    lines: [BTreeMap<u64, u16>; LINES],
+    /// What was told of the group's own in this round, and not posted into yet.
     promised: usize,
     round: u64,
 }
 
-impl Room {
-    fn line_up(&mut self, slot: &mut Slot, number: u16, line: usize) {
-        let bit = 1 << line;
-        if slot.lines & bit == 0 {
-            slot.lines |= bit;
-            self.arrivals += 1;
-            self.lines[line].push_back((self.arrivals, number));
-        }
+impl Lines {
+    fn is_empty(&self) -> bool {
+        self.lines.iter().all(BTreeMap::is_empty)
     }
 
-    /// Of the lines for which `free` bytes are enough, the one whose first has stood longest.
-    fn first_line(&self, free: usize) -> Option<usize> {
+    /// Of those for whom `free` bytes are enough, the one that has stood longest, and since when.
+    fn first(&self, free: usize) -> Option<(u64, u16)> {
         let fitting = (0..LINES).filter(|&line| wanted_in(line) <= free);
-        let firsts = fitting.filter_map(|line| Some((self.lines[line].front()?.0, line)));
-        firsts.min().map(|(_, line)| line)
+        let firsts = fitting.filter_map(|line| self.lines[line].first_key_value());
+        firsts.min().map(|(&arrival, &number)| (arrival, number))
     }
 
-    fn promise(&mut self, slot: &mut Slot, room: usize) {
-        self.end_promise(slot);
-        slot.promised = room;
-        slot.promise_round = self.round;
-        self.promised += room;
-    }
-
-    /// The channel has posted, or will not any more.
-    pub(super) fn end_promise(&mut self, slot: &mut Slot) {
-        let promised = std::mem::take(&mut slot.promised);
-        if slot.promise_round == self.round {
-            self.promised -= promised;
+    fn promised(&self, round: u64) -> usize {
+        if self.round == round {
+            self.promised
+        } else {
+            0
         }
     }
+
+    fn promise(&mut self, own: usize, round: u64) {
+        self.promised = self.promised(round) + own;
+        self.round = round;
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Room {
+    /// The groups in which somebody stands in line.
+    groups: BTreeSet<GroupPlace>,
+    arrivals: u64,
+    /// What was told of the shared part in this round, and not posted into yet.
+    promised: usize,
+    round: u64,
 }
 
 impl Registry {
@@ -101,11 +121,70 @@ impl Registry {
         let wanted = self.wanted_room(channel);
         let limit = self.credit.channel / 2;
         let number = channel.number();
-        let slot = &mut self.slots[usize::from(number)];
+        let slot = &self.slots[usize::from(number)];
         let has_room = slot.state == State::Open && slot.used <= limit;
         if let Some(wanted) = wanted.filter(|_| has_room) {
             let line = line_of(slot, wanted);
-            self.room.line_up(slot, number, line);
+            self.line_up(number, line);
+        }
+    }
+
+    /// Puts a channel into a line. One that stands in another goes there with its turn.
+    fn line_up(&mut self, number: u16, line: usize) {
+        let slot = &mut self.slots[usize::from(number)];
+        let lines = &mut self.groups.get_mut(slot.place).lines;
+        let arrival = match slot.in_line {
+            Some(stands) if stands.line == line => return,
+            Some(stands) => {
+                lines.lines[stands.line].remove(&stands.arrival);
+                stands.arrival
+            }
+            None => {
+                self.room.arrivals += 1;
+                self.room.groups.insert(slot.place);
+                self.room.arrivals
+            }
+        };
+        lines.lines[line].insert(arrival, number);
+        slot.in_line = Some(InLine { line, arrival });
+    }
+
+    pub(super) fn leave_line(&mut self, number: u16) {
+        let slot = &mut self.slots[usize::from(number)];
+        let Some(stands) = slot.in_line.take() else {
+            return;
+        };
+        let lines = &mut self.groups.get_mut(slot.place).lines;
+        let left = lines.lines[stands.line].remove(&stands.arrival);
+        assert_eq!(left, Some(number), "it stands where it says");
+        if lines.is_empty() {
+            self.room.groups.remove(&slot.place);
+        }
+    }
+
+    fn promise(&mut self, channel: Channel, room: usize) {
+        self.end_promise(channel);
+        let slot = &mut self.slots[usize::from(channel.number())];
+        let (round, group) = (self.room.round, self.groups.get_mut(slot.place));
+        let own = group.outbound.free();
+        let own = room.min(own.saturating_sub(group.lines.promised(round)));
+        group.lines.promise(own, round);
+        let shared = room - own;
+        self.room.promised += shared;
+        slot.promised = Promised { own, shared };
+        slot.promise_round = round;
+    }
+
+    /// The channel has posted, or will not any more.
+    pub(super) fn end_promise(&mut self, channel: Channel) {
+        let slot = &mut self.slots[usize::from(channel.number())];
+        let Promised { own, shared } = std::mem::take(&mut slot.promised);
+        if slot.promise_round != self.room.round {
+            return;
+        }
+        self.room.promised -= shared;
+        if own > 0 {
+            self.groups.get_mut(slot.place).lines.promised -= own;
         }
     }
 
@@ -119,58 +198,72 @@ impl Registry {
 
     /// Whether [`take_room`](Registry::take_room) has somebody to tell, once promises have lapsed.
     pub(crate) fn room_is_wanted(&self) -> bool {
-        self.room.first_line(self.engine_room()).is_some()
+        self.first_in_line(Registry::room_of).is_some()
     }
 
     /// Whether [`take_room`](Registry::take_room) has somebody to tell now.
     pub(crate) fn can_tell_room(&self) -> bool {
-        let free = self.engine_room().saturating_sub(self.room.promised);
-        self.room.first_line(free).is_some()
+        self.first_in_line(Registry::unpromised_room_of).is_some()
     }
 
-    /// What the engine's credit still takes.
-    fn engine_room(&self) -> usize {
-        self.credit.engine.saturating_sub(self.used)
+    /// The channel that has stood longest, of those for whom there is room in their group or beyond it.
+    /// It looks at each group in which somebody waits.
+    fn first_in_line(&self, room_of: impl Fn(&Registry, GroupPlace) -> usize) -> Option<u16> {
+        let first_of = |&group: &GroupPlace| {
+            let lines = &self.groups.get(group).lines;
+            lines.first(room_of(self, group))
+        };
+        let firsts = self.room.groups.iter().filter_map(first_of);
+        firsts.min().map(|(_, number)| number)
+    }
+
+    /// What a group's reserve and the engine's credit still take.
+    pub(super) fn room_of(&self, group: GroupPlace) -> usize {
+        self.groups.get(group).outbound.free() + self.outbound.free()
+    }
+
+    fn unpromised_room_of(&self, group: GroupPlace) -> usize {
+        let group = self.groups.get(group);
+        let promised = group.lines.promised(self.room.round);
+        let own = group.outbound.free().saturating_sub(promised);
+        let own = if decide(Decision::ReserveIsRoom, true) {
+            own
+        } else {
+            0
+        };
+        own + self.outbound.free().saturating_sub(self.room.promised)
     }
 
     /// Moves to `told` the channels that were refused and may post again what was refused: those that
-    /// have used half of their own credit at most, as far as the engine's goes, in the order in which
-    /// they were refused. Each is told once, however often it was refused since it was told last, and
-    /// not again before its Room [was taken](Registry::room_taken). Has the tasks woken that wait for
-    /// these channels.
+    /// have used half of their own credit at most, as far as their group's and the engine's go, in the
+    /// order in which they were refused. Each is told once, however often it was refused since it was
+    /// told last, and not again before its Room [was taken](Registry::room_taken). Has the tasks woken
+    /// that wait for these channels.
     ///
     /// Call it after what was released, under the same lock. If [`room_is_wanted`](Self::room_is_wanted)
     /// after it, what was promised stands in the way: call it again once that [has
     /// lapsed](Registry::lapse_promises).
     pub(crate) fn take_room(&mut self, told: &mut Vec<Channel>) {
         let limit = self.credit.channel / 2;
-        loop {
-            let free = self.engine_room().saturating_sub(self.room.promised);
-            let Some(line) = self.room.first_line(free) else {
-                return;
-            };
-            let first = self.room.lines[line].pop_front();
-            let (_, number) = first.expect("somebody stands in this line");
-            let slot = &mut self.slots[usize::from(number)];
-            assert!(slot.lines & 1 << line != 0, "a number is lined up once");
-            slot.lines &= !(1 << line);
-            // One that has posted meanwhile and has no room any more is lined up again when it has.
-            if slot.state != State::Open || slot.used > limit {
-                continue;
-            }
+        while let Some(number) = self.first_in_line(Registry::unpromised_room_of) {
+            let slot = &self.slots[usize::from(number)];
             let channel = Channel::new(number, slot.generation);
-            let Some(wanted) = self.wanted_room(channel) else {
+            let stands = slot.in_line.expect("it was found in a line");
+            // One that has posted meanwhile and has no room any more is lined up again when it has.
+            let wanted = self.wanted_room(channel).filter(|_| slot.used <= limit);
+            let Some(line) = wanted.map(|wanted| line_of(slot, wanted)) else {
+                self.leave_line(number);
                 continue;
             };
-            let slot = &mut self.slots[usize::from(number)];
-            let line_now = line_of(slot, wanted);
-            if line_now > line {
+            if line > stands.line {
                 // It wanted less when it lined up, or had more of its reserve left.
-                self.room.line_up(slot, number, line_now);
+                self.line_up(number, line);
                 continue;
             }
-            self.room.promise(slot, wanted_in(line_now));
+            self.leave_line(number);
+            self.promise(channel, wanted_in(line));
             self.waiting.tell(channel);
+            let slot = &mut self.slots[usize::from(number)];
             if decide(Decision::ThreadIsToldToo, slot.wanted_by_event().is_some()) {
                 slot.wanted = None;
                 slot.room_is_unread = true;
@@ -207,7 +300,7 @@ impl Registry {
         task: &mut Option<RoomWait>,
         waker: &mut Option<Waker>,
     ) -> Poll<Result<(), Denied>> {
-        let (limit, free) = (self.credit.channel / 2, self.engine_room());
+        let limit = self.credit.channel / 2;
         let slot = self.open_slot(channel, group)?;
         if slot.kind == Kind::Listener {
             return Poll::Ready(Err(Denied::IsListener));
@@ -217,7 +310,9 @@ impl Registry {
         }
         let wanted = slot.refused_last.unwrap_or(MESSAGE_COST_MAX);
         let wanted = task.map_or(wanted, |wait| wait.aim);
-        let has_room = slot.used <= limit && wanted_in(line_of(slot, wanted)) <= free;
+        let (line, has_room) = (line_of(slot, wanted), slot.used <= limit);
+        let place = slot.place;
+        let has_room = has_room && wanted_in(line) <= self.room_of(place);
         if decide(Decision::TaskFindsRoom, has_room) {
             return Poll::Ready(Ok(()));
         }
@@ -246,12 +341,21 @@ impl Registry {
     /// What was promised and has not lapsed.
     #[cfg(test)]
     pub(crate) fn promised(&self) -> usize {
-        self.room.promised
+        let groups = self.groups.all();
+        let own = groups.map(|group| group.lines.promised(self.room.round));
+        self.room.promised + own.sum::<usize>()
+    }
+
+    /// What of that is a group's own.
+    #[cfg(test)]
+    pub(crate) fn promised_of(&self, group: GroupPlace) -> usize {
+        self.groups.get(group).lines.promised(self.room.round)
     }
 
     /// How many places in lines for room are taken.
     #[cfg(test)]
     pub(crate) fn lined_up(&self) -> usize {
-        self.room.lines.iter().map(VecDeque::len).sum()
+        let lines = self.groups.all().flat_map(|group| &group.lines.lines);
+        lines.map(BTreeMap::len).sum()
     }
 }

@@ -2,14 +2,15 @@
 
 use std::task::{Poll, Waker};
 
+use crate::between::key::GroupPlace;
 use crate::between::registry::{Credit, Denied, RESERVE, RESERVE_FOR_DATA, Registry, Role};
 use crate::channel::Channel;
 use crate::storage::{SMALLEST_COST, cost_of};
 
 use super::registry::{CREDIT, GROUP, LARGEST, connection, end, post, registry, with_groups};
 
-fn admit(registry: &mut Registry, channel: Channel, cost: usize) -> Result<(), Denied> {
-    registry.admit(channel, GROUP, Role::Data, cost, 0)
+pub(super) fn admit(registry: &mut Registry, channel: Channel, cost: usize) -> Result<(), Denied> {
+    registry.admit(channel, GROUP, Role::Data, cost, None)
 }
 
 /// A registry whose credit is used up, and the channels that have used it, one for each message.
@@ -37,7 +38,7 @@ fn told_and_unread(registry: &mut Registry) -> Vec<Channel> {
 }
 
 /// Told, to an application that takes every Room at once.
-fn told(registry: &mut Registry) -> Vec<Channel> {
+pub(super) fn told(registry: &mut Registry) -> Vec<Channel> {
     let told = told_and_unread(registry);
     for &channel in &told {
         assert!(!registry.room_taken(channel), "it was refused just now");
@@ -181,7 +182,7 @@ fn room_is_told_though_most_of_the_engines_credit_is_stuck() {
     assert!(!registry.room_is_wanted(), "there is none to tell of");
     registry.release_channel(busy, LARGEST);
     assert_eq!(told(&mut registry), [], "returned, and held");
-    registry.release_engine(LARGEST);
+    registry.release_group(GroupPlace(0), LARGEST);
     assert!(registry.room_is_wanted());
     assert_eq!(told(&mut registry), [refused]);
     assert!(!registry.room_is_wanted());
@@ -199,8 +200,9 @@ fn no_sequence_of_refusals_lines_a_number_up_twice() {
     for _ in 0..100 {
         let refused = connection(&mut registry);
         post(&mut registry, refused, Role::Data).unwrap_err();
-        end(&mut registry, refused);
         assert_eq!(registry.lined_up(), 1);
+        end(&mut registry, refused);
+        assert_eq!(registry.lined_up(), 0, "who has ended stands nowhere");
     }
     registry.release(also, LARGEST);
     assert_eq!(told(&mut registry), [], "none of them is there any more");
@@ -212,12 +214,16 @@ fn no_sequence_of_refusals_lines_a_number_up_twice() {
     post(&mut registry, waits, Role::Data).unwrap_err();
     let (half, little) = (CREDIT.channel / 2, 448);
     registry.release(stuck, 3 * LARGEST);
-    registry.admit(waits, GROUP, Role::Data, half, 0).unwrap();
     registry
-        .admit(stuck, GROUP, Role::Data, LARGEST - little, 0)
+        .admit(waits, GROUP, Role::Data, half, None)
+        .unwrap();
+    registry
+        .admit(stuck, GROUP, Role::Data, LARGEST - little, None)
         .unwrap();
     for _ in 0..100 {
-        registry.admit(waits, GROUP, Role::Data, little, 0).unwrap();
+        registry
+            .admit(waits, GROUP, Role::Data, little, None)
+            .unwrap();
         registry.release(waits, little);
         assert_eq!(registry.lined_up(), 1);
     }
@@ -351,7 +357,7 @@ fn no_budget_of_others_denies_a_channel_its_reserve() {
     let denied = admit(&mut registry, channel, SMALLEST_COST);
     assert_eq!(denied, Err(Denied::EngineFull));
     for role in [Role::ByeRequest, Role::ByeResponse] {
-        let goodbye = registry.admit(channel, GROUP, role, SMALLEST_COST, 0);
+        let goodbye = registry.admit(channel, GROUP, role, SMALLEST_COST, None);
         assert_eq!(goodbye, Ok(()), "the rest is for goodbyes");
     }
     let beyond = registry.used() - CREDIT.engine;

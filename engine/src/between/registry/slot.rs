@@ -1,8 +1,10 @@
 //! One channel, as far as posting is concerned.
 
+use crate::between::key::GroupPlace;
+
 use super::GroupId;
-use super::groups::Place;
 use super::progress::Progress;
+use super::room::{InLine, Promised};
 
 /// What a channel is, as far as `post` is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,8 +34,8 @@ pub(crate) enum Denied {
     ByePosted,
     /// The channel's own credit is used up. There will be a Room.
     ChannelFull,
-    /// The engine's credit is used up, and what this channel has queued is more than its reserve.
-    /// There will be a Room.
+    /// The engine's credit and the group's own are used up, and what this channel has queued is more
+    /// than its reserve. There will be a Room.
     EngineFull,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Slot {
     pub(super) generation: u64,
     pub(super) group: GroupId,
     /// Where the registry has its group.
-    pub(super) place: Place,
+    pub(super) place: GroupPlace,
     /// Bytes charged to this channel for messages admitted and not yet sent or returned.
     pub(super) used: usize,
     pub(super) state: State,
@@ -66,12 +68,10 @@ pub(super) struct Slot {
     /// A Room was told and lies in the inbox. There is no second before it was taken, so that an
     /// inbox that nobody empties holds one for each channel at most.
     pub(super) room_is_unread: bool,
-    /// The lines for room that the number stands in, one bit for each. It stays there when its
-    /// channel ends, for the next to find, so that no sequence of refusals makes a line longer than
-    /// the numbers are.
-    pub(super) lines: u8,
+    /// Where in its group's lines for room the channel stands.
+    pub(super) in_line: Option<InLine>,
     /// Room that this channel was told of and has not posted into, in which round of promises.
-    pub(super) promised: usize,
+    pub(super) promised: Promised,
     pub(super) promise_round: u64,
     pub(super) progress: Progress,
 }
@@ -81,7 +81,7 @@ impl Slot {
         Slot {
             generation: 0,
             group: 0,
-            place: 0,
+            place: GroupPlace(0),
             used: 0,
             state: State::Free,
             kind: Kind::Connection,
@@ -91,8 +91,8 @@ impl Slot {
             wanted: None,
             refused_last: None,
             room_is_unread: false,
-            lines: 0,
-            promised: 0,
+            in_line: None,
+            promised: Promised::default(),
             promise_round: 0,
             progress: Progress::default(),
         }

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
-use crate::between::registry::{Credit, Denied, GroupId, Kind, Registry, Role};
+use crate::between::key::GroupPlace;
+use crate::between::registry::{Credit, Denied, GroupId, Holding, Kind, Registry, Role};
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 
@@ -22,7 +23,7 @@ pub(super) fn registry() -> Registry {
 /// The same with groups that are open.
 pub(super) fn with_groups(mut registry: Registry) -> Registry {
     for group in [GROUP, OTHER] {
-        registry.open_group(group);
+        registry.open_group(group, 0);
     }
     registry
 }
@@ -32,7 +33,13 @@ pub(super) fn connection(registry: &mut Registry) -> Channel {
 }
 
 pub(super) fn post(registry: &mut Registry, channel: Channel, role: Role) -> Result<(), Denied> {
-    registry.admit(channel, GROUP, role, LARGEST, 0)
+    registry.admit(channel, GROUP, role, LARGEST, None)
+}
+
+/// What a returned message of the largest size holds of the first group's part.
+fn held() -> Option<Holding> {
+    let (group, cost) = (GroupPlace(0), LARGEST);
+    Some(Holding { group, cost })
 }
 
 pub(super) fn end(registry: &mut Registry, channel: Channel) {
@@ -43,7 +50,7 @@ pub(super) fn end(registry: &mut Registry, channel: Channel) {
 #[test]
 fn numbers_start_at_one_and_all_65534_can_be_open() {
     let mut registry = Registry::new(CREDIT);
-    registry.open_group(GROUP); // alone: nobody else has a reserve
+    registry.open_group(GROUP, 0); // alone: nobody else has a reserve
     let channels: Vec<_> = (0..65_534).map(|_| connection(&mut registry)).collect();
     let numbers = channels.iter().map(Channel::number);
     assert!(numbers.eq(1..=65_534));
@@ -153,7 +160,7 @@ fn a_channel_takes_posts_of_its_own_group_alone() {
     let mut registry = registry();
     let channel = connection(&mut registry);
     for role in [Role::Data, Role::ByeRequest, Role::ByeSignal] {
-        let denied = registry.admit(channel, OTHER, role, LARGEST, 0);
+        let denied = registry.admit(channel, OTHER, role, LARGEST, None);
         assert_eq!(denied, Err(Denied::OtherGroup));
     }
     assert_eq!(registry.used(), 0);
@@ -168,7 +175,7 @@ fn a_listener_takes_nothing_but_an_abort() {
         let denied = post(&mut registry, listener, role);
         assert_eq!(denied, Err(Denied::IsListener));
     }
-    let aborted = registry.admit(listener, GROUP, Role::ByeSignal, 0, 0);
+    let aborted = registry.admit(listener, GROUP, Role::ByeSignal, 0, None);
     assert_eq!(aborted, Ok(()));
     assert_eq!(registry.used(), 0);
 }
@@ -210,7 +217,7 @@ fn a_small_bye_needs_no_credit_but_is_charged() {
             "it is large"
         );
         registry
-            .admit(channel, GROUP, role, SMALLEST_COST, 0)
+            .admit(channel, GROUP, role, SMALLEST_COST, None)
             .unwrap();
     }
     post(&mut registry, channel, Role::ByeSignal).unwrap();
@@ -229,7 +236,7 @@ fn a_small_bye_needs_no_credit_but_is_charged() {
 fn credit_is_taken_to_the_last_byte() {
     let mut registry = registry();
     let channel = connection(&mut registry);
-    let mut admit = |cost| registry.admit(channel, GROUP, Role::Data, cost, 0);
+    let mut admit = |cost| registry.admit(channel, GROUP, Role::Data, cost, None);
     assert_eq!(admit(CREDIT.channel - 1), Ok(()));
     assert_eq!(admit(2), Err(Denied::ChannelFull));
     assert_eq!(admit(1), Ok(()));
@@ -253,7 +260,7 @@ fn a_message_posted_again_is_charged_to_the_engine_once() {
         Err(Denied::EngineFull),
         "a new message has no room"
     );
-    let again = registry.admit(second, GROUP, Role::Data, LARGEST, LARGEST);
+    let again = registry.admit(second, GROUP, Role::Data, LARGEST, held());
     assert_eq!(again, Ok(()), "one that is held brings its room along");
     assert_eq!(registry.used(), CREDIT.engine);
     for _ in 0..3 {
@@ -265,17 +272,17 @@ fn a_message_posted_again_is_charged_to_the_engine_once() {
 
     // Refused, it stays held.
     registry.close(first);
-    let again = registry.admit(first, GROUP, Role::Data, LARGEST, LARGEST);
+    let again = registry.admit(first, GROUP, Role::Data, LARGEST, held());
     assert_eq!(again, Err(Denied::Closed));
     assert_eq!(registry.used(), 3 * LARGEST);
 }
 
 #[test]
-#[should_panic(expected = "what is charged to the engine is part of its sum")]
+#[should_panic(expected = "no more credit is released than was charged")]
 fn a_hold_of_another_engine_is_found_out() {
     let mut registry = registry();
     let channel = connection(&mut registry);
-    let _ = registry.admit(channel, GROUP, Role::Data, LARGEST, LARGEST);
+    let _ = registry.admit(channel, GROUP, Role::Data, LARGEST, held());
 }
 
 #[test]

@@ -14,7 +14,7 @@ struct Opens {
 
 impl Wake for Opens {
     fn wake(self: Arc<Self>) {
-        let group = Arc::new(GroupShared::new(2, 0));
+        let group = Arc::new(GroupShared::new(2, 0, 0));
         self.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&self.shared), group);
         posting

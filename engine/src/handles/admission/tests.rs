@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use crate::between::key::GroupPlace;
 use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
@@ -45,7 +46,7 @@ fn engine() -> (Arc<Shared>, Reactor) {
     reactor.shared.set(Arc::downgrade(&shared)).unwrap();
     shared
         .queue
-        .with_registry(|registry| registry.open_group(1));
+        .with_registry(|registry| registry.open_group(1, 0));
     (shared, reactor)
 }
 
@@ -75,7 +76,7 @@ fn is_prepared(post: &Post, by: &Shared) -> bool {
 #[test]
 fn a_full_channel_touches_no_more_of_a_long_queue_than_a_chunk() {
     let ((shared, _reactor), (other, _)) = (engine(), engine());
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let mut posts = foreign_posts(&other, channel, 400);
     let mut posted = Vec::new();
@@ -114,7 +115,7 @@ fn a_full_channel_touches_no_more_of_a_long_queue_than_a_chunk() {
 #[test]
 fn a_long_queue_is_admitted_piece_by_piece_and_in_order() {
     let (shared, reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let count = 3 * CHUNK + 5;
     let signal = |_| Message::new(&shared.pool).signal(channel);
@@ -139,7 +140,7 @@ fn a_long_queue_is_admitted_piece_by_piece_and_in_order() {
 fn a_post_that_is_wrong_stops_the_queue_in_whichever_chunk_it_is() {
     for at in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1] {
         let (shared, _reactor) = engine();
-        let group = GroupShared::new(1, 0);
+        let group = GroupShared::new(1, 0, 0);
         let channel = open(&shared);
         let post = |index| match index == at {
             true => Message::new(&shared.pool).response(channel, 0),
@@ -158,7 +159,7 @@ fn a_post_that_is_wrong_stops_the_queue_in_whichever_chunk_it_is() {
 #[test]
 fn a_closed_group_refuses_even_an_empty_queue() {
     let (shared, _reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     shared.queue.with_registry(|registry| group.close(registry));
     let outcome = shared.post_many(&group, &mut VecDeque::new(), &mut Vec::new());
     assert_eq!(outcome, Err(PostError::GroupClosed));
@@ -185,7 +186,7 @@ fn bye(channel: Channel, id: u64) -> Event {
 fn goodbyes_that_come_while_a_group_closes_are_answered_before_it_is_closed() {
     for count in [1, 2, 8, 9, 10] {
         let (shared, reactor) = engine();
-        let group = Arc::new(GroupShared::new(1, 0));
+        let group = Arc::new(GroupShared::new(1, 0, 0));
         assert!(reactor.group.set(Arc::clone(&group)).is_ok());
         let mut byes: VecDeque<Event> = (1..=count).map(|id| bye(open(&shared), id)).collect();
         let first = byes.pop_front().unwrap();
@@ -209,7 +210,7 @@ fn goodbyes_that_come_while_a_group_closes_are_answered_before_it_is_closed() {
 #[test]
 fn a_closing_group_answers_goodbyes_piece_by_piece() {
     let (shared, reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let count = 2 * CHUNK + 7;
     let byes = |id| bye(open(&shared), id);
     group
@@ -233,7 +234,7 @@ fn a_closing_group_answers_goodbyes_piece_by_piece() {
 #[test]
 fn a_shortened_message_is_posted_in_storage_that_fits() {
     let (shared, _reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
     message.resize_body(3).unwrap();
@@ -265,6 +266,10 @@ impl Creditor for Nobody {
     fn release(&self, cost: usize) {
         panic!("{cost} bytes were given back, and somebody else might have taken them");
     }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
+    }
 }
 
 /// Returned messages stay charged until they are dropped or posted again, in whatever storage they are
@@ -273,12 +278,12 @@ impl Creditor for Nobody {
 fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again() {
     for len in [3, 60_000, 65_000] {
         let (shared, _reactor) = engine();
-        let group = GroupShared::new(1, 0);
+        let group = GroupShared::new(1, 0, 0);
         let channel = open(&shared);
         let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
         let cost = message.cost();
         shared.queue.with_registry(|registry| {
-            registry.admit(channel, 1, Role::Data, cost, 0).unwrap();
+            registry.admit(channel, 1, Role::Data, cost, None).unwrap();
             registry.release_channel(channel, cost);
         });
         let hold = Hold::new(Arc::new(Nobody), cost);
@@ -295,7 +300,7 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
 #[test]
 fn however_often_a_channel_is_aborted_the_reactor_hears_of_it_once() {
     let (shared, reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     for _ in 0..3 {
         let posted = shared.post(&group, Post::abort(channel)).unwrap();
@@ -312,13 +317,17 @@ impl Creditor for Credit {
     fn release(&self, cost: usize) {
         *self.0.lock().unwrap() += cost;
     }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
+    }
 }
 
 /// From then on it is this engine's, and the other has nothing to wait for.
 #[test]
 fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_here() {
     let ((shared, _reactor), (other, _)) = (engine(), engine());
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let credit = Arc::new(Credit::default());
     let creditor: Arc<dyn Creditor> = credit.clone();
@@ -332,7 +341,7 @@ fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_he
 #[test]
 fn an_abort_says_so_much_and_without_words_needs_no_storage() {
     let (shared, reactor) = engine();
-    let group = GroupShared::new(1, 0);
+    let group = GroupShared::new(1, 0, 0);
     let say = |len: usize| {
         let words = Message::new(&shared.pool).body(&vec![7; len]).unwrap();
         words.abort(open(&shared))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::between::key::GroupPlace;
 use crate::between::wake::Wake;
 use crate::event::Account as Messages;
 use crate::message::Message;
@@ -27,6 +28,10 @@ impl Wake for Nobody {
 
 impl Creditor for Nobody {
     fn release(&self, _cost: usize) {}
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
+    }
 }
 
 /// A connection, and all that it may touch.

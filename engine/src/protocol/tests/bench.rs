@@ -382,7 +382,7 @@ impl Drop for Bench {
 }
 
 pub(super) fn open_group(shared: &Arc<Shared>, id: u64) -> (ChannelGroup, Inbox, Arc<GroupShared>) {
-    let group = Arc::new(GroupShared::new(id, 0));
+    let group = Arc::new(GroupShared::new(id, 0, 0));
     shared.open_group(&group).unwrap();
     let (posting, inbox) = group::pair(Arc::clone(shared), Arc::clone(&group));
     (posting, inbox, group)

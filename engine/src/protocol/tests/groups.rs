@@ -141,7 +141,7 @@ fn the_reserve_of_a_group_goes_with_it() {
     let mut bench = Bench::new();
     bench.rest();
     let before = bench.core.audit().inbound_most;
-    let group = Arc::new(GroupShared::new(7, 5000));
+    let group = Arc::new(GroupShared::new(7, 5000, 0));
     bench.shared.open_group(&group).unwrap();
     bench.rest();
     assert_eq!(bench.core.audit().inbound_most, before + 5000);

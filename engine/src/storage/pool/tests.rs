@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
-use crate::between::key::RecordKey;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::wake::Wake;
 use crate::storage::pool::{CACHE_BYTES, Cache, FREE_COST, Pool, Storage};
 use crate::storage::sizes::{SIZES, cost_of};
@@ -27,6 +27,10 @@ impl Wake for Counter {
 impl Creditor for Counter {
     fn release(&self, cost: usize) {
         self.0.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
     }
 }
 

@@ -177,6 +177,10 @@ impl Creditor for Credit {
     fn release(&self, cost: usize) {
         *self.0.lock().unwrap() += cost;
     }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
+    }
 }
 
 #[test]
