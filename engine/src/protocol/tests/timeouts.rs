@@ -146,6 +146,30 @@ fn an_answer_to_our_goodbye_that_waits_for_budget_is_waited_for() {
     assert_eq!(closed.account().confirmed, closed.account().sent);
 }
 
+/// A write that fails meanwhile begins nothing anew: the bound is one for both.
+#[test]
+fn the_end_behind_a_goodbye_is_put_off_eleven_times_in_all() {
+    let (mut bench, _, mut held) = full();
+    let key = goodbye_that_starves(&mut bench, &mut held, 300);
+    let linger = bench.shared.options.linger_timeout;
+    let mut wait = bench.shared.options.bye_timeout;
+    for times in 0..=11 {
+        drop(held.remove(held.len() - 2)); // the last is another's hello
+        bench.rest();
+        held.splice(0..0, bench.events());
+        bench.later(wait);
+        wait = linger;
+        bench.rest();
+        let is_put_off = bench.closing(key).is_none();
+        assert_eq!(is_put_off, times < 11, "{times}");
+        if times == 5 {
+            let broken = std::io::Error::from_raw_os_error(32);
+            bench.core.handle_write_error(key, &broken, bench.now);
+            bench.rest();
+        }
+    }
+}
+
 #[test]
 fn an_answer_to_our_goodbye_that_nothing_is_received_of_is_not_waited_for() {
     let (mut bench, _, mut held) = full();
