@@ -124,8 +124,8 @@ fn flood(address: &Address, may_receive: &dyn Fn() -> bool) -> (u64, Account) {
     }
 }
 
-/// Has clients flood a server, and returns what they got.
-fn flooded(serve: Serve, is_gated: bool) -> Vec<(u64, Account)> {
+/// Has clients flood a server, and returns what they got, and whether the server ever found no room.
+fn flooded(serve: Serve, is_gated: bool) -> (Vec<(u64, Account)>, bool) {
     let mut options = Options::default();
     options.outbound_bytes_per_channel = LEAST;
     let engine = Engine::start(options).unwrap();
@@ -139,23 +139,31 @@ fn flooded(serve: Serve, is_gated: bool) -> Vec<(u64, Account)> {
         let server = scope.spawn(|| serve(engine, posting, inbox, &has_refused));
         let clients = [(); CLIENTS].map(|()| scope.spawn(|| flood(&bound, may_receive)));
         let outcomes = clients.map(|client| client.join().unwrap());
-        assert!(server.join().unwrap(), "the server never found no room");
-        outcomes.to_vec()
+        (outcomes.to_vec(), server.join().unwrap())
     })
 }
 
 #[test]
 fn the_readme_s_server_answers_every_request_under_load() {
-    for (answers, account) in flooded(serve, false) {
-        assert_eq!(answers, REQUESTS);
-        assert_eq!(account.confirmed, account.posted, "{account:?}");
+    // Whether it falls behind is up to the system, and mostly so at the first time.
+    for _ in 0..10 {
+        let (outcomes, was_behind) = flooded(serve, false);
+        for (answers, account) in outcomes {
+            assert_eq!(answers, REQUESTS);
+            assert_eq!(account.confirmed, account.posted, "{account:?}");
+        }
+        if was_behind {
+            return;
+        }
     }
+    panic!("the server never found no room");
 }
 
 /// Without it a flood that no server has trouble with would pass, too.
 #[test]
 fn canary_a_server_that_drops_what_is_refused() {
-    let outcomes = flooded(serve_and_drop_what_is_refused, true);
+    let (outcomes, was_behind) = flooded(serve_and_drop_what_is_refused, true);
+    assert!(was_behind, "the server never found no room");
     let is_short = |&(answers, _): &(u64, Account)| answers < REQUESTS;
     assert!(outcomes.iter().any(is_short), "{outcomes:?}");
 }

@@ -43,6 +43,8 @@ pub(crate) fn is_end_by_reset(reason: ampe::Reason) -> bool {
     match reason {
         ampe::Reason::ConnectionLost => true,
         ampe::Reason::PeerDisconnected => ampe::platform::is_wine(),
+        // Behind a ByeRequest, an orderly end leaves time for the answer.
+        ampe::Reason::ByeTimedOut => ampe::platform::is_wine(),
         _ => false,
     }
 }

@@ -188,9 +188,10 @@ fn a_peer_that_resets_while_its_messages_wait_for_budget_is_let_go() {
             Ok(())
         );
         drop(peer);
-        if !cfg!(any(target_os = "linux", windows)) {
+        if !cfg!(any(target_os = "linux", windows)) || ampe::platform::is_wine() {
             drop(kept);
-            continue; // elsewhere the system does not say without a read
+            super::common::skip("a reset that is seen without a read: this system does not say so");
+            continue;
         }
         let closed = expect!(it.server.1, Closed);
         assert_eq!(closed.reason(), Reason::ConnectionLost, "{transport:?}");
