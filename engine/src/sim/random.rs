@@ -8,7 +8,7 @@ use super::world::World;
 
 pub(super) const RANDOM: Family = Family {
     test: "sim::random",
-    runs: 200,
+    runs: 120,
     run,
 };
 

@@ -14,7 +14,7 @@ use super::world::{World, least_options};
 
 pub(super) const STARVING: Family = Family {
     test: "sim::starving",
-    runs: 60,
+    runs: 40,
     run,
 };
 
