@@ -211,8 +211,7 @@ impl ChannelGroup {
     }
 
     /// Puts a message into this group's own inbox, as [`Event::Notified`], behind what is in there: a
-    /// way to interrupt the receiver. The reactor has no part in it, and however many messages of
-    /// peers wait, there is a place for it.
+    /// way to interrupt the receiver. However many messages of peers wait, there is a place for it.
     ///
     /// # Errors
     ///
@@ -229,18 +228,19 @@ impl ChannelGroup {
             bytes: self.shared.options.notification_bytes,
         };
         let cost = message.cost();
-        self.group
-            .mailbox
-            .notify(Event::Notified(message), cost, limit)
-            .map_err(|(event, ended)| {
-                let Event::Notified(message) = event else {
-                    unreachable!("the event that came back is the one that went in")
-                };
-                NotNotified {
-                    message,
-                    why: ended.map_or(PostError::Full(Budget::Notifications), PostError::from),
-                }
-            })
+        let notified = Event::Notified(message);
+        match self.group.mailbox.notify(notified, cost, limit) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.shared.queue.wake();
+                Ok(())
+            }
+            Err((Event::Notified(message), ended)) => Err(NotNotified {
+                message,
+                why: ended.map_or(PostError::Full(Budget::Notifications), PostError::from),
+            }),
+            Err(_) => unreachable!("the event that came back is the one that went in"),
+        }
     }
 
     /// An empty message, as from [`Engine::message`](crate::Engine::message).

@@ -135,13 +135,17 @@ impl Inbox {
             } else {
                 deadline
             };
-            match self.group.mailbox.take(&mut self.taken, deadline) {
+            let taken = &mut self.taken;
+            match self.shared.receive(&self.group, taken, deadline) {
                 Taken::Events => {}
-                Taken::Nothing => return Ok(None),
+                Taken::Nothing | Taken::Offer => return Ok(None),
                 Taken::Ended(reason) => return Err(reason),
             }
         }
         let event = self.taken.pop_front();
+        if self.taken.is_empty() {
+            self.shared.note_received();
+        }
         Ok(event.map(|event| on_taken(&self.shared, &self.group, event)))
     }
 

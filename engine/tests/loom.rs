@@ -45,6 +45,8 @@ mod pool_models;
 mod queue_models;
 #[path = "loom/room_models.rs"]
 mod room_models;
+#[path = "loom/seat_models.rs"]
+mod seat_models;
 #[path = "loom/task_models.rs"]
 mod task_models;
 
@@ -114,6 +116,19 @@ fn queue_waking(sleeper: Option<Arc<Sleeper>>) -> Arc<Posts> {
     let mut registry = Registry::with_quarantine(credit, 0);
     registry.open_group(GROUP, 0);
     Arc::new(Queue::new(registry, Box::new(Alarm(sleeper))))
+}
+
+/// What the reactor does with the queue in a pass; tasks that it has told are woken after it.
+fn exchange<T, E: Copy, R>(
+    queue: &Queue<T, E>,
+    batch: &mut Vec<T>,
+    settle: impl FnOnce(&mut Registry) -> R,
+) -> R {
+    let result = queue.exchange(batch, settle);
+    if queue.has_told() {
+        queue.wake_tasks();
+    }
+    result
 }
 
 fn open(queue: &Posts) -> Channel {

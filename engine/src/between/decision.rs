@@ -33,6 +33,16 @@ pub(crate) enum Decision {
     WakeIsOutstanding,
     /// A receiver says that it sleeps before it does.
     ReceiverIsAnnounced,
+    /// A receiver that may sleep in a pass is woken there by a notification.
+    PassingReceiverIsWoken,
+    /// Somebody who posts while another thread sits is remembered until a pass begins.
+    CallIsNoted,
+    /// A seat is left by a thread that did not see to a call: the stand-in is called.
+    NoteIsPassedOn,
+    /// A receiver was offered the seat and does not take it: others are asked.
+    OfferIsPassedOn,
+    /// The stand-in says that it sleeps until the seat is left.
+    StandInIsAnnounced,
     /// The reactor wants to be woken by the next drop.
     ReactorIsHungry,
     /// A closed pool keeps no storage.

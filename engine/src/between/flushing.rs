@@ -64,6 +64,11 @@ impl Flushing {
         self.waiting.tell_all();
     }
 
+    /// As [`Waiting::is_empty`].
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// As [`Waiting::take_told`].
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
         self.waiting.take_told()

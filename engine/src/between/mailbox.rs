@@ -20,6 +20,10 @@ struct State<T, E> {
     ended: Option<E>,
     /// Whether the receiver sleeps, so that a batch costs a signal only then.
     is_waiting: bool,
+    /// The reactor's seat was offered to the receiver, which has not found that yet.
+    is_offered: bool,
+    /// The receiver may be making a pass, and looks again behind it.
+    is_passing: bool,
 }
 
 /// How much a group's notifications are, or may be: those that wait here, and those that the receiver
@@ -37,6 +41,8 @@ pub(crate) enum Taken<E> {
     Events,
     /// The deadline passed.
     Nothing,
+    /// The reactor's seat was offered to the receiver.
+    Offer,
     /// No event is left, and none will come.
     Ended(E),
 }
@@ -48,6 +54,8 @@ impl<T, E: Copy> Mailbox<T, E> {
             notified: Notified { count: 0, bytes: 0 },
             ended: None,
             is_waiting: false,
+            is_offered: false,
+            is_passing: false,
         };
         Mailbox {
             state: Mutex::new(state),
@@ -67,13 +75,14 @@ impl<T, E: Copy> Mailbox<T, E> {
     }
 
     /// Appends a notification of `cost` bytes, unless that were more than `limit` or the end was
-    /// reached. How many other events wait does not matter.
+    /// reached. How many other events wait does not matter. Returns whether the reactor has to be woken
+    /// for it, in which the receiver may sleep.
     pub(crate) fn notify(
         &self,
         event: T,
         cost: usize,
         limit: Notified,
-    ) -> Result<(), (T, Option<E>)> {
+    ) -> Result<bool, (T, Option<E>)> {
         let mut state = lock(&self.state);
         let (count, bytes) = (state.notified.count + 1, state.notified.bytes + cost);
         if state.ended.is_some() || count > limit.count || bytes > limit.bytes {
@@ -81,8 +90,9 @@ impl<T, E: Copy> Mailbox<T, E> {
         }
         state.notified = Notified { count, bytes };
         state.events.push_back(event);
+        let is_passing = std::mem::replace(&mut state.is_passing, false);
         self.signal(state);
-        Ok(())
+        Ok(decide(Decision::PassingReceiverIsWoken, is_passing))
     }
 
     /// A notification of `cost` bytes has reached the application, and makes way for another.
@@ -117,23 +127,42 @@ impl<T, E: Copy> Mailbox<T, E> {
         }
     }
 
+    /// Offers the reactor's seat to the receiver, unless it has events and does not wait any more.
+    pub(crate) fn offer(&self) -> bool {
+        let mut state = lock(&self.state);
+        if !state.events.is_empty() || state.ended.is_some() {
+            return false;
+        }
+        state.is_offered = true;
+        self.signal(state);
+        true
+    }
+
     /// Appends to `into` all events that are there.
     pub(crate) fn take_more(&self, into: &mut VecDeque<T>) {
         into.append(&mut lock(&self.state).events);
     }
 
-    /// Takes all events into `into`, which must be empty, waiting until `deadline` for the first;
-    /// without a deadline, for ever.
-    pub(crate) fn take(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> Taken<E> {
-        assert!(into.is_empty(), "the events taken before were used");
+    /// Takes all events into `into`, which must be empty, if there are some; or finds the end. Else the
+    /// receiver may make a pass.
+    pub(crate) fn take_now(&self, into: &mut VecDeque<T>) -> Option<Taken<E>> {
         let mut state = lock(&self.state);
+        let taken = take_from(&mut state, into);
+        state.is_passing = taken.is_none();
+        taken
+    }
+
+    /// Takes all events into `into`, which must be empty, waiting until `deadline` for the first, or
+    /// for an offer; without a deadline, for ever.
+    pub(crate) fn take(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> Taken<E> {
+        let mut state = lock(&self.state);
+        state.is_passing = false;
         loop {
-            if !state.events.is_empty() {
-                std::mem::swap(&mut state.events, into);
-                return Taken::Events;
+            if let Some(taken) = take_from(&mut state, into) {
+                return taken;
             }
-            if let Some(reason) = state.ended {
-                return Taken::Ended(reason);
+            if std::mem::take(&mut state.is_offered) {
+                return Taken::Offer;
             }
             let Some(deadline) = deadline else {
                 state.is_waiting = decide(Decision::ReceiverIsAnnounced, true);
@@ -153,4 +182,13 @@ impl<T, E: Copy> Mailbox<T, E> {
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+fn take_from<T, E: Copy>(state: &mut State<T, E>, into: &mut VecDeque<T>) -> Option<Taken<E>> {
+    assert!(into.is_empty(), "the events taken before were used");
+    if !state.events.is_empty() {
+        std::mem::swap(&mut state.events, into);
+        return Some(Taken::Events);
+    }
+    state.ended.map(Taken::Ended)
 }

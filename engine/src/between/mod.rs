@@ -16,5 +16,6 @@ pub(crate) mod key;
 pub(crate) mod mailbox;
 pub(crate) mod queue;
 pub(crate) mod registry;
+pub(crate) mod seat;
 pub(crate) mod waiting;
 pub(crate) mod wake;

@@ -1,5 +1,7 @@
 //! What applications hand to the reactor: one batch behind one lock, and the wake that goes with it.
 
+use std::task::Waker;
+
 use super::decision::Decision;
 use super::registry::Registry;
 use super::waiting::wake_all;
@@ -17,6 +19,8 @@ pub(crate) struct Queue<T, E> {
     /// The number of the batch whose first post has not woken the reactor yet; 0, or a number from
     /// the past, where there is none.
     unwoken: AtomicU64,
+    /// How many tasks the reactor has told that nobody has woken yet.
+    told: AtomicU64,
 }
 
 const NONE: u64 = 0;
@@ -28,6 +32,8 @@ struct State<T, E> {
     batch: u64,
     /// Why nothing is accepted any more.
     ended: Option<E>,
+    /// Wakers of tasks that the reactor has told of something.
+    told: Vec<Waker>,
 }
 
 impl<T, E: Copy> Queue<T, E> {
@@ -38,9 +44,11 @@ impl<T, E: Copy> Queue<T, E> {
                 items: Vec::new(),
                 batch: 1,
                 ended: None,
+                told: Vec::new(),
             }),
             waker,
             unwoken: AtomicU64::new(NONE),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -54,6 +62,15 @@ impl<T, E: Copy> Queue<T, E> {
     pub(crate) fn submit<R>(
         &self,
         submit: impl FnOnce(&mut Registry, &mut Vec<T>) -> R,
+    ) -> Result<R, E> {
+        self.submit_and(submit, |waker| waker.wake())
+    }
+
+    /// The same, where the reactor is made to look at the batch by `wake`.
+    pub(crate) fn submit_and<R>(
+        &self,
+        submit: impl FnOnce(&mut Registry, &mut Vec<T>) -> R,
+        wake: impl FnOnce(&dyn Wake),
     ) -> Result<R, E> {
         let mut state = lock(&self.state);
         if let Some(ended) = state.ended {
@@ -72,7 +89,7 @@ impl<T, E: Copy> Queue<T, E> {
         let told = state.registry.take_told();
         drop(state);
         if is_first || (has_posted && self.is_unwoken(batch)) {
-            self.waker.wake();
+            wake(&*self.waker);
             // Not the wake of a later batch, whose first post has come meanwhile.
             let (from, to) = (Ordering::AcqRel, Ordering::Relaxed);
             let _ = self.unwoken.compare_exchange(batch, NONE, from, to);
@@ -97,9 +114,42 @@ impl<T, E: Copy> Queue<T, E> {
         let mut state = lock(&self.state);
         std::mem::swap(&mut state.items, batch);
         state.batch += 1;
+        self.settle_in(state, settle)
+    }
+
+    /// The reactor's side: settles with the registry once more.
+    pub(crate) fn settle<R>(&self, settle: impl FnOnce(&mut Registry) -> R) -> R {
+        self.settle_in(lock(&self.state), settle)
+    }
+
+    /// Wakers are the application's code, and run where no other code of an application is under way:
+    /// that is for [`wake_tasks`](Self::wake_tasks).
+    fn settle_in<R>(
+        &self,
+        mut state: MutexGuard<'_, State<T, E>>,
+        settle: impl FnOnce(&mut Registry) -> R,
+    ) -> R {
         let result = settle(&mut state.registry);
-        unlock(state);
+        let mut told = state.registry.take_told();
+        if !told.is_empty() {
+            state.told.append(&mut told);
+            self.told.store(state.told.len() as u64, Ordering::Relaxed);
+        }
         result
+    }
+
+    /// Whether the reactor has told tasks that are to be woken.
+    pub(crate) fn has_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed) > 0
+    }
+
+    /// Wakes the tasks that the reactor has told of something.
+    pub(crate) fn wake_tasks(&self) {
+        let mut state = lock(&self.state);
+        let told = std::mem::take(&mut state.told);
+        self.told.store(0, Ordering::Relaxed);
+        drop(state);
+        wake_all(told);
     }
 
     /// Uses the registry from outside the reactor, with no item to submit: valid after the end too.
@@ -119,7 +169,11 @@ impl<T, E: Copy> Queue<T, E> {
             state.registry.tell_everybody();
         }
         let left = std::mem::take(&mut state.items);
-        unlock(state);
+        let mut told = std::mem::take(&mut state.told);
+        told.append(&mut state.registry.take_told());
+        self.told.store(0, Ordering::Relaxed);
+        drop(state);
+        wake_all(told);
         left
     }
 

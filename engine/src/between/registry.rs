@@ -366,6 +366,11 @@ impl Registry {
         self.groups.all().count()
     }
 
+    /// Whether tasks wait for anything.
+    pub(crate) fn has_tasks(&self) -> bool {
+        !self.waiting.is_empty() || !self.flushing.is_empty()
+    }
+
     /// How many tasks wait for room.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -110,6 +110,11 @@ impl<T: Copy> Waiting<T> {
         std::mem::take(&mut self.told)
     }
 
+    /// Whether no task waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// How many tasks wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

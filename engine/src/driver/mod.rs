@@ -1,4 +1,4 @@
-//! The reactor: one thread that waits, reads, asks the core, writes and delivers.
+//! The reactor: waits, reads, asks the core, writes and delivers, in one thread at a time.
 //!
 //! The loop is generic over its [`World`]: over the [real] one it is the reactor, over those
 //! that `sim` makes up it is simulated, line by line the same.
@@ -15,14 +15,13 @@ pub(crate) mod turn;
 pub(crate) mod world;
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
 use crate::error::{Ended, StartError};
-use crate::handles::{Counters, Shared, Submission, reactor_thread};
+use crate::handles::{Counters, Occupant, Reactor, Reads, Shared, Submission};
 use crate::options::Options;
 use crate::protocol::{Core, SCRATCH_BYTES};
 
@@ -50,23 +49,19 @@ pub(crate) const LIMITS: Limits = Limits {
     openings_per_pass: 256,
 };
 
-/// Starts the reactor's thread.
+/// Starts the engine's own thread, with a reactor that it makes the first passes of.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
     let (world, shared) = Real::start(options)?;
-    let mut driver = Driver::new(world, Arc::clone(&shared), LIMITS);
-    let reactor = thread::Builder::new()
-        .name("ampe-reactor".into())
-        .spawn(move || {
-            reactor_thread::enter();
-            // A defect of ours ends this engine, not the process: every group learns of it.
-            let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
-            let reason = match outcome {
-                Ok(Ok(())) => Ended::EngineStopped,
-                Ok(Err(_)) | Err(_) => Ended::EngineFailed,
-            };
-            driver.end(reason);
-        })?;
-    Ok((shared, reactor))
+    let driver = Driver::new(world, Arc::clone(&shared), LIMITS);
+    shared.seat.furnish(Occupant::new(driver));
+    let stand_in = thread::Builder::new().name("ampe-reactor".into()).spawn({
+        let shared = Arc::clone(&shared);
+        move || shared.stand_in()
+    });
+    if stand_in.is_err() {
+        drop(shared.seat.try_sit()); // it holds what holds it
+    }
+    Ok((shared, stand_in?))
 }
 
 pub(crate) struct Driver<W: World> {
@@ -113,36 +108,52 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// The loop. Each pass costs what it touches, however many connections there are.
-    fn run(&mut self) -> io::Result<()> {
-        while !self.pass()? {}
-        Ok(())
+    /// Once round: sleeps, and does what there is to do. Returns whether that was the last time.
+    /// A pass costs what it touches, however many connections there are.
+    #[cfg(test)]
+    pub(crate) fn pass(&mut self) -> io::Result<bool> {
+        self.wait(None)?;
+        let is_over = self.work(Reads::Yes);
+        self.shared.queue.wake_tasks();
+        Ok(is_over)
     }
 
-    /// Once round: sleeps, and does what there is to do. Returns whether that was the last time.
-    pub(crate) fn pass(&mut self) -> io::Result<bool> {
-        if !self.has_more {
-            self.sockets.world.wait(self.until)?;
+    /// Sleeps until there is something to do, until `deadline` at the latest.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if self.has_more {
+            return Ok(());
         }
+        let until = self.until.into_iter().chain(deadline).min();
+        self.sockets.world.wait(until)
+    }
+
+    /// Does what there is to do. Returns whether that was the last time.
+    pub(crate) fn work(&mut self, reads: Reads) -> bool {
         self.bytes_left = self.limits.bytes_per_pass;
         self.openings_left = self.limits.openings_per_pass;
         Counters::count(&self.shared.counters.passes);
         let now = self.sockets.world.now();
-        self.receive(now);
+        if reads == Reads::Yes {
+            self.receive(now);
+        }
         let mut batch = std::mem::take(&mut self.batch);
         turn(self, &mut batch, now);
         self.batch = batch;
-        if self.core.is_finished() {
-            let late = self.shared.queue.end(Ended::EngineStopped);
-            if late.is_empty() {
-                return Ok(true);
-            }
-            for submission in late {
-                self.core.handle_submission(submission, now);
-            }
+        let is_over = self.core.is_finished() && self.is_over(now);
+        if !is_over {
+            self.arrange();
         }
-        self.arrange();
-        Ok(false)
+        is_over
+    }
+
+    /// Refuses all that follows. What was posted behind the last exchange is answered first.
+    fn is_over(&mut self, now: Instant) -> bool {
+        let late = self.shared.queue.end(Ended::EngineStopped);
+        let is_over = late.is_empty();
+        for submission in late {
+            self.core.handle_submission(submission, now);
+        }
+        is_over
     }
 
     /// Arranges the next wait: for what, and for how long.
@@ -171,6 +182,24 @@ impl<W: World> Driver<W> {
     pub(crate) fn end(&mut self, reason: Ended) {
         self.core.deliver_last();
         self.shared.end(reason);
+    }
+}
+
+impl Reactor for Driver<Real> {
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        Driver::wait(self, deadline)
+    }
+
+    fn work(&mut self, reads: Reads) -> bool {
+        Driver::work(self, reads)
+    }
+
+    fn is_needed_by_others(&self) -> bool {
+        self.core.is_needed_by_others()
+    }
+
+    fn end(&mut self, why: Ended) {
+        Driver::end(self, why);
     }
 }
 

@@ -10,7 +10,7 @@ use ampe_poller::{Events, Interest, Poller};
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
-use crate::handles::Shared;
+use crate::handles::{Seat, Shared, this_sitter};
 use crate::options::Options;
 use crate::protocol::Wanted;
 
@@ -53,12 +53,16 @@ impl std::os::windows::io::AsSocket for Source {
     }
 }
 
-struct ReactorWaker(ampe_poller::Waker);
+struct ReactorWaker {
+    poller: ampe_poller::Waker,
+    seat: Arc<Seat>,
+}
 
 impl Wake for ReactorWaker {
     fn wake(&self) {
         // A wake that the system refuses caps the reactor's sleep: it finds what was posted then.
-        let _ = self.0.wake();
+        let _ = self.poller.wake();
+        self.seat.call(this_sitter());
     }
 }
 
@@ -75,7 +79,12 @@ impl Real {
     /// The world, and the engine's shared state, by which it is woken.
     pub(super) fn start(options: Options) -> io::Result<(Self, Arc<Shared>)> {
         let poller = Poller::new()?;
-        let shared = Shared::new(options, || Box::new(ReactorWaker(poller.waker())));
+        let shared = Shared::new(options, |seat| {
+            Box::new(ReactorWaker {
+                poller: poller.waker(),
+                seat: Arc::clone(seat),
+            })
+        });
         let real = Real {
             poller,
             events: Events::with_capacity(REPORTS),

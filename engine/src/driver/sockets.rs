@@ -22,7 +22,7 @@ pub(crate) struct Entry<W: World> {
 }
 
 /// Where the poller keeps a socket of the core's.
-struct Seat<P> {
+struct Registration<P> {
     generation: u64,
     place: P,
     /// What was declared last.
@@ -41,29 +41,30 @@ const CALM: Duration = Duration::from_secs(1);
 pub(crate) struct Sockets<W: World> {
     pub(crate) world: W,
     /// By the index of the core's key.
-    seats: Vec<Option<Seat<W::Place>>>,
+    registrations: Vec<Option<Registration<W::Place>>>,
 }
 
 impl<W: World> Sockets<W> {
     pub(super) fn new(world: W) -> Self {
         Sockets {
             world,
-            seats: Vec::new(),
+            registrations: Vec::new(),
         }
     }
 
-    fn seat(&self, key: RecordKey) -> Option<&Seat<W::Place>> {
-        let seat = self.seats.get(key.index as usize)?.as_ref();
-        seat.filter(|seat| seat.generation == key.generation)
+    fn registration(&self, key: RecordKey) -> Option<&Registration<W::Place>> {
+        let registration = self.registrations.get(key.index as usize)?.as_ref();
+        registration.filter(|registration| registration.generation == key.generation)
     }
 
-    fn seat_mut(&mut self, key: RecordKey) -> Option<&mut Seat<W::Place>> {
-        let seat = self.seats.get_mut(key.index as usize)?.as_mut();
-        seat.filter(|seat| seat.generation == key.generation)
+    fn registration_mut(&mut self, key: RecordKey) -> Option<&mut Registration<W::Place>> {
+        let registration = self.registrations.get_mut(key.index as usize)?.as_mut();
+        registration.filter(|registration| registration.generation == key.generation)
     }
 
     fn place(&self, key: RecordKey) -> Option<W::Place> {
-        self.seat(key).map(|seat| seat.place)
+        self.registration(key)
+            .map(|registration| registration.place)
     }
 
     pub(crate) fn get(&self, key: RecordKey) -> Option<&Socket<W>> {
@@ -75,15 +76,15 @@ impl<W: World> Sockets<W> {
     /// Takes a socket in, which is closed if it cannot be polled.
     pub(super) fn insert(&mut self, key: RecordKey, socket: Socket<W>) -> io::Result<()> {
         let index = key.index as usize;
-        if self.seats.len() <= index {
-            self.seats.resize_with(index + 1, || None);
+        if self.registrations.len() <= index {
+            self.registrations.resize_with(index + 1, || None);
         }
         assert!(
-            self.seats[index].is_none(),
-            "a seat is taken once the socket before was closed"
+            self.registrations[index].is_none(),
+            "a registration is taken once the socket before was closed"
         );
         let place = self.world.insert(Entry { key, socket })?;
-        self.seats[index] = Some(Seat {
+        self.registrations[index] = Some(Registration {
             generation: key.generation,
             place,
             wanted: Wanted::default(),
@@ -98,7 +99,7 @@ impl<W: World> Sockets<W> {
     /// one that has no socket.
     pub(super) fn promote(&mut self, from: RecordKey, to: RecordKey) -> io::Result<()> {
         let place = self.place(from).ok_or(io::ErrorKind::NotFound)?;
-        self.seats[from.index as usize] = None;
+        self.registrations[from.index as usize] = None;
         match self.world.remove(place) {
             Some(Entry {
                 socket: Socket::Connecting(stream),
@@ -116,23 +117,26 @@ impl<W: World> Sockets<W> {
             let _ = self.world.set_abortive(stream);
         }
         self.world.close(place);
-        self.seats[key.index as usize] = None;
+        self.registrations[key.index as usize] = None;
     }
 
     pub(super) fn declare(&mut self, key: RecordKey, wanted: Wanted) {
-        if let Some(seat) = self.seat_mut(key) {
-            seat.wanted = wanted;
+        if let Some(registration) = self.registration_mut(key) {
+            registration.wanted = wanted;
             self.poll(key);
         }
     }
 
     /// Has the poller know what is wanted, but for what rests.
     fn poll(&mut self, key: RecordKey) {
-        let Some(seat) = self.seat(key).filter(|seat| !seat.polling_rests) else {
+        let Some(registration) = self
+            .registration(key)
+            .filter(|registration| !registration.polling_rests)
+        else {
             return;
         };
-        let (place, mut wanted) = (seat.place, seat.wanted);
-        wanted.writable &= !seat.sending_rests;
+        let (place, mut wanted) = (registration.place, registration.wanted);
+        wanted.writable &= !registration.sending_rests;
         self.world.set_interest(place, wanted);
     }
 
@@ -144,34 +148,34 @@ impl<W: World> Sockets<W> {
         now: Instant,
         patience: Duration,
     ) -> bool {
-        let Some(seat) = self.seat_mut(key) else {
+        let Some(registration) = self.registration_mut(key) else {
             return false;
         };
-        let since = match seat.refused {
+        let since = match registration.refused {
             Some((since, last)) if now.saturating_duration_since(last) < CALM => since,
             _ => now,
         };
-        seat.refused = Some((since, now));
+        registration.refused = Some((since, now));
         if now.saturating_duration_since(since) >= patience {
             return false;
         }
-        seat.polling_rests = true;
+        registration.polling_rests = true;
         // Its interest may have been declared since the refusal, and then it is polled.
-        let place = seat.place;
+        let place = registration.place;
         self.world.set_interest(place, Wanted::default());
         true
     }
 
     pub(super) fn go_on_polling(&mut self, key: RecordKey) {
-        if let Some(seat) = self.seat_mut(key) {
-            seat.polling_rests = false;
+        if let Some(registration) = self.registration_mut(key) {
+            registration.polling_rests = false;
             self.poll(key);
         }
     }
 
     pub(super) fn set_sending_rests(&mut self, key: RecordKey, rests: bool) {
-        if let Some(seat) = self.seat_mut(key) {
-            seat.sending_rests = rests;
+        if let Some(registration) = self.registration_mut(key) {
+            registration.sending_rests = rests;
             self.poll(key);
         }
     }
@@ -191,8 +195,8 @@ impl<W: World> Sockets<W> {
 impl<W: World> Sockets<W> {
     /// Those that there are.
     pub(crate) fn keys(&self) -> Vec<RecordKey> {
-        let seats = self.seats.iter().flatten();
-        let entries = seats.filter_map(|seat| self.world.get(seat.place));
+        let registrations = self.registrations.iter().flatten();
+        let entries = registrations.filter_map(|registration| self.world.get(registration.place));
         entries.map(|entry| entry.key).collect()
     }
 }
@@ -203,7 +207,7 @@ impl Sockets<super::real::Real> {
     pub(super) fn set_decoy(&mut self, key: RecordKey, decoy: Option<std::fs::File>) {
         let place = self.place(key).expect("a socket");
         let place = self.world.set_decoy(place, decoy);
-        let seat = self.seat_mut(key).expect("a socket");
-        seat.place = place;
+        let registration = self.registration_mut(key).expect("a socket");
+        registration.place = place;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry};
 use crate::channel::Channel;
-use crate::error::{Budget, PostError};
+use crate::error::{Budget, Ended, PostError};
 use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
@@ -26,7 +26,7 @@ impl Shared {
             return Err(Refused { post, why });
         }
         let mut slot = Some(post);
-        let submitted = self.queue.submit(|registry, items| {
+        let submitted = self.submit_posts(|registry, items| {
             group.check_open()?;
             admit_one(registry, items, group.id, &mut slot)
         });
@@ -91,10 +91,23 @@ impl Shared {
             }
             refused.map_or(Ok(()), Err)
         };
-        self.queue
-            .submit(admit_all)
+        self.submit_posts(admit_all)
             .map_err(PostError::from)
             .and_then(|all| all)
+    }
+
+    /// Submits, and has what was posted written: by this thread, if it has received and this is its first
+    /// post since then, and nobody sits; else by the next pass.
+    fn submit_posts<R>(
+        &self,
+        submit: impl FnOnce(&mut Registry, &mut Vec<Submission>) -> R,
+    ) -> Result<R, Ended> {
+        let has_received = self.take_received();
+        self.queue.submit_and(submit, |waker| {
+            if !has_received || !self.write_posted() {
+                waker.wake();
+            }
+        })
     }
 
     /// Checks what needs no lock, makes the message one of this engine, and writes the address

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::between::mailbox::Mailbox;
 use crate::between::registry::{GroupId, Registry};
+use crate::between::seat::Receiver;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 
@@ -57,5 +58,14 @@ impl GroupShared {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Receiver for GroupShared {
+    type Event = Event;
+    type End = Ended;
+
+    fn mailbox(&self) -> &Mailbox<Event, Ended> {
+        &self.mailbox
     }
 }

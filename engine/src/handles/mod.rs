@@ -4,6 +4,7 @@
 mod admission;
 mod counters;
 mod group_shared;
+mod reactor;
 pub(crate) mod reactor_thread;
 mod shared;
 mod submission;
@@ -12,6 +13,7 @@ mod submission;
 pub(crate) use self::admission::CHUNK;
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
+pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::submission::Submission;
 

@@ -9,6 +9,7 @@ use crate::between::flushing::{FlushWait, Flushed};
 use crate::between::key::GroupPlace;
 use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
+use crate::between::seat::NOBODY;
 use crate::between::waiting::RoomWait;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
@@ -20,6 +21,7 @@ use crate::sync::{Mutex, lock};
 
 use super::counters::Counters;
 use super::group_shared::GroupShared;
+use super::reactor::Seat;
 use super::submission::Submission;
 
 /// The queue to the reactor, the pool, and what is said once for the engine.
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
+    /// Where the reactor is while no thread makes a pass.
+    pub(crate) seat: Arc<Seat>,
     /// Every group that was ever opened and is still held by someone: a reactor that fails ends them
     /// all, whether it had heard of them or not.
     groups: Mutex<Vec<Weak<GroupShared>>>,
@@ -35,7 +39,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What an engine's handles share with a reactor that each waker made by `wake` wakes.
-    pub(crate) fn new(options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+    pub(crate) fn new(options: Options, wake: impl Fn(&Arc<Seat>) -> Box<dyn Wake>) -> Arc<Shared> {
         Shared::over(Registry::new(Credit::of(&options)), options, wake)
     }
 
@@ -44,16 +48,22 @@ impl Shared {
     pub(crate) fn with_quarantine(
         options: Options,
         quarantine: usize,
-        wake: impl Fn() -> Box<dyn Wake>,
+        wake: impl Fn(&Arc<Seat>) -> Box<dyn Wake>,
     ) -> Arc<Shared> {
         let registry = Registry::with_quarantine(Credit::of(&options), quarantine);
         Shared::over(registry, options, wake)
     }
 
-    fn over(registry: Registry, options: Options, wake: impl Fn() -> Box<dyn Wake>) -> Arc<Shared> {
+    fn over(
+        registry: Registry,
+        options: Options,
+        wake: impl Fn(&Arc<Seat>) -> Box<dyn Wake>,
+    ) -> Arc<Shared> {
+        let seat = Arc::new(Seat::new());
         Arc::new(Shared {
-            pool: Arc::new(Pool::new(options.pool_bytes, wake())),
-            queue: Queue::new(registry, wake()),
+            pool: Arc::new(Pool::new(options.pool_bytes, wake(&seat))),
+            queue: Queue::new(registry, wake(&seat)),
+            seat,
             options,
             counters: Counters::default(),
             groups: Mutex::default(),
@@ -125,7 +135,9 @@ impl Shared {
             let polled = registry.poll_room(channel, group.id, task, waker);
             polled.map_err(PostError::from)
         });
-        polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())))
+        let polled = polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())));
+        self.stand_in_for_task(&polled);
+        polled
     }
 
     /// Whether all was sent that had been posted to a channel when this was asked first. If that is
@@ -141,12 +153,20 @@ impl Shared {
             .queue
             .submit(|registry, _| registry.poll_flush(channel, group.id, task, waker));
         if let Ok(polled) = polled {
+            self.stand_in_for_task(&polled);
             return polled.map(Ok);
         }
         let outcome = self
             .queue
             .with_registry(|registry| registry.flush_outcome(channel, group.id, *task));
         Poll::Ready(outcome.ok_or(FlushError::EngineEnded))
+    }
+
+    /// A task that waits makes no passes: the stand-in does.
+    fn stand_in_for_task<T>(&self, polled: &Poll<T>) {
+        if polled.is_pending() {
+            self.seat.call(NOBODY);
+        }
     }
 
     /// Closes a group, and answers the goodbyes that its application has not received: those in

@@ -31,7 +31,7 @@ fn shared() -> (Arc<Shared>, GroupShared) {
         outbound_bytes: 2 * MESSAGE_COST_MAX,
         ..Options::default()
     };
-    let shared = Shared::new(options, || Box::new(Nobody));
+    let shared = Shared::new(options, |_| Box::new(Nobody));
     shared
         .queue
         .with_registry(|registry| registry.open_group(1, 0));
@@ -84,7 +84,7 @@ fn closed(channel: Channel) -> Event {
 /// Nobody takes the `Closed` of a group whose inbox could not wait for it.
 #[test]
 fn what_comes_to_an_abandoned_group_gives_its_number_back() {
-    let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
+    let shared = Shared::with_quarantine(Options::default(), 0, |_| Box::new(Nobody));
     let group = GroupShared::new(1, 0, 0);
     let queue = &shared.queue;
     queue.with_registry(|registry| registry.open_group(1, 0));
@@ -146,7 +146,7 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
         outbound_bytes: 2 * MESSAGE_COST_MAX,
         ..Options::default()
     };
-    let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let shared = Shared::new(options, |_| Box::new(wakes.clone()));
     let group = GroupShared::new(1, 0, 0);
     let open = |registry: &mut Registry| registry.open_group(1, 0);
     let place = shared.queue.with_registry(open);
@@ -174,7 +174,7 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
 /// Nobody takes the `Closed` of a group whose inbox could not wait for it.
 #[test]
 fn what_had_come_to_an_abandoned_group_gives_its_number_back_when_the_reactor_ends() {
-    let shared = Shared::with_quarantine(Options::default(), 0, || Box::new(Nobody));
+    let shared = Shared::with_quarantine(Options::default(), 0, |_| Box::new(Nobody));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared.open_group(&group).unwrap();
     let open = |registry: &mut Registry| registry.open(1, Kind::Connection).unwrap();
@@ -197,7 +197,7 @@ fn free_storage_is_kept_as_far_as_its_own_option_goes() {
             pool_bytes,
             ..Options::default()
         };
-        let shared = Shared::new(options, || Box::new(Nobody));
+        let shared = Shared::new(options, |_| Box::new(Nobody));
         drop(shared.pool.take(60_000));
         assert_eq!(shared.pool.free_bytes() > 0, is_kept);
         shared.pool.close();

@@ -80,7 +80,7 @@ fn posts(batch: Vec<Submission>) -> Vec<(Channel, OpCode, u64)> {
 
 #[test]
 fn closing_answers_the_goodbyes_that_were_not_received() {
-    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
@@ -138,7 +138,7 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
 /// A batch is as many events as if each had been received by itself.
 #[test]
 fn a_batch_sets_off_what_each_of_its_events_does() {
-    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
@@ -187,7 +187,7 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
 /// It holds the memory that it is charged, whatever it was before.
 #[test]
 fn a_notification_lies_in_storage_that_fits() {
-    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
@@ -210,7 +210,7 @@ fn a_notification_lies_in_storage_that_fits() {
 /// stream.
 #[test]
 fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
-    let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
@@ -242,7 +242,7 @@ fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
 fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let (options, wakes) = (Options::default(), Wakes::default());
     let credit = options.outbound_bytes_per_channel;
-    let shared = Shared::new(options, || Box::new(wakes.clone()));
+    let shared = Shared::new(options, |_| Box::new(wakes.clone()));
     let group = Arc::new(GroupShared::new(1, 0, 0));
     shared
         .queue
@@ -295,7 +295,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
         },
     ];
     for lose in losses {
-        let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+        let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
         let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id, 0, 0)));
         let inboxes = groups.each_ref().map(|group| {
             shared.open_group(group).unwrap();
@@ -326,7 +326,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
 #[test]
 fn an_inbox_that_is_closed_in_a_reactor_s_thread_is_left() {
     for is_reactor in [true, false] {
-        let shared = Shared::new(Options::default(), || Box::new(Wakes::default()));
+        let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
         let group = Arc::new(GroupShared::new(1, 0, 0));
         let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
         if !is_reactor {

@@ -181,7 +181,7 @@ impl Core {
                 self.budget.close(group.budget_key);
                 let id = group.shared.id;
                 let queue = &self.shared.queue;
-                queue.with_registry(|registry| registry.end_group(id));
+                queue.settle(|registry| registry.end_group(id));
                 self.groups.remove(index);
             }
         }
@@ -199,6 +199,11 @@ impl Core {
         if let Some(index) = self.group_index(id) {
             self.close_group_at(index, Ended::GroupClosed, deadline, now);
         }
+    }
+
+    /// Whether something goes on for which no receiver may come: tasks wait, or the engine stops.
+    pub(crate) fn is_needed_by_others(&self) -> bool {
+        self.tasks_wait || self.stopping.is_some()
     }
 
     /// Closes every group, and the engine after them.

@@ -46,6 +46,7 @@ impl Core {
             released: Vec::new(),
             room: Vec::new(),
             has_room: false,
+            tasks_wait: false,
             promises: Promises::default(),
             drops_at: None,
             clock: Clock::default(),
@@ -125,7 +126,7 @@ impl Core {
         let opened = self
             .shared
             .queue
-            .with_registry(|registry| registry.open(group, ChannelKind::Connection));
+            .settle(|registry| registry.open(group, ChannelKind::Connection));
         match opened {
             Some(channel) => {
                 self.bind_number(channel, key);
@@ -241,6 +242,7 @@ impl Core {
             holder: _, // asked by `poll_resume`
             room: _,   // told in the pass in which it was found
             has_room,
+            tasks_wait: _, // told in a pass in which there is room
             promises,
             drops_at,
             clock: _,

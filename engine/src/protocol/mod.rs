@@ -206,6 +206,8 @@ pub(crate) struct Core {
     room: Vec<Channel>,
     /// Credit that was given back has made room for somebody, who is told with the next exchange.
     has_room: bool,
+    /// Tasks waited for room, or for what they had posted to be sent, at the last exchange.
+    tasks_wait: bool,
     promises: Promises,
     /// When it is looked again at what applications have dropped, without being woken.
     drops_at: Option<Instant>,

@@ -32,6 +32,7 @@ impl Core {
             registry.take_room(&mut self.room);
             self.promises.note(registry.room_is_wanted());
             self.has_room = false;
+            self.tasks_wait = registry.has_tasks();
             self.seal_groups(registry);
         });
     }
@@ -63,7 +64,7 @@ impl Core {
         }
         let millis = self.clock.millis(now);
         let queue = &self.shared.queue;
-        queue.with_registry(|registry| {
+        queue.settle(|registry| {
             for &key in &self.touched {
                 let record = self.table.get_mut(key).map(|record| &mut record.kind);
                 let Some(Kind::Connection(connection)) = record else {
@@ -98,7 +99,7 @@ impl Core {
         if let (Some(cost), Some(channel)) = (returned, connection.channel()) {
             let report = report(connection, &self.nodes, now, millis);
             let count = connection.account().returned;
-            self.shared.queue.with_registry(|registry| {
+            self.shared.queue.settle(|registry| {
                 registry.release_channel(channel, cost);
                 registry.report_returned(channel, report, count);
             });

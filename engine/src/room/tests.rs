@@ -44,7 +44,7 @@ impl Bench {
             outbound_bytes_per_channel: 2 * LARGEST,
             ..Options::default()
         };
-        let shared = Shared::new(options, || Box::new(Nobody));
+        let shared = Shared::new(options, |_| Box::new(Nobody));
         shared
             .queue
             .with_registry(|registry| registry.open_group(1, 0));
@@ -81,6 +81,7 @@ impl Bench {
             settle(registry);
             registry.take_room(&mut told);
         });
+        self.shared.queue.wake_tasks();
         told
     }
 
@@ -312,6 +313,7 @@ fn an_engine_that_stops_wakes_and_ends_every_wait_at_once() {
         core.handle_submission(submission, now);
     }
     core.exchange(&mut batch);
+    queue.wake_tasks();
     assert_eq!(task.wakes(), 1);
     let ended = poll(&mut wait, &task);
     assert_eq!(ended, Poll::Ready(Err(PostError::GroupClosed)));

@@ -70,7 +70,7 @@ impl Node {
         let was_woken = Arc::new(AtomicBool::new(true));
         // Numbers are used again at once, so that whatever relied on their rest would show.
         let quarantine = if rng.chance(70) { 0 } else { 3 };
-        let wake = || Box::new(Flag(Arc::clone(&was_woken))) as Box<dyn Wake>;
+        let wake = |_: &_| Box::new(Flag(Arc::clone(&was_woken))) as Box<dyn Wake>;
         let shared = Shared::with_quarantine(options, quarantine, wake);
         let limits = Limits {
             bytes_per_read: [48, 1000, 20_000, 256 * 1024][rng.below(4)],

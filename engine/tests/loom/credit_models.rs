@@ -8,7 +8,7 @@ use crate::between::decision::Decision;
 use crate::between::registry::{Denied, Kind, Role};
 use crate::channel::Channel;
 use crate::storage::MESSAGE_COST_MAX;
-use crate::{GROUP, Posts, finds, finds_always, open, post, proves, queue_waking};
+use crate::{GROUP, Posts, exchange, finds, finds_always, open, post, proves, queue_waking};
 
 const COST: usize = 448;
 
@@ -39,7 +39,7 @@ fn posts_meet_close_and_reuse(post_one: PostOne, close: Close) {
     });
 
     let (mut batch, mut taken) = (Vec::new(), Vec::new());
-    queue.exchange(&mut batch, |_| ());
+    exchange(&queue, &mut batch, |_| ());
     taken.append(&mut batch);
     close(&queue, &mut batch, channel);
     taken.append(&mut batch);
@@ -54,7 +54,7 @@ fn posts_meet_close_and_reuse(post_one: PostOne, close: Close) {
     post(&queue, successor, TO_THE_NEW, COST).unwrap();
 
     let admitted = posters.map(|poster| poster.join().unwrap()).concat();
-    queue.exchange(&mut batch, |registry| {
+    exchange(&queue, &mut batch, |registry| {
         assert_eq!(
             registry.used(),
             COST,
@@ -85,7 +85,7 @@ fn post_soundly(queue: &Posts, channel: Channel, tag: u32) -> Result<(), Denied>
 }
 
 fn close_soundly(queue: &Posts, batch: &mut Vec<(Channel, u32)>, channel: Channel) {
-    queue.exchange(batch, |registry| registry.close(channel));
+    exchange(&queue, batch, |registry| registry.close(channel));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn every_post_meets_its_own_incarnation_or_none() {
 fn canary_a_close_after_the_last_batch() {
     finds("once its messages are accounted for", None, || {
         posts_meet_close_and_reuse(post_soundly, |queue, batch, channel| {
-            queue.exchange(batch, |_| ());
+            exchange(&queue, batch, |_| ());
             queue.with_registry(|registry| registry.close(channel));
         });
     });
@@ -148,7 +148,7 @@ fn credit_is_never_exceeded() {
         let mut batch = Vec::new();
         let mut sent = 0;
         let mut send = || {
-            queue.exchange(&mut batch, |registry| {
+            exchange(&queue, &mut batch, |registry| {
                 assert!(registry.used() <= 2 * MESSAGE_COST_MAX, "over the credit");
             });
             sent += batch.len();

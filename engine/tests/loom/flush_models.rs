@@ -11,7 +11,9 @@ use crate::between::registry::{Registry, Report};
 use crate::channel::Channel;
 use crate::queue_waking;
 use crate::task_models::Executor;
-use crate::{GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, proves};
+use crate::{
+    GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, exchange, finds, finds_always, open, post, proves,
+};
 
 const COST: usize = 448;
 
@@ -77,7 +79,7 @@ fn threads_flush(poll: fn(&mut Wait) -> Poll<Flushed>) {
     });
     let (mut batch, mut sent, mut reported) = (Vec::new(), 0, 0);
     while reported < 3 {
-        queue.exchange(&mut batch, |registry| {
+        exchange(&queue, &mut batch, |registry| {
             for _ in reported..sent {
                 registry.release(channel, COST);
             }
@@ -169,7 +171,7 @@ fn a_flush_meets_the_end(end: fn(&Posts, Channel)) {
 
 /// One of two messages was sent.
 fn close_and_return(queue: &Posts, channel: Channel) {
-    queue.exchange(&mut Vec::new(), |registry| {
+    exchange(&queue, &mut Vec::new(), |registry| {
         registry.release(channel, COST);
         registry.close(channel);
     });
@@ -204,7 +206,7 @@ fn the_end_ends_the_wait_for_sending() {
 fn canary_a_return_that_is_not_reported() {
     finds(NOBODY_CAN_GO_ON, None, || {
         a_flush_meets_the_end(|queue, channel| {
-            queue.exchange(&mut Vec::new(), |registry| registry.close(channel));
+            exchange(&queue, &mut Vec::new(), |registry| registry.close(channel));
         });
     });
 }

@@ -39,7 +39,7 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
     let notifier = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
         move || match mailbox.notify(NOTE, 8, ONE) {
-            Ok(()) => true,
+            Ok(_) => true,
             Err((event, why)) => {
                 assert_eq!(event, NOTE, "what is refused comes back");
                 assert_eq!(why, Some("stopped"), "other events are in nobody's way");
@@ -53,6 +53,7 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
         let taken = mailbox.take(&mut events, (turn < patience).then_some(deadline));
         match taken {
             Taken::Events => assert!(!events.is_empty(), "events are at least one"),
+            Taken::Offer => panic!("nobody offers anything"),
             Taken::Nothing => {
                 assert!(turn < patience, "without a deadline there is something");
                 assert!(Instant::now() >= deadline, "gave up too early");

@@ -7,7 +7,8 @@ use loom::thread;
 use crate::between::decision::Decision;
 use crate::between::queue::Queue;
 use crate::{
-    Alarm, NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, proves, queue_waking,
+    Alarm, NOBODY_CAN_GO_ON, Posts, Sleeper, exchange, finds, finds_always, open, post, proves,
+    queue_waking,
 };
 
 const COST: usize = 448;
@@ -49,7 +50,7 @@ fn post_soundly(queue: &Posts, _: &Sleeper, channel: crate::Channel, tag: u32) {
 }
 
 fn take_or_sleep(queue: &Posts, sleeper: &Sleeper, batch: &mut Vec<(crate::Channel, u32)>) {
-    queue.exchange(batch, |_| ());
+    exchange(&queue, batch, |_| ());
     if batch.is_empty() {
         sleeper.sleep();
     }
@@ -93,7 +94,7 @@ fn canary_a_batch_that_wakes_nobody() {
 fn canary_a_reactor_that_forgets_wakes() {
     finds(NOBODY_CAN_GO_ON, Some(3), || {
         let take_and_forget = |queue: &Posts, sleeper: &Sleeper, batch: &mut Vec<_>| {
-            queue.exchange(batch, |_| ());
+            exchange(&queue, batch, |_| ());
             if batch.is_empty() {
                 *crate::sync::lock(&sleeper.is_awake) = false;
                 sleeper.sleep();
@@ -124,7 +125,7 @@ fn posts_meet_the_end(end: fn(&Queue<u32, &'static str>) -> Vec<u32>) {
     let taken = end(&queue);
     let mut accepted = posters.map(|poster| poster.join().unwrap()).concat();
     let mut left = Vec::new();
-    queue.exchange(&mut left, |_| ());
+    exchange(&queue, &mut left, |_| ());
     assert!(left.is_empty(), "{left:?} was accepted after the end");
     let mut taken = taken;
     accepted.sort_unstable();
@@ -137,7 +138,7 @@ fn the_end_hands_back_every_post() {
     proves("the_end_hands_back_every_post", None, 6, || {
         posts_meet_the_end(|queue| {
             let mut batch = Vec::new();
-            queue.exchange(&mut batch, |_| ());
+            exchange(&queue, &mut batch, |_| ());
             batch.append(&mut queue.end("stopped"));
             batch
         });
@@ -150,7 +151,7 @@ fn canary_an_end_after_the_last_batch() {
     finds("what was accepted is handed back", None, || {
         posts_meet_the_end(|queue| {
             let mut batch = Vec::new();
-            queue.exchange(&mut batch, |_| ());
+            exchange(&queue, &mut batch, |_| ());
             queue.end("stopped");
             batch
         });
@@ -193,7 +194,7 @@ fn a_thread_sleeps_behind_its_post() {
     });
     let (mut batch, mut seen) = (Vec::new(), Vec::new());
     while seen.len() < 2 {
-        queue.exchange(&mut batch, |_| ());
+        exchange(&queue, &mut batch, |_| ());
         if batch.is_empty() {
             reactor.sleep();
         }

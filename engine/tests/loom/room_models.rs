@@ -10,7 +10,7 @@ use crate::between::registry::{Denied, GroupId, Kind, Registry};
 use crate::channel::Channel;
 use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX};
 use crate::{
-    NOBODY_CAN_GO_ON, Posts, Sleeper, finds, finds_always, open, post, post_by, proves,
+    NOBODY_CAN_GO_ON, Posts, Sleeper, exchange, finds, finds_always, open, post, post_by, proves,
     queue_waking,
 };
 
@@ -64,7 +64,7 @@ fn posters_wait_for_room<const THREADS: usize>(posts_each: usize, settle: Settle
     let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), Vec::new());
     let (mut count, mut told_count) = (0, [0; THREADS]);
     loop {
-        queue.exchange(&mut batch, |registry| {
+        exchange(&queue, &mut batch, |registry| {
             assert!(registry.used() <= 2 * MESSAGE_COST_MAX, "over the credit");
             settle(registry, &mut sent, &mut told);
         });
@@ -167,7 +167,7 @@ fn a_poster_waits_for_returned_messages(wakes: bool) {
         let queue = Arc::clone(&queue);
         Hold::new(Arc::new(Creditors { queue, wakes }), MESSAGE_COST_MAX)
     });
-    queue.exchange(&mut batch, |_| ());
+    exchange(&queue, &mut batch, |_| ());
     batch.clear();
     sleeper.sleep(); // the wake that came with the posts to the channel that ended
 
@@ -179,7 +179,7 @@ fn a_poster_waits_for_returned_messages(wakes: bool) {
     });
     let (mut told, mut told_count) = (Vec::new(), 0);
     loop {
-        queue.exchange(&mut batch, |registry| registry.take_room(&mut told));
+        exchange(&queue, &mut batch, |registry| registry.take_room(&mut told));
         for _ in told.drain(..) {
             told_count += 1;
             room.wake();
@@ -230,7 +230,7 @@ fn posters_share_their_groups_reserve(settle: Settle) {
         queue.with_registry(|registry| registry.release_channel(keeper, MESSAGE_COST_MAX));
     }
     let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), Vec::new());
-    queue.exchange(&mut batch, |_| ());
+    exchange(&queue, &mut batch, |_| ());
     batch.clear();
     sleeper.sleep(); // the wake that came with the posts of the other group
     let posters = channels.map(|channel| {
@@ -247,7 +247,7 @@ fn posters_share_their_groups_reserve(settle: Settle) {
     });
     let mut count = 0;
     loop {
-        queue.exchange(&mut batch, |registry| {
+        exchange(&queue, &mut batch, |registry| {
             assert!(registry.used() <= 3 * MESSAGE_COST_MAX, "over the credit");
             settle(registry, &mut sent, &mut told);
         });
@@ -314,7 +314,7 @@ fn a_promise_is_not_kept(lapses: bool) {
     let (mut batch, mut told, mut sent) = (Vec::new(), Vec::new(), vec![holder]);
     let (mut is_done, mut are_over) = ([false; 2], false);
     while is_done != [true; 2] {
-        let is_wanted = queue.exchange(&mut batch, |registry| {
+        let is_wanted = exchange(&queue, &mut batch, |registry| {
             for channel in sent.drain(..) {
                 registry.release(channel, MESSAGE_COST_MAX);
             }

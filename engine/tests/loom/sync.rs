@@ -67,12 +67,19 @@ impl Condvar {
     }
 
     /// Always times out, having let the lock go meanwhile. A wait that is notified in time differs
-    /// only in what the clock says after it, which is no help to its caller.
+    /// only in what the clock says after it, which is no help to its caller. Where
+    /// [time stands still](stop_the_clock), it never does, and has to be notified.
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         held: MutexGuard<'a, T>,
         left: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, bool)> {
+        if STANDS_STILL.get() {
+            return Ok((
+                self.wait(held).unwrap_or_else(PoisonError::into_inner),
+                false,
+            ));
+        }
         let MutexGuard { mutex, guard } = held;
         drop(guard);
         Instant::pass(left);
@@ -83,6 +90,7 @@ impl Condvar {
 thread_local! {
     /// All threads of a model run on one thread of the system.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static STANDS_STILL: Cell<bool> = const { Cell::new(false) };
     static DECIDED: Cell<Option<(Decision, bool)>> = const { Cell::new(None) };
 }
 
@@ -110,6 +118,11 @@ impl Instant {
     fn pass(duration: Duration) {
         NOW.set(NOW.get() + duration);
     }
+}
+
+/// Has nothing time out, or again everything: what happens nevertheless happens at once.
+pub(crate) fn stop_the_clock(stands_still: bool) {
+    STANDS_STILL.set(stands_still);
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,7 +11,8 @@ use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::MESSAGE_COST_MAX;
 use crate::{
-    GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, finds_always, open, post, proves, queue_waking,
+    GROUP, NOBODY_CAN_GO_ON, Posts, Sleeper, exchange, finds_always, open, post, proves,
+    queue_waking,
 };
 
 /// The waker of a task whose executor sleeps until it is called.
@@ -103,7 +104,7 @@ fn tasks_wait_for_room(poll: fn(&mut Wait) -> Poll<Result<(), Denied>>) {
 
     let (mut batch, mut sent, mut told, mut count) = (Vec::new(), Vec::new(), Vec::new(), 0);
     loop {
-        queue.exchange(&mut batch, |registry| {
+        exchange(&queue, &mut batch, |registry| {
             for channel in sent.drain(..) {
                 registry.release(channel, MESSAGE_COST_MAX);
             }
@@ -180,7 +181,7 @@ fn a_task_beside<const THREADS: usize>() {
     });
     let (mut batch, mut told) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        queue.exchange(&mut batch, |registry| {
+        exchange(&queue, &mut batch, |registry| {
             registry.release(channel, MESSAGE_COST_MAX);
             registry.take_room(&mut told);
         });
@@ -249,7 +250,7 @@ fn a_task_meets_the_end(end: fn(&Posts, Channel)) {
 }
 
 fn close(queue: &Posts, channel: Channel) {
-    queue.exchange(&mut Vec::new(), |registry| registry.close(channel));
+    exchange(&queue, &mut Vec::new(), |registry| registry.close(channel));
 }
 
 #[test]

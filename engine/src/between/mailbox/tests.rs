@@ -63,7 +63,7 @@ fn limit(count: usize, bytes: usize) -> Notified {
 fn a_notification_is_accepted_and_overtakes_nothing_while_65536_messages_wait() {
     let mailbox = Mailbox::new();
     mailbox.deliver(&mut (0..65_536).collect());
-    assert_eq!(mailbox.notify(70_000, 1, limit(1, 1)), Ok(()));
+    assert_eq!(mailbox.notify(70_000, 1, limit(1, 1)), Ok(false));
     mailbox.deliver(&mut VecDeque::from([65_536]));
     let (_, events) = take(&mailbox);
     assert_eq!(events.len(), 65_538);
@@ -75,8 +75,12 @@ fn a_notification_is_accepted_and_overtakes_nothing_while_65536_messages_wait() 
 fn notifications_stop_at_either_limit_and_come_back() {
     for limit in [limit(2, 100), limit(9, 20)] {
         let mailbox = Mailbox::new();
-        assert_eq!(mailbox.notify(1, 10, limit), Ok(()));
-        assert_eq!(mailbox.notify(2, 10, limit), Ok(()), "the limit is allowed");
+        assert_eq!(mailbox.notify(1, 10, limit), Ok(false));
+        assert_eq!(
+            mailbox.notify(2, 10, limit),
+            Ok(false),
+            "the limit is allowed"
+        );
         assert_eq!(mailbox.notify(3, 1, limit), Err((3, None)));
         mailbox.deliver(&mut VecDeque::from([4]));
         let (_, events) = take(&mailbox);
@@ -87,7 +91,7 @@ fn notifications_stop_at_either_limit_and_come_back() {
             "they are with the receiver, and hold their memory"
         );
         mailbox.notification_taken(10);
-        assert_eq!(mailbox.notify(6, 10, limit), Ok(()));
+        assert_eq!(mailbox.notify(6, 10, limit), Ok(false));
         mailbox.end("stopped");
         mailbox.notification_taken(10);
         assert_eq!(mailbox.notify(7, 1, limit), Err((7, Some("stopped"))));
@@ -100,7 +104,7 @@ fn notifications_stop_at_either_limit_and_come_back() {
 #[should_panic(expected = "a notification is taken once")]
 fn a_notification_is_not_taken_twice() {
     let mailbox = Mailbox::new();
-    assert_eq!(mailbox.notify(1, 10, limit(1, 10)), Ok(()));
+    assert_eq!(mailbox.notify(1, 10, limit(1, 10)), Ok(false));
     mailbox.notification_taken(10);
     mailbox.notification_taken(10);
 }
@@ -129,7 +133,7 @@ fn events_are_not_taken_over_others() {
 fn whoever_waits_is_woken_by_each_kind_of_arrival() {
     let arrivals: [fn(&Mailbox); 3] = [
         |mailbox| mailbox.deliver(&mut VecDeque::from([1])),
-        |mailbox| mailbox.notify(1, 1, limit(1, 1)).unwrap(),
+        |mailbox| drop(mailbox.notify(1, 1, limit(1, 1)).unwrap()),
         |mailbox| mailbox.end("stopped"),
     ];
     let far = Instant::now() + Duration::from_secs(600);

@@ -42,7 +42,7 @@ impl Wake for Reactor {
 
 fn engine() -> (Arc<Shared>, Reactor) {
     let reactor = Reactor::default();
-    let shared = Shared::new(Options::default(), || Box::new(reactor.clone()));
+    let shared = Shared::new(Options::default(), |_| Box::new(reactor.clone()));
     reactor.shared.set(Arc::downgrade(&shared)).unwrap();
     shared
         .queue

@@ -66,7 +66,7 @@ impl Bench {
     pub(super) fn with(options: Options) -> Self {
         options.check().unwrap();
         let woken = Arc::new(AtomicBool::new(false));
-        let shared = Shared::new(options, || Box::new(Flag(Arc::clone(&woken))));
+        let shared = Shared::new(options, |_| Box::new(Flag(Arc::clone(&woken))));
         let core = Core::new(Arc::clone(&shared));
         let (posting, inbox, group) = open_group(&shared, 1);
         Bench {

@@ -1,0 +1,233 @@
+//! The reactor as those see it who take its [seat](crate::between::seat), and how they do that.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::between::mailbox::Taken;
+use crate::between::seat::{self, Duty, NOBODY, Sitter};
+use crate::error::Ended;
+use crate::event::Event;
+
+use super::group_shared::GroupShared;
+use super::reactor_thread;
+use super::shared::Shared;
+
+/// What makes passes, in whatever thread sits.
+pub(crate) trait Reactor: Send {
+    /// Sleeps until there is something to do, until `deadline` at the latest.
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()>;
+
+    /// Does what there is to do, without waiting. Returns whether that was the last time.
+    fn work(&mut self, reads: Reads) -> bool;
+
+    /// Whether something goes on that no receiver waits for: tasks wait, or groups close.
+    fn is_needed_by_others(&self) -> bool;
+
+    /// Says to everybody that the reactor has ended.
+    fn end(&mut self, why: Ended);
+}
+
+/// Whether a pass reads from sockets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Yes,
+    /// It writes what was posted: what is readable is left to the next.
+    No,
+}
+
+pub(crate) type Seat = seat::Seat<Occupant, GroupShared>;
+
+/// The reactor with the reason for which it has ended, if it has.
+pub(crate) struct Occupant {
+    reactor: Box<dyn Reactor>,
+    why_ended: Option<Ended>,
+}
+
+impl Occupant {
+    pub(crate) fn new(reactor: impl Reactor + 'static) -> Box<Self> {
+        Box::new(Occupant {
+            reactor: Box::new(reactor),
+            why_ended: None,
+        })
+    }
+
+    /// Lets `act` use the reactor, which ends by an error or a panic in it, or where `act` says so.
+    /// A defect of ours ends this engine, not the process.
+    fn attempt<T>(
+        &mut self,
+        act: impl FnOnce(&mut dyn Reactor) -> io::Result<Outcome<T>>,
+    ) -> Option<T> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| act(&mut *self.reactor)));
+        let why = match outcome {
+            Ok(Ok(Outcome::GoesOn(result))) => return Some(result),
+            Ok(Ok(Outcome::IsOver)) => Ended::EngineStopped,
+            Ok(Err(_)) | Err(_) => Ended::EngineFailed,
+        };
+        self.why_ended = Some(why);
+        None
+    }
+}
+
+enum Outcome<T> {
+    GoesOn(T),
+    IsOver,
+}
+
+thread_local! {
+    /// This thread, among those that sit.
+    static SITTER: Cell<Sitter> = const { Cell::new(NOBODY) };
+    /// The engine of which this thread has received the last event that there was, and posted nothing
+    /// since then.
+    static HAS_RECEIVED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// This thread's number.
+pub(crate) fn this_sitter() -> Sitter {
+    static NEXT: AtomicU64 = AtomicU64::new(NOBODY + 1);
+    if SITTER.get() == NOBODY {
+        SITTER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    SITTER.get()
+}
+
+impl Shared {
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// This thread has received an event, and holds no other that it has not seen.
+    pub(crate) fn note_received(&self) {
+        HAS_RECEIVED.set(self.identity());
+    }
+
+    /// Whether this thread has received, and not posted since then. It has posted from here on.
+    pub(crate) fn take_received(&self) -> bool {
+        HAS_RECEIVED.get() == self.identity() && HAS_RECEIVED.replace(0) != 0
+    }
+
+    /// Takes the events of a group into `into`, waiting until `deadline` for the first. A thread that
+    /// would sleep takes the reactor's seat if it is free, and makes its passes meanwhile.
+    pub(crate) fn receive(
+        &self,
+        group: &Arc<GroupShared>,
+        into: &mut VecDeque<Event>,
+        deadline: Option<Instant>,
+    ) -> Taken<Ended> {
+        self.seat
+            .receive(group.id, group, into, deadline, |occupant, into| {
+                self.make_passes(occupant, group, into, deadline)
+            })
+    }
+
+    /// Makes passes until the group has events or has ended.
+    fn make_passes(
+        &self,
+        mut occupant: Box<Occupant>,
+        group: &GroupShared,
+        into: &mut VecDeque<Event>,
+        deadline: Option<Instant>,
+    ) -> Taken<Ended> {
+        let taken = occupant.attempt(|reactor| {
+            loop {
+                // Also before the first: whoever sat before may have delivered at the last moment.
+                if let Some(taken) = group.mailbox.take_now(into) {
+                    return Ok(Outcome::GoesOn(taken));
+                }
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Ok(Outcome::GoesOn(Taken::Nothing));
+                }
+                reactor.wait(deadline)?;
+                self.seat.begin_pass();
+                if reactor.work(Reads::Yes) {
+                    return Ok(Outcome::IsOver);
+                }
+                self.serve_tasks();
+            }
+        });
+        self.leave(occupant);
+        // Where the reactor has ended, the group will: that is waited for.
+        taken.unwrap_or(Taken::Offer)
+    }
+
+    /// Has what this thread posted written by it, if nobody sits. Returns whether that was so.
+    pub(crate) fn write_posted(&self) -> bool {
+        let Some(mut occupant) = self.seat.try_sit() else {
+            return false;
+        };
+        occupant.attempt(|reactor| {
+            let is_over = reactor.work(Reads::No);
+            self.serve_tasks();
+            Ok(if is_over {
+                Outcome::IsOver
+            } else {
+                Outcome::GoesOn(())
+            })
+        });
+        self.leave(occupant);
+        true
+    }
+
+    fn leave(&self, occupant: Box<Occupant>) {
+        if occupant.why_ended.is_some() {
+            return self.seat.end(occupant);
+        }
+        let is_needed = occupant.reactor.is_needed_by_others();
+        self.seat.leave(occupant, this_sitter(), is_needed);
+    }
+
+    /// Wakers are the application's code. They are not called here, where the application may hold its
+    /// own locks, but by the stand-in.
+    fn serve_tasks(&self) {
+        if self.queue.has_told() {
+            self.seat.call_for_tasks();
+        }
+    }
+
+    /// What the engine's own thread does, from the start to the end: makes passes when nobody else
+    /// does, and wakes tasks.
+    pub(crate) fn stand_in(&self) {
+        reactor_thread::enter();
+        loop {
+            match self.seat.stand_in() {
+                Duty::WakeTasks => self.queue.wake_tasks(),
+                Duty::Sit(occupant) => self.sit_in(occupant),
+                Duty::End(mut occupant) => {
+                    let why = occupant.why_ended.unwrap_or(Ended::EngineFailed);
+                    let end = || occupant.reactor.end(why);
+                    if catch_unwind(AssertUnwindSafe(end)).is_err() {
+                        self.end(why);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Makes passes until a receiver wants to.
+    fn sit_in(&self, mut occupant: Box<Occupant>) {
+        occupant.attempt(|reactor| {
+            loop {
+                reactor.wait(None)?;
+                self.seat.begin_pass();
+                if reactor.work(Reads::Yes) {
+                    return Ok(Outcome::IsOver);
+                }
+                if self.queue.has_told() {
+                    self.queue.wake_tasks();
+                }
+                if self.seat.is_wanted() && !reactor.is_needed_by_others() {
+                    return Ok(Outcome::GoesOn(()));
+                }
+            }
+        });
+        if occupant.why_ended.is_some() {
+            return self.seat.end(occupant);
+        }
+        self.seat.leave(occupant, NOBODY, false);
+    }
+}

@@ -1,0 +1,379 @@
+//! Whoever waits is served, whoever sits: nothing that was posted is left lying, and at any time one
+//! thread at most makes passes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use loom::thread;
+
+use crate::between::decision::Decision;
+use crate::between::mailbox::{Mailbox, Notified, Taken};
+use crate::between::seat::{self, Duty, NOBODY, Sitter};
+use crate::{NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves, sync};
+
+/// An event that ends the reactor in place of going to a group.
+const STOP: usize = usize::MAX;
+
+const OVER: &str = "over";
+
+/// A group; its index is its number.
+struct Group(Mailbox<usize, &'static str>);
+
+impl seat::Receiver for Group {
+    type Event = usize;
+    type End = &'static str;
+
+    fn mailbox(&self) -> &Mailbox<usize, &'static str> {
+        &self.0
+    }
+}
+
+/// What only the thread that sits may touch.
+struct Reactor {
+    is_used: loom::cell::UnsafeCell<()>,
+}
+
+struct Engine {
+    seat: seat::Seat<Reactor, Group>,
+    groups: Vec<Arc<Group>>,
+    /// Each is the group that it is for: a peer that answers at once.
+    posted: sync::Mutex<Vec<usize>>,
+    sleeper: Arc<Sleeper>,
+    /// Who has sat down looks whether its event has come before it makes a pass.
+    looks_before_passes: bool,
+}
+
+enum Passed {
+    Made,
+    WasLast,
+}
+
+impl Engine {
+    fn new(groups: usize) -> Arc<Self> {
+        Engine::with(groups, true)
+    }
+
+    fn with(groups: usize, looks_before_passes: bool) -> Arc<Self> {
+        let engine = Engine {
+            seat: seat::Seat::new(),
+            groups: (0..groups)
+                .map(|_| Arc::new(Group(Mailbox::new())))
+                .collect(),
+            posted: sync::Mutex::new(Vec::new()),
+            sleeper: Sleeper::new(),
+            looks_before_passes,
+        };
+        let is_used = loom::cell::UnsafeCell::new(());
+        engine.seat.furnish(Box::new(Reactor { is_used }));
+        Arc::new(engine)
+    }
+
+    /// As the engine wakes its reactor.
+    fn post(&self, group: usize, sitter: Sitter) {
+        sync::lock(&self.posted).push(group);
+        self.sleeper.wake();
+        self.seat.call(sitter);
+    }
+
+    /// As a thread notifies a group.
+    fn notify(&self, group: usize) {
+        let limit = Notified { count: 1, bytes: 1 };
+        if self.groups[group].0.notify(group, 1, limit).unwrap() {
+            self.sleeper.wake();
+            self.seat.call(NOBODY);
+        }
+    }
+
+    /// Something arrives on the network.
+    fn arrive(&self, group: usize) {
+        sync::lock(&self.posted).push(group);
+        self.sleeper.wake();
+    }
+
+    /// As the engine's thread that has received writes what it posts.
+    fn post_and_write(&self, group: usize, sitter: Sitter) {
+        sync::lock(&self.posted).push(group);
+        match self.seat.try_sit() {
+            Some(reactor) => {
+                let passed = self.work(&reactor);
+                self.rise(reactor, sitter, &passed);
+            }
+            None => {
+                self.sleeper.wake();
+                self.seat.call(sitter);
+            }
+        }
+    }
+
+    fn work(&self, reactor: &Reactor) -> Passed {
+        reactor.is_used.with_mut(|_| ()); // loom notices two threads that do this at a time
+        for group in std::mem::take(&mut *sync::lock(&self.posted)) {
+            if group == STOP {
+                return Passed::WasLast;
+            }
+            self.groups[group].0.deliver(&mut VecDeque::from([group]));
+        }
+        Passed::Made
+    }
+
+    fn rise(&self, reactor: Box<Reactor>, sitter: Sitter, passed: &Passed) {
+        match passed {
+            Passed::Made => self.seat.leave(reactor, sitter, false),
+            Passed::WasLast => self.seat.end(reactor),
+        }
+    }
+
+    fn receive(&self, group: usize, sitter: Sitter) -> Taken<&'static str> {
+        let (receiver, mut into) = (&self.groups[group], VecDeque::new());
+        let sit = |reactor, into: &mut VecDeque<usize>| {
+            let mut may_look = self.looks_before_passes;
+            loop {
+                if let Some(taken) = may_look.then(|| receiver.0.take_now(into)).flatten() {
+                    self.rise(reactor, sitter, &Passed::Made);
+                    return taken;
+                }
+                self.sleeper.sleep();
+                self.seat.begin_pass();
+                if let passed @ Passed::WasLast = self.work(&reactor) {
+                    self.rise(reactor, sitter, &passed);
+                    return Taken::Offer;
+                }
+                may_look = true;
+            }
+        };
+        let taken = self
+            .seat
+            .receive(group as u64, receiver, &mut into, None, sit);
+        assert!(into.iter().all(|&event| event == group), "another's event");
+        taken
+    }
+
+    fn stand_in(&self) {
+        loop {
+            match self.seat.stand_in() {
+                Duty::WakeTasks => {}
+                Duty::End(_reactor) => {
+                    return self.groups.iter().for_each(|group| group.0.end(OVER));
+                }
+                Duty::Sit(reactor) => loop {
+                    self.sleeper.sleep();
+                    self.seat.begin_pass();
+                    let passed = self.work(&reactor);
+                    if matches!(passed, Passed::WasLast) || self.seat.is_wanted() {
+                        self.rise(reactor, NOBODY, &passed);
+                        break;
+                    }
+                },
+            }
+        }
+    }
+
+    fn start_stand_in(self: &Arc<Self>) -> thread::JoinHandle<()> {
+        let engine = Arc::clone(self);
+        thread::spawn(move || engine.stand_in())
+    }
+}
+
+/// Where time stands still: nobody is served by having looked again after a while.
+fn at_once(model: fn()) -> impl Fn() + Send + Sync + 'static {
+    move || {
+        sync::stop_the_clock(true);
+        model();
+        sync::stop_the_clock(false);
+    }
+}
+
+/// A receiver waits for an event that another thread posts, and does not come back. The same thread's
+/// next post ends the reactor.
+fn a_post_reaches_who_waits() {
+    let engine = Engine::new(1);
+    let stand_in = engine.start_stand_in();
+    let receiver = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || assert_eq!(engine.receive(0, 1), Taken::Events)
+    });
+    engine.post(0, 2);
+    engine.post(STOP, 2);
+    receiver.join().unwrap();
+    stand_in.join().unwrap();
+    let (mailbox, mut into) = (&engine.groups[0].0, VecDeque::new());
+    assert_eq!(mailbox.take_now(&mut into), Some(Taken::Ended(OVER)));
+}
+
+#[test]
+fn who_waits_is_served_at_once_whoever_sits() {
+    let name = "who_waits_is_served_at_once_whoever_sits";
+    proves(name, Some(3), 1000, at_once(a_post_reaches_who_waits));
+}
+
+/// Changed: a post that comes while somebody sits is not noted.
+#[test]
+fn canary_a_call_that_is_not_noted() {
+    finds_always(
+        Decision::CallIsNoted,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        at_once(a_post_reaches_who_waits),
+    );
+}
+
+/// Changed: who leaves the seat passes no call on.
+#[test]
+fn canary_a_call_that_is_not_passed_on() {
+    finds_always(
+        Decision::NoteIsPassedOn,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        at_once(a_post_reaches_who_waits),
+    );
+}
+
+/// Changed: the stand-in does not say that it sleeps.
+#[test]
+fn canary_a_stand_in_that_sleeps_unannounced() {
+    finds_always(
+        Decision::StandInIsAnnounced,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        at_once(a_post_reaches_who_waits),
+    );
+}
+
+/// Two receivers, of which each waits for an event of its own. The posts are there, so one receiver
+/// alone would not come back; the other must get the seat, or its event.
+fn two_receivers_wait(looks_before_passes: bool) {
+    let engine = Engine::with(2, looks_before_passes);
+    let stand_in = engine.start_stand_in();
+    let receivers = [0, 1].map(|group| {
+        let engine = Arc::clone(&engine);
+        thread::spawn(move || {
+            assert_eq!(engine.receive(group, group as Sitter + 1), Taken::Events);
+        })
+    });
+    engine.post(0, 9);
+    engine.post(1, 9);
+    for receiver in receivers {
+        receiver.join().unwrap();
+    }
+    engine.post(STOP, 9);
+    stand_in.join().unwrap();
+}
+
+#[test]
+fn the_seat_is_handed_on_to_who_waits() {
+    let name = "the_seat_is_handed_on_to_who_waits";
+    proves(name, Some(2), 1000, at_once(|| two_receivers_wait(true)));
+}
+
+/// Changed: who sits down makes a pass at once, though the one who sat before may have delivered.
+#[test]
+fn canary_a_receiver_that_does_not_look_before_it_sleeps() {
+    finds(
+        NOBODY_CAN_GO_ON,
+        Some(2),
+        at_once(|| two_receivers_wait(false)),
+    );
+}
+
+/// Two receivers; what comes for one comes from the network, which calls nobody, and for the other from
+/// a thread that notifies it, which needs no pass. Before that somebody is woken for nothing.
+fn one_receiver_is_notified() {
+    let engine = Engine::new(2);
+    let stand_in = engine.start_stand_in();
+    let receivers = [0, 1].map(|group| {
+        let engine = Arc::clone(&engine);
+        thread::spawn(move || {
+            assert_eq!(engine.receive(group, group as Sitter + 1), Taken::Events);
+        })
+    });
+    engine.sleeper.wake();
+    engine.notify(0);
+    engine.arrive(1);
+    for receiver in receivers {
+        receiver.join().unwrap();
+    }
+    engine.post(STOP, 9);
+    stand_in.join().unwrap();
+}
+
+#[test]
+fn who_goes_on_with_something_else_leaves_the_seat_to_who_waits() {
+    let name = "who_goes_on_with_something_else_leaves_the_seat_to_who_waits";
+    proves(name, Some(2), 1000, at_once(one_receiver_is_notified));
+}
+
+/// Changed: a receiver that was offered the seat and has got an event asks nobody else.
+#[test]
+fn canary_an_offer_that_is_not_passed_on() {
+    finds_always(
+        Decision::OfferIsPassedOn,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(2),
+        at_once(one_receiver_is_notified),
+    );
+}
+
+/// A receiver that may make passes is notified, and nothing else happens.
+fn a_receiver_is_notified() {
+    let engine = Engine::new(1);
+    let stand_in = engine.start_stand_in();
+    let receiver = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || assert_eq!(engine.receive(0, 1), Taken::Events)
+    });
+    engine.sleeper.wake();
+    engine.notify(0);
+    receiver.join().unwrap();
+    engine.post(STOP, 2);
+    stand_in.join().unwrap();
+}
+
+#[test]
+fn a_notification_reaches_a_receiver_that_makes_passes() {
+    let name = "a_notification_reaches_a_receiver_that_makes_passes";
+    proves(name, Some(3), 100, at_once(a_receiver_is_notified));
+}
+
+/// Changed: a notification does not wake a receiver that sleeps in a pass.
+#[test]
+fn canary_a_notification_that_leaves_the_receiver_in_its_pass() {
+    finds_always(
+        Decision::PassingReceiverIsWoken,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        at_once(a_receiver_is_notified),
+    );
+}
+
+/// A thread that has received writes its next post itself, and its second is found by whoever sits
+/// next, at the latest by the stand-in after a while. Its peers' threads post meanwhile.
+fn who_received_posts() {
+    let engine = Engine::new(1);
+    let stand_in = engine.start_stand_in();
+    let poster = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || engine.post(0, 2)
+    });
+    assert_eq!(engine.receive(0, 1), Taken::Events);
+    engine.post_and_write(0, 1);
+    engine.post(STOP, 1);
+    poster.join().unwrap();
+    stand_in.join().unwrap();
+}
+
+#[test]
+fn what_a_receiver_posts_is_found_though_it_does_not_come_back() {
+    let name = "what_a_receiver_posts_is_found_though_it_does_not_come_back";
+    proves(name, Some(2), 1000, who_received_posts);
+}
+
+/// Changed: the stand-in never comes by itself.
+#[test]
+fn canary_a_stand_in_that_waits_to_be_called() {
+    finds(NOBODY_CAN_GO_ON, Some(2), at_once(who_received_posts));
+}
