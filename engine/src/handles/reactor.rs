@@ -33,7 +33,7 @@ pub(crate) trait Reactor: Send {
 }
 
 /// Whether a pass reads from sockets.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reads {
     Yes,
     /// It writes what was posted: what is readable is left to the next.
@@ -231,3 +231,6 @@ impl Shared {
         self.seat.leave(occupant, NOBODY, false);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,10 @@ faults! {
     partial: "batches in parts",
     /// Wakes that came later than what was posted.
     late_wakes: "late wakes",
+    /// Passes of a thread that wrote what it had posted.
+    written_at_once: "passes of threads that posted",
+    /// Whiles in which nobody sat.
+    left_empty: "empty seats",
     /// Reads and writes that took less than they could.
     cut: "reads and writes cut short",
     /// Reads and writes that would block for no visible reason.

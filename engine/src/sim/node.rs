@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::between::registry::GroupId;
+use crate::between::seat::GRACE;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::driver::sockets::Socket;
 use crate::driver::{Driver, Limits};
 use crate::error::Ended;
 use crate::group::{self, ChannelGroup};
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{GroupShared, Reads, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::protocol::Core;
@@ -56,9 +57,12 @@ pub(super) struct Node {
     wakes_at: Option<Instant>,
     /// When its thread gets its turn, once there is something to do.
     runs_at: Option<Instant>,
+    /// Until when nobody sits who was not called.
+    empty_until: Option<Instant>,
     names: Names,
     pub(super) rng: Rng,
     idle_passes: u32,
+    reads_little: bool,
     group_next: GroupId,
     /// Its limits and the rest of its numbers, in words.
     drawn: String,
@@ -92,9 +96,11 @@ impl Node {
             was_woken,
             wakes_at: None,
             runs_at: None,
+            empty_until: None,
             names,
             rng,
             idle_passes: 0,
+            reads_little: limits.bytes_per_read < 1000,
             group_next: 1,
             drawn,
         }
@@ -144,19 +150,37 @@ impl Node {
     pub(super) fn tick(&mut self, now: Instant) {
         self.answer_questions(now);
         if self.was_woken.swap(false, Ordering::Relaxed) {
-            let mut at = now;
-            if self.rng.chance(self.net.borrow().temper.late_wakes) {
-                self.faults.late_wakes += 1;
-                at += Duration::from_micros(self.rng.between(1, LATE_WAKE_MICROS) as u64);
+            let (at_once, late) = {
+                let temper = &self.net.borrow().temper;
+                (temper.written_at_once, temper.late_wakes)
+            };
+            if self.is_running() && self.runs_at.is_none() && self.rng.chance(at_once) {
+                self.faults.written_at_once += 1;
+                self.work(Reads::No, now);
+            } else {
+                self.handle_wake(late, now);
             }
-            self.wakes_at = Some(self.wakes_at.map_or(at, |before| before.min(at)));
         }
         if !self.has_work(now) {
             self.runs_at = None;
         } else if self.runs_at.is_none() {
             let most = self.net.borrow().temper.slow_micros;
             let delay = Duration::from_micros(self.rng.between(0, most) as u64);
-            self.runs_at = Some(now + delay);
+            let sits_at = self.empty_until.take().map_or(now, |until| until.max(now));
+            self.runs_at = Some(sits_at + delay);
+        }
+    }
+
+    fn handle_wake(&mut self, late: usize, now: Instant) {
+        let mut at = now;
+        if self.rng.chance(late) {
+            self.faults.late_wakes += 1;
+            at += Duration::from_micros(self.rng.between(1, LATE_WAKE_MICROS) as u64);
+        }
+        self.wakes_at = Some(self.wakes_at.map_or(at, |before| before.min(at)));
+        // Of the thread that left the seat, no wake calls the stand-in.
+        if self.rng.chance(50) {
+            self.empty_until = None;
         }
     }
 
@@ -188,10 +212,29 @@ impl Node {
     /// One pass of the reactor, from one wait to the next.
     pub(super) fn pass(&mut self, now: Instant) {
         self.runs_at = None;
-        let before = self.activity();
-        let was_woken = self.wakes_at.take_if(|at| *at <= now).is_some();
         let driver = self.driver.as_mut().expect("a running reactor");
-        let is_over = driver.pass().expect("this wait never fails");
+        driver.wait(None).expect("this wait never fails");
+        self.work(Reads::Yes, now);
+        let left_empty = self.net.borrow().temper.left_empty;
+        if self.rng.chance(left_empty) {
+            self.faults.left_empty += 1;
+            // A reactor that reads a few bytes in a pass, and makes few, blames its peers for that.
+            let most = if self.reads_little { GRACE / 8 } else { GRACE };
+            let empty = self.rng.between(1, most.as_micros() as usize);
+            self.empty_until = Some(now + Duration::from_micros(empty as u64));
+        }
+    }
+
+    /// What a pass does when it has waited, or does not.
+    fn work(&mut self, reads: Reads, now: Instant) {
+        let before = self.activity();
+        let was_woken = match reads {
+            Reads::Yes => self.wakes_at.take_if(|at| *at <= now).is_some(),
+            Reads::No => true,
+        };
+        let driver = self.driver.as_mut().expect("a running reactor");
+        let is_over = driver.work(reads);
+        self.shared.queue.wake_tasks();
         driver.sockets.world.arm();
         for (key, link) in std::mem::take(&mut driver.sockets.world.links) {
             if let Some(channel) = driver.core.take_bound(key) {

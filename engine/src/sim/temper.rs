@@ -35,6 +35,10 @@ pub(super) struct Temper {
     pub(super) partial: usize,
     /// How many of a hundred wakes come late.
     pub(super) late_wakes: usize,
+    /// How many of a hundred wakes are made by a thread that writes what it has posted by itself.
+    pub(super) written_at_once: usize,
+    /// How many of a hundred passes are followed by a while in which nobody sits.
+    pub(super) left_empty: usize,
     /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
     pub(super) slow_micros: usize,
 }
@@ -66,5 +70,7 @@ pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
         partial: [0, 50][rng.below(2)],
         late_wakes: [0, 50][rng.below(2)],
         slow_micros: [0, 50, 400][rng.below(3)],
+        written_at_once: [0, 30, 90][rng.below(3)],
+        left_empty: [0, 30, 90][rng.below(3)],
     }
 }

@@ -85,7 +85,7 @@ fn post_soundly(queue: &Posts, channel: Channel, tag: u32) -> Result<(), Denied>
 }
 
 fn close_soundly(queue: &Posts, batch: &mut Vec<(Channel, u32)>, channel: Channel) {
-    exchange(&queue, batch, |registry| registry.close(channel));
+    exchange(queue, batch, |registry| registry.close(channel));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn every_post_meets_its_own_incarnation_or_none() {
 fn canary_a_close_after_the_last_batch() {
     finds("once its messages are accounted for", None, || {
         posts_meet_close_and_reuse(post_soundly, |queue, batch, channel| {
-            exchange(&queue, batch, |_| ());
+            exchange(queue, batch, |_| ());
             queue.with_registry(|registry| registry.close(channel));
         });
     });

@@ -171,7 +171,7 @@ fn a_flush_meets_the_end(end: fn(&Posts, Channel)) {
 
 /// One of two messages was sent.
 fn close_and_return(queue: &Posts, channel: Channel) {
-    exchange(&queue, &mut Vec::new(), |registry| {
+    exchange(queue, &mut Vec::new(), |registry| {
         registry.release(channel, COST);
         registry.close(channel);
     });
@@ -206,7 +206,7 @@ fn the_end_ends_the_wait_for_sending() {
 fn canary_a_return_that_is_not_reported() {
     finds(NOBODY_CAN_GO_ON, None, || {
         a_flush_meets_the_end(|queue, channel| {
-            exchange(&queue, &mut Vec::new(), |registry| registry.close(channel));
+            exchange(queue, &mut Vec::new(), |registry| registry.close(channel));
         });
     });
 }

@@ -50,7 +50,7 @@ fn post_soundly(queue: &Posts, _: &Sleeper, channel: crate::Channel, tag: u32) {
 }
 
 fn take_or_sleep(queue: &Posts, sleeper: &Sleeper, batch: &mut Vec<(crate::Channel, u32)>) {
-    exchange(&queue, batch, |_| ());
+    exchange(queue, batch, |_| ());
     if batch.is_empty() {
         sleeper.sleep();
     }
@@ -94,7 +94,7 @@ fn canary_a_batch_that_wakes_nobody() {
 fn canary_a_reactor_that_forgets_wakes() {
     finds(NOBODY_CAN_GO_ON, Some(3), || {
         let take_and_forget = |queue: &Posts, sleeper: &Sleeper, batch: &mut Vec<_>| {
-            exchange(&queue, batch, |_| ());
+            exchange(queue, batch, |_| ());
             if batch.is_empty() {
                 *crate::sync::lock(&sleeper.is_awake) = false;
                 sleeper.sleep();
@@ -138,7 +138,7 @@ fn the_end_hands_back_every_post() {
     proves("the_end_hands_back_every_post", None, 6, || {
         posts_meet_the_end(|queue| {
             let mut batch = Vec::new();
-            exchange(&queue, &mut batch, |_| ());
+            exchange(queue, &mut batch, |_| ());
             batch.append(&mut queue.end("stopped"));
             batch
         });
@@ -151,7 +151,7 @@ fn canary_an_end_after_the_last_batch() {
     finds("what was accepted is handed back", None, || {
         posts_meet_the_end(|queue| {
             let mut batch = Vec::new();
-            exchange(&queue, &mut batch, |_| ());
+            exchange(queue, &mut batch, |_| ());
             queue.end("stopped");
             batch
         });

@@ -250,7 +250,7 @@ fn a_task_meets_the_end(end: fn(&Posts, Channel)) {
 }
 
 fn close(queue: &Posts, channel: Channel) {
-    exchange(&queue, &mut Vec::new(), |registry| registry.close(channel));
+    exchange(queue, &mut Vec::new(), |registry| registry.close(channel));
 }
 
 #[test]

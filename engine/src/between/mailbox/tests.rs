@@ -133,7 +133,7 @@ fn events_are_not_taken_over_others() {
 fn whoever_waits_is_woken_by_each_kind_of_arrival() {
     let arrivals: [fn(&Mailbox); 3] = [
         |mailbox| mailbox.deliver(&mut VecDeque::from([1])),
-        |mailbox| drop(mailbox.notify(1, 1, limit(1, 1)).unwrap()),
+        |mailbox| assert!(!mailbox.notify(1, 1, limit(1, 1)).unwrap()),
         |mailbox| mailbox.end("stopped"),
     ];
     let far = Instant::now() + Duration::from_secs(600);

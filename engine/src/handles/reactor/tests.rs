@@ -1,0 +1,357 @@
+//! Who makes the passes of a reactor that does in each of them what the test says.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use super::{Occupant, Reactor, Reads, this_sitter};
+use crate::between::registry::Kind;
+use crate::between::wake::Wake;
+use crate::error::{Ended, PostError};
+use crate::event::Event;
+use crate::group::{self, ChannelGroup};
+use crate::handles::{GroupShared, Seat, Shared};
+use crate::inbox::Inbox;
+use crate::options::Options;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the next pass does.
+enum Step {
+    /// Delivers an event to the group.
+    Deliver,
+    Nothing,
+    Panic,
+    /// Its wait fails.
+    Fail,
+    /// It is the last.
+    End,
+}
+
+/// A pass, and what there was before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Did {
+    Waits(ThreadId),
+    Works(ThreadId, Reads),
+}
+
+struct Scripted {
+    shared: Arc<Shared>,
+    group: Arc<GroupShared>,
+    steps: Receiver<Step>,
+    next: Step,
+    did: Sender<Did>,
+}
+
+impl Reactor for Scripted {
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let _ = self.did.send(Did::Waits(thread::current().id()));
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        self.next = match self.steps.recv_timeout(left.unwrap_or(PATIENCE)) {
+            Ok(step) => step,
+            Err(RecvTimeoutError::Timeout) => Step::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Step::End,
+        };
+        match self.next {
+            Step::Fail => Err(io::ErrorKind::Other.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn work(&mut self, reads: Reads) -> bool {
+        let _ = self.did.send(Did::Works(thread::current().id(), reads));
+        self.shared.queue.exchange(&mut Vec::new(), |_| ());
+        match std::mem::replace(&mut self.next, Step::Nothing) {
+            Step::Panic => panic!("planted"),
+            Step::End => return true,
+            Step::Deliver => {
+                let queue = &self.shared.queue;
+                let opened = queue.with_registry(|registry| registry.open(1, Kind::Connection));
+                let event = Event::Room(opened.unwrap());
+                self.group.mailbox.deliver(&mut VecDeque::from([event]));
+            }
+            Step::Nothing | Step::Fail => {}
+        }
+        false
+    }
+
+    fn is_needed_by_others(&self) -> bool {
+        false
+    }
+
+    fn end(&mut self, why: Ended) {
+        self.shared.end(why);
+    }
+}
+
+/// As the engine's: a wake that finds nobody sitting calls the stand-in.
+struct Alarm {
+    steps: Mutex<Sender<Step>>,
+    seat: Arc<Seat>,
+}
+
+impl Wake for Alarm {
+    fn wake(&self) {
+        let _ = self.steps.lock().unwrap().send(Step::Nothing);
+        self.seat.call(this_sitter());
+    }
+}
+
+fn post(posting: &ChannelGroup) -> Result<(), PostError> {
+    let address = "tcp://127.0.0.1:9".parse().unwrap();
+    let posted = posting.connect(&address);
+    posted.map(drop).map_err(|refused| refused.why)
+}
+
+struct Bench {
+    shared: Arc<Shared>,
+    posting: ChannelGroup,
+    inbox: Option<Inbox>,
+    steps: Sender<Step>,
+    did: Receiver<Did>,
+    stand_in: Option<JoinHandle<()>>,
+}
+
+impl Bench {
+    /// Nobody stands in until that is [asked for](Bench::start_stand_in).
+    fn new() -> Self {
+        let (steps, next) = channel();
+        let (do_it, did) = channel();
+        let shared = Shared::new(Options::default(), |seat| {
+            let steps = Mutex::new(Sender::clone(&steps));
+            let seat = Arc::clone(seat);
+            Box::new(Alarm { steps, seat })
+        });
+        let group = Arc::new(GroupShared::new(1, 0, 0));
+        shared.open_group(&group).unwrap();
+        shared.queue.exchange(&mut Vec::new(), |_| ());
+        while next.try_recv().is_ok() {}
+        shared.seat.furnish(Occupant::new(Scripted {
+            shared: Arc::clone(&shared),
+            group: Arc::clone(&group),
+            steps: next,
+            next: Step::Nothing,
+            did: do_it,
+        }));
+        let (posting, inbox) = group::pair(Arc::clone(&shared), group);
+        Bench {
+            shared,
+            posting,
+            inbox: Some(inbox),
+            steps,
+            did,
+            stand_in: None,
+        }
+    }
+
+    fn start_stand_in(&mut self) -> ThreadId {
+        let shared = Arc::clone(&self.shared);
+        let stand_in = thread::spawn(move || shared.stand_in());
+        let id = stand_in.thread().id();
+        self.stand_in = Some(stand_in);
+        id
+    }
+
+    fn step(&self, step: Step) {
+        self.steps.send(step).unwrap();
+    }
+
+    #[track_caller]
+    fn next_did(&self) -> Did {
+        self.did.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn inbox(&mut self) -> &mut Inbox {
+        self.inbox.as_mut().unwrap()
+    }
+
+    fn post(&self) -> Result<(), PostError> {
+        post(&self.posting)
+    }
+
+    /// Has this thread receive an event, and leave the seat.
+    fn receive_one(&mut self) {
+        self.step(Step::Deliver);
+        assert!(matches!(self.inbox().recv(), Ok(Event::Room(_))));
+        let me = thread::current().id();
+        assert_eq!(self.next_did(), Did::Waits(me));
+        assert_eq!(self.next_did(), Did::Works(me, Reads::Yes));
+    }
+}
+
+impl Drop for Bench {
+    /// The inbox waits for the end of its group, which the stand-in brings.
+    fn drop(&mut self) {
+        if self.stand_in.is_none() {
+            self.start_stand_in();
+        }
+        for _ in 0..3 {
+            let _ = self.steps.send(Step::End);
+        }
+        drop(self.inbox.take());
+        let ended = self.stand_in.take().unwrap().join();
+        assert!(ended.is_ok() || thread::panicking());
+    }
+}
+
+#[test]
+fn a_receiver_that_would_sleep_makes_the_passes_itself() {
+    let mut bench = Bench::new();
+    bench.step(Step::Nothing);
+    bench.step(Step::Deliver);
+    assert!(matches!(bench.inbox().recv(), Ok(Event::Room(_))));
+    let me = thread::current().id();
+    for _ in 0..2 {
+        assert_eq!(bench.next_did(), Did::Waits(me));
+        assert_eq!(bench.next_did(), Did::Works(me, Reads::Yes));
+    }
+    assert!(bench.did.try_recv().is_err(), "it was left with the event");
+    let seat = &bench.shared.seat;
+    let occupant = seat.try_sit().expect("the seat was left");
+    seat.leave(occupant, this_sitter(), false);
+}
+
+#[test]
+fn a_receiver_that_gives_up_leaves_the_seat() {
+    let mut bench = Bench::new();
+    let deadline = Instant::now() + Duration::from_millis(1);
+    assert!(bench.inbox().recv_until(deadline).unwrap().is_none());
+    assert!(Instant::now() >= deadline);
+    let past = Instant::now();
+    while bench.did.try_recv().is_ok() {}
+    assert!(bench.inbox().recv_until(past).unwrap().is_none());
+    assert!(bench.inbox().try_recv().unwrap().is_none());
+    assert!(
+        bench.did.try_recv().is_err(),
+        "nobody waits for what may not be waited for"
+    );
+}
+
+#[test]
+fn what_a_thread_posts_first_after_it_has_received_it_writes_itself() {
+    let mut bench = Bench::new();
+    bench.post().unwrap();
+    assert!(bench.did.try_recv().is_err(), "it has not received");
+    bench.steps.send(Step::Nothing).unwrap();
+    bench
+        .inbox()
+        .recv_until(Instant::now() + Duration::from_millis(1))
+        .unwrap();
+    while bench.did.try_recv().is_ok() {}
+    bench.receive_one();
+    bench.post().unwrap();
+    let me = thread::current().id();
+    assert_eq!(bench.next_did(), Did::Works(me, Reads::No));
+    bench.post().unwrap();
+    assert!(
+        bench.did.try_recv().is_err(),
+        "the second is left to the next pass"
+    );
+}
+
+#[test]
+fn where_another_thread_posts_the_stand_in_comes_at_once_and_makes_way_for_who_waits() {
+    let mut bench = Bench::new();
+    bench.receive_one();
+    let stand_in = bench.start_stand_in();
+    let posting = bench.posting.clone();
+    let posts = thread::spawn(move || post(&posting).unwrap());
+    posts.join().unwrap();
+    assert_eq!(bench.next_did(), Did::Waits(stand_in));
+    assert_eq!(bench.next_did(), Did::Works(stand_in, Reads::Yes));
+    assert_eq!(bench.next_did(), Did::Waits(stand_in), "nobody else waits");
+    let steps = Sender::clone(&bench.steps);
+    let shared = Arc::clone(&bench.shared);
+    let helper = thread::spawn(move || {
+        while !shared.seat.is_wanted() {
+            thread::yield_now();
+        }
+        steps.send(Step::Nothing).unwrap();
+        steps.send(Step::Deliver).unwrap();
+    });
+    assert!(matches!(bench.inbox().recv(), Ok(Event::Room(_))));
+    helper.join().unwrap();
+    assert_eq!(bench.next_did(), Did::Works(stand_in, Reads::Yes));
+    let me = thread::current().id();
+    assert_eq!(bench.next_did(), Did::Waits(me), "it makes way");
+    assert_eq!(bench.next_did(), Did::Works(me, Reads::Yes));
+}
+
+#[test]
+fn where_nobody_comes_back_the_stand_in_makes_the_passes() {
+    let mut bench = Bench::new();
+    bench.receive_one();
+    let stand_in = bench.start_stand_in();
+    assert_eq!(bench.next_did(), Did::Waits(stand_in));
+}
+
+/// The application goes on; its engine has ended.
+#[test]
+fn a_panic_in_a_pass_ends_the_engine_and_not_the_receiver() {
+    for step in [Step::Panic, Step::Fail] {
+        let mut bench = Bench::new();
+        let mut inbox = bench.inbox.take().unwrap();
+        let receiver = thread::spawn(move || inbox.recv());
+        let waits = Did::Waits(receiver.thread().id());
+        assert_eq!(bench.next_did(), waits, "the receiver sits");
+        bench.start_stand_in();
+        bench.step(step);
+        let received = receiver.join().expect("no panic reaches the application");
+        assert_eq!(received.unwrap_err(), Ended::EngineFailed);
+        assert_eq!(bench.post(), Err(PostError::EngineEnded));
+    }
+}
+
+#[test]
+fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
+    struct Fragile(Scripted);
+    impl Reactor for Fragile {
+        fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+            self.0.wait(deadline)
+        }
+        fn work(&mut self, reads: Reads) -> bool {
+            assert!(reads == Reads::Yes, "planted");
+            self.0.work(reads)
+        }
+        fn is_needed_by_others(&self) -> bool {
+            false
+        }
+        fn end(&mut self, why: Ended) {
+            self.0.end(why);
+        }
+    }
+    let mut bench = Bench::new();
+    let group = Arc::new(GroupShared::new(2, 0, 0));
+    let (steps, next) = channel();
+    let mut before = bench.shared.seat.try_sit().unwrap();
+    before.reactor = Box::new(Fragile(Scripted {
+        shared: Arc::clone(&bench.shared),
+        group,
+        steps: next,
+        next: Step::Nothing,
+        did: channel().0,
+    }));
+    bench.shared.seat.leave(before, this_sitter(), false);
+    bench.shared.note_received();
+    bench.post().unwrap();
+    assert!(
+        bench.shared.seat.try_sit().is_none(),
+        "nobody sits any more"
+    );
+    bench.start_stand_in();
+    assert_eq!(bench.inbox().recv().unwrap_err(), Ended::EngineFailed);
+    assert_eq!(bench.post(), Err(PostError::EngineEnded));
+    drop(steps);
+}
+
+#[test]
+fn the_last_pass_ends_the_group_of_the_receiver_that_makes_it() {
+    let mut bench = Bench::new();
+    bench.start_stand_in();
+    bench.step(Step::End);
+    bench.step(Step::End);
+    assert_eq!(bench.inbox().recv().unwrap_err(), Ended::EngineStopped);
+}

@@ -1,0 +1,146 @@
+//! Whoever makes the reactor's passes, everybody is served: whatever the threads do that received.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+use ampe::{Channel, ChannelGroup, Event, Inbox};
+use common::{PATIENCE, Transport, connected, engine, group, listen, next, place, transports};
+
+fn ask(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel) {
+    let request = group.message().body(b"?").unwrap().request(channel);
+    let posted = group.post(request).unwrap();
+    match next(inbox, "an answer") {
+        Event::Response(response) => assert_eq!(response.id(), posted.id),
+        other => panic!("expected an answer, got {other:?}"),
+    }
+}
+
+fn answer_all(group: &ChannelGroup, inbox: &mut Inbox) {
+    while let Ok(event) = inbox.recv() {
+        if let Event::Request(request) = event {
+            let _ = group.post(request.echo());
+        }
+    }
+}
+
+/// A thread has received and does something else for as long as it likes: it left the seat, and does not
+/// come back.
+#[test]
+fn everybody_is_served_while_a_receiver_is_busy() {
+    for transport in transports() {
+        let mut it = connected(transport);
+        let (busy, mut inbox) = group(&it.engine);
+        let (received, has_received) = channel();
+        let (go_on, goes_on) = channel::<()>();
+        busy.notify(busy.message()).unwrap();
+        let receiver = thread::spawn(move || {
+            let event = inbox.recv();
+            received.send(event.is_ok()).unwrap();
+            let _ = goes_on.recv();
+            inbox
+        });
+        assert!(has_received.recv_timeout(PATIENCE).unwrap());
+        let server = it.server;
+        let answers = thread::spawn(move || {
+            let (group, mut inbox) = server;
+            answer_all(&group, &mut inbox);
+        });
+        for _ in 0..100 {
+            ask(&it.client.0, &mut it.client.1, it.to_server);
+        }
+        drop(go_on);
+        drop(receiver.join().unwrap());
+        it.engine.stop(PATIENCE);
+        answers.join().unwrap();
+    }
+}
+
+/// A thread that made passes ends, and leaves nothing of its own behind that others need: on Windows what it
+/// has asked the system for.
+#[test]
+fn threads_that_made_passes_may_end() {
+    for transport in transports() {
+        let server = engine();
+        let (answering, mut answers) = group(&server);
+        let place = place(transport);
+        let address = listen(&answering, &mut answers, &place.address).1;
+        let server_thread = thread::spawn(move || {
+            while let Ok(event) = answers.recv() {
+                let _ = match event {
+                    Event::Hello(hello) => answering.post(hello.accept(answering.message())),
+                    Event::Request(request) => answering.post(request.echo()),
+                    _ => continue,
+                };
+            }
+        });
+        let client = engine();
+        let (group, mut inbox) = group(&client);
+        let channel = group.connect(&address).unwrap();
+        let first = next(&mut inbox, "Connected");
+        assert!(matches!(first, Event::Connected(_)), "{first:?}");
+        for _ in 0..50 {
+            let group = group.clone();
+            let asks = thread::spawn(move || {
+                ask(&group, &mut inbox, channel);
+                inbox
+            });
+            inbox = asks.join().unwrap();
+        }
+        drop(inbox);
+        client.stop(PATIENCE);
+        server.stop(PATIENCE);
+        server_thread.join().unwrap();
+    }
+}
+
+/// Says in which thread it was called.
+struct Tells(Mutex<Sender<Option<String>>>);
+
+impl Wake for Tells {
+    fn wake(self: Arc<Self>) {
+        let thread = thread::current().name().map(str::to_owned);
+        let _ = self.0.lock().unwrap().send(thread);
+    }
+}
+
+/// A waker is the application's code: it does not run in the midst of a receive or a post, where the
+/// application may hold locks that the waker takes.
+#[test]
+fn tasks_are_woken_by_the_engine_s_own_thread_though_a_receiver_makes_the_passes() {
+    let it = connected(Transport::Tcp);
+    let (client, mut inbox) = it.client;
+    let (server, mut requests) = it.server;
+    let body = vec![0; 60_000];
+    let full = || loop {
+        let message = client.message().body(&body).unwrap();
+        if client.post(message.signal(it.to_server)).is_err() {
+            return;
+        }
+    };
+    let (told, is_told) = channel();
+    let waker = Waker::from(Arc::new(Tells(Mutex::new(told))));
+    let mut room = pin!(client.room(it.to_server));
+    // The server does not receive yet: its budget and the system's buffers fill.
+    while room.as_mut().poll(&mut Context::from_waker(&waker)) != Poll::Pending {
+        full();
+    }
+    let receiver = thread::Builder::new().name("receiver".into());
+    let receiver = receiver
+        .spawn(move || while inbox.recv().is_ok() {})
+        .unwrap();
+    let drain = thread::spawn(move || while requests.recv().is_ok() {});
+    let thread = is_told.recv_timeout(PATIENCE).expect("the task is woken");
+    assert_eq!(thread.as_deref(), Some("ampe-reactor"));
+    it.engine.stop(PATIENCE);
+    receiver.join().unwrap();
+    drain.join().unwrap();
+    drop(server);
+}
