@@ -15,7 +15,15 @@ use crate::options::{DROP_WITHIN, GroupOptions, Options, after};
 use crate::storage::MESSAGE_COST_MAX;
 use crate::sync::lock;
 
-/// An engine: one reactor thread that owns every socket of its groups.
+/// An engine: one reactor that owns every socket of its groups.
+///
+/// One thread at a time makes the reactor's passes: reads, writes, and delivers. A thread that waits in
+/// [`Inbox::recv`](crate::Inbox::recv) does it itself until it has an event, and the first
+/// [`post`](crate::ChannelGroup::post) of a thread that has just received is written by that thread, so that no
+/// other has to be woken. The engine's own thread stands in wherever no receiver waits: at once where
+/// something was posted by another thread or a task waits, else within a millisecond (on Windows within a tick of
+/// the system's clock, mostly 16 ms). So everything goes on whatever the application does with what it
+/// received. The application's code, the wakers of tasks, runs in the engine's own thread alone.
 ///
 /// Clones share the engine. Several engines may run in one process; they share nothing.
 ///
@@ -39,7 +47,7 @@ struct Inner {
 }
 
 impl Engine {
-    /// Starts an engine and its reactor thread.
+    /// Starts an engine and its own thread.
     ///
     /// # Errors
     ///

@@ -68,8 +68,11 @@ impl ChannelGroup {
     /// Posts. Accepted means that the message is accounted for from now on: it is sent, or it comes
     /// back as [`Event::Returned`] before the channel's [`Event::Closed`].
     ///
-    /// Posts of one thread to one channel are sent in their order. This never blocks on the network
-    /// and makes no system call while the reactor is awake.
+    /// Posts of one thread to one channel are sent in their order. This never blocks on the network. The
+    /// first post of a thread that has received all there was is written by that thread, if no other makes
+    /// the reactor's passes. Any other is put into the reactor's queue, without a system call while the reactor is
+    /// awake: it is written by the thread that makes the next pass, or by this one when it receives again,
+    /// within a millisecond in any case.
     ///
     /// # Errors
     ///

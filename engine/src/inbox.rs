@@ -60,7 +60,8 @@ impl Inbox {
         }
     }
 
-    /// The next event, waiting for it as long as it takes.
+    /// The next event, waiting for it as long as it takes. If no other thread does, this one makes the
+    /// reactor's passes meanwhile, for all groups of the engine, and without any lock of the application's.
     ///
     /// # Errors
     ///

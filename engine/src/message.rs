@@ -308,11 +308,17 @@ impl Message {
         self.move_to(storage);
     }
 
+    /// Whether its storage is that of another engine.
+    pub(crate) fn is_foreign_to(&self, pool: &Arc<Pool>) -> bool {
+        let home = self.storage.home();
+        home.is_some_and(|home| !Arc::ptr_eq(home, pool))
+    }
+
     fn body_start(&self) -> usize {
         Header::LEN + usize::from(self.lens.text_headers())
     }
 
-    fn content(&self) -> &[u8] {
+    pub(crate) fn content(&self) -> &[u8] {
         self.storage
             .bytes()
             .get(Header::LEN..self.frame_len())

@@ -5,7 +5,10 @@ use crate::between::registry::Role;
 use crate::channel::Channel;
 use crate::error::PostError;
 use crate::message::{Message, MessageError};
-use crate::wire::{self, MAX_HELLO_LEN, OpCode};
+use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
+
+/// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
+pub(crate) const SMALL_FRAME_MAX: usize = 1024 + Header::LEN;
 
 /// Something that can be posted: a [`Message`] with a verb and a target.
 ///
@@ -211,6 +214,24 @@ impl Post {
             OpCode::ByeResponse => Role::ByeResponse,
             OpCode::ByeSignal => Role::ByeSignal,
             _ => Role::Data,
+        }
+    }
+
+    /// Whether its frame is put into the batch, and its message stays with the thread that posts.
+    pub(crate) fn travels_by_value(&self) -> bool {
+        self.op_code.is_regular() && self.message.frame_len() <= SMALL_FRAME_MAX
+    }
+
+    /// The header of its frame.
+    pub(crate) fn header(&self, channel: Channel, id: u64) -> Header {
+        Header {
+            channel_number: channel.number(),
+            op_code: self.op_code,
+            more: self.more,
+            status: 0,
+            message_id: id,
+            text_headers_len: self.message.text_headers_len(),
+            body_len: self.message.body_len(),
         }
     }
 

@@ -61,7 +61,7 @@ use crate::between::wake::Wake;
 use crate::channel::Channel;
 
 /// The reactor's queue in these models: a post is its channel and a tag.
-type Posts = Queue<(Channel, u32), ()>;
+type Posts = Queue<Vec<(Channel, u32)>, ()>;
 
 const GROUP: GroupId = 7;
 
@@ -120,7 +120,7 @@ fn queue_waking(sleeper: Option<Arc<Sleeper>>) -> Arc<Posts> {
 
 /// What the reactor does with the queue in a pass; tasks that it has told are woken after it.
 fn exchange<T, E: Copy, R>(
-    queue: &Queue<T, E>,
+    queue: &Queue<Vec<T>, E>,
     batch: &mut Vec<T>,
     settle: impl FnOnce(&mut Registry) -> R,
 ) -> R {

@@ -8,13 +8,25 @@ use super::waiting::wake_all;
 use super::wake::Wake;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, decide, lock};
 
+/// What is posted between two exchanges.
+pub(crate) trait Batch: Default {
+    /// How much was posted.
+    fn len(&self) -> usize;
+}
+
+impl<T> Batch for Vec<T> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+}
+
 /// The queue from many posting threads to the one reactor.
 ///
 /// The registry lives behind the same lock, so admission and queueing are one step. That is what
 /// makes accounts exact: once a channel was closed under this lock, everything admitted to it is in
 /// the batch taken under the same lock, and nothing can follow.
-pub(crate) struct Queue<T, E> {
-    state: Mutex<State<T, E>>,
+pub(crate) struct Queue<B, E> {
+    state: Mutex<State<B, E>>,
     waker: Box<dyn Wake>,
     /// The number of the batch whose first post has not woken the reactor yet; 0, or a number from
     /// the past, where there is none.
@@ -25,10 +37,10 @@ pub(crate) struct Queue<T, E> {
 
 const NONE: u64 = 0;
 
-struct State<T, E> {
+struct State<B, E> {
     registry: Registry,
-    items: Vec<T>,
-    /// The number of the batch that `items` are: they count from 1.
+    posted: B,
+    /// The number of the batch that is being posted: they count from 1.
     batch: u64,
     /// Why nothing is accepted any more.
     ended: Option<E>,
@@ -36,12 +48,12 @@ struct State<T, E> {
     told: Vec<Waker>,
 }
 
-impl<T, E: Copy> Queue<T, E> {
+impl<B: Batch, E: Copy> Queue<B, E> {
     pub(crate) fn new(registry: Registry, waker: Box<dyn Wake>) -> Self {
         Queue {
             state: Mutex::new(State {
                 registry,
-                items: Vec::new(),
+                posted: B::default(),
                 batch: 1,
                 ended: None,
                 told: Vec::new(),
@@ -61,7 +73,7 @@ impl<T, E: Copy> Queue<T, E> {
     /// The reactor has ended, for the reason returned.
     pub(crate) fn submit<R>(
         &self,
-        submit: impl FnOnce(&mut Registry, &mut Vec<T>) -> R,
+        submit: impl FnOnce(&mut Registry, &mut B) -> R,
     ) -> Result<R, E> {
         self.submit_and(submit, |waker| waker.wake())
     }
@@ -69,19 +81,19 @@ impl<T, E: Copy> Queue<T, E> {
     /// The same, where the reactor is made to look at the batch by `wake`.
     pub(crate) fn submit_and<R>(
         &self,
-        submit: impl FnOnce(&mut Registry, &mut Vec<T>) -> R,
+        submit: impl FnOnce(&mut Registry, &mut B) -> R,
         wake: impl FnOnce(&dyn Wake),
     ) -> Result<R, E> {
         let mut state = lock(&self.state);
         if let Some(ended) = state.ended {
             return Err(ended);
         }
-        let before = state.items.len();
+        let before = state.posted.len();
         let State {
-            registry, items, ..
+            registry, posted, ..
         } = &mut *state;
-        let result = submit(registry, items);
-        let (batch, has_posted) = (state.batch, state.items.len() > before);
+        let result = submit(registry, posted);
+        let (batch, has_posted) = (state.batch, state.posted.len() > before);
         let is_first = has_posted && decide(Decision::BatchWasEmpty, before == 0);
         if is_first {
             self.unwoken.store(batch, Ordering::Release);
@@ -105,14 +117,10 @@ impl<T, E: Copy> Queue<T, E> {
 
     /// The reactor's side: takes all that was posted, in one swap, and settles with the registry
     /// under the same lock. `batch` must be empty; its storage becomes the next batch's.
-    pub(crate) fn exchange<R>(
-        &self,
-        batch: &mut Vec<T>,
-        settle: impl FnOnce(&mut Registry) -> R,
-    ) -> R {
-        assert!(batch.is_empty(), "the batch before was handled");
+    pub(crate) fn exchange<R>(&self, batch: &mut B, settle: impl FnOnce(&mut Registry) -> R) -> R {
+        assert!(batch.len() == 0, "the batch before was handled");
         let mut state = lock(&self.state);
-        std::mem::swap(&mut state.items, batch);
+        std::mem::swap(&mut state.posted, batch);
         state.batch += 1;
         self.settle_in(state, settle)
     }
@@ -126,7 +134,7 @@ impl<T, E: Copy> Queue<T, E> {
     /// that is for [`wake_tasks`](Self::wake_tasks).
     fn settle_in<R>(
         &self,
-        mut state: MutexGuard<'_, State<T, E>>,
+        mut state: MutexGuard<'_, State<B, E>>,
         settle: impl FnOnce(&mut Registry) -> R,
     ) -> R {
         let result = settle(&mut state.registry);
@@ -162,13 +170,13 @@ impl<T, E: Copy> Queue<T, E> {
 
     /// Refuses all that follows, wakes every task that waits, and hands back what was accepted
     /// before.
-    pub(crate) fn end(&self, reason: E) -> Vec<T> {
+    pub(crate) fn end(&self, reason: E) -> B {
         let mut state = lock(&self.state);
         state.ended.get_or_insert(reason);
         if decide(Decision::EndWakesTasks, true) {
             state.registry.tell_everybody();
         }
-        let left = std::mem::take(&mut state.items);
+        let left = std::mem::take(&mut state.posted);
         let mut told = std::mem::take(&mut state.told);
         told.append(&mut state.registry.take_told());
         self.told.store(0, Ordering::Relaxed);
@@ -184,7 +192,7 @@ impl<T, E: Copy> Queue<T, E> {
 }
 
 /// Lets the lock go, and wakes the tasks that were told meanwhile.
-fn unlock<T, E>(mut state: MutexGuard<'_, State<T, E>>) {
+fn unlock<B, E>(mut state: MutexGuard<'_, State<B, E>>) {
     let told = state.registry.take_told();
     drop(state);
     wake_all(told);

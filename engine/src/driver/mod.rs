@@ -20,15 +20,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
+use crate::between::queue::Batch as _;
 use crate::error::{Ended, StartError};
-use crate::handles::{Counters, Occupant, Reactor, Reads, Shared, Submission};
+use crate::handles::{Batch, Counters, Occupant, Reactor, Reads, Shared};
 use crate::options::Options;
 use crate::protocol::{Core, SCRATCH_BYTES};
 
 use self::real::Real;
 use self::rests::Rests;
 use self::sockets::Sockets;
-use self::turn::turn;
+use self::turn::{submit, turn};
 use self::world::World;
 
 /// How much a pass does of what could go on for long, so that others have their turn and the clock
@@ -77,7 +78,7 @@ pub(crate) struct Driver<W: World> {
     /// Where small frames are packed for one write.
     scratch: Vec<u8>,
     transmit_list: Vec<RecordKey>,
-    batch: Vec<Submission>,
+    batch: Batch,
     /// What is left alone for a while.
     rests: Rests,
     limits: Limits,
@@ -99,7 +100,7 @@ impl<W: World> Driver<W> {
             held: 0..0,
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             transmit_list: Vec::new(),
-            batch: Vec::new(),
+            batch: Batch::default(),
             rests: Rests::default(),
             limits,
             bytes_left: 0,
@@ -148,11 +149,9 @@ impl<W: World> Driver<W> {
 
     /// Refuses all that follows. What was posted behind the last exchange is answered first.
     fn is_over(&mut self, now: Instant) -> bool {
-        let late = self.shared.queue.end(Ended::EngineStopped);
-        let is_over = late.is_empty();
-        for submission in late {
-            self.core.handle_submission(submission, now);
-        }
+        let mut late = self.shared.queue.end(Ended::EngineStopped);
+        let is_over = late.len() == 0;
+        submit(&mut self.core, &mut late, now);
         is_over
     }
 

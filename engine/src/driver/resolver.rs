@@ -268,9 +268,9 @@ fn answer(shared: &Shared, askers: Vec<Asker>, addresses: &[SocketAddr]) {
     };
     // A reactor that has ended needs no answer.
     let _ = shared.queue.submit(|_, items| {
-        items.extend(askers.into_iter().map(|Asker { key, port }| {
+        for Asker { key, port } in askers {
             let addresses = with_port(port);
-            Submission::Resolved { key, addresses }
-        }));
+            items.push(Submission::Resolved { key, addresses });
+        }
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
-use crate::handles::Submission;
+use crate::handles::{Batch, Submission};
 use crate::protocol::Core;
 
 /// Who carries out what a core asks for: the driver, or a test that plays the system by hand.
@@ -25,7 +25,7 @@ const AHEAD: usize = 64;
 
 /// Takes in what was posted, acts, writes, looks at the time, and delivers.
 /// `batch` is empty before and after.
-pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Instant) {
+pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
     hands.core().exchange(batch);
     submit(hands.core(), batch, now);
     hands.act(now);
@@ -42,13 +42,19 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Vec<Submission>, now: Ins
     hands.core().deliver();
 }
 
-fn submit(core: &mut Core, batch: &mut Vec<Submission>, now: Instant) {
-    let mut submissions = batch.drain(..);
+/// Hands everything over that a batch holds.
+pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
+    let (mut submissions, frames) = batch.take();
     while !submissions.as_slice().is_empty() {
         let ahead = submissions.as_slice().iter().take(AHEAD);
         ahead.for_each(Submission::fetch);
         for submission in submissions.by_ref().take(AHEAD) {
-            core.handle_submission(submission, now);
+            match submission {
+                Submission::Frames(range) => core.handle_frames(frames.part(range), now),
+                submission => core.handle_submission(submission, now),
+            }
         }
     }
+    drop(submissions);
+    batch.clear();
 }

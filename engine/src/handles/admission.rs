@@ -11,6 +11,7 @@ use crate::post::{Post, Posted, Refused, Target};
 use crate::storage::{Charge, MESSAGE_COST_MAX};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
+use super::batch::Batch;
 use super::group_shared::GroupShared;
 use super::shared::Shared;
 use super::submission::Submission;
@@ -26,9 +27,9 @@ impl Shared {
             return Err(Refused { post, why });
         }
         let mut slot = Some(post);
-        let submitted = self.submit_posts(|registry, items| {
+        let submitted = self.submit_posts(|registry, batch| {
             group.check_open()?;
-            admit_one(registry, items, group.id, &mut slot)
+            admit_one(registry, batch, group.id, &mut slot)
         });
         match submitted
             .map_err(PostError::from)
@@ -77,12 +78,17 @@ impl Shared {
                 }
             }
         }
-        let admit_all = |registry: &mut Registry, items: &mut Vec<Submission>| {
+        // Of messages that were posted by value; given back when the lock is free.
+        let mut storages = [const { None }; CHUNK];
+        let admit_all = |registry: &mut Registry, batch: &mut Batch| {
             group.check_open()?;
-            for _ in 0..prepared {
+            for storage in storages.iter_mut().take(prepared) {
                 let mut slot = posts.pop_front();
-                match admit_one(registry, items, group.id, &mut slot) {
-                    Ok(one) => posted.push(one),
+                match admit_one(registry, batch, group.id, &mut slot) {
+                    Ok(one) => {
+                        posted.push(one);
+                        *storage = slot.take().map(|post| post.message.into_storage());
+                    }
                     Err(why) => {
                         posts.push_front(slot.take().expect("a refused post is still here"));
                         return Err(why);
@@ -91,16 +97,16 @@ impl Shared {
             }
             refused.map_or(Ok(()), Err)
         };
-        self.submit_posts(admit_all)
-            .map_err(PostError::from)
-            .and_then(|all| all)
+        let submitted = self.submit_posts(admit_all);
+        self.pool.give_back_all(storages.into_iter().flatten());
+        submitted.map_err(PostError::from).and_then(|all| all)
     }
 
     /// Submits, and has what was posted written: by this thread, if it has received and this is its first
     /// post since then, and nobody sits; else by the next pass.
     fn submit_posts<R>(
         &self,
-        submit: impl FnOnce(&mut Registry, &mut Vec<Submission>) -> R,
+        submit: impl FnOnce(&mut Registry, &mut Batch) -> R,
     ) -> Result<R, Ended> {
         let has_received = self.take_received();
         self.queue.submit_and(submit, |waker| {
@@ -131,7 +137,9 @@ impl Shared {
             }
             _ => {}
         }
-        post.message.adopt(&self.pool);
+        if !post.travels_by_value() || post.message.is_foreign_to(&self.pool) {
+            post.message.adopt(&self.pool);
+        }
         post.write_address_header()
     }
 
@@ -139,7 +147,7 @@ impl Shared {
     pub(crate) fn post_answer(&self, channel: Channel, id: u64) -> Result<(), PostError> {
         let submitted = self
             .queue
-            .submit(|registry, items| self.admit_answer(registry, items, channel, id));
+            .submit(|registry, batch| self.admit_answer(registry, batch, channel, id));
         submitted
             .map_err(PostError::from)
             .and_then(|admitted| admitted)
@@ -153,10 +161,10 @@ impl Shared {
         };
         let mut byes = events.filter_map(is_bye).peekable();
         while byes.peek().is_some() {
-            let submitted = self.queue.submit(|registry, items| {
+            let submitted = self.queue.submit(|registry, batch| {
                 for bye in byes.by_ref().take(CHUNK) {
                     // Refused only where the channel has ended or was answered.
-                    let _ = self.admit_answer(registry, items, bye.channel(), bye.id());
+                    let _ = self.admit_answer(registry, batch, bye.channel(), bye.id());
                 }
             });
             if submitted.is_err() {
@@ -168,20 +176,21 @@ impl Shared {
     pub(super) fn admit_answer(
         &self,
         registry: &mut Registry,
-        items: &mut Vec<Submission>,
+        batch: &mut Batch,
         channel: Channel,
         id: u64,
     ) -> Result<(), PostError> {
         let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
         let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
-        admit_one(registry, items, group, &mut Some(post)).map(|_| ())
+        admit_one(registry, batch, group, &mut Some(post)).map(|_| ())
     }
 }
 
-/// Admits the post in `slot` and moves it into the batch, or leaves it where it is.
+/// Admits the post in `slot` and moves it into the batch, or leaves it where it is: if it was refused, and
+/// if it was posted by value, for the caller to drop its message when the lock is free.
 fn admit_one(
     registry: &mut Registry,
-    items: &mut Vec<Submission>,
+    batch: &mut Batch,
     group: GroupId,
     slot: &mut Option<Post>,
 ) -> Result<Posted, PostError> {
@@ -220,7 +229,7 @@ fn admit_one(
     } else if post.op_code == OpCode::ByeSignal {
         registry.admit(channel, group, post.role(), 0, None)?;
     }
-    let mut post = slot.take().expect("the caller put a post in");
+    let post = slot.as_mut().expect("the caller put a post in");
     let id = match post.message_id {
         0 => registry.next_message_id(),
         id => id,
@@ -231,18 +240,24 @@ fn admit_one(
     {
         hold.pass_on();
     }
+    if post.travels_by_value() {
+        let header = post.header(channel, id);
+        batch.push_frame(channel, &header, post.message.content());
+        return Ok(Posted { channel, id });
+    }
+    let post = slot.take().expect("the caller put a post in");
     let cost = if travels { cost } else { 0 };
     if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
         return Ok(Posted { channel, id });
     }
-    items.push(Submission::Post {
+    batch.push(Submission::Post {
         channel,
         group,
         post,
         cost,
     });
     // Written where it stays: a post that was changed a moment ago would have to be waited for.
-    if let Some(Submission::Post { post, .. }) = items.last_mut() {
+    if let Some(Submission::Post { post, .. }) = batch.last_mut() {
         post.message_id = id;
     }
     Ok(Posted { channel, id })

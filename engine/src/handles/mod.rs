@@ -2,6 +2,7 @@
 //! with the posts and events of an engine in it.
 
 mod admission;
+mod batch;
 mod counters;
 mod group_shared;
 mod reactor;
@@ -11,6 +12,7 @@ mod submission;
 
 #[cfg(test)]
 pub(crate) use self::admission::CHUNK;
+pub(crate) use self::batch::{Batch, Frames};
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};

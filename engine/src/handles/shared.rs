@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::storage::{Creditor, Pool};
 use crate::sync::{Mutex, lock};
 
+use super::batch::Batch;
 use super::counters::Counters;
 use super::group_shared::GroupShared;
 use super::reactor::Seat;
@@ -26,7 +27,7 @@ use super::submission::Submission;
 
 /// The queue to the reactor, the pool, and what is said once for the engine.
 pub(crate) struct Shared {
-    pub(crate) queue: Queue<Submission, Ended>,
+    pub(crate) queue: Queue<Batch, Ended>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,

@@ -1,6 +1,7 @@
 //! What applications submit to the reactor.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(crate) enum Submission {
         post: Post,
         cost: usize,
     },
+    /// Small frames that were posted by value, as the batch has them there.
+    Frames(Range<usize>),
     OpenGroup {
         group: Arc<GroupShared>,
         /// Where the registry has it.

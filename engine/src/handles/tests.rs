@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::storage::{Hold, MESSAGE_COST_MAX};
 use crate::wire::MAX_HELLO_LEN;
 
-use super::{GroupShared, Shared};
+use super::{Batch, GroupShared, Shared};
 
 struct Nobody;
 
@@ -114,7 +114,7 @@ fn groups_that_come_and_go_are_not_remembered() {
         shared
             .open_group(&Arc::new(GroupShared::new(id, 0, 0)))
             .unwrap();
-        shared.queue.exchange(&mut Vec::new(), |_| ());
+        shared.queue.exchange(&mut Batch::default(), |_| ());
         assert!(shared.groups() <= 4);
     }
 }

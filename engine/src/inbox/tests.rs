@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::error::Ended;
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
 use crate::group;
-use crate::handles::{GroupShared, Shared, Submission, reactor_thread};
+use crate::handles::{Batch, GroupShared, Shared, Submission, reactor_thread};
 use crate::message::Message;
 use crate::options::Options;
 use crate::storage::MESSAGE_COST_MAX;
@@ -55,6 +55,13 @@ fn bye(channel: Channel, id: u64) -> Event {
         received: received(channel, OpCode::ByeRequest, id),
         answer_on_drop: AnswerOnDrop::default(),
     })
+}
+
+/// What was posted since this was asked last.
+fn posted(shared: &Shared) -> Vec<Submission> {
+    let mut batch = Batch::default();
+    shared.queue.exchange(&mut batch, |_| ());
+    batch.into_submissions()
 }
 
 /// The posts of a batch, and whether the group's close is behind them all.
@@ -113,8 +120,7 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
         .iter()
         .any(|it| matches!(it, Submission::CloseGroup { .. }))
     {
-        let mut more = Vec::new();
-        shared.queue.exchange(&mut more, |_| ());
+        let mut more = posted(&shared);
         batch.append(&mut more);
         thread::yield_now();
     }
@@ -129,8 +135,7 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
     let report = closer.join().unwrap();
     assert_eq!(report.unread.len(), 4, "they are reported all the same");
     drop(report);
-    let mut late = Vec::new();
-    shared.queue.exchange(&mut late, |_| ());
+    let late = posted(&shared);
     assert!(late.is_empty(), "one answer each");
     shared.pool.close();
 }
@@ -172,8 +177,7 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
     assert_eq!(inbox.recv_many(&mut events, 4), Ok(1));
     assert_eq!(group.mailbox.notified().count, 0);
     drop(events);
-    let mut batch = Vec::new();
-    shared.queue.exchange(&mut batch, |_| ());
+    let batch = posted(&shared);
     let answers = batch.iter().filter_map(|it| match it {
         Submission::Post { post, .. } => Some((post.op_code, post.message_id)),
         _ => None,
@@ -221,7 +225,7 @@ fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
     let dropper = thread::spawn(move || drop(inbox));
     let mut batch = Vec::new();
     while batch.is_empty() {
-        shared.queue.exchange(&mut batch, |_| ());
+        batch = posted(&shared);
         thread::yield_now();
     }
     assert!(matches!(batch[..], [Submission::CloseGroup { .. }]));
@@ -230,8 +234,7 @@ fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
         .deliver(&mut VecDeque::from([bye(channel, 7)]));
     group.mailbox.end(Ended::GroupClosed);
     dropper.join().unwrap();
-    let mut late = Vec::new();
-    shared.queue.exchange(&mut late, |_| ());
+    let late = posted(&shared);
     assert!(late.is_empty(), "{} posts", late.len());
     shared.pool.close();
 }
@@ -255,7 +258,7 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     let channel = open.unwrap();
     let mut told = Vec::new();
     for times in [1, 0] {
-        shared.queue.exchange(&mut Vec::new(), |registry| {
+        shared.queue.exchange(&mut Batch::default(), |registry| {
             registry
                 .admit(channel, 1, Role::Data, credit, None)
                 .unwrap();
@@ -271,9 +274,9 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "the next is due");
-    shared
-        .queue
-        .exchange(&mut Vec::new(), |registry| registry.take_room(&mut told));
+    shared.queue.exchange(&mut Batch::default(), |registry| {
+        registry.take_room(&mut told)
+    });
     group
         .mailbox
         .deliver(&mut told.drain(..).map(Event::Room).collect());
@@ -288,8 +291,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
     let losses: [fn(&Shared); 2] = [
         |_| {},
         |shared| {
-            let mut batch = Vec::new();
-            shared.queue.exchange(&mut batch, |_| ());
+            let batch = posted(&shared);
             assert_eq!(batch.len(), 2);
             // A panic while the first of these is handled drops them all.
         },

@@ -1,10 +1,12 @@
-//! Messages on their way out: a queue for each channel, in storage that all channels share.
+//! Messages on their way out: a queue for each channel, in storage that all channels share. Small ones
+//! that were posted by value lie in runs, as they are sent.
 
 use std::io::IoSlice;
 use std::ops::Range;
 
 use crate::message::Message;
-use crate::wire::OpCode;
+use crate::storage::{Cache, cost_of};
+use crate::wire::{Header, OpCode};
 
 use super::decisions;
 
@@ -15,6 +17,16 @@ const PACKED_MAX: usize = 4096;
 pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
 const GATHER_BYTES: usize = 512 * 1024;
 const SLICES: usize = 32;
+
+/// So many bytes of small frames lie together at most.
+const RUN_BYTES: usize = 64 * 1024;
+
+/// So many empty buffers of runs are kept for others.
+const SPARE_RUNS: usize = 16;
+
+/// What they take at most.
+#[cfg(test)]
+pub(crate) const SPARE_BYTES: usize = SPARE_RUNS * RUN_BYTES;
 
 const NONE: u32 = u32::MAX;
 
@@ -28,6 +40,64 @@ pub(super) struct Outgoing {
     pub(super) cost: usize,
     /// When it came to the reactor, as the [`Clock`](super::reports::Clock) counts.
     pub(super) queued_at: u32,
+}
+
+/// Small frames that were posted by value and follow each other, as they are sent.
+struct Run {
+    bytes: Vec<u8>,
+    /// Where the first begins that is neither sent nor returned.
+    at: usize,
+    /// When they came to the reactor.
+    queued_at: u32,
+}
+
+impl Run {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    fn first_len(&self) -> usize {
+        Header::frame_len_of(self.left())
+    }
+
+    /// The header of the first frame.
+    fn first(&self) -> Header {
+        let header = self.left().first_chunk().expect("a frame has a header");
+        Header::decode(header).expect("what was encoded here")
+    }
+}
+
+/// What lies in a place of a queue.
+enum Queued {
+    Message(Outgoing),
+    Run(Run),
+}
+
+impl Queued {
+    /// What of it is not sent, from the beginning of a frame on.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Queued::Message(outgoing) => outgoing.message.frame(),
+            Queued::Run(run) => run.left(),
+        }
+    }
+
+    fn queued_at(&self) -> u32 {
+        match self {
+            Queued::Message(outgoing) => outgoing.queued_at,
+            Queued::Run(run) => run.queued_at,
+        }
+    }
+}
+
+/// A frame that was wholly sent.
+pub(super) struct Sent {
+    pub(super) op_code: OpCode,
+    pub(super) id: u64,
+    /// What its message was charged.
+    pub(super) cost: usize,
+    /// Its message, unless it was posted by value.
+    pub(super) message: Option<Message>,
 }
 
 /// A channel's queue, as a list through the shared nodes: an idle channel owns no storage.
@@ -59,7 +129,7 @@ impl Fifo {
 }
 
 struct Node {
-    outgoing: Option<Outgoing>,
+    queued: Option<Queued>,
     next: u32,
 }
 
@@ -68,6 +138,8 @@ struct Node {
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     free: u32,
+    /// Empty buffers of runs.
+    spare: Vec<Vec<u8>>,
 }
 
 /// The slices of one gathering write, in order.
@@ -87,7 +159,8 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// A run of bytes to send: small frames packed into scratch, or a large one in its message.
+/// Bytes to send: small frames packed into scratch, or what lies where it is sent from, a large message or
+/// many small frames.
 #[derive(Clone)]
 enum Segment {
     Packed(Range<usize>),
@@ -99,13 +172,37 @@ impl Nodes {
         Nodes {
             nodes: Vec::new(),
             free: NONE,
+            spare: Vec::new(),
         }
     }
 
-    #[inline]
     pub(super) fn push(&mut self, fifo: &mut Fifo, outgoing: Outgoing) {
+        self.link(fifo, Queued::Message(outgoing));
+    }
+
+    /// Queues a small frame that was posted by value.
+    pub(super) fn push_frame(&mut self, fifo: &mut Fifo, frame: &[u8], now: u32) {
+        if !fifo.is_empty()
+            && let Some(Queued::Run(run)) = &mut self.nodes[fifo.tail as usize].queued
+            && run.queued_at == now
+            && run.bytes.len() + frame.len() <= RUN_BYTES
+        {
+            return run.bytes.extend_from_slice(frame);
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.extend_from_slice(frame);
+        let run = Run {
+            bytes,
+            at: 0,
+            queued_at: now,
+        };
+        self.link(fifo, Queued::Run(run));
+    }
+
+    #[inline]
+    fn link(&mut self, fifo: &mut Fifo, queued: Queued) {
         let node = Node {
-            outgoing: Some(outgoing),
+            queued: Some(queued),
             next: NONE,
         };
         let index = self.free;
@@ -125,40 +222,97 @@ impl Nodes {
         fifo.tail = index;
     }
 
-    pub(super) fn pop(&mut self, fifo: &mut Fifo) -> Option<Outgoing> {
-        if fifo.is_empty() {
-            return None;
-        }
+    /// Takes the first place out of a queue.
+    fn unlink(&mut self, fifo: &mut Fifo) -> Queued {
         let index = fifo.head;
         let node = &mut self.nodes[index as usize];
-        let outgoing = node.outgoing.take().expect("a linked node holds a message");
+        let queued = node.queued.take().expect("a linked node holds something");
         fifo.head = node.next;
         node.next = self.free;
         self.free = index;
+        queued
+    }
+
+    /// Goes on behind the first frame of the run that is first in a queue, which goes when it is empty.
+    fn pass_first(&mut self, fifo: &mut Fifo) {
+        let node = &mut self.nodes[fifo.head as usize];
+        let Some(Queued::Run(run)) = &mut node.queued else {
+            unreachable!("the caller has looked at it");
+        };
+        run.at += run.first_len();
+        if run.at == run.bytes.len()
+            && let Queued::Run(Run { mut bytes, .. }) = self.unlink(fifo)
+            && self.spare.len() < SPARE_RUNS
+        {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
+    /// Takes the first message of a queue, which is to be returned. If it was posted by value it gets
+    /// storage again.
+    pub(super) fn pop(&mut self, fifo: &mut Fifo, cache: &mut Cache) -> Option<Outgoing> {
+        let first = self.at(fifo.head)?;
+        let decoded = match first {
+            Queued::Message(_) => None,
+            Queued::Run(run) => Some(decode(run, cache)),
+        };
         fifo.sent = 0;
-        Some(outgoing)
+        if decoded.is_some() {
+            self.pass_first(fifo);
+            return decoded;
+        }
+        match self.unlink(fifo) {
+            Queued::Message(outgoing) => Some(outgoing),
+            Queued::Run(_) => unreachable!("it was decoded"),
+        }
     }
 
-    pub(super) fn front(&self, fifo: &Fifo) -> Option<&Outgoing> {
-        self.at(fifo.head)
+    /// When the first of what is queued came.
+    pub(super) fn first_queued_at(&self, fifo: &Fifo) -> Option<u32> {
+        self.at(fifo.head).map(Queued::queued_at)
     }
 
-    fn at(&self, index: u32) -> Option<&Outgoing> {
-        self.nodes.get(index as usize)?.outgoing.as_ref()
+    fn at(&self, index: u32) -> Option<&Queued> {
+        self.nodes.get(index as usize)?.queued.as_ref()
     }
 
     /// Counts `bytes` of the first frame as sent, and takes it from the queue if it now is wholly
     /// sent. Returns how many of the bytes belong to later frames.
-    pub(super) fn advance(&mut self, fifo: &mut Fifo, bytes: usize) -> (Option<Outgoing>, usize) {
-        let first = self
-            .front(fifo)
-            .expect("bytes were sent, so there was something to send");
-        let rest = first.message.frame_len() - fifo.sent;
+    pub(super) fn advance(&mut self, fifo: &mut Fifo, bytes: usize) -> (Option<Sent>, usize) {
+        let first = self.at(fifo.head);
+        let first = first.expect("bytes were sent, so there was something to send");
+        let len = match first {
+            Queued::Message(outgoing) => outgoing.message.frame_len(),
+            Queued::Run(run) => run.first_len(),
+        };
+        let rest = len - fifo.sent;
         if !decisions::is_wholly_sent(bytes, rest) {
             fifo.sent += bytes;
             return (None, 0);
         }
-        (self.pop(fifo), bytes.saturating_sub(rest))
+        let sent = if let Queued::Run(run) = first {
+            let header = run.first();
+            self.pass_first(fifo);
+            Sent {
+                op_code: header.op_code,
+                id: header.message_id,
+                cost: cost_of(len),
+                message: None,
+            }
+        } else {
+            let Queued::Message(outgoing) = self.unlink(fifo) else {
+                unreachable!("it was looked at");
+            };
+            Sent {
+                op_code: outgoing.op_code,
+                id: outgoing.id,
+                cost: outgoing.cost,
+                message: Some(outgoing.message),
+            }
+        };
+        fifo.sent = 0;
+        (Some(sent), bytes.saturating_sub(rest))
     }
 
     /// Gathers what can be written at once, without taking anything: only what
@@ -169,8 +323,8 @@ impl Nodes {
         let (mut len, mut bytes) = (0, 0);
         let (mut index, mut from) = (fifo.head, fifo.sent);
         scratch.clear();
-        while let Some(outgoing) = self.at(index) {
-            let frame = &outgoing.message.frame()[from..];
+        while let Some(queued) = self.at(index) {
+            let frame = &queued.bytes()[from..];
             let packs = frame.len() <= PACKED_MAX;
             let start = scratch.len();
             let joins = packs && matches!(&segments[len.max(1) - 1], Segment::Packed(_)) && len > 0;
@@ -200,12 +354,29 @@ impl Nodes {
             *slice = IoSlice::new(match segment {
                 Segment::Packed(range) => &scratch[range.clone()],
                 Segment::InPlace { node, from } => {
-                    let outgoing = self.at(*node).expect("gathered a moment ago");
-                    &outgoing.message.frame()[*from..]
+                    let queued = self.at(*node).expect("gathered a moment ago");
+                    &queued.bytes()[*from..]
                 }
             });
         }
         Gather { slices, len, bytes }
+    }
+}
+
+/// The first message of a run, as it was before it was posted.
+fn decode(run: &Run, cache: &mut Cache) -> Outgoing {
+    let header = run.first();
+    let len = header.frame_len();
+    let mut message = Message::receiving(cache.take(len), &header);
+    let content = &run.left()[Header::LEN..len];
+    message.content_mut().copy_from_slice(content);
+    Outgoing {
+        message,
+        op_code: header.op_code,
+        more: header.more,
+        id: header.message_id,
+        cost: cost_of(len),
+        queued_at: run.queued_at,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::between::key::RecordKey;
 use crate::between::registry::Registry;
 use crate::event::Event;
-use crate::handles::{Counters, Submission};
+use crate::handles::{Batch, Counters};
 
 use super::connection::{Connection, Posts};
 use super::record::{Kind, Record};
@@ -17,7 +17,7 @@ use super::{Core, decisions};
 impl Core {
     /// Takes everything that was posted into `batch`. Under the same lock channels that have ended are
     /// closed to posts: what was admitted to them is in `batch`, and nothing can follow.
-    pub(crate) fn exchange(&mut self, batch: &mut Vec<Submission>) {
+    pub(crate) fn exchange(&mut self, batch: &mut Batch) {
         let shared = Arc::clone(&self.shared);
         shared.queue.exchange(batch, |registry| {
             for &key in &self.touched {

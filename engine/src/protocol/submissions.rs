@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::between::registry::GroupId;
 use crate::channel::Channel;
-use crate::handles::Submission;
+use crate::handles::{Frames, Submission};
 use crate::options::after;
 use crate::post::{Post, Target};
 use crate::reason::Reason;
@@ -40,8 +40,24 @@ impl Core {
                     it.handle_resolved(addresses, context)
                 });
             }
+            Submission::Frames(_) => unreachable!("frames come with their bytes"),
             #[cfg(test)]
             Submission::Panic => panic!("planted"),
+        }
+    }
+
+    /// Queues small frames that were posted by value.
+    pub(crate) fn handle_frames(&mut self, mut frames: Frames<'_>, now: Instant) {
+        while let Some(channel) = frames.channel() {
+            let key = self
+                .key_of(channel)
+                .expect("an admitted post has a channel");
+            self.with(key, now, |it, context| {
+                while let Some(frame) = frames.next_of(channel) {
+                    it.enqueue_frame(frame, context);
+                }
+            })
+            .expect("nothing that travels is admitted to a listener");
         }
     }
 

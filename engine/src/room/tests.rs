@@ -13,8 +13,9 @@ use crate::between::key::GroupPlace;
 use crate::between::registry::{Kind, Registry, Role};
 use crate::between::wake;
 use crate::channel::Channel;
+use crate::driver::turn::submit;
 use crate::error::{Ended, PostError};
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{Batch, GroupShared, Shared, Submission};
 use crate::options::Options;
 use crate::protocol::Core;
 use crate::storage::MESSAGE_COST_MAX;
@@ -76,7 +77,7 @@ impl Bench {
 
     /// Does what the reactor does with the registry in its passes.
     fn exchange(&self, settle: impl FnOnce(&mut Registry)) -> Vec<Channel> {
-        let (mut batch, mut told) = (Vec::<Submission>::new(), Vec::new());
+        let (mut batch, mut told) = (Batch::default(), Vec::new());
         self.shared.queue.exchange(&mut batch, |registry| {
             settle(registry);
             registry.take_room(&mut told);
@@ -293,7 +294,7 @@ fn where_nothing_can_be_posted_a_wait_ends_with_the_reason() {
 #[test]
 fn an_engine_that_stops_wakes_and_ends_every_wait_at_once() {
     let (bench, task) = (Bench::new(), Arc::new(Task::default()));
-    let (now, mut batch) = (Instant::now(), Vec::new());
+    let (now, mut batch) = (Instant::now(), Batch::default());
     let mut core = Core::new(Arc::clone(&bench.shared));
     let submissions = [
         Submission::OpenGroup {
@@ -307,11 +308,10 @@ fn an_engine_that_stops_wakes_and_ends_every_wait_at_once() {
     let mut wait = bench.room(bench.full());
     assert_eq!(poll(&mut wait, &task), Poll::Pending);
     let queue = &bench.shared.queue;
-    queue.submit(|_, items| items.extend(submissions)).unwrap();
+    let post_all = |items: &mut Batch| submissions.into_iter().for_each(|it| items.push(it));
+    queue.submit(|_, items| post_all(items)).unwrap();
     core.exchange(&mut batch);
-    for submission in batch.drain(..) {
-        core.handle_submission(submission, now);
-    }
+    submit(&mut core, &mut batch, now);
     core.exchange(&mut batch);
     queue.wake_tasks();
     assert_eq!(task.wakes(), 1);

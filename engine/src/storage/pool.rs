@@ -110,10 +110,16 @@ impl Storage {
     }
 
     /// Frees the memory rather than giving it back.
-    fn disown(mut self) {
+    fn disown(self) {
+        drop(self.disowned());
+    }
+
+    /// The same, once it is dropped.
+    fn disowned(mut self) -> Self {
         if let Some(record) = self.record_mut() {
             record.home = None;
         }
+        self
     }
 
     fn record(&self) -> Option<&Record> {
@@ -278,6 +284,35 @@ impl Pool {
             self.waker.wake();
         }
         drop(returned); // outside the lock
+    }
+
+    /// Gives many back under one lock, each as [`drop`] does.
+    pub(crate) fn give_back_all(self: &Arc<Self>, storages: impl Iterator<Item = Storage>) {
+        let (mut surplus, mut wake) = (Vec::new(), false);
+        let mut state = lock(&self.state);
+        for storage in storages {
+            let is_ours = storage.home().is_some_and(|home| Arc::ptr_eq(home, self));
+            let has_hold = matches!(storage.charge(), Charge::Returned(_));
+            if !is_ours || has_hold {
+                surplus.push(storage); // dropped as any other
+                continue;
+            }
+            let charge = match *storage.charge() {
+                Charge::Inbound(key, cost) => Some((key, cost)),
+                _ => None,
+            };
+            let size = storage.size();
+            let mut evicted = Vec::new();
+            let refused = state.keep(storage, size, self.limit, &mut evicted);
+            wake |= charge.is_some_and(|(key, cost)| state.release(key, cost));
+            evicted.extend(refused);
+            surplus.extend(evicted.into_iter().map(Storage::disowned));
+        }
+        drop(state);
+        drop(surplus);
+        if wake {
+            self.waker.wake();
+        }
     }
 
     /// Gives an inbound charge back whose memory is kept.

@@ -241,6 +241,12 @@ impl Header {
         Ok(())
     }
 
+    /// The length of the frame that begins with these bytes, of which there are as many as a header has.
+    pub(crate) fn frame_len_of(bytes: &[u8]) -> usize {
+        let len = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        Header::LEN + len(12) + len(14)
+    }
+
     /// The length of the whole frame in bytes, this header included: 16 to
     /// [`MAX_FRAME_LEN`](super::MAX_FRAME_LEN).
     #[must_use]

@@ -106,7 +106,7 @@ fn canary_a_reactor_that_forgets_wakes() {
 
 /// Two threads post while the reactor ends: each post is either refused or handed back by the end,
 /// and none is accepted after it.
-fn posts_meet_the_end(end: fn(&Queue<u32, &'static str>) -> Vec<u32>) {
+fn posts_meet_the_end(end: fn(&Queue<Vec<u32>, &'static str>) -> Vec<u32>) {
     let registry = crate::Registry::new(crate::Credit {
         channel: usize::MAX,
         engine: usize::MAX,
@@ -187,7 +187,7 @@ fn a_thread_sleeps_behind_its_post() {
         channel: usize::MAX,
         engine: usize::MAX,
     });
-    let queue = Arc::new(Queue::<u32, ()>::new(registry, Box::new(waker)));
+    let queue = Arc::new(Queue::<Vec<u32>, ()>::new(registry, Box::new(waker)));
     let posters = [1, 2].map(|tag| {
         let queue = Arc::clone(&queue);
         thread::spawn(move || queue.submit(|_, items| items.push(tag)).unwrap())

@@ -21,7 +21,7 @@ impl Wakes {
     }
 }
 
-fn queue(wakes: &Wakes) -> Queue<u32, &'static str> {
+fn queue(wakes: &Wakes) -> Queue<Vec<u32>, &'static str> {
     let credit = Credit {
         channel: 2 * MESSAGE_COST_MAX,
         engine: 2 * MESSAGE_COST_MAX,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::driver::turn::turn;
-use crate::handles::Submission;
+use crate::handles::{Batch, Submission};
 
 #[test]
 fn what_is_posted_behind_the_last_exchange_is_answered_all_the_same() {
@@ -14,7 +14,7 @@ fn what_is_posted_behind_the_last_exchange_is_answered_all_the_same() {
     queue.submit(|_, items| items.push(stop)).unwrap();
     let now = Instant::now();
     while !bench.core.is_finished() {
-        turn(&mut bench.driver, &mut Vec::new(), now);
+        turn(&mut bench.driver, &mut Batch::default(), now);
     }
     // Another thread comes between the last exchange and the end.
     let group = Arc::new(GroupShared::new(2, 0, 0));

@@ -9,7 +9,7 @@ use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Budget, PostError};
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
-use crate::handles::{CHUNK, GroupShared, Shared, Submission};
+use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
@@ -29,14 +29,30 @@ struct Reactor {
 impl Wake for Reactor {
     fn wake(&self) {
         let shared = self.shared.get().and_then(Weak::upgrade);
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         shared.unwrap().queue.exchange(&mut batch, |_| ());
+        let batch = batch.into_submissions();
         self.batches.lock().unwrap().push(batch);
         if let (Some(group), Some(event)) =
             (self.group.get(), self.coming.lock().unwrap().pop_front())
         {
             group.mailbox.deliver(&mut VecDeque::from([event]));
         }
+    }
+}
+
+trait Lens {
+    /// How long the frames are that were posted.
+    fn concat_lens(&self) -> Vec<usize>;
+}
+
+impl Lens for Vec<Vec<Submission>> {
+    fn concat_lens(&self) -> Vec<usize> {
+        let frame_len = |it: &Submission| match it {
+            Submission::Post { post, .. } => Some(post.message.frame_len()),
+            _ => None,
+        };
+        self.iter().flatten().filter_map(frame_len).collect()
     }
 }
 
@@ -237,22 +253,69 @@ fn a_shortened_message_is_posted_in_storage_that_fits() {
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
-    message.resize_body(3).unwrap();
+    message.resize_body(2000).unwrap();
     let posted = shared.post(&group, message.signal(channel));
     posted.unwrap();
-    assert_eq!(used(&shared), crate::storage::cost_of(19));
+    assert_eq!(used(&shared), crate::storage::cost_of(2016));
 
     let mut message = Message::new(&shared.pool).body(&[9; 60_000]).unwrap();
-    message.set_body(b"short").unwrap();
+    message.set_body(&[1; 2000]).unwrap();
     let mut post = message.signal(channel);
     // A refused post has been prepared as well.
     shared
         .queue
         .with_registry(|registry| registry.close(channel));
     post = shared.post(&group, post).unwrap_err().post;
-    assert_eq!(post.message().storage().bytes().len(), 256);
-    assert_eq!(post.message().body_bytes(), b"short");
+    assert_eq!(post.message().storage().bytes().len(), 2048);
+    assert_eq!(post.message().body_bytes(), [1; 2000]);
     shared.pool.close();
+}
+
+/// Its frame is in the batch; its storage is free again for the next that this thread builds, however large
+/// it is, and what it was charged before is given back.
+#[test]
+fn a_small_message_is_posted_by_value_and_leaves_its_storage() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let message = || Message::new(&shared.pool).body(&[7; 64]).unwrap();
+    let large = || {
+        let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+        message.set_body(b"few").unwrap();
+        message
+    };
+    shared.post(&group, message().signal(channel)).unwrap();
+    assert_eq!(shared.pool.free(0), 1, "one by one");
+    let posts = [message(), message(), message(), large()].map(|it| it.signal(channel));
+    let mut posts = VecDeque::from(posts);
+    shared
+        .post_many(&group, &mut posts, &mut Vec::new())
+        .unwrap();
+    assert_eq!(
+        shared.pool.free(0),
+        4,
+        "and many: the large one began as a small one"
+    );
+    let lens = reactor.batches.lock().unwrap().concat_lens();
+    assert_eq!(lens, [80, 80, 80, 80, 19]);
+    assert_eq!(
+        used(&shared),
+        4 * crate::storage::cost_of(80) + crate::storage::cost_of(19)
+    );
+    shared.pool.close();
+}
+
+/// The memory is another engine's, and so is what it is charged there.
+#[test]
+fn a_small_message_of_another_engine_goes_back_there() {
+    let ((shared, _reactor), (other, _)) = (engine(), engine());
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let message = Message::new(&other.pool).body(b"theirs").unwrap();
+    shared.post(&group, message.signal(channel)).unwrap();
+    assert_eq!((shared.pool.free(0), other.pool.free(0)), (1, 1));
+    shared.pool.close();
+    other.pool.close();
 }
 
 fn used(shared: &Shared) -> usize {

@@ -13,7 +13,7 @@ use crate::between::wake::Wake;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 use crate::group::{self, ChannelGroup};
-use crate::handles::{GroupShared, Seat, Shared};
+use crate::handles::{Batch, GroupShared, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
 
@@ -63,7 +63,7 @@ impl Reactor for Scripted {
 
     fn work(&mut self, reads: Reads) -> bool {
         let _ = self.did.send(Did::Works(thread::current().id(), reads));
-        self.shared.queue.exchange(&mut Vec::new(), |_| ());
+        self.shared.queue.exchange(&mut Batch::default(), |_| ());
         match std::mem::replace(&mut self.next, Step::Nothing) {
             Step::Panic => panic!("planted"),
             Step::End => return true,
@@ -127,7 +127,7 @@ impl Bench {
         });
         let group = Arc::new(GroupShared::new(1, 0, 0));
         shared.open_group(&group).unwrap();
-        shared.queue.exchange(&mut Vec::new(), |_| ());
+        shared.queue.exchange(&mut Batch::default(), |_| ());
         while next.try_recv().is_ok() {}
         shared.seat.furnish(Occupant::new(Scripted {
             shared: Arc::clone(&shared),

@@ -471,7 +471,7 @@ impl Connection {
             return 0;
         };
         let mut cost = 0;
-        while let Some(outgoing) = self.outbound.pop(context.nodes) {
+        while let Some(outgoing) = self.outbound.pop(context.nodes, context.cache) {
             cost += outgoing.cost;
             self.messages.returned += 1;
             if decisions::is_returned_unsent() {

@@ -8,10 +8,11 @@ use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::wire::{Header, OpCode};
+use crate::storage::Cache;
+use crate::wire::OpCode;
 
 use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
-use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing};
+use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing, Sent};
 use crate::protocol::{Action, decisions};
 
 pub(super) struct Outbound {
@@ -42,7 +43,7 @@ impl Outbound {
     }
 
     pub(super) fn first_queued_at(&self, nodes: &Nodes) -> Option<u32> {
-        nodes.front(&self.fifo).map(|first| first.queued_at)
+        nodes.first_queued_at(&self.fifo)
     }
 
     pub(super) fn look(&self) -> Option<Instant> {
@@ -53,8 +54,8 @@ impl Outbound {
         (self.stuck_since, self.look) = (None, None);
     }
 
-    pub(super) fn pop(&mut self, nodes: &mut Nodes) -> Option<Outgoing> {
-        nodes.pop(&mut self.fifo)
+    pub(super) fn pop(&mut self, nodes: &mut Nodes, cache: &mut Cache) -> Option<Outgoing> {
+        nodes.pop(&mut self.fifo, cache)
     }
 
     /// Whether the system has taken nothing for as long as `timeout`. Looks again if not.
@@ -93,17 +94,16 @@ impl Connection {
         context.nodes.push(&mut self.outbound.fifo, outgoing);
     }
 
+    /// Queues a small frame that was posted by value.
+    pub(in crate::protocol) fn enqueue_frame(&mut self, frame: &[u8], context: &mut Context<'_>) {
+        self.messages.posted += 1;
+        let fifo = &mut self.outbound.fifo;
+        context.nodes.push_frame(fifo, frame, context.millis);
+    }
+
     fn write_header(&self, post: &mut Post) {
         let channel = self.channel.expect("only channels are posted to");
-        let header = Header {
-            channel_number: channel.number(),
-            op_code: post.op_code,
-            more: post.more,
-            status: 0,
-            message_id: post.message_id,
-            text_headers_len: post.message.text_headers_len(),
-            body_len: post.message.body_len(),
-        };
+        let header = post.header(channel, post.message_id);
         post.message.encode_header(&header);
     }
 
@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// A whole frame was accepted by the system.
-    fn on_sent(&mut self, sent: Outgoing, context: &mut Context<'_>) {
+    fn on_sent(&mut self, sent: Sent, context: &mut Context<'_>) {
         self.messages.sent += 1;
         self.outbound.released += sent.cost;
         match sent.op_code {
@@ -188,7 +188,9 @@ impl Connection {
             OpCode::ByeResponse => self.on_last_word_sent(context),
             _ => {}
         }
-        context.cache.give_back(sent.message.into_storage());
+        if let Some(message) = sent.message {
+            context.cache.give_back(message.into_storage());
+        }
     }
 
     /// Takes the credit of what was sent since this was asked last.

@@ -101,10 +101,134 @@ fn places_in_queues_are_used_again() {
             mut fifo,
             ..
         } = other;
-        while let Some(outgoing) = nodes.pop(&mut fifo) {
+        let mut cache = Cache::new(Arc::clone(&it.pool));
+        while let Some(outgoing) = nodes.pop(&mut fifo, &mut cache) {
             it.nodes.push(&mut it.fifo, outgoing);
         }
-        while it.nodes.pop(&mut it.fifo).is_some() {}
+        while it.nodes.pop(&mut it.fifo, &mut cache).is_some() {}
     }
     assert_eq!(it.nodes.nodes.len(), 2);
+}
+
+/// Frames posted by value, with bodies of these lengths; each body's bytes are its place.
+fn by_value(it: &mut Queued, lens: impl IntoIterator<Item = u8>, now: u32) {
+    for (place, len) in (0u64..).zip(lens) {
+        let header = Header {
+            channel_number: 1,
+            op_code: OpCode::Request,
+            more: place == 1,
+            status: 0,
+            message_id: 100 + place,
+            text_headers_len: 0,
+            body_len: u16::from(len),
+        };
+        let frame = [&header.encode()[..], &vec![place as u8; usize::from(len)]].concat();
+        it.nodes.push_frame(&mut it.fifo, &frame, now);
+    }
+}
+
+#[test]
+fn frames_by_value_are_one_slice_and_sent_one_by_one() {
+    let mut it = Queued::new([]);
+    by_value(&mut it, [10, 0, 30], 5);
+    assert_eq!(
+        it.gathered(),
+        (vec![88], 88),
+        "small runs are packed as well"
+    );
+    assert_eq!(it.nodes.first_queued_at(&it.fifo), Some(5));
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 26 + 4);
+    let sent = sent.unwrap();
+    assert_eq!((sent.op_code, sent.id, rest), (OpCode::Request, 100, 4));
+    assert_eq!(sent.cost, cost_of(26));
+    assert!(
+        it.nodes.advance(&mut it.fifo, 4).0.is_none(),
+        "a part of a header"
+    );
+    assert!(!it.fifo.is_between_frames());
+    assert_eq!(it.gathered().0, [58]);
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 58);
+    assert_eq!((sent.unwrap().id, rest), (101, 46));
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 46);
+    assert_eq!((sent.unwrap().id, rest), (102, 0));
+    assert!(it.fifo.is_empty());
+    assert_eq!(it.nodes.spare.len(), 1, "its buffer is kept");
+}
+
+#[test]
+fn frames_by_value_come_back_as_the_messages_that_they_were() {
+    let mut it = Queued::new([]);
+    by_value(&mut it, [10, 0, 30], 5);
+    assert!(
+        it.nodes.advance(&mut it.fifo, 3).0.is_none(),
+        "sent in part"
+    );
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    for (place, len) in [(0, 10), (1, 0), (2, 30)] {
+        let outgoing = it.nodes.pop(&mut it.fifo, &mut cache).unwrap();
+        let (op_code, id, more) = (outgoing.op_code, outgoing.id, outgoing.more);
+        assert_eq!(
+            (op_code, id, more),
+            (OpCode::Request, 100 + place, place == 1)
+        );
+        assert_eq!(outgoing.message.body_bytes(), vec![place as u8; len]);
+        assert_eq!(outgoing.cost, outgoing.message.cost());
+        assert!(it.fifo.is_between_frames());
+    }
+    assert!(it.nodes.pop(&mut it.fifo, &mut cache).is_none());
+    it.pool.close();
+}
+
+/// How long something has waited is told of each run; a run is no longer than one write takes.
+#[test]
+fn frames_of_another_time_and_behind_many_others_begin_a_run() {
+    let mut it = Queued::new([]);
+    by_value(&mut it, [10], 5);
+    by_value(&mut it, [10], 6);
+    assert_eq!(it.nodes.nodes.len(), 2);
+    let sent = it.nodes.advance(&mut it.fifo, 26).0;
+    assert!(sent.is_some());
+    assert_eq!(it.nodes.first_queued_at(&it.fifo), Some(6));
+    by_value(&mut it, [240; 600], 6);
+    assert_eq!(it.gathered().0.iter().sum::<usize>(), 26 + 600 * 256);
+    let longest = it.nodes.nodes.iter().filter_map(|node| match &node.queued {
+        Some(super::Queued::Run(run)) => Some(run.bytes.len()),
+        _ => None,
+    });
+    assert!(longest.max().unwrap() <= RUN_BYTES);
+}
+
+#[test]
+fn messages_and_frames_by_value_keep_their_order() {
+    let mut it = Queued::new([5000]);
+    by_value(&mut it, [1, 2], 0);
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    let Queued {
+        mut nodes,
+        mut fifo,
+        pool,
+    } = Queued::new([300]);
+    let outgoing = nodes.pop(&mut fifo, &mut cache).unwrap();
+    it.nodes.push(&mut it.fifo, outgoing);
+    by_value(&mut it, [3], 0);
+    let lens: Vec<usize> = std::iter::from_fn(|| it.nodes.pop(&mut it.fifo, &mut cache))
+        .map(|outgoing| outgoing.message.frame_len())
+        .collect();
+    assert_eq!(lens, [5000, 17, 18, 300, 19]);
+    pool.close();
+    it.pool.close();
+}
+
+#[test]
+fn so_many_empty_buffers_are_kept() {
+    let mut it = Queued::new([]);
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    for now in 0..100 {
+        by_value(&mut it, [10], now);
+    }
+    while it.nodes.pop(&mut it.fifo, &mut cache).is_some() {}
+    assert_eq!(it.nodes.spare.len(), SPARE_RUNS);
+    let kept: usize = it.nodes.spare.iter().map(Vec::capacity).sum();
+    assert!(kept <= SPARE_BYTES);
+    it.pool.close();
 }

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Ended;
 use crate::event::{Closed, Event, Hello};
 use crate::group::{self, ChannelGroup};
-use crate::handles::{GroupShared, Shared, Submission};
+use crate::handles::{Batch, GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::post::Post;
@@ -88,7 +88,7 @@ impl Bench {
     /// What the driver does between two waits, without reading.
     pub(super) fn pass(&mut self) {
         let now = self.now;
-        turn(self, &mut Vec::new(), now);
+        turn(self, &mut Batch::default(), now);
         self.wait();
     }
 

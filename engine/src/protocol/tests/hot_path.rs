@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::channel::Channel;
 use crate::event::Event;
+use crate::handles::Batch;
 use crate::options::Options;
 use crate::protocol::ReadPlan;
 
@@ -58,11 +59,9 @@ fn post(bench: &Bench, posts: &mut VecDeque<crate::Post>) {
 }
 
 #[inline(never)]
-fn submit(bench: &mut Bench, batch: &mut Vec<crate::handles::Submission>) {
+fn submit(bench: &mut Bench, batch: &mut Batch) {
     bench.core.exchange(batch);
-    for submission in batch.drain(..) {
-        bench.core.handle_submission(submission, bench.now);
-    }
+    crate::driver::turn::submit(&mut bench.core, batch, bench.now);
 }
 
 #[inline(never)]
@@ -99,7 +98,7 @@ fn alone() {
     let bytes = signal(&[3; BODY]);
     let count = 256 * 1024 / bytes.len();
     let bytes = bytes.repeat(count);
-    let (mut events, mut posts, mut batch) = (Vec::new(), VecDeque::new(), Vec::new());
+    let (mut events, mut posts, mut batch) = (Vec::new(), VecDeque::new(), Batch::default());
     let mut scratch = Vec::with_capacity(128 * 1024);
     for _ in 0..ROUNDS {
         parse(&mut bench, key, &bytes);

@@ -1,0 +1,103 @@
+use super::*;
+use crate::between::queue::Batch as _;
+use crate::message::Message;
+use crate::post::Post;
+use crate::storage::Storage;
+use crate::wire::OpCode;
+
+/// The post that a frame was.
+pub(super) fn decode(channel: Channel, frame: &[u8]) -> Submission {
+    let header = Header::decode(frame.first_chunk().unwrap()).unwrap();
+    let storage = Storage::unpooled(frame.len());
+    let mut message = Message::receiving(storage, &header);
+    message.content_mut().copy_from_slice(&frame[Header::LEN..]);
+    let cost = message.cost();
+    Submission::Post {
+        channel,
+        group: 0,
+        post: Post::to(channel, header.op_code, header.message_id, message),
+        cost,
+    }
+}
+
+fn header(body_len: u16) -> Header {
+    Header {
+        channel_number: 7,
+        op_code: OpCode::Signal,
+        more: false,
+        status: 0,
+        message_id: 1,
+        text_headers_len: 0,
+        body_len,
+    }
+}
+
+#[test]
+fn frames_come_out_as_they_went_in_channel_by_channel() {
+    let mut batch = Batch::default();
+    let channels = [
+        Channel::new(7, 1),
+        Channel::new(7, u64::MAX),
+        Channel::new(9, 2),
+    ];
+    let contents: [&[u8]; 4] = [b"", b"a", b"bc", b"def"];
+    let place = [0, 0, 1, 2];
+    for (content, place) in contents.iter().zip(place) {
+        let channel = channels[place];
+        let header = Header {
+            channel_number: channel.number(),
+            ..header(content.len() as u16)
+        };
+        batch.push_frame(channel, &header, content);
+    }
+    assert_eq!(batch.len(), 4);
+    let (mut submissions, frames) = batch.take();
+    let Some(Submission::Frames(range)) = submissions.next() else {
+        panic!("the frames follow each other");
+    };
+    assert!(submissions.next().is_none());
+    let mut frames = frames.part(range);
+    for (content, place) in contents.iter().zip(place) {
+        assert_eq!(frames.channel(), Some(channels[place]));
+        assert_eq!(frames.next_of(Channel::new(1, 1)), None);
+        let frame = frames.next_of(channels[place]).unwrap();
+        assert_eq!(&frame[Header::LEN..], *content);
+    }
+    assert_eq!(frames.channel(), None);
+}
+
+#[test]
+fn frames_and_other_submissions_keep_their_order() {
+    let mut batch = Batch::default();
+    let channel = Channel::new(7, 1);
+    let stop = || Submission::Stop {
+        deadline: std::time::Instant::now(),
+    };
+    batch.push_frame(channel, &header(1), b"a");
+    batch.push(stop());
+    batch.push_frame(channel, &header(1), b"b");
+    batch.push_frame(channel, &header(1), b"c");
+    let (submissions, frames) = batch.take();
+    let counts: Vec<usize> = submissions
+        .map(|submission| match submission {
+            Submission::Frames(range) => {
+                let mut part = frames.part(range);
+                std::iter::from_fn(|| part.next_of(channel)).count()
+            }
+            _ => 0,
+        })
+        .collect();
+    assert_eq!(counts, [1, 0, 2]);
+}
+
+#[test]
+fn a_batch_that_was_large_does_not_stay_so() {
+    let mut batch = Batch::default();
+    let content = [7; 1000];
+    for _ in 0..5000 {
+        batch.push_frame(Channel::new(7, 1), &header(1000), &content);
+    }
+    batch.clear();
+    assert!(batch.frames.capacity() <= FRAMES_KEPT);
+    assert_eq!(batch.len(), 0);
+}
