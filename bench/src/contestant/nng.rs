@@ -1,0 +1,198 @@
+//! nng: push0 and pull0 one way, req0 and rep0 for round trips, by its synchronous calls.
+
+use anyhow::{Result, bail};
+use nng::options::transport::tcp::NoDelay;
+use nng::options::{Options, RecvBufferSize, SendBufferSize};
+use nng::{Message, Protocol, Socket};
+
+use super::{Contestant, NO_GOODBYE, queue_of};
+use crate::body::{Sink, Source};
+use crate::session::Session;
+use crate::task::{Measured, Task, Transport, Work};
+use crate::trips::Trips;
+
+/// The most messages that its queues take.
+const QUEUE_MAX: usize = 8192;
+
+pub struct Nng;
+
+impl Contestant for Nng {
+    fn name(&self) -> &'static str {
+        "nng"
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "push0/pull0, req0/rep0, synchronous calls; queues of 16 MiB of bodies, 1,000 to {QUEUE_MAX} \
+             messages; NODELAY"
+        )
+    }
+
+    fn cannot(&self, task: &Task) -> Option<&'static str> {
+        match task.work {
+            _ if task.groups > 1 => Some("it has no groups"),
+            Work::Cycles => Some(NO_GOODBYE),
+            Work::FanOut => Some("its pub0 drops what a subscriber is slow to take"),
+            _ => None,
+        }
+    }
+
+    fn listen(&self, mut session: Session) -> Result<()> {
+        let task = session.task.clone();
+        let bind = |protocol, index| -> Result<Socket> {
+            let socket = socket(&task, protocol)?;
+            socket.listen(&session.endpoint(index))?;
+            Ok(socket)
+        };
+        let sink = match task.work {
+            Work::OneWay | Work::Producers => {
+                let socket = bind(Protocol::Pull0, 0)?;
+                session.listening();
+                receive(&socket, Sink::new(&task, task.senders))?
+            }
+            Work::RoundTrip | Work::Paced => {
+                let socket = bind(Protocol::Rep0, 0)?;
+                session.listening();
+                answer(&socket, &task)?
+            }
+            Work::Loaded => {
+                let (trips, stream) = (bind(Protocol::Rep0, 0)?, bind(Protocol::Pull0, 1)?);
+                session.listening();
+                std::thread::scope(|scope| {
+                    let answers = scope.spawn(|| answer(&trips, &task));
+                    let sink = receive(&stream, Sink::new(&task, 1))?;
+                    answers.join().expect("an answerer does not panic")?;
+                    anyhow::Ok(sink)
+                })?
+            }
+            Work::Idle => {
+                let (stream, idle) = (bind(Protocol::Pull0, 0)?, bind(Protocol::Pull0, 1)?);
+                session.before_idle();
+                session.listening();
+                for _ in 0..task.channels {
+                    idle.recv()?;
+                }
+                let resident = session.resident_each();
+                session.ready()?;
+                let sink = receive(&stream, Sink::new(&task, 1))?;
+                return session.finish(Measured { resident, ..Sink::measured([sink]) }, None);
+            }
+            other => bail!("{other:?} is not done here"),
+        };
+        session.finish(Sink::measured([sink]), None)
+    }
+
+    fn connect(&self, mut session: Session) -> Result<()> {
+        let task = session.task.clone();
+        let dial = |protocol, index| -> Result<Socket> {
+            let socket = socket(&task, protocol)?;
+            socket.dial(&session.endpoint(index))?;
+            Ok(socket)
+        };
+        match task.work {
+            Work::OneWay | Work::Producers => {
+                let sockets: Result<Vec<_>> =
+                    (0..task.senders).map(|_| dial(Protocol::Push0, 0)).collect();
+                let sockets = sockets?;
+                let started = session.ready()?;
+                let messages = send_all(&task, &sockets)?;
+                session.finish(Measured { messages, ..Measured::default() }, Some(started))
+            }
+            Work::RoundTrip | Work::Paced => {
+                let socket = dial(Protocol::Req0, 0)?;
+                let started = session.ready()?;
+                session.finish(ask(&socket, &task)?, Some(started))
+            }
+            Work::Loaded => {
+                let (trips, stream) = (dial(Protocol::Req0, 0)?, dial(Protocol::Push0, 1)?);
+                let started = session.ready()?;
+                let asked = std::thread::scope(|scope| {
+                    let source = Source::longer(&task, super::BESIDE);
+                    let beside = scope.spawn(|| send(&stream, source));
+                    let asked = ask(&trips, &task)?;
+                    beside.join().expect("a sender does not panic")?;
+                    anyhow::Ok(asked)
+                })?;
+                session.finish(asked, Some(started))
+            }
+            Work::Idle => {
+                let stream = dial(Protocol::Push0, 0)?;
+                let idle = socket(&task, Protocol::Push0)?;
+                session.before_idle();
+                for _ in 0..task.channels {
+                    idle.dial(&session.endpoint(1))?;
+                }
+                for _ in 0..task.channels {
+                    idle.send(&[7; 8][..]).map_err(|(_, why)| why)?;
+                }
+                let started = session.ready()?;
+                let resident = session.resident_each();
+                let messages = send(&stream, Source::new(&task, 0))?;
+                session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
+            }
+            other => bail!("{other:?} is not done here"),
+        }
+    }
+}
+
+fn socket(task: &Task, protocol: Protocol) -> Result<Socket> {
+    let socket = Socket::new(protocol)?;
+    let queue = i32::try_from(queue_of(task).min(QUEUE_MAX))?;
+    // req0 and rep0 have no queues and refuse these.
+    if matches!(protocol, Protocol::Push0) {
+        let _ = socket.set_opt::<SendBufferSize>(queue);
+    }
+    if matches!(protocol, Protocol::Pull0) {
+        let _ = socket.set_opt::<RecvBufferSize>(queue);
+    }
+    if task.transport == Transport::Tcp {
+        let _ = socket.set_opt::<NoDelay>(true); // which is its default, where it is not an option
+    }
+    Ok(socket)
+}
+
+fn receive(socket: &Socket, mut sink: Sink) -> Result<Sink> {
+    while !sink.take(&socket.recv()?) {}
+    Ok(sink)
+}
+
+fn send(socket: &Socket, mut source: Source) -> Result<u64> {
+    while let Some(body) = source.next() {
+        socket.send(Message::from(body)).map_err(|(_, why)| why)?;
+    }
+    Ok(source.sent())
+}
+
+fn send_all(task: &Task, sockets: &[Socket]) -> Result<u64> {
+    std::thread::scope(|scope| {
+        let send_on = |(lane, socket)| scope.spawn(move || send(socket, Source::new(task, lane)));
+        let threads: Vec<_> = sockets.iter().enumerate().map(send_on).collect();
+        threads.into_iter().map(|it| it.join().expect("a sender does not panic")).sum()
+    })
+}
+
+fn ask(socket: &Socket, task: &Task) -> Result<Measured> {
+    let mut trips = Trips::new(task);
+    loop {
+        if let Some(pause) = task.pause() {
+            std::thread::sleep(pause);
+        }
+        let Some(body) = trips.ask() else {
+            return Ok(trips.measured());
+        };
+        socket.send(Message::from(body)).map_err(|(_, why)| why)?;
+        trips.answered(&socket.recv()?);
+    }
+}
+
+fn answer(socket: &Socket, task: &Task) -> Result<Sink> {
+    let mut sink = Sink::new(task, 1);
+    loop {
+        let message = socket.recv()?;
+        let is_over = sink.take(&message);
+        socket.send(message).map_err(|(_, why)| why)?;
+        if is_over {
+            return Ok(sink);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Round trips: who asks times them.
+
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use crate::body::{SIZE_MIN, Source};
+use crate::task::{Measured, Percentiles, Task};
+
+/// Trips that are not counted, until caches and the processors' clocks have settled.
+const WARM_UP: u64 = 200;
+
+/// One asker's trips, one at a time: [`ask`](Trips::ask), send, receive, [`answered`](Trips::answered).
+pub struct Trips {
+    source: Source,
+    histogram: Histogram<u64>,
+    warm_up: u64,
+    asked: Instant,
+    number: [u8; SIZE_MIN],
+    size: usize,
+    begin: Instant,
+}
+
+impl Trips {
+    pub fn new(task: &Task) -> Trips {
+        Trips {
+            source: Source::unhurried(task),
+            histogram: Histogram::new(3).expect("three digits are a valid precision"),
+            // What is paced gives its few trips time to settle by itself.
+            warm_up: if task.pause().is_some() { WARM_UP / 10 } else { WARM_UP },
+            asked: Instant::now(),
+            number: [0; SIZE_MIN],
+            size: task.size,
+            begin: Instant::now(),
+        }
+    }
+
+    /// The body to send now. The trip's time begins before it is filled in.
+    #[inline]
+    pub fn ask(&mut self) -> Option<&[u8]> {
+        self.asked = Instant::now();
+        let body = self.source.next()?;
+        self.number.copy_from_slice(&body[..SIZE_MIN]);
+        Some(body)
+    }
+
+    #[inline]
+    pub fn answered(&mut self, body: &[u8]) {
+        let took = self.asked.elapsed();
+        assert_eq!(body.len(), self.size, "an answer has another length than the question");
+        assert_eq!(body[..SIZE_MIN], self.number, "an answer is not that of the question");
+        if self.source.sent() > self.warm_up {
+            let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            self.histogram.saturating_record(nanoseconds);
+        }
+    }
+
+    pub fn measured(&self) -> Measured {
+        let quantile = |at| self.histogram.value_at_quantile(at) as f64 / 1e3;
+        Measured {
+            messages: self.source.sent(),
+            seconds: self.begin.elapsed().as_secs_f64(),
+            trips: Some(Percentiles {
+                p50: quantile(0.5),
+                p99: quantile(0.99),
+                p999: quantile(0.999),
+            }),
+            ..Measured::default()
+        }
+    }
+}

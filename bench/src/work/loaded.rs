@@ -1,0 +1,18 @@
+//! Round trips beside a stream.
+
+use super::{Figure, each};
+use crate::arguments::RunArguments;
+use crate::pair::Found;
+use crate::task::{Task, Work};
+
+pub const ABOUT: &str = "Round trips on one connection beside a stream, as fast as it goes, on another of the same \
+    engine or context: the trips' times, and the stream's messages a second.";
+
+pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
+    each(Work::Loaded, arguments, &[64], 1.0)
+}
+
+pub fn figures(found: &Found) -> Vec<Figure> {
+    let stream = Figure::rate(found.listener.messages, found.listener.seconds);
+    Figure::times(found.connector.trips).into_iter().chain([stream]).collect()
+}
