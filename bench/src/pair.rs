@@ -166,6 +166,16 @@ impl Pair {
         }
     }
 
+    /// Gives what wraps the sides time to write down what it counted.
+    fn await_ends(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for process in [Some(&mut self.listener), self.connector.as_mut()].into_iter().flatten() {
+            while matches!(process.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     fn process(&mut self, side: Side) -> Result<&mut Process> {
         match side {
             Side::Listen => Ok(&mut self.listener),
@@ -198,8 +208,8 @@ pub fn measure_wrapped(
     contestant: &str,
     task: &Task,
     limit: Duration,
-    listener: &[String],
-    connector: &[String],
+    listener_wrapper: &[String],
+    connector_wrapper: &[String],
 ) -> Result<Found> {
     let directory = tempfile::Builder::new().prefix("ampe-bench").tempdir()?;
     let addresses = addresses(task, directory.path())?;
@@ -207,12 +217,16 @@ pub fn measure_wrapped(
     let start = |side, wrapper: &[String]| {
         Process::start(side, contestant, task, &addresses, limit, wrapper, sender.clone())
     };
-    let listener = start(Side::Listen, listener)?;
+    let listener = start(Side::Listen, listener_wrapper)?;
     let deadline = Instant::now() + limit;
     let mut pair = Pair { listener, connector: None, heard, deadline };
     pair.await_word(LISTENING, 1)?;
-    pair.connector = Some(start(Side::Connect, connector)?);
-    run(&mut pair, task)
+    pair.connector = Some(start(Side::Connect, connector_wrapper)?);
+    let found = run(&mut pair, task)?;
+    if !listener_wrapper.is_empty() {
+        pair.await_ends();
+    }
+    Ok(found)
 }
 
 fn run(pair: &mut Pair, task: &Task) -> Result<Found> {

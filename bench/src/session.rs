@@ -1,9 +1,10 @@
 //! A child's talk with the process that started it: lines on its standard input and output.
 
 use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use async_channel::Receiver;
 
 use crate::task::{Measured, Task, Transport};
@@ -21,7 +22,8 @@ pub struct Session {
     pub task: Task,
     addresses: Vec<String>,
     orders: Receiver<String>,
-    resident_before: Option<u64>,
+    /// In bytes, once it was looked at.
+    resident_before: AtomicU64,
 }
 
 /// When a child was told to go, and what it had used by then.
@@ -48,7 +50,7 @@ impl Session {
             std::thread::sleep(limit);
             std::process::exit(3);
         });
-        Session { task, addresses, orders, resident_before: None }
+        Session { task, addresses, orders, resident_before: AtomicU64::new(0) }
     }
 
     /// An address as the system's calls want it: a host with its port, or a path.
@@ -104,14 +106,23 @@ impl Session {
     }
 
     /// Notes the memory that is there before idle connections are.
-    pub fn before_idle(&mut self) {
-        self.resident_before = usage::resident_bytes();
+    pub fn before_idle(&self) {
+        self.resident_before.store(usage::resident_bytes().unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The resident bytes of each idle connection, once all are there.
-    pub fn resident_each(&self) -> Option<f64> {
-        let grown = usage::resident_bytes()?.saturating_sub(self.resident_before?);
-        (self.task.channels > 0).then(|| grown as f64 / self.task.channels as f64)
+    /// The resident bytes of each idle connection, once all are there: which is looked at, as libraries
+    /// may say that they have connected what they have not.
+    pub fn resident_each(&self) -> Result<Option<f64>> {
+        let channels = self.task.channels;
+        let open = usage::open_descriptors();
+        ensure!(
+            open.is_none_or(|open| open >= channels),
+            "{channels} connections were asked for, and {} descriptors are open",
+            open.unwrap_or(0)
+        );
+        let before = self.resident_before.load(Ordering::Relaxed);
+        let grown = usage::resident_bytes().map(|now| now.saturating_sub(before) as f64);
+        Ok(grown.filter(|_| channels > 0).map(|grown| grown / channels as f64))
     }
 
     fn await_order(&self, wanted: &str) -> Result<()> {

@@ -10,6 +10,9 @@ use crate::task::{Measured, Percentiles, Task};
 /// Trips that are not counted, until caches and the processors' clocks have settled.
 const WARM_UP: u64 = 200;
 
+/// In nanoseconds; what takes longer counts as this.
+const LONGEST: u64 = 60_000_000_000;
+
 /// One asker's trips, one at a time: [`ask`](Trips::ask), send, receive, [`answered`](Trips::answered).
 pub struct Trips {
     source: Source,
@@ -25,7 +28,7 @@ impl Trips {
     pub fn new(task: &Task) -> Trips {
         Trips {
             source: Source::unhurried(task),
-            histogram: Histogram::new(3).expect("three digits are a valid precision"),
+            histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds"),
             // What is paced gives its few trips time to settle by itself.
             warm_up: if task.pause().is_some() { WARM_UP / 10 } else { WARM_UP },
             asked: Instant::now(),

@@ -37,7 +37,7 @@ impl Contestant for Ampe {
         None
     }
 
-    fn listen(&self, mut session: Session) -> Result<()> {
+    fn listen(&self, session: Session) -> Result<()> {
         let engine = Engine::start(Options::default())?;
         session.before_idle();
         let mut groups = Vec::new();
@@ -67,9 +67,10 @@ impl Contestant for Ampe {
             Work::Idle => {
                 let (idle, mut idle_inbox) = groups.remove(1);
                 accept(&idle, &mut idle_inbox, session.task.channels)?;
-                let resident = session.resident_each();
-                session.ready()?;
+                let resident = session.resident_each()?;
                 let (group, mut inbox) = groups.remove(0);
+                accept(&group, &mut inbox, 1)?;
+                session.ready()?;
                 let sink = receive(&group, &mut inbox, Sink::new(&session.task, 1))?;
                 session.finish(Measured { resident, ..Sink::measured([sink]) }, None)
             }
@@ -77,7 +78,7 @@ impl Contestant for Ampe {
         }
     }
 
-    fn connect(&self, mut session: Session) -> Result<()> {
+    fn connect(&self, session: Session) -> Result<()> {
         let engine = Engine::start(Options::default())?;
         session.before_idle();
         match session.task.work {
@@ -98,7 +99,7 @@ impl Contestant for Ampe {
                     idle.connect(&address)?;
                 }
                 await_connected(&mut inbox, session.task.channels)?;
-                let resident = session.resident_each();
+                let resident = session.resident_each()?;
                 let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
                 let started = session.ready()?;
                 let mut source = Source::new(&session.task, 0);

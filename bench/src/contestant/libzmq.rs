@@ -30,7 +30,7 @@ impl Contestant for Libzmq {
         (task.groups > 1).then_some("it has no groups")
     }
 
-    fn listen(&self, mut session: Session) -> Result<()> {
+    fn listen(&self, session: Session) -> Result<()> {
         let context = Context::new();
         let task = session.task.clone();
         let bind = |kind, index| bound(&context, &session, kind, index);
@@ -75,7 +75,7 @@ impl Contestant for Libzmq {
                 for _ in 0..task.channels {
                     idle.recv(&mut message, 0)?;
                 }
-                let resident = session.resident_each();
+                let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
                 session.finish(Measured { resident, ..Sink::measured([sink]) }, None)
@@ -84,7 +84,7 @@ impl Contestant for Libzmq {
         }
     }
 
-    fn connect(&self, mut session: Session) -> Result<()> {
+    fn connect(&self, session: Session) -> Result<()> {
         let context = Context::new();
         let task = session.task.clone();
         let connect = |kind, index| connected(&context, &session, kind, index);
@@ -127,7 +127,7 @@ impl Contestant for Libzmq {
                     idle.send(&[7; 8][..], 0)?;
                 }
                 let started = session.ready()?;
-                let resident = session.resident_each();
+                let resident = session.resident_each()?;
                 let messages = send(&stream, Source::new(&task, 0))?;
                 session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
             }

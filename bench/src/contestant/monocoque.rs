@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Barrier;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use compio_io::{AsyncRead, AsyncWrite};
 use monocoque::rt::{self, LocalRuntime, TcpStream, UnixListener, UnixStream};
-use monocoque::zmq::{PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions};
+use monocoque::zmq::{PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket};
 
 use super::{Contestant, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
@@ -19,6 +20,9 @@ use crate::trips::Trips;
 const BUFFER: usize = 64 << 10;
 /// The same of one with round trips, as its authors' own benchmarks have it.
 const SMALL_BUFFER: usize = 4 << 10;
+
+/// In which a publisher hears of subscriptions: it cannot be asked how many there are.
+const TO_SUBSCRIBE: Duration = Duration::from_millis(500);
 
 pub struct Monocoque;
 
@@ -37,7 +41,7 @@ impl Contestant for Monocoque {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
-            Work::FanOut => Some("its PUB drops what a subscriber is slow to take"),
+            Work::FanOut if task.transport == Transport::Uds => Some("its PUB is for TCP only"),
             _ => None,
         }
     }
@@ -115,7 +119,10 @@ fn for_trips() -> SocketOptions {
     SocketOptions::default().with_buffer_sizes(SMALL_BUFFER, SMALL_BUFFER)
 }
 
-async fn listen<S: Stream>(mut session: Session) -> Result<()> {
+async fn listen<S: Stream>(session: Session) -> Result<()> {
+    if session.task.work == Work::FanOut {
+        return publish(&session).await;
+    }
     let mut listeners = Vec::new();
     for index in 0..session.task.addresses() {
         listeners.push(S::bind(session.address(index)).await?);
@@ -156,7 +163,7 @@ async fn listen<S: Stream>(mut session: Session) -> Result<()> {
             for _ in 0..task.channels {
                 idle.push(pull(&listeners[1]).await?);
             }
-            resident = session.resident_each();
+            resident = session.resident_each()?;
             let stream = pull(&listeners[0]).await?;
             session.ready_async().await?;
             vec![receive(stream, Sink::new(&task, 1)).await?]
@@ -167,8 +174,10 @@ async fn listen<S: Stream>(mut session: Session) -> Result<()> {
 }
 
 fn connect<S: Stream>(session: Session) -> Result<()> {
-    if session.task.work == Work::Producers {
-        return produce::<S>(&session);
+    match session.task.work {
+        Work::Producers => return produce::<S>(&session),
+        Work::FanOut => return LocalRuntime::new()?.block_on(subscribe(&session)),
+        _ => {}
     }
     LocalRuntime::new()?.block_on(async {
         let (measured, started) = drive::<S>(&session).await?;
@@ -205,14 +214,12 @@ async fn drive<S: Stream>(session: &Session) -> Result<(Measured, Started)> {
             Ok((asked, started))
         }
         Work::Idle => {
-            let before = crate::usage::resident_bytes();
+            session.before_idle();
             let mut idle = Vec::with_capacity(task.channels);
             for _ in 0..task.channels {
                 idle.push(dial_push::<S>(session, 1).await?);
             }
-            let after = crate::usage::resident_bytes();
-            let grown = after.zip(before).map(|(after, before)| after.saturating_sub(before) as f64);
-            let resident = grown.filter(|_| task.channels > 0).map(|it| it / task.channels as f64);
+            let resident = session.resident_each()?;
             let stream = dial_push::<S>(session, 0).await?;
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(task, 0)).await?;
@@ -306,4 +313,43 @@ async fn answer<S: Stream>(mut socket: RepSocket<S>, task: Task) -> Result<Sink>
             return Ok(sink);
         }
     }
+}
+
+async fn publish(session: &Session) -> Result<()> {
+    let task = &session.task;
+    let options = for_stream(task).with_send_hwm(usize::MAX >> 1); // what is above it is dropped
+    let mut socket = PubSocket::bind_with_options(session.address(0), options).await?;
+    session.listening();
+    for _ in 0..task.channels {
+        socket.accept_subscriber().await?;
+    }
+    let started = session.ready_async().await?;
+    rt::sleep(TO_SUBSCRIBE).await;
+    let mut source = Source::unhurried(task);
+    while let Some(body) = source.next() {
+        socket.send_frames(&[Bytes::copy_from_slice(body)]).await?;
+    }
+    let measured = Measured { messages: source.sent(), ..Measured::default() };
+    session.finish_async(measured, Some(started)).await
+}
+
+/// Receives from all sockets in turn: each gets as many messages as the others.
+async fn subscribe(session: &Session) -> Result<()> {
+    let task = &session.task;
+    let mut all = Vec::with_capacity(task.channels);
+    for _ in 0..task.channels {
+        let mut socket =
+            SubSocket::from_tcp_with_options(TcpStream::dial(session.address(0)).await?, for_trips()).await?;
+        socket.subscribe(b"").await?;
+        all.push((socket, Sink::new(task, 1)));
+    }
+    session.ready_async().await?;
+    let (mut open, mut frames) = (all.len(), Vec::<Bytes>::with_capacity(4));
+    while open > 0 {
+        for (socket, sink) in &mut all {
+            ensure!(socket.recv_into(&mut frames).await?, "the publisher left");
+            open -= usize::from(sink.take(&frames[0]));
+        }
+    }
+    session.finish_async(Sink::measured(all.into_iter().map(|(_, sink)| sink)), None).await
 }

@@ -1,6 +1,9 @@
 //! nng: push0 and pull0 one way, req0 and rep0 for round trips, by its synchronous calls.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
+use nng::options::protocol::pubsub::Subscribe;
 use nng::options::transport::tcp::NoDelay;
 use nng::options::{Options, RecvBufferSize, SendBufferSize};
 use nng::{Message, Protocol, Socket};
@@ -13,6 +16,9 @@ use crate::trips::Trips;
 
 /// The most messages that its queues take.
 const QUEUE_MAX: usize = 8192;
+
+/// In which the last connections come about on the publisher's side.
+const TO_SUBSCRIBE: Duration = Duration::from_millis(500);
 
 pub struct Nng;
 
@@ -32,12 +38,14 @@ impl Contestant for Nng {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
-            Work::FanOut => Some("its pub0 drops what a subscriber is slow to take"),
+            Work::FanOut if task.count.is_none_or(|count| count > QUEUE_MAX as u64) => {
+                Some("its pub0 drops what is queued above 8,192 messages")
+            }
             _ => None,
         }
     }
 
-    fn listen(&self, mut session: Session) -> Result<()> {
+    fn listen(&self, session: Session) -> Result<()> {
         let task = session.task.clone();
         let bind = |protocol, index| -> Result<Socket> {
             let socket = socket(&task, protocol)?;
@@ -72,17 +80,25 @@ impl Contestant for Nng {
                 for _ in 0..task.channels {
                     idle.recv()?;
                 }
-                let resident = session.resident_each();
+                let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
                 return session.finish(Measured { resident, ..Sink::measured([sink]) }, None);
+            }
+            Work::FanOut => {
+                let socket = bind(Protocol::Pub0, 0)?;
+                session.listening();
+                let started = session.ready()?;
+                std::thread::sleep(TO_SUBSCRIBE);
+                let messages = send(&socket, Source::unhurried(&task))?;
+                return session.finish(Measured { messages, ..Measured::default() }, Some(started));
             }
             other => bail!("{other:?} is not done here"),
         };
         session.finish(Sink::measured([sink]), None)
     }
 
-    fn connect(&self, mut session: Session) -> Result<()> {
+    fn connect(&self, session: Session) -> Result<()> {
         let task = session.task.clone();
         let dial = |protocol, index| -> Result<Socket> {
             let socket = socket(&task, protocol)?;
@@ -126,23 +142,49 @@ impl Contestant for Nng {
                     idle.send(&[7; 8][..]).map_err(|(_, why)| why)?;
                 }
                 let started = session.ready()?;
-                let resident = session.resident_each();
+                let resident = session.resident_each()?;
                 let messages = send(&stream, Source::new(&task, 0))?;
                 session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
+            }
+            Work::FanOut => {
+                let mut all = Vec::with_capacity(task.channels);
+                for _ in 0..task.channels {
+                    let socket = dial(Protocol::Sub0, 0)?;
+                    socket.set_opt::<Subscribe>(Vec::new())?;
+                    all.push((socket, Sink::new(&task, 1)));
+                }
+                session.ready()?;
+                subscribe(&session, all)
             }
             other => bail!("{other:?} is not done here"),
         }
     }
 }
 
+/// Receives from all sockets in turn: each gets as many messages as the others.
+fn subscribe(session: &Session, mut all: Vec<(Socket, Sink)>) -> Result<()> {
+    let mut open = all.len();
+    while open > 0 {
+        for (socket, sink) in &mut all {
+            open -= usize::from(sink.take(&socket.recv()?));
+        }
+    }
+    let (_sockets, sinks): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    session.finish(Sink::measured(sinks), None)
+}
+
 fn socket(task: &Task, protocol: Protocol) -> Result<Socket> {
     let socket = Socket::new(protocol)?;
-    let queue = i32::try_from(queue_of(task).min(QUEUE_MAX))?;
+    let queue = match protocol {
+        Protocol::Pub0 | Protocol::Sub0 => QUEUE_MAX,
+        _ => queue_of(task).min(QUEUE_MAX),
+    };
+    let queue = i32::try_from(queue)?;
     // req0 and rep0 have no queues and refuse these.
-    if matches!(protocol, Protocol::Push0) {
+    if matches!(protocol, Protocol::Push0 | Protocol::Pub0) {
         let _ = socket.set_opt::<SendBufferSize>(queue);
     }
-    if matches!(protocol, Protocol::Pull0) {
+    if matches!(protocol, Protocol::Pull0 | Protocol::Sub0) {
         let _ = socket.set_opt::<RecvBufferSize>(queue);
     }
     if task.transport == Transport::Tcp {

@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
 use crate::trips::Trips;
 
-const TO_CONNECT: Duration = Duration::from_secs(10);
+const TO_CONNECT: Duration = Duration::from_secs(40);
 
 pub struct Omq;
 
@@ -35,7 +35,6 @@ impl Contestant for Omq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
-            Work::FanOut => Some("its PUB drops what a subscriber is slow to take"),
             _ => None,
         }
     }
@@ -88,7 +87,7 @@ fn is_exclusive(task: &Task) -> bool {
     task.transport == Transport::Tcp
 }
 
-async fn listen(mut session: Session) -> Result<()> {
+async fn listen(session: Session) -> Result<()> {
     let (task, context) = (session.task.clone(), Context::current());
     let mut resident = None;
     let sink = match task.work {
@@ -120,18 +119,29 @@ async fn listen(mut session: Session) -> Result<()> {
             session.before_idle();
             session.listening();
             idle.wait_connected(task.channels, TO_CONNECT).await?;
-            resident = session.resident_each();
+            resident = session.resident_each()?;
             session.ready_async().await?;
             let sink = receive(&stream, Sink::new(&task, 1)).await?;
             std::mem::forget(idle);
             sink
+        }
+        Work::FanOut => {
+            let options = Options { xpub_nodrop: true, ..for_stream(&task) };
+            let socket = context.socket(SocketType::Pub, options);
+            socket.bind(endpoint(&session, 0)?).await?;
+            session.listening();
+            socket.wait_subscribed(task.channels as u64, TO_CONNECT).await?;
+            let started = session.ready_async().await?;
+            let messages = send(&socket, Source::unhurried(&task)).await?;
+            let measured = Measured { messages, ..Measured::default() };
+            return session.finish_async(measured, Some(started)).await;
         }
         other => bail!("{other:?} is not done here"),
     };
     session.finish_async(Measured { resident, ..Sink::measured([sink]) }, None).await
 }
 
-async fn connect(mut session: Session) -> Result<()> {
+async fn connect(session: Session) -> Result<()> {
     let (task, context) = (session.task.clone(), Context::current());
     let address = endpoint(&session, 0)?;
     let (measured, started) = match task.work {
@@ -162,11 +172,22 @@ async fn connect(mut session: Session) -> Result<()> {
                 idle.connect(endpoint(&session, 1)?).await?;
             }
             idle.wait_connected(task.channels, TO_CONNECT).await?;
-            let resident = session.resident_each();
+            let resident = session.resident_each()?;
             let started = session.ready_async().await?;
             let messages = send(&stream, Source::new(&task, 0)).await?;
             std::mem::forget((stream, idle));
             (Measured { messages, resident, ..Measured::default() }, started)
+        }
+        Work::FanOut => {
+            let mut all = Vec::with_capacity(task.channels);
+            for _ in 0..task.channels {
+                let socket = context.socket(SocketType::Sub, for_stream(&task));
+                socket.subscribe("").await?;
+                socket.connect(address.clone()).await?;
+                all.push((socket, Sink::new(&task, 1)));
+            }
+            session.ready_async().await?;
+            return subscribe(&session, all).await;
         }
         other => bail!("{other:?} is not done here"),
     };
@@ -273,6 +294,18 @@ async fn answer_exclusively(mut socket: ExclusiveSocket, task: &Task) -> Result<
             return Ok(sink);
         }
     }
+}
+
+/// Receives from all sockets in turn: each gets as many messages as the others.
+async fn subscribe(session: &Session, mut all: Vec<(Socket, Sink)>) -> Result<()> {
+    let mut open = all.len();
+    while open > 0 {
+        for (socket, sink) in &mut all {
+            open -= usize::from(sink.take(body_of(&socket.recv().await?)?));
+        }
+    }
+    let (_sockets, sinks): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    session.finish_async(Sink::measured(sinks), None).await
 }
 
 fn listen_blocking(session: &Session) -> Result<()> {

@@ -20,6 +20,9 @@ const BATCH_BYTES: i32 = 1 << 20;
 /// In which connections come about: it cannot be asked whether they have.
 const TO_CONNECT: Duration = Duration::from_millis(200);
 
+/// The same for subscriptions.
+const TO_SUBSCRIBE: Duration = Duration::from_secs(1);
+
 pub struct Rzmq;
 
 impl Contestant for Rzmq {
@@ -38,7 +41,6 @@ impl Contestant for Rzmq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
-            Work::FanOut => Some("its PUB drops what a subscriber is slow to take"),
             _ => None,
         }
     }
@@ -75,7 +77,7 @@ async fn socket(context: &Context, task: &Task, kind: SocketType) -> Result<Sock
     Ok(socket)
 }
 
-async fn listen(mut session: Session) -> Result<()> {
+async fn listen(session: Session) -> Result<()> {
     let (task, context) = (session.task.clone(), Context::new()?);
     let bind = async |kind, index| -> Result<Socket> {
         let socket = socket(&context, &task, kind).await?;
@@ -110,16 +112,26 @@ async fn listen(mut session: Session) -> Result<()> {
             for _ in 0..task.channels {
                 idle.recv().await?;
             }
-            resident = session.resident_each();
+            resident = session.resident_each()?;
             session.ready_async().await?;
             receive(&stream, Sink::new(&task, 1)).await?
+        }
+        Work::FanOut => {
+            let socket = bind(SocketType::Pub, 0).await?;
+            socket.set_option(options::XPUB_NODROP, 1).await?;
+            session.listening();
+            let started = session.ready_async().await?;
+            tokio::time::sleep(TO_SUBSCRIBE).await;
+            let messages = send(socket, Source::unhurried(&task)).await?;
+            let measured = Measured { messages, ..Measured::default() };
+            return session.finish_async(measured, Some(started)).await;
         }
         other => bail!("{other:?} is not done here"),
     };
     session.finish_async(Measured { resident, ..Sink::measured([sink]) }, None).await
 }
 
-async fn connect(mut session: Session) -> Result<()> {
+async fn connect(session: Session) -> Result<()> {
     let (task, context) = (session.task.clone(), Context::new()?);
     let dial = async |kind, index| -> Result<Socket> {
         let socket = socket(&context, &task, kind).await?;
@@ -156,20 +168,29 @@ async fn connect(mut session: Session) -> Result<()> {
         }
         Work::Idle => {
             let stream = dial(SocketType::Push, 0).await?;
-            let idle = socket(&context, &task, SocketType::Push).await?;
-            let endpoint = session.endpoint(1);
             session.before_idle();
+            // A socket connects to one address once, so that each connection takes a socket.
+            let mut idle = Vec::with_capacity(task.channels);
             for _ in 0..task.channels {
-                idle.connect(&endpoint).await?;
-            }
-            for _ in 0..task.channels {
-                idle.send(Msg::from_vec(vec![7; 8])).await?;
+                let socket = dial(SocketType::Push, 1).await?;
+                socket.send(Msg::from_vec(vec![7; 8])).await?;
+                idle.push(socket);
             }
             let started = session.ready_async().await?;
-            let resident = session.resident_each();
+            let resident = session.resident_each()?;
             let messages = send(stream, Source::new(&task, 0)).await?;
             std::mem::forget(idle);
             (Measured { messages, resident, ..Measured::default() }, started)
+        }
+        Work::FanOut => {
+            let mut all = Vec::with_capacity(task.channels);
+            for _ in 0..task.channels {
+                let socket = dial(SocketType::Sub, 0).await?;
+                socket.set_option_raw(options::SUBSCRIBE, b"").await?;
+                all.push((socket, Sink::new(&task, 1)));
+            }
+            session.ready_async().await?;
+            return subscribe(&session, all).await;
         }
         other => bail!("{other:?} is not done here"),
     };
@@ -219,4 +240,17 @@ async fn answer(socket: Socket, task: Task) -> Result<Sink> {
             return Ok(sink);
         }
     }
+}
+
+/// Receives from all sockets in turn: each gets as many messages as the others.
+async fn subscribe(session: &Session, mut all: Vec<(Socket, Sink)>) -> Result<()> {
+    let mut open = all.len();
+    while open > 0 {
+        for (socket, sink) in &mut all {
+            let message = socket.recv().await?;
+            open -= usize::from(sink.take(message.data().context("a body")?));
+        }
+    }
+    let (_sockets, sinks): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    session.finish_async(Sink::measured(sinks), None).await
 }

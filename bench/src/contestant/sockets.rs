@@ -15,6 +15,8 @@ use crate::trips::Trips;
 
 /// What one call reads or writes at most, of small messages.
 const BUFFER: usize = 64 << 10;
+/// The same where there are many connections.
+const SMALL_BUFFER: usize = 8 << 10;
 const LENGTH: usize = 4;
 
 pub struct Sockets;
@@ -26,7 +28,7 @@ impl Contestant for Sockets {
 
     fn settings(&self) -> String {
         "blocking calls, a thread for each connection; NODELAY; reads and writes of 64 KiB one way, \
-         one read and one write for each trip"
+         of 8 KiB to many, one read and one write for each trip"
             .to_owned()
     }
 
@@ -34,7 +36,7 @@ impl Contestant for Sockets {
         (task.groups > 1).then_some("it has no groups")
     }
 
-    fn listen(&self, mut session: Session) -> Result<()> {
+    fn listen(&self, session: Session) -> Result<()> {
         let mut listeners = Vec::new();
         for index in 0..session.task.addresses() {
             listeners.push(Listener::bind(session.task.transport, session.address(index))?);
@@ -60,7 +62,7 @@ impl Contestant for Sockets {
             Work::Cycles => serve_cycles(task, &listeners[0])?,
             Work::Idle => {
                 let idle: Result<Vec<_>> = (0..task.channels).map(|_| listeners[1].accept()).collect();
-                let (_idle, resident) = (idle?, session.resident_each());
+                let (_idle, resident) = (idle?, session.resident_each()?);
                 let stream = listeners[0].accept()?;
                 session.ready()?;
                 let sink = receive(stream, Sink::new(task, 1))?;
@@ -71,7 +73,7 @@ impl Contestant for Sockets {
         session.finish(Sink::measured(sinks), None)
     }
 
-    fn connect(&self, mut session: Session) -> Result<()> {
+    fn connect(&self, session: Session) -> Result<()> {
         session.before_idle();
         let task = &session.task;
         let connect = |index| Stream::connect(task.transport, session.address(index));
@@ -107,7 +109,7 @@ impl Contestant for Sockets {
             Work::Cycles => cycle(&session),
             Work::Idle => {
                 let idle: Result<Vec<_>> = (0..task.channels).map(|_| connect(1)).collect();
-                let (_idle, resident) = (idle?, session.resident_each());
+                let (_idle, resident) = (idle?, session.resident_each()?);
                 let stream = connect(0)?;
                 let started = session.ready()?;
                 let messages = send(stream, Source::new(task, 0))?;
@@ -300,16 +302,23 @@ fn answer(mut stream: Stream, task: &Task) -> Result<Sink> {
 }
 
 fn publish(session: &Session, listener: &Listener) -> Result<()> {
-    let streams: Result<Vec<_>> = (0..session.task.channels).map(|_| listener.accept()).collect();
-    let mut streams = streams?;
+    let mut all = Vec::new();
+    for _ in 0..session.task.channels {
+        all.push((listener.accept()?, Vec::with_capacity(SMALL_BUFFER)));
+    }
     let started = session.ready()?;
-    let (mut source, mut frame) = (Source::unhurried(&session.task), Vec::new());
+    let mut source = Source::unhurried(&session.task);
     while let Some(body) = source.next() {
-        frame.clear();
-        write_frame(&mut frame, body);
-        for stream in &mut streams {
-            stream.write_all(&frame)?;
+        for (stream, buffer) in &mut all {
+            if buffer.len() + LENGTH + body.len() > SMALL_BUFFER {
+                stream.write_all(buffer)?;
+                buffer.clear();
+            }
+            write_frame(buffer, body);
         }
+    }
+    for (stream, buffer) in &mut all {
+        stream.write_all(buffer)?;
     }
     let messages = source.sent();
     session.finish(Measured { messages, ..Measured::default() }, Some(started))
@@ -318,7 +327,7 @@ fn publish(session: &Session, listener: &Listener) -> Result<()> {
 /// Reads all streams in turn: each has as many messages as the others.
 fn subscribe(session: &Session, streams: Vec<Stream>) -> Result<()> {
     let task = &session.task;
-    let subscriber = |stream| (stream, Reader::holding(4 * (LENGTH + task.size)), Sink::new(task, 1));
+    let subscriber = |stream| (stream, Reader::holding(SMALL_BUFFER.max(2 * (LENGTH + task.size))), Sink::new(task, 1));
     let mut subscribers: Vec<_> = streams.into_iter().map(subscriber).collect();
     session.ready()?;
     let mut open = subscribers.len();

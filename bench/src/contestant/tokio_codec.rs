@@ -34,7 +34,7 @@ impl Contestant for TokioCodec {
 
     fn settings(&self) -> String {
         "LengthDelimitedCodec; a runtime of one thread, for several producers one of as many threads; \
-         NODELAY; buffers of 64 KiB and feed with one flush at the end one way, send for each trip"
+         NODELAY; buffers of 64 KiB and feed with one flush at the end one way, of 8 KiB to many; send for each trip"
             .to_owned()
     }
 
@@ -129,7 +129,7 @@ where
     try_join_all(tasks).await?.into_iter().collect()
 }
 
-async fn listen(mut session: Session) -> Result<()> {
+async fn listen(session: Session) -> Result<()> {
     let mut listeners = Vec::new();
     for index in 0..session.task.addresses() {
         listeners.push(Listener::bind(&session, index).await?);
@@ -158,7 +158,7 @@ async fn listen(mut session: Session) -> Result<()> {
         Work::Cycles => return serve_cycles(listener).await,
         Work::Idle => {
             let _idle = listeners[1].accept_many(task.channels, SMALL_BUFFER).await?;
-            let resident = session.resident_each();
+            let resident = session.resident_each()?;
             let stream = framed(listener.accept().await?, BUFFER);
             session.ready_async().await?;
             let sink = receive(stream, Sink::new(&task, 1)).await?;
@@ -170,7 +170,7 @@ async fn listen(mut session: Session) -> Result<()> {
     session.finish_async(Sink::measured(sinks), None).await
 }
 
-async fn connect(mut session: Session) -> Result<()> {
+async fn connect(session: Session) -> Result<()> {
     session.before_idle();
     let task = session.task.clone();
     let (measured, started) = match task.work {
@@ -199,7 +199,7 @@ async fn connect(mut session: Session) -> Result<()> {
         Work::Cycles => return cycle(session).await,
         Work::Idle => {
             let _idle = dial_many(&session, 1, task.channels, SMALL_BUFFER).await?;
-            let resident = session.resident_each();
+            let resident = session.resident_each()?;
             let stream = framed(dial(&session, 0).await?, BUFFER);
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(&task, 0)).await?;
@@ -265,8 +265,11 @@ async fn publish(session: &Session, listener: &Listener) -> Result<()> {
     while let Some(body) = source.next() {
         let body = Bytes::copy_from_slice(body);
         for frames in &mut all {
-            frames.send(body.clone()).await?;
+            frames.feed(body.clone()).await?;
         }
+    }
+    for frames in &mut all {
+        SinkExt::<Bytes>::flush(frames).await?;
     }
     let measured = Measured { messages: source.sent(), ..Measured::default() };
     session.finish_async(measured, Some(started)).await

@@ -71,7 +71,7 @@ async fn connected<S: Socket>(session: &Session, index: usize) -> Result<S> {
     Ok(socket)
 }
 
-async fn listen(mut session: Session) -> Result<()> {
+async fn listen(session: Session) -> Result<()> {
     let task = session.task.clone();
     let mut resident = None;
     let sink = match task.work {
@@ -103,7 +103,7 @@ async fn listen(mut session: Session) -> Result<()> {
             for _ in 0..task.channels {
                 idle.recv().await?;
             }
-            resident = session.resident_each();
+            resident = session.resident_each()?;
             session.ready_async().await?;
             let sink = receive(stream, Sink::new(&task, 1)).await?;
             std::mem::forget(idle);
@@ -114,7 +114,7 @@ async fn listen(mut session: Session) -> Result<()> {
     session.finish_async(Measured { resident, ..Sink::measured([sink]) }, None).await
 }
 
-async fn connect(mut session: Session) -> Result<()> {
+async fn connect(session: Session) -> Result<()> {
     let task = session.task.clone();
     let (measured, started) = match task.work {
         Work::OneWay | Work::Producers => {
@@ -154,7 +154,7 @@ async fn connect(mut session: Session) -> Result<()> {
                 idle.send(ZmqMessage::from(vec![7; 8])).await?;
             }
             let started = session.ready_async().await?;
-            let resident = session.resident_each();
+            let resident = session.resident_each()?;
             let messages = send(stream, Source::new(&task, 0)).await?;
             std::mem::forget(idle);
             (Measured { messages, resident, ..Measured::default() }, started)
