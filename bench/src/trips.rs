@@ -5,10 +5,12 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use crate::body::{SIZE_MIN, Source};
-use crate::task::{Measured, Percentiles, Task};
+use crate::task::{Measured, Percentiles, Task, Work};
 
 /// Trips that are not counted, until caches and the processors' clocks have settled.
 const WARM_UP: u64 = 200;
+/// The same where there are pauses between trips, or a stream delays them.
+const WARM_UP_OF_FEW: u64 = 10;
 
 /// In nanoseconds; what takes longer counts as this.
 const LONGEST: u64 = 60_000_000_000;
@@ -29,8 +31,7 @@ impl Trips {
         Trips {
             source: Source::unhurried(task),
             histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds"),
-            // What is paced gives its few trips time to settle by itself.
-            warm_up: if task.pause().is_some() { WARM_UP / 10 } else { WARM_UP },
+            warm_up: if task.work == Work::RoundTrip { WARM_UP } else { WARM_UP_OF_FEW },
             asked: Instant::now(),
             number: [0; SIZE_MIN],
             size: task.size,
@@ -63,7 +64,7 @@ impl Trips {
         Measured {
             messages: self.source.sent(),
             seconds: self.begin.elapsed().as_secs_f64(),
-            trips: Some(Percentiles {
+            trips: (!self.histogram.is_empty()).then(|| Percentiles {
                 p50: quantile(0.5),
                 p99: quantile(0.99),
                 p999: quantile(0.999),

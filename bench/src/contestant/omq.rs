@@ -168,10 +168,11 @@ async fn connect(session: Session) -> Result<()> {
             let stream = dial_push(&context, &task, address).await?;
             let idle = context.socket(SocketType::Push, for_stream(&task));
             session.before_idle();
-            for _ in 0..task.channels {
+            for there in 0..task.channels {
                 idle.connect(endpoint(&session, 1)?).await?;
+                // All at once are more than its listener keeps waiting.
+                idle.wait_connected(there + 1, TO_CONNECT).await?;
             }
-            idle.wait_connected(task.channels, TO_CONNECT).await?;
             let resident = session.resident_each()?;
             let started = session.ready_async().await?;
             let messages = send(&stream, Source::new(&task, 0)).await?;

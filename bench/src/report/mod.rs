@@ -24,21 +24,19 @@ pub fn write(
     settings: &[(String, String)],
 ) -> Result<()> {
     let mut page = Page::new(machine, rows);
-    for transport in in_order(rows.iter().map(|row| row.transport)) {
+    let transports = in_order(rows.iter().map(|row| row.transport));
+    for &transport in &transports {
         of_sizes(&mut page, rows, transport)?;
     }
     for work in [Work::RoundTrip, Work::Paced, Work::Loaded] {
-        for transport in in_order(rows.iter().map(|row| row.transport)) {
+        for &transport in &transports {
             of_times(&mut page, rows, work, transport)?;
         }
     }
-    for transport in in_order(rows.iter().map(|row| row.transport)) {
-        of_growth(&mut page, rows, transport)?;
-        of_idle(&mut page, rows, transport)?;
-        let rate = |row: &Row| {
-            row.work == Work::Cycles && row.unit == CONNECTIONS_A_SECOND && row.transport == transport
-        };
-        of_bars(&mut page, rows, rate, &titled(Work::Cycles, transport), CONNECTIONS_A_SECOND, Work::Cycles)?;
+    for of_work in [of_producers, of_fan_out, of_cycles, of_idle] {
+        for &transport in &transports {
+            of_work(&mut page, rows, transport)?;
+        }
     }
     of_pollers(&mut page, rows)?;
     fs::write(path, page.finish(rows, settings)).with_context(|| format!("{path:?} cannot be written"))
@@ -120,7 +118,7 @@ fn of_times(page: &mut Page, rows: &[Row], work: Work, transport: Transport) -> 
     Ok(())
 }
 
-fn of_growth(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
+fn of_producers(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
     let is_rate = |row: &Row, work: Work| {
         row.work == work && row.unit == MESSAGES_A_SECOND && row.transport == transport
     };
@@ -143,6 +141,10 @@ fn of_growth(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> 
         let plot = Plot { title: &title, x: "channel groups on either side", y, series: &all };
         page.add(Work::Producers, plot.over_numbers()?, &all);
     }
+    Ok(())
+}
+
+fn of_fan_out(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
     for (unit, y) in [(MESSAGES_A_SECOND, "deliveries a second"), (PROCESSOR, "CPU time a delivery, us")] {
         let is_wanted =
             |row: &Row| row.work == Work::FanOut && row.unit == unit && row.transport == transport;
@@ -154,6 +156,11 @@ fn of_growth(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> 
         }
     }
     Ok(())
+}
+
+fn of_cycles(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
+    let is_wanted = |row: &Row| row.work == Work::Cycles && row.transport == transport;
+    of_bars(page, rows, is_wanted, &titled(Work::Cycles, transport), CONNECTIONS_A_SECOND, Work::Cycles)
 }
 
 fn of_idle(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {

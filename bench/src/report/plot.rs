@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
-use plotters::coord::ranged1d::{AsRangedCoord, KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::row::short;
+use crate::row::{in_order, short};
 
 const SIZE: (u32, u32) = (640, 380);
 const FONT: &str = "sans-serif";
@@ -34,29 +35,21 @@ pub struct Plot<'a> {
     pub series: &'a [Series],
 }
 
-/// How tick marks read.
-type Ticks<'a> = &'a dyn Fn(&f64) -> String;
-
 impl Plot<'_> {
-    /// Over numbers, both axes logarithmic.
+    /// Over numbers, both axes logarithmic, with a tick at each number that there is.
     pub fn over_numbers(&self) -> Result<String> {
-        let xs = || self.points().map(|point| point.x);
-        let (least, most) = (xs().fold(f64::MAX, f64::min), xs().fold(0.0, f64::max));
-        let range = least / 1.15..most * 1.15;
-        self.draw(range.log_scale(), &|x| x.round().to_string())
+        let mut ticks = in_order(self.points().map(|point| point.x));
+        ticks.sort_by(f64::total_cmp);
+        let (least, most) = (ticks[0], ticks[ticks.len() - 1]);
+        let names = ticks.iter().map(f64::to_string).collect();
+        self.draw(Axis { range: least / 1.2..most * 1.2, ticks, names, is_logarithmic: true })
     }
 
     /// Over names, at 0, 1, and so on.
     pub fn over_names(&self, names: &[String]) -> Result<String> {
-        let last = names.len() as f64 - 1.0;
-        let name = |x: &f64| {
-            let nearest = x.round();
-            let is_there = (x - nearest).abs() < 0.01 && nearest >= 0.0;
-            let name = is_there.then(|| names.get(nearest as usize)).flatten();
-            name.cloned().unwrap_or_default()
-        };
-        let axis = Names { range: -0.3..last + 0.3 };
-        self.draw(axis, &name)
+        let ticks: Vec<f64> = (0..names.len()).map(|index| index as f64).collect();
+        let range = -0.3..ticks.len() as f64 - 0.7;
+        self.draw(Axis { range, ticks, names: names.to_vec(), is_logarithmic: false })
     }
 
     fn points(&self) -> impl Iterator<Item = &Point> {
@@ -70,29 +63,21 @@ impl Plot<'_> {
         least.max(1e-9) / 1.4..most.max(1e-9) * 1.4
     }
 
-    fn draw<X>(&self, x_axis: X, x_ticks: Ticks) -> Result<String>
-    where
-        X: AsRangedCoord<Value = f64> + Clone,
-        X::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
-    {
+    fn draw(&self, x_axis: Axis) -> Result<String> {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw_on(&area, x_axis, x_ticks).map_err(|why| anyhow!("cannot plot: {why}"))?;
+            self.draw_on(&area, x_axis).map_err(|why| anyhow!("cannot plot: {why}"))?;
         }
         Ok(svg)
     }
 
-    fn draw_on<'b, X>(
+    fn draw_on<'b>(
         &self,
-        area: &DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
-        x_axis: X,
-        x_ticks: Ticks,
-    ) -> Result<(), Box<dyn std::error::Error + 'b>>
-    where
-        X: AsRangedCoord<Value = f64>,
-        X::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
-    {
+        area: &DrawingArea<SVGBackend<'b>, Shift>,
+        x_axis: Axis,
+    ) -> Result<(), Box<dyn std::error::Error + 'b>> {
+        let names = x_axis.clone();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, (FONT, 17))
@@ -108,7 +93,7 @@ impl Plot<'_> {
             .y_desc(self.y)
             .label_style((FONT, 13))
             .axis_desc_style((FONT, 14))
-            .x_label_formatter(x_ticks)
+            .x_label_formatter(&|x| names.name_of(*x))
             .y_label_formatter(&|y| tick(*y))
             .draw()?;
         // Ours last, on top.
@@ -169,23 +154,35 @@ fn tick(value: f64) -> String {
     }
 }
 
-/// An axis with a tick at each whole number.
+/// A horizontal axis with ticks where they are wanted.
 #[derive(Clone)]
-struct Names {
+struct Axis {
     range: Range<f64>,
+    ticks: Vec<f64>,
+    names: Vec<String>,
+    is_logarithmic: bool,
 }
 
-impl Ranged for Names {
+impl Axis {
+    fn name_of(&self, tick: f64) -> String {
+        let index = self.ticks.iter().position(|it| *it == tick);
+        index.and_then(|index| self.names.get(index)).cloned().unwrap_or_default()
+    }
+}
+
+impl Ranged for Axis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let part = (value - self.range.start) / (self.range.end - self.range.start);
+        let scale = |value: f64| if self.is_logarithmic { value.ln() } else { value };
+        let (start, end) = (scale(self.range.start), scale(self.range.end));
+        let part = (scale(*value) - start) / (end - start);
         limit.0 + (part * f64::from(limit.1 - limit.0)) as i32
     }
 
     fn key_points<H: KeyPointHint>(&self, _hint: H) -> Vec<f64> {
-        (0..=self.range.end as i32).map(f64::from).collect()
+        self.ticks.clone()
     }
 
     fn range(&self) -> Range<f64> {
@@ -193,7 +190,7 @@ impl Ranged for Names {
     }
 }
 
-impl ValueFormatter<f64> for Names {
+impl ValueFormatter<f64> for Axis {
     fn format(value: &f64) -> String {
         value.to_string()
     }
