@@ -80,7 +80,12 @@ pub struct CountsArguments {
     /// Messages, or round trips, that are counted.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub messages: u64,
-    #[arg(long, value_delimiter = ',', value_name = "CONTESTANT", default_value = "ampe")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "CONTESTANT",
+        default_value = "ampe"
+    )]
     pub contestants: Vec<String>,
     #[arg(long, value_enum, default_value = "tcp")]
     pub transport: Transport,
@@ -148,7 +153,11 @@ impl ChildArguments {
             format!("--task={}", self.task),
             format!("--limit={}", self.limit),
         ];
-        arguments.extend(self.addresses.iter().map(|address| format!("--address={address}")));
+        arguments.extend(
+            self.addresses
+                .iter()
+                .map(|address| format!("--address={address}")),
+        );
         arguments
     }
 }

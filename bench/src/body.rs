@@ -46,13 +46,19 @@ impl Source {
 
     /// One that looks at the clock before each body, as who waits for answers does anyway.
     pub fn unhurried(task: &Task) -> Source {
-        Source { clock_every: 1, ..Source::new(task, 0) }
+        Source {
+            clock_every: 1,
+            ..Source::new(task, 0)
+        }
     }
 
     /// One that goes on for longer than the task says, so that what is beside it is never alone.
     pub fn longer(task: &Task, by: Duration) -> Source {
         let source = Source::new(task, 0);
-        Source { time: source.time + by, ..source }
+        Source {
+            time: source.time + by,
+            ..source
+        }
     }
 
     /// The next body, with its number, for the caller to copy; the first starts the time.
@@ -112,12 +118,20 @@ impl Sink {
             self.first = Some((Instant::now(), Usage::now()));
         }
         self.messages += 1;
-        assert_eq!(body.len(), self.size, "a body has another length than was sent");
+        assert_eq!(
+            body.len(),
+            self.size,
+            "a body has another length than was sent"
+        );
         let mut number = [0; SIZE_MIN];
         number.copy_from_slice(&body[..SIZE_MIN]);
         let number = u64::from_le_bytes(number);
         let lane = usize::from((number >> LANE_SHIFT) as u8 & 0x7f);
-        assert_eq!(number & SEQUENCE, self.lanes[lane], "a message of lane {lane} is not its next");
+        assert_eq!(
+            number & SEQUENCE,
+            self.lanes[lane],
+            "a message of lane {lane} is not its next"
+        );
         self.lanes[lane] += 1;
         if number & IS_LAST == 0 {
             return false;
@@ -145,5 +159,67 @@ impl Sink {
             (end.1 - begin.1).write_to(&mut measured);
         }
         measured
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Transport, Work};
+
+    fn task(count: u64) -> Task {
+        Task {
+            count: Some(count),
+            ..Task::new(Work::OneWay, Transport::Tcp, 16, 0.0)
+        }
+    }
+
+    fn bodies(task: &Task, lane: usize) -> Vec<Vec<u8>> {
+        let mut source = Source::new(task, lane);
+        let next = || source.next().map(<[u8]>::to_vec);
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn lanes_may_interleave_and_end_by_themselves() {
+        let task = task(3);
+        let (one, other) = (bodies(&task, 0), bodies(&task, 5));
+        let mut sink = Sink::new(&task, 2);
+        let order = [&one[0], &other[0], &other[1], &other[2], &one[1]];
+        assert!(order.into_iter().all(|body| !sink.take(body)));
+        assert!(sink.take(&one[2]));
+        assert_eq!(Sink::measured([sink]).messages, 6);
+    }
+
+    #[test]
+    #[should_panic(expected = "not its next")]
+    fn a_lost_message_is_noticed() {
+        let task = task(3);
+        let bodies = bodies(&task, 0);
+        let mut sink = Sink::new(&task, 1);
+        sink.take(&bodies[0]);
+        sink.take(&bodies[2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "another length")]
+    fn a_cut_message_is_noticed() {
+        let task = task(3);
+        Sink::new(&task, 1).take(&bodies(&task, 0)[0][..15]);
+    }
+
+    #[test]
+    fn who_has_a_time_ends_with_a_message_that_says_so() {
+        let task = Task {
+            count: None,
+            seconds: 0.001,
+            ..task(0)
+        };
+        let (bodies, mut sink) = (bodies(&task, 0), Sink::new(&task, 1));
+        let is_over: Vec<bool> = bodies.iter().map(|body| sink.take(body)).collect();
+        assert_eq!(
+            is_over.iter().position(|over| *over),
+            Some(bodies.len() - 1)
+        );
     }
 }

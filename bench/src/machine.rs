@@ -22,7 +22,12 @@ impl Machine {
         let uname = nix::sys::utsname::uname().ok();
         let system = uname.map_or_else(String::new, |it| {
             let text = |field: &std::ffi::OsStr| field.to_string_lossy().into_owned();
-            format!("{} {} {}", text(it.sysname()), text(it.release()), text(it.machine()))
+            format!(
+                "{} {} {}",
+                text(it.sysname()),
+                text(it.release()),
+                text(it.machine())
+            )
         });
         Machine {
             system,
@@ -39,7 +44,10 @@ impl Machine {
     pub fn lines(&self) -> Vec<String> {
         vec![
             format!("{}, ampe {}", self.date, self.commit),
-            format!("{}, {} cores of {}, load {}", self.system, self.cores, self.processor, self.load),
+            format!(
+                "{}, {} cores of {}, load {}",
+                self.system, self.cores, self.processor, self.load
+            ),
             format!("{}; {}", self.compiler, self.socket_buffers),
         ]
     }
@@ -47,14 +55,23 @@ impl Machine {
 
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    line.map_or_else(|| "an unknown processor".to_owned(), |(_, name)| name.trim().to_owned())
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    line.map_or_else(
+        || "an unknown processor".to_owned(),
+        |(_, name)| name.trim().to_owned(),
+    )
 }
 
 /// Nobody sets the sizes of sockets' buffers, so all have the system's: least, first and most.
 fn socket_buffers() -> String {
     let of = |name| first_words(&format!("/proc/sys/net/ipv4/{name}"), 3);
-    format!("socket buffers as the system has them: tcp_rmem {}, tcp_wmem {}", of("tcp_rmem"), of("tcp_wmem"))
+    format!(
+        "socket buffers as the system has them: tcp_rmem {}, tcp_wmem {}",
+        of("tcp_rmem"),
+        of("tcp_wmem")
+    )
 }
 
 fn first_words(path: &str, count: usize) -> String {
@@ -66,5 +83,7 @@ fn first_words(path: &str, count: usize) -> String {
 fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output();
     let text = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
-    text.ok().filter(|it| !it.is_empty()).unwrap_or_else(|| format!("({program} says nothing)"))
+    text.ok()
+        .filter(|it| !it.is_empty())
+        .unwrap_or_else(|| format!("({program} says nothing)"))
 }

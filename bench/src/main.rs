@@ -55,7 +55,9 @@ fn be_child(arguments: ChildArguments) -> Result<()> {
         return work::run_poller(&arguments.contestant, &session);
     }
     let contestants = contestant::all();
-    let named = contestants.into_iter().find(|it| it.name() == arguments.contestant);
+    let named = contestants
+        .into_iter()
+        .find(|it| it.name() == arguments.contestant);
     let contestant = named.context("a contestant of this name is not built in")?;
     match arguments.side {
         Side::Listen => contestant.listen(session),

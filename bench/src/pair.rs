@@ -94,7 +94,10 @@ impl Process {
             }
         };
         command.arg("child").args(child.to_arguments());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().context("a child cannot be started")?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(orders), Some(out), Some(mut err)) = streams else {
@@ -113,7 +116,11 @@ impl Process {
             let _ = err.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        Ok(Process { child, orders, complaints: Some(complaints) })
+        Ok(Process {
+            child,
+            orders,
+            complaints: Some(complaints),
+        })
     }
 
     fn order(&mut self, order: &str) -> Result<()> {
@@ -123,8 +130,15 @@ impl Process {
     /// Kills it and says what it wrote to its standard error, in short.
     fn last_words(&mut self) -> String {
         self.kill();
-        let text = self.complaints.take().and_then(|it| it.join().ok()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("note: ")).collect();
+        let text = self
+            .complaints
+            .take()
+            .and_then(|it| it.join().ok())
+            .unwrap_or_default();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("note: "))
+            .collect();
         lines[lines.len().saturating_sub(3)..].join(" / ")
     }
 
@@ -159,7 +173,11 @@ impl Pair {
             }
             Err(RecvTimeoutError::Timeout) => {
                 let words = self.listener.last_words();
-                let more = self.connector.as_mut().map(Process::last_words).unwrap_or_default();
+                let more = self
+                    .connector
+                    .as_mut()
+                    .map(Process::last_words)
+                    .unwrap_or_default();
                 Err(anyhow!("not done within the time limit {words} {more}").context("timed out"))
             }
             Err(RecvTimeoutError::Disconnected) => Err(anyhow!("both sides are gone")),
@@ -169,7 +187,10 @@ impl Pair {
     /// Gives what wraps the sides time to write down what it counted.
     fn await_ends(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        for process in [Some(&mut self.listener), self.connector.as_mut()].into_iter().flatten() {
+        for process in [Some(&mut self.listener), self.connector.as_mut()]
+            .into_iter()
+            .flatten()
+        {
             while matches!(process.child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -215,11 +236,24 @@ pub fn measure_wrapped(
     let addresses = addresses(task, directory.path())?;
     let (sender, heard) = channel();
     let start = |side, wrapper: &[String]| {
-        Process::start(side, contestant, task, &addresses, limit, wrapper, sender.clone())
+        Process::start(
+            side,
+            contestant,
+            task,
+            &addresses,
+            limit,
+            wrapper,
+            sender.clone(),
+        )
     };
     let listener = start(Side::Listen, listener_wrapper)?;
     let deadline = Instant::now() + limit;
-    let mut pair = Pair { listener, connector: None, heard, deadline };
+    let mut pair = Pair {
+        listener,
+        connector: None,
+        heard,
+        deadline,
+    };
     pair.await_word(LISTENING, 1)?;
     pair.connector = Some(start(Side::Connect, connector_wrapper)?);
     let found = run(&mut pair, task)?;
@@ -233,7 +267,15 @@ fn run(pair: &mut Pair, task: &Task) -> Result<Found> {
     for side in pair.await_word(READY, if task.work.awaits_both() { 2 } else { 1 })? {
         pair.process(side)?.order(GO)?;
     }
-    stop(pair, if task.work.has_report_of_listener() { 2 } else { 1 }, task)
+    stop(
+        pair,
+        if task.work.has_report_of_listener() {
+            2
+        } else {
+            1
+        },
+        task,
+    )
 }
 
 /// Waits until all are done, and has them say what they found.
@@ -248,13 +290,18 @@ fn stop(pair: &mut Pair, reports: usize, task: &Task) -> Result<Found> {
     for _ in done {
         // Whoever has said its result may end before the other says its own.
         let (side, line) = loop {
-            match pair.heard.recv_timeout(pair.deadline.saturating_duration_since(Instant::now())) {
+            match pair
+                .heard
+                .recv_timeout(pair.deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok((side, Heard::Line(line))) => break (side, line),
                 Ok((_, Heard::End)) => {}
                 Err(_) => bail!("a side ended without a result"),
             }
         };
-        let json = line.strip_prefix(RESULT).with_context(|| format!("{line:?} is no result"))?;
+        let json = line
+            .strip_prefix(RESULT)
+            .with_context(|| format!("{line:?} is no result"))?;
         let measured = serde_json::from_str(json)?;
         match side {
             Side::Listen => found.listener = measured,
@@ -268,6 +315,11 @@ fn stop(pair: &mut Pair, reports: usize, task: &Task) -> Result<Found> {
 pub fn measure_alone(contestant: &str, task: &Task, limit: Duration) -> Result<Found> {
     let (sender, heard) = channel();
     let listener = Process::start(Side::Listen, contestant, task, &[], limit, &[], sender)?;
-    let mut pair = Pair { listener, connector: None, heard, deadline: Instant::now() + limit };
+    let mut pair = Pair {
+        listener,
+        connector: None,
+        heard,
+        deadline: Instant::now() + limit,
+    };
     stop(&mut pair, 1, task)
 }

@@ -44,7 +44,11 @@ impl Row {
             return piece.clone();
         }
         let mut case = format!("{}, {} B", name_of(&self.transport), self.size);
-        let counts = [(self.senders, "sender"), (self.groups, "group"), (self.channels, "channel")];
+        let counts = [
+            (self.senders, "sender"),
+            (self.groups, "group"),
+            (self.channels, "channel"),
+        ];
         for (count, name) in counts {
             if let Some(count) = count {
                 let plural = if count == 1 { "" } else { "s" };
@@ -166,12 +170,20 @@ pub fn markdown(rows: &[Row]) -> String {
     }
     let mut text = String::new();
     for ((work, unit), rows) in tables {
-        let what = if rows[0].p50.is_some() { "us: p50 / p99 / p999" } else { unit };
+        let what = if rows[0].p50.is_some() {
+            "us: p50 / p99 / p999"
+        } else {
+            unit
+        };
         let _ = writeln!(text, "### {}, {what}\n", name_of(&work));
         let contestants = in_order(rows.iter().map(|row| row.contestant.as_str()));
         let cases = in_order(rows.iter().map(|row| row.case()));
         let ours = rows[0].contestant.as_str();
-        let _ = writeln!(text, "| | {} | {ours} / best other |", contestants.join(" | "));
+        let _ = writeln!(
+            text,
+            "| | {} | {ours} / best other |",
+            contestants.join(" | ")
+        );
         let _ = writeln!(text, "|---|{}", "---|".repeat(contestants.len() + 1));
         for case in cases {
             let of_case: Vec<&&Row> = rows.iter().filter(|row| row.case() == case).collect();
@@ -180,7 +192,12 @@ pub fn markdown(rows: &[Row]) -> String {
                 row.map_or_else(|| "-".to_owned(), |row| row.cell())
             };
             let cells: Vec<String> = contestants.iter().map(cell).collect();
-            let _ = writeln!(text, "| {case} | {} | {} |", cells.join(" | "), ratio(&of_case, ours, unit));
+            let _ = writeln!(
+                text,
+                "| {case} | {} | {} |",
+                cells.join(" | "),
+                ratio(&of_case, ours, unit)
+            );
         }
         text.push('\n');
     }
@@ -190,7 +207,9 @@ pub fn markdown(rows: &[Row]) -> String {
 /// Ours divided by the best of the others, but for the floor, which is no library.
 fn ratio(rows: &[&&Row], ours: &str, unit: &str) -> String {
     const FLOOR: &str = "sockets";
-    let others = rows.iter().filter(|row| row.contestant != ours && row.contestant != FLOOR);
+    let others = rows
+        .iter()
+        .filter(|row| row.contestant != ours && row.contestant != FLOOR);
     let best = if work::is_more_better(unit) {
         others.max_by(|a, b| a.median.total_cmp(&b.median))
     } else {
@@ -213,4 +232,65 @@ pub fn in_order<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_medians_of_the_runs_own_percentiles() {
+        let task = Task::new(Work::RoundTrip, Transport::Tcp, 64, 1.0);
+        let mut results = Results::default();
+        for (p50, p99, p999) in [(3.0, 10.0, 70.0), (1.0, 30.0, 80.0), (2.0, 20.0, 90.0)] {
+            let value = Value::Times(Percentiles { p50, p99, p999 });
+            results.add(
+                &task,
+                "ampe",
+                &Figure {
+                    unit: work::MICROSECONDS,
+                    value,
+                },
+            );
+        }
+        let rows = results.rows();
+        let row = &rows[0];
+        assert_eq!((rows.len(), row.runs), (1, 3));
+        assert_eq!((row.min, row.median, row.max), (1.0, 2.0, 3.0));
+        assert_eq!(
+            (row.p50, row.p99, row.p999),
+            (Some(2.0), Some(20.0), Some(80.0))
+        );
+        let json = serde_json::to_string(row).expect("a row is plain");
+        assert!(json.starts_with(
+            r#"{"work":"round-trip","contestant":"ampe","transport":"tcp","size":64"#
+        ));
+    }
+
+    #[test]
+    fn the_floor_is_no_rival() {
+        let task = Task::new(Work::OneWay, Transport::Tcp, 64, 1.0);
+        let mut results = Results::default();
+        for (name, value) in [
+            ("ampe", 3.0),
+            ("sockets", 9.0),
+            ("libzmq", 2.0),
+            ("omq", 1.0),
+        ] {
+            let value = Value::Number(value);
+            results.add(
+                &task,
+                name,
+                &Figure {
+                    unit: work::MESSAGES_A_SECOND,
+                    value,
+                },
+            );
+        }
+        let table = markdown(&results.rows());
+        assert!(
+            table.contains("| tcp, 64 B | 3.000 | 9.000 | 2.000 | 1.000 | 1.50 (libzmq) |"),
+            "{table}"
+        );
+    }
 }

@@ -38,12 +38,20 @@ impl Field {
             }
             if !is_known {
                 let known: Vec<&str> = field.contestants.iter().map(|it| it.name()).collect();
-                bail!("no contestant is called {name}: {}, {}", known.join(", "), field.pollers.join(", "));
+                bail!(
+                    "no contestant is called {name}: {}, {}",
+                    known.join(", "),
+                    field.pollers.join(", ")
+                );
             }
         }
         if !names.is_empty() {
-            field.contestants.retain(|it| names.iter().any(|name| name == it.name()));
-            field.pollers.retain(|it| names.iter().any(|name| name == it));
+            field
+                .contestants
+                .retain(|it| names.iter().any(|name| name == it.name()));
+            field
+                .pollers
+                .retain(|it| names.iter().any(|name| name == it));
         }
         Ok(field)
     }
@@ -57,7 +65,11 @@ impl Field {
         for contestant in &self.contestants {
             match contestant.cannot(task) {
                 None => able.push(contestant.name()),
-                Some(reason) => eprintln!("skipped: {} of {}: {reason}", describe(task), contestant.name()),
+                Some(reason) => eprintln!(
+                    "skipped: {} of {}: {reason}",
+                    describe(task),
+                    contestant.name()
+                ),
             }
         }
         able
@@ -65,7 +77,12 @@ impl Field {
 }
 
 fn describe(task: &Task) -> String {
-    let mut text = format!("{}, {}, {} B", name_of(&task.work), name_of(&task.transport), task.size);
+    let mut text = format!(
+        "{}, {}, {} B",
+        name_of(&task.work),
+        name_of(&task.transport),
+        task.size
+    );
     if task.work == Work::Producers {
         text += &format!(", {} senders, {} groups", task.senders, task.groups);
     }
@@ -93,12 +110,20 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         some => some,
     };
     let tasks = works.iter().flat_map(|work| work::tasks(*work, arguments));
-    let course = |task| Course { field: field.of(&task).into_iter().map(|name| (name, 0)).collect(), task };
+    let course = |task| Course {
+        field: field.of(&task).into_iter().map(|name| (name, 0)).collect(),
+        task,
+    };
     let mut courses: Vec<Course> = tasks.map(course).collect();
     let (mut results, mut failed) = (Results::default(), 0);
     let begin = Instant::now();
     for round in 0..usize::from(arguments.runs) {
-        eprintln!("run {} of {}, {:.0} s so far", round + 1, arguments.runs, begin.elapsed().as_secs_f64());
+        eprintln!(
+            "run {} of {}, {:.0} s so far",
+            round + 1,
+            arguments.runs,
+            begin.elapsed().as_secs_f64()
+        );
         for course in &mut courses {
             // Another one begins each time, so that nobody always follows the same one.
             let count = course.field.len();
@@ -111,7 +136,8 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let tables = row::markdown(&rows);
     println!("{tables}");
     if let Some(path) = &arguments.json {
-        fs::write(path, serde_json::to_string_pretty(&rows)?).with_context(|| format!("{path:?}"))?;
+        fs::write(path, serde_json::to_string_pretty(&rows)?)
+            .with_context(|| format!("{path:?}"))?;
     }
     if let Some(path) = &arguments.markdown {
         let head = machine.lines().join("; ");
@@ -120,7 +146,10 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     if let Some(path) = &arguments.report {
         report::write(path, &rows, Some(&machine), &settings(&field))?;
     }
-    eprintln!("took {:.0} s, {failed} failures", begin.elapsed().as_secs_f64());
+    eprintln!(
+        "took {:.0} s, {failed} failures",
+        begin.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -149,7 +178,11 @@ fn measure(course: &mut Course, index: usize, results: &mut Results) -> usize {
         }
         Err(why) => {
             *failures += 1;
-            let again = if *failures == FAILURES_MAX { "; not tried again" } else { "" };
+            let again = if *failures == FAILURES_MAX {
+                "; not tried again"
+            } else {
+                ""
+            };
             eprintln!("{label} FAILED: {why:#}{again}");
             1
         }
@@ -171,8 +204,8 @@ fn note(found: &Found) -> &'static str {
 }
 
 fn settings(field: &Field) -> Vec<(String, String)> {
-    let of = |it: &Box<dyn Contestant>| (it.name().to_owned(), it.settings());
-    field.contestants.iter().map(of).collect()
+    let of = |it: &dyn Contestant| (it.name().to_owned(), it.settings());
+    field.contestants.iter().map(|it| of(it.as_ref())).collect()
 }
 
 fn print_settings(field: &Field, machine: &Machine) {

@@ -50,7 +50,12 @@ impl Session {
             std::thread::sleep(limit);
             std::process::exit(3);
         });
-        Session { task, addresses, orders, resident_before: AtomicU64::new(0) }
+        Session {
+            task,
+            addresses,
+            orders,
+            resident_before: AtomicU64::new(0),
+        }
     }
 
     /// An address as the system's calls want it: a host with its port, or a path.
@@ -80,14 +85,20 @@ impl Session {
     pub fn ready(&self) -> Result<Started> {
         say(READY);
         self.await_order(GO)?;
-        Ok(Started { at: Instant::now(), usage: Usage::now() })
+        Ok(Started {
+            at: Instant::now(),
+            usage: Usage::now(),
+        })
     }
 
     /// As [`ready`](Session::ready), in a task.
     pub async fn ready_async(&self) -> Result<Started> {
         say(READY);
         self.await_order_async(GO).await?;
-        Ok(Started { at: Instant::now(), usage: Usage::now() })
+        Ok(Started {
+            at: Instant::now(),
+            usage: Usage::now(),
+        })
     }
 
     /// Says that the work is done, and stays until the other side has done its own. What the process
@@ -107,7 +118,8 @@ impl Session {
 
     /// Notes the memory that is there before idle connections are.
     pub fn before_idle(&self) {
-        self.resident_before.store(usage::resident_bytes().unwrap_or(0), Ordering::Relaxed);
+        self.resident_before
+            .store(usage::resident_bytes().unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The resident bytes of each idle connection, once all are there: which is looked at, as libraries
@@ -122,20 +134,32 @@ impl Session {
         );
         let before = self.resident_before.load(Ordering::Relaxed);
         let grown = usage::resident_bytes().map(|now| now.saturating_sub(before) as f64);
-        Ok(grown.filter(|_| channels > 0).map(|grown| grown / channels as f64))
+        Ok(grown
+            .filter(|_| channels > 0)
+            .map(|grown| grown / channels as f64))
     }
 
     fn await_order(&self, wanted: &str) -> Result<()> {
-        expect(wanted, &self.orders.recv_blocking().context("the parent is gone")?)
+        expect(
+            wanted,
+            &self.orders.recv_blocking().context("the parent is gone")?,
+        )
     }
 
     async fn await_order_async(&self, wanted: &str) -> Result<()> {
-        expect(wanted, &self.orders.recv().await.context("the parent is gone")?)
+        expect(
+            wanted,
+            &self.orders.recv().await.context("the parent is gone")?,
+        )
     }
 }
 
 fn expect(wanted: &str, order: &str) -> Result<()> {
-    if order == wanted { Ok(()) } else { Err(anyhow!("told to {order}, not to {wanted}")) }
+    if order == wanted {
+        Ok(())
+    } else {
+        Err(anyhow!("told to {order}, not to {wanted}"))
+    }
 }
 
 fn say(line: &str) {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// The name of a value as it is written on the command line.
 pub fn name_of(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned())
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |it| it.get_name().to_owned())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum, Serialize, Deserialize)]

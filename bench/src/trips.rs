@@ -31,7 +31,11 @@ impl Trips {
         Trips {
             source: Source::unhurried(task),
             histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds"),
-            warm_up: if task.work == Work::RoundTrip { WARM_UP } else { WARM_UP_OF_FEW },
+            warm_up: if task.work == Work::RoundTrip {
+                WARM_UP
+            } else {
+                WARM_UP_OF_FEW
+            },
             asked: Instant::now(),
             number: [0; SIZE_MIN],
             size: task.size,
@@ -51,8 +55,16 @@ impl Trips {
     #[inline]
     pub fn answered(&mut self, body: &[u8]) {
         let took = self.asked.elapsed();
-        assert_eq!(body.len(), self.size, "an answer has another length than the question");
-        assert_eq!(body[..SIZE_MIN], self.number, "an answer is not that of the question");
+        assert_eq!(
+            body.len(),
+            self.size,
+            "an answer has another length than the question"
+        );
+        assert_eq!(
+            body[..SIZE_MIN],
+            self.number,
+            "an answer is not that of the question"
+        );
         if self.source.sent() > self.warm_up {
             let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             self.histogram.saturating_record(nanoseconds);

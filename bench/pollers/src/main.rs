@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use pollers::Outcome;
 
-const USAGE: &str = "usage: pollers ampe|ampe-direct|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
+const USAGE: &str =
+    "usage: pollers ampe|ampe-direct|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
 
 WORKLOAD is one of
   one        a busy socket

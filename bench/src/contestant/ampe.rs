@@ -72,7 +72,13 @@ impl Contestant for Ampe {
                 accept(&group, &mut inbox, 1)?;
                 session.ready()?;
                 let sink = receive(&group, &mut inbox, Sink::new(&session.task, 1))?;
-                session.finish(Measured { resident, ..Sink::measured([sink]) }, None)
+                session.finish(
+                    Measured {
+                        resident,
+                        ..Sink::measured([sink])
+                    },
+                    None,
+                )
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -105,7 +111,14 @@ impl Contestant for Ampe {
                 let mut source = Source::new(&session.task, 0);
                 send(&group, &mut inbox, channel, &mut source)?;
                 let messages = source.sent();
-                session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        resident,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -115,7 +128,10 @@ impl Contestant for Ampe {
 type Group = (ChannelGroup, Inbox);
 
 fn with_passes(measured: Measured, engine: &Engine) -> Measured {
-    Measured { passes: Some(engine.statistics().passes), ..measured }
+    Measured {
+        passes: Some(engine.statistics().passes),
+        ..measured
+    }
 }
 
 fn message(group: &ChannelGroup, body: &[u8]) -> Result<Message> {
@@ -131,7 +147,11 @@ fn listen(engine: &Engine, address: &str) -> Result<Group> {
     }
 }
 
-fn connect(engine: &Engine, session: &Session, index: usize) -> Result<(ChannelGroup, Inbox, Channel)> {
+fn connect(
+    engine: &Engine,
+    session: &Session,
+    index: usize,
+) -> Result<(ChannelGroup, Inbox, Channel)> {
     let (group, mut inbox) = engine.group(GroupOptions::default())?;
     let channel = group.connect(&session.url(index, "tcp://", "uds://").parse()?)?;
     await_connected(&mut inbox, 1)?;
@@ -196,7 +216,10 @@ fn receive_all(engine: &Engine, session: &Session, groups: Vec<Group>) -> Result
             })
         };
         let threads: Vec<_> = groups.into_iter().enumerate().map(receive_from).collect();
-        threads.into_iter().map(|it| it.join().expect("a receiver does not panic")).collect()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a receiver does not panic"))
+            .collect()
     });
     session.finish(with_passes(Sink::measured(sinks?), engine), None)
 }
@@ -228,20 +251,29 @@ fn send_all(engine: &Engine, session: &Session) -> Result<()> {
                 })
             };
             let threads: Vec<_> = senders.into_iter().map(send_from).collect();
-            threads.into_iter().map(|it| it.join().expect("a sender does not panic")).collect()
+            threads
+                .into_iter()
+                .map(|it| it.join().expect("a sender does not panic"))
+                .collect()
         })
     };
-    let measured = Measured { messages: sent?.iter().sum(), ..Measured::default() };
+    let measured = Measured {
+        messages: sent?.iter().sum(),
+        ..Measured::default()
+    };
     session.finish(with_passes(measured, engine), Some(started))
 }
 
 /// Sends from the only thread of a group: the inbox says when there is room.
-fn send(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel, source: &mut Source) -> Result<()> {
-    post_all(group, channel, source, || loop {
-        match inbox.recv()? {
-            Event::Room(_) => return Ok(()),
-            other => bail!("unexpected {other:?}"),
-        }
+fn send(
+    group: &ChannelGroup,
+    inbox: &mut Inbox,
+    channel: Channel,
+    source: &mut Source,
+) -> Result<()> {
+    post_all(group, channel, source, || match inbox.recv()? {
+        Event::Room(_) => Ok(()),
+        other => bail!("unexpected {other:?}"),
     })
 }
 
@@ -365,7 +397,13 @@ fn fan_out(session: &Session, group: &ChannelGroup, inbox: &mut Inbox) -> Result
 
 fn finish_fan_out(session: &Session, source: &Source, started: Started) -> Result<()> {
     let messages = source.sent();
-    session.finish(Measured { messages, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }
 
 fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
@@ -384,7 +422,9 @@ fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
         for event in events.drain(..) {
             match event {
                 Event::Signal(signal) => {
-                    let sink = sinks.get_mut(&signal.channel()).context("a channel of ours")?;
+                    let sink = sinks
+                        .get_mut(&signal.channel())
+                        .context("a channel of ours")?;
                     open -= usize::from(sink.take(signal.body()));
                 }
                 other => bail!("unexpected {other:?}"),
@@ -415,7 +455,10 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
                 group.post(message(&group, &body)?.request(channel))?;
             }
             Event::Response(response) => {
-                anyhow::ensure!(response.body() == body, "an answer is not that of the question");
+                anyhow::ensure!(
+                    response.body() == body,
+                    "an answer is not that of the question"
+                );
                 group.post(group.message().bye(channel))?;
             }
             Event::ByeResponse(_) => {}
@@ -431,7 +474,14 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
         }
     }
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(Measured { messages: cycles, seconds, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages: cycles,
+            seconds,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }
 
 fn serve_cycles(group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {

@@ -78,7 +78,13 @@ impl Contestant for Libzmq {
                 let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
-                session.finish(Measured { resident, ..Sink::measured([sink]) }, None)
+                session.finish(
+                    Measured {
+                        resident,
+                        ..Sink::measured([sink])
+                    },
+                    None,
+                )
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -90,12 +96,19 @@ impl Contestant for Libzmq {
         let connect = |kind, index| connected(&context, &session, kind, index);
         match task.work {
             Work::OneWay | Work::Producers => {
-                let sockets: Result<Vec<_>> =
-                    (0..task.senders).map(|_| connect(SocketType::PUSH, 0)).collect();
+                let sockets: Result<Vec<_>> = (0..task.senders)
+                    .map(|_| connect(SocketType::PUSH, 0))
+                    .collect();
                 let sockets = sockets?;
                 let started = session.ready()?;
                 let (messages, _sockets) = send_all(&task, sockets)?;
-                session.finish(Measured { messages, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::RoundTrip | Work::Paced => {
                 let socket = connect(SocketType::REQ, 0)?;
@@ -129,7 +142,14 @@ impl Contestant for Libzmq {
                 let started = session.ready()?;
                 let resident = session.resident_each()?;
                 let messages = send(&stream, Source::new(&task, 0))?;
-                session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        resident,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -153,7 +173,12 @@ fn bound(context: &Context, session: &Session, kind: SocketType, index: usize) -
     Ok(socket)
 }
 
-fn connected(context: &Context, session: &Session, kind: SocketType, index: usize) -> Result<Socket> {
+fn connected(
+    context: &Context,
+    session: &Session,
+    kind: SocketType,
+    index: usize,
+) -> Result<Socket> {
     let socket = socket(context, &session.task, kind)?;
     socket.connect(&session.endpoint(index))?;
     Ok(socket)
@@ -230,7 +255,13 @@ fn publish(session: &Session, context: &Context) -> Result<()> {
     }
     let started = session.ready()?;
     let messages = send(&socket, Source::unhurried(&session.task))?;
-    session.finish(Measured { messages, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }
 
 /// Receives from all sockets in turn: each gets as many messages as the others.
@@ -251,7 +282,10 @@ fn subscribe(session: &Session, context: &Context) -> Result<()> {
             open -= usize::from(sink.take(&message));
         }
     }
-    session.finish(Sink::measured(subscribers.into_iter().map(|(_, sink)| sink)), None)
+    session.finish(
+        Sink::measured(subscribers.into_iter().map(|(_, sink)| sink)),
+        None,
+    )
 }
 
 /// A thread for each of the connections that are there at once, which makes them one after another.
@@ -273,8 +307,18 @@ fn cycle(session: &Session, context: &Context) -> Result<()> {
             anyhow::Ok(cycles)
         };
         let threads: Vec<_> = (0..task.channels).map(|_| scope.spawn(client)).collect();
-        threads.into_iter().map(|it| it.join().expect("a client does not panic")).sum()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a client does not panic"))
+            .sum()
     });
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(Measured { messages: cycles?, seconds, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages: cycles?,
+            seconds,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }

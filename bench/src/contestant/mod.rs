@@ -62,7 +62,8 @@ pub const MISSING: &[(&str, &str)] = &[
 ];
 
 /// Why the sockets of ZeroMQ and its kin have no such thing as this.
-const NO_GOODBYE: &str = "its connections are its own business: they have no beginning and end to wait for";
+const NO_GOODBYE: &str =
+    "its connections are its own business: they have no beginning and end to wait for";
 
 /// How much longer than the trips the stream beside them lasts.
 const BESIDE: Duration = Duration::from_millis(200);

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use compio_io::{AsyncRead, AsyncWrite};
 use monocoque::rt::{self, LocalRuntime, TcpStream, UnixListener, UnixStream};
-use monocoque::zmq::{PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket};
+use monocoque::zmq::{
+    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket,
+};
 
 use super::{Contestant, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
@@ -170,7 +172,15 @@ async fn listen<S: Stream>(session: Session) -> Result<()> {
         }
         other => bail!("{other:?} is not done here"),
     };
-    session.finish_async(Measured { resident, ..Sink::measured(sinks) }, None).await
+    session
+        .finish_async(
+            Measured {
+                resident,
+                ..Sink::measured(sinks)
+            },
+            None,
+        )
+        .await
 }
 
 fn connect<S: Stream>(session: Session) -> Result<()> {
@@ -192,13 +202,20 @@ async fn dial_push<S: Stream>(session: &Session, index: usize) -> io::Result<Pus
 
 async fn drive<S: Stream>(session: &Session) -> Result<(Measured, Started)> {
     let task = &session.task;
-    let req = async || ReqSocket::with_options(S::dial(session.address(0)).await?, for_trips()).await;
+    let req =
+        async || ReqSocket::with_options(S::dial(session.address(0)).await?, for_trips()).await;
     match task.work {
         Work::OneWay => {
             let socket = dial_push::<S>(session, 0).await?;
             let started = session.ready_async().await?;
             let messages = send(socket, Source::new(task, 0)).await?;
-            Ok((Measured { messages, ..Measured::default() }, started))
+            Ok((
+                Measured {
+                    messages,
+                    ..Measured::default()
+                },
+                started,
+            ))
         }
         Work::RoundTrip | Work::Paced => {
             let socket = req().await?;
@@ -224,7 +241,14 @@ async fn drive<S: Stream>(session: &Session) -> Result<(Measured, Started)> {
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(task, 0)).await?;
             std::mem::forget(idle);
-            Ok((Measured { messages, resident, ..Measured::default() }, started))
+            Ok((
+                Measured {
+                    messages,
+                    resident,
+                    ..Measured::default()
+                },
+                started,
+            ))
         }
         other => bail!("{other:?} is not done here"),
     }
@@ -246,13 +270,20 @@ fn produce<S: Stream>(session: &Session) -> Result<()> {
                 })
             }
         };
-        let threads: Vec<_> = (0..task.senders).map(|lane| scope.spawn(producer(lane))).collect();
+        let threads: Vec<_> = (0..task.senders)
+            .map(|lane| scope.spawn(producer(lane)))
+            .collect();
         barrier.wait();
         let started = session.ready();
         barrier.wait();
-        let sent: Result<u64> =
-            threads.into_iter().map(|it| it.join().expect("a sender does not panic")).sum();
-        let measured = Measured { messages: sent?, ..Measured::default() };
+        let sent: Result<u64> = threads
+            .into_iter()
+            .map(|it| it.join().expect("a sender does not panic"))
+            .sum();
+        let measured = Measured {
+            messages: sent?,
+            ..Measured::default()
+        };
         session.finish(measured, Some(started?))
     })
 }
@@ -329,7 +360,10 @@ async fn publish(session: &Session) -> Result<()> {
     while let Some(body) = source.next() {
         socket.send_frames(&[Bytes::copy_from_slice(body)]).await?;
     }
-    let measured = Measured { messages: source.sent(), ..Measured::default() };
+    let measured = Measured {
+        messages: source.sent(),
+        ..Measured::default()
+    };
     session.finish_async(measured, Some(started)).await
 }
 
@@ -338,8 +372,11 @@ async fn subscribe(session: &Session) -> Result<()> {
     let task = &session.task;
     let mut all = Vec::with_capacity(task.channels);
     for _ in 0..task.channels {
-        let mut socket =
-            SubSocket::from_tcp_with_options(TcpStream::dial(session.address(0)).await?, for_trips()).await?;
+        let mut socket = SubSocket::from_tcp_with_options(
+            TcpStream::dial(session.address(0)).await?,
+            for_trips(),
+        )
+        .await?;
         socket.subscribe(b"").await?;
         all.push((socket, Sink::new(task, 1)));
     }
@@ -351,5 +388,7 @@ async fn subscribe(session: &Session) -> Result<()> {
             open -= usize::from(sink.take(&frames[0]));
         }
     }
-    session.finish_async(Sink::measured(all.into_iter().map(|(_, sink)| sink)), None).await
+    session
+        .finish_async(Sink::measured(all.into_iter().map(|(_, sink)| sink)), None)
+        .await
 }

@@ -83,7 +83,13 @@ impl Contestant for Nng {
                 let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
-                return session.finish(Measured { resident, ..Sink::measured([sink]) }, None);
+                return session.finish(
+                    Measured {
+                        resident,
+                        ..Sink::measured([sink])
+                    },
+                    None,
+                );
             }
             Work::FanOut => {
                 let socket = bind(Protocol::Pub0, 0)?;
@@ -91,7 +97,13 @@ impl Contestant for Nng {
                 let started = session.ready()?;
                 std::thread::sleep(TO_SUBSCRIBE);
                 let messages = send(&socket, Source::unhurried(&task))?;
-                return session.finish(Measured { messages, ..Measured::default() }, Some(started));
+                return session.finish(
+                    Measured {
+                        messages,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                );
             }
             other => bail!("{other:?} is not done here"),
         };
@@ -107,12 +119,19 @@ impl Contestant for Nng {
         };
         match task.work {
             Work::OneWay | Work::Producers => {
-                let sockets: Result<Vec<_>> =
-                    (0..task.senders).map(|_| dial(Protocol::Push0, 0)).collect();
+                let sockets: Result<Vec<_>> = (0..task.senders)
+                    .map(|_| dial(Protocol::Push0, 0))
+                    .collect();
                 let sockets = sockets?;
                 let started = session.ready()?;
                 let messages = send_all(&task, &sockets)?;
-                session.finish(Measured { messages, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::RoundTrip | Work::Paced => {
                 let socket = dial(Protocol::Req0, 0)?;
@@ -131,21 +150,7 @@ impl Contestant for Nng {
                 })?;
                 session.finish(asked, Some(started))
             }
-            Work::Idle => {
-                let stream = dial(Protocol::Push0, 0)?;
-                let idle = socket(&task, Protocol::Push0)?;
-                session.before_idle();
-                for _ in 0..task.channels {
-                    idle.dial(&session.endpoint(1))?;
-                }
-                for _ in 0..task.channels {
-                    idle.send(&[7; 8][..]).map_err(|(_, why)| why)?;
-                }
-                let started = session.ready()?;
-                let resident = session.resident_each()?;
-                let messages = send(&stream, Source::new(&task, 0))?;
-                session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
-            }
+            Work::Idle => send_beside_idle(&session, &dial(Protocol::Push0, 0)?),
             Work::FanOut => {
                 let mut all = Vec::with_capacity(task.channels);
                 for _ in 0..task.channels {
@@ -159,6 +164,27 @@ impl Contestant for Nng {
             other => bail!("{other:?} is not done here"),
         }
     }
+}
+
+fn send_beside_idle(session: &Session, stream: &Socket) -> Result<()> {
+    let task = &session.task;
+    let idle = socket(task, Protocol::Push0)?;
+    session.before_idle();
+    for _ in 0..task.channels {
+        idle.dial(&session.endpoint(1))?;
+    }
+    for _ in 0..task.channels {
+        idle.send(&[7; 8][..]).map_err(|(_, why)| why)?;
+    }
+    let started = session.ready()?;
+    let resident = session.resident_each()?;
+    let messages = send(stream, Source::new(task, 0))?;
+    let measured = Measured {
+        messages,
+        resident,
+        ..Measured::default()
+    };
+    session.finish(measured, Some(started))
 }
 
 /// Receives from all sockets in turn: each gets as many messages as the others.
@@ -209,7 +235,10 @@ fn send_all(task: &Task, sockets: &[Socket]) -> Result<u64> {
     std::thread::scope(|scope| {
         let send_on = |(lane, socket)| scope.spawn(move || send(socket, Source::new(task, lane)));
         let threads: Vec<_> = sockets.iter().enumerate().map(send_on).collect();
-        threads.into_iter().map(|it| it.join().expect("a sender does not panic")).sum()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a sender does not panic"))
+            .sum()
     })
 }
 

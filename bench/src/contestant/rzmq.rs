@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Contestant, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
-use crate::session::Session;
+use crate::session::{Session, Started};
 use crate::task::{Measured, Task, Work};
 use crate::trips::Trips;
 
@@ -22,6 +22,9 @@ const TO_CONNECT: Duration = Duration::from_millis(200);
 
 /// The same for subscriptions.
 const TO_SUBSCRIBE: Duration = Duration::from_secs(1);
+
+/// Idle connections that it has held.
+const IDLE_MAX: usize = 1_000;
 
 pub struct Rzmq;
 
@@ -41,6 +44,9 @@ impl Contestant for Rzmq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Idle if task.channels > IDLE_MAX => {
+                Some("its PULL ends with an error before it has 2,000 connections")
+            }
             _ => None,
         }
     }
@@ -70,9 +76,13 @@ async fn socket(context: &Context, task: &Task, kind: SocketType) -> Result<Sock
     socket.set_option(options::RCVHWM, queue).await?;
     if matches!(kind, SocketType::Push | SocketType::Pull) {
         socket.set_option(options::SNDBATCH_COUNT, BATCH).await?;
-        socket.set_option(options::SNDBATCH_BYTES, BATCH_BYTES).await?;
+        socket
+            .set_option(options::SNDBATCH_BYTES, BATCH_BYTES)
+            .await?;
         socket.set_option(options::RCVBATCH_COUNT, BATCH).await?;
-        socket.set_option(options::RCVBATCH_BYTES, BATCH_BYTES).await?;
+        socket
+            .set_option(options::RCVBATCH_BYTES, BATCH_BYTES)
+            .await?;
     }
     Ok(socket)
 }
@@ -97,7 +107,10 @@ async fn listen(session: Session) -> Result<()> {
             answer(socket, task).await?
         }
         Work::Loaded => {
-            let (trips, stream) = (bind(SocketType::Rep, 0).await?, bind(SocketType::Pull, 1).await?);
+            let (trips, stream) = (
+                bind(SocketType::Rep, 0).await?,
+                bind(SocketType::Pull, 1).await?,
+            );
             session.listening();
             let answers = tokio::spawn(answer(trips, task.clone()));
             let sink = receive(&stream, Sink::new(&task, 1)).await?;
@@ -123,21 +136,39 @@ async fn listen(session: Session) -> Result<()> {
             let started = session.ready_async().await?;
             tokio::time::sleep(TO_SUBSCRIBE).await;
             let messages = send(socket, Source::unhurried(&task)).await?;
-            let measured = Measured { messages, ..Measured::default() };
+            let measured = Measured {
+                messages,
+                ..Measured::default()
+            };
             return session.finish_async(measured, Some(started)).await;
         }
         other => bail!("{other:?} is not done here"),
     };
-    session.finish_async(Measured { resident, ..Sink::measured([sink]) }, None).await
+    session
+        .finish_async(
+            Measured {
+                resident,
+                ..Sink::measured([sink])
+            },
+            None,
+        )
+        .await
+}
+
+async fn dial(
+    context: &Context,
+    session: &Session,
+    kind: SocketType,
+    index: usize,
+) -> Result<Socket> {
+    let socket = socket(context, &session.task, kind).await?;
+    socket.connect(&session.endpoint(index)).await?;
+    Ok(socket)
 }
 
 async fn connect(session: Session) -> Result<()> {
     let (task, context) = (session.task.clone(), Context::new()?);
-    let dial = async |kind, index| -> Result<Socket> {
-        let socket = socket(&context, &task, kind).await?;
-        socket.connect(&session.endpoint(index)).await?;
-        Ok(socket)
-    };
+    let dial = |kind, index| dial(&context, &session, kind, index);
     let (measured, started) = match task.work {
         Work::OneWay | Work::Producers => {
             let mut sockets = Vec::new();
@@ -149,7 +180,13 @@ async fn connect(session: Session) -> Result<()> {
             let send_on = |(lane, socket)| tokio::spawn(send(socket, Source::new(&task, lane)));
             let tasks: Vec<_> = sockets.into_iter().enumerate().map(send_on).collect();
             let sent: Result<Vec<u64>> = try_join_all(tasks).await?.into_iter().collect();
-            (Measured { messages: sent?.iter().sum(), ..Measured::default() }, started)
+            (
+                Measured {
+                    messages: sent?.iter().sum(),
+                    ..Measured::default()
+                },
+                started,
+            )
         }
         Work::RoundTrip | Work::Paced => {
             let socket = dial(SocketType::Req, 0).await?;
@@ -158,7 +195,10 @@ async fn connect(session: Session) -> Result<()> {
             (ask(&socket, &task).await?, started)
         }
         Work::Loaded => {
-            let (trips, stream) = (dial(SocketType::Req, 0).await?, dial(SocketType::Push, 1).await?);
+            let (trips, stream) = (
+                dial(SocketType::Req, 0).await?,
+                dial(SocketType::Push, 1).await?,
+            );
             tokio::time::sleep(TO_CONNECT).await;
             let started = session.ready_async().await?;
             let beside = tokio::spawn(send(stream, Source::longer(&task, super::BESIDE)));
@@ -166,30 +206,12 @@ async fn connect(session: Session) -> Result<()> {
             beside.await??;
             (asked, started)
         }
-        Work::Idle => {
-            let stream = dial(SocketType::Push, 0).await?;
-            session.before_idle();
-            // A socket connects to one address once, so that each connection takes a socket.
-            let mut idle = Vec::with_capacity(task.channels);
-            for _ in 0..task.channels {
-                let socket = dial(SocketType::Push, 1).await?;
-                socket.send(Msg::from_vec(vec![7; 8])).await?;
-                idle.push(socket);
-            }
-            let started = session.ready_async().await?;
-            let resident = session.resident_each()?;
-            let messages = send(stream, Source::new(&task, 0)).await?;
-            std::mem::forget(idle);
-            (Measured { messages, resident, ..Measured::default() }, started)
-        }
+        Work::Idle => send_beside_idle(&session, &context).await?,
         Work::FanOut => {
             let mut all = Vec::with_capacity(task.channels);
             for _ in 0..task.channels {
-                let socket = dial(SocketType::Sub, 0).await?;
-                socket.set_option_raw(options::SUBSCRIBE, b"").await?;
-                all.push((socket, Sink::new(&task, 1)));
+                all.push((dial(SocketType::Sub, 0).await?, Sink::new(&task, 1)));
             }
-            session.ready_async().await?;
             return subscribe(&session, all).await;
         }
         other => bail!("{other:?} is not done here"),
@@ -242,8 +264,35 @@ async fn answer(socket: Socket, task: Task) -> Result<Sink> {
     }
 }
 
+async fn send_beside_idle(session: &Session, context: &Context) -> Result<(Measured, Started)> {
+    let task = &session.task;
+    let stream = dial(context, session, SocketType::Push, 0).await?;
+    session.before_idle();
+    let mut idle = Vec::with_capacity(task.channels);
+    for _ in 0..task.channels {
+        // A socket connects to one address once, so that each connection takes a socket.
+        let socket = dial(context, session, SocketType::Push, 1).await?;
+        socket.send(Msg::from_vec(vec![7; 8])).await?;
+        idle.push(socket);
+    }
+    let started = session.ready_async().await?;
+    let resident = session.resident_each()?;
+    let messages = send(stream, Source::new(task, 0)).await?;
+    std::mem::forget(idle);
+    let measured = Measured {
+        messages,
+        resident,
+        ..Measured::default()
+    };
+    Ok((measured, started))
+}
+
 /// Receives from all sockets in turn: each gets as many messages as the others.
 async fn subscribe(session: &Session, mut all: Vec<(Socket, Sink)>) -> Result<()> {
+    for (socket, _) in &all {
+        socket.set_option_raw(options::SUBSCRIBE, b"").await?;
+    }
+    session.ready_async().await?;
     let mut open = all.len();
     while open > 0 {
         for (socket, sink) in &mut all {

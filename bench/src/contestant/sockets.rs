@@ -39,7 +39,10 @@ impl Contestant for Sockets {
     fn listen(&self, session: Session) -> Result<()> {
         let mut listeners = Vec::new();
         for index in 0..session.task.addresses() {
-            listeners.push(Listener::bind(session.task.transport, session.address(index))?);
+            listeners.push(Listener::bind(
+                session.task.transport,
+                session.address(index),
+            )?);
         }
         session.before_idle();
         session.listening();
@@ -61,12 +64,19 @@ impl Contestant for Sockets {
             Work::FanOut => return publish(&session, &listeners[0]),
             Work::Cycles => serve_cycles(task, &listeners[0])?,
             Work::Idle => {
-                let idle: Result<Vec<_>> = (0..task.channels).map(|_| listeners[1].accept()).collect();
+                let idle: Result<Vec<_>> =
+                    (0..task.channels).map(|_| listeners[1].accept()).collect();
                 let (_idle, resident) = (idle?, session.resident_each()?);
                 let stream = listeners[0].accept()?;
                 session.ready()?;
                 let sink = receive(stream, Sink::new(task, 1))?;
-                return session.finish(Measured { resident, ..Sink::measured([sink]) }, None);
+                return session.finish(
+                    Measured {
+                        resident,
+                        ..Sink::measured([sink])
+                    },
+                    None,
+                );
             }
             Work::Poller => bail!("this is no work for two processes"),
         };
@@ -83,7 +93,13 @@ impl Contestant for Sockets {
                 let streams = streams?;
                 let started = session.ready()?;
                 let messages = send_all(task, streams)?;
-                session.finish(Measured { messages, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::RoundTrip | Work::Paced => {
                 let stream = connect(0)?;
@@ -113,7 +129,14 @@ impl Contestant for Sockets {
                 let stream = connect(0)?;
                 let started = session.ready()?;
                 let messages = send(stream, Source::new(task, 0))?;
-                session.finish(Measured { messages, resident, ..Measured::default() }, Some(started))
+                session.finish(
+                    Measured {
+                        messages,
+                        resident,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -190,7 +213,11 @@ impl Reader {
     }
 
     fn holding(bytes: usize) -> Reader {
-        Reader { buffer: vec![0; bytes], start: 0, end: 0 }
+        Reader {
+            buffer: vec![0; bytes],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// The next body; `None` at the end of the stream.
@@ -204,7 +231,10 @@ impl Reader {
                     self.start = body + length;
                     return Ok(Some(&self.buffer[body..self.start]));
                 }
-                ensure!(LENGTH + length <= self.buffer.len(), "a frame is longer than agreed");
+                ensure!(
+                    LENGTH + length <= self.buffer.len(),
+                    "a frame is longer than agreed"
+                );
             }
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
@@ -241,7 +271,10 @@ fn receive_all(task: &Task, listener: &Listener) -> Result<Vec<Sink>> {
             let stream = listener.accept()?;
             threads.push(scope.spawn(move || receive(stream, Sink::new(task, 1))));
         }
-        threads.into_iter().map(|it| it.join().expect("a receiver does not panic")).collect()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a receiver does not panic"))
+            .collect()
     })
 }
 
@@ -263,7 +296,10 @@ fn send_all(task: &Task, streams: Vec<Stream>) -> Result<u64> {
     std::thread::scope(|scope| {
         let send_on = |(lane, stream)| scope.spawn(move || send(stream, Source::new(task, lane)));
         let threads: Vec<_> = streams.into_iter().enumerate().map(send_on).collect();
-        threads.into_iter().map(|it| it.join().expect("a sender does not panic")).sum()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a sender does not panic"))
+            .sum()
     })
 }
 
@@ -321,13 +357,25 @@ fn publish(session: &Session, listener: &Listener) -> Result<()> {
         stream.write_all(buffer)?;
     }
     let messages = source.sent();
-    session.finish(Measured { messages, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }
 
 /// Reads all streams in turn: each has as many messages as the others.
 fn subscribe(session: &Session, streams: Vec<Stream>) -> Result<()> {
     let task = &session.task;
-    let subscriber = |stream| (stream, Reader::holding(SMALL_BUFFER.max(2 * (LENGTH + task.size))), Sink::new(task, 1));
+    let subscriber = |stream| {
+        (
+            stream,
+            Reader::holding(SMALL_BUFFER.max(2 * (LENGTH + task.size))),
+            Sink::new(task, 1),
+        )
+    };
     let mut subscribers: Vec<_> = streams.into_iter().map(subscriber).collect();
     session.ready()?;
     let mut open = subscribers.len();
@@ -337,7 +385,10 @@ fn subscribe(session: &Session, streams: Vec<Stream>) -> Result<()> {
             open -= usize::from(sink.take(body));
         }
     }
-    session.finish(Sink::measured(subscribers.into_iter().map(|(_, _, sink)| sink)), None)
+    session.finish(
+        Sink::measured(subscribers.into_iter().map(|(_, _, sink)| sink)),
+        None,
+    )
 }
 
 /// A thread for each of the connections that are there at once, which makes them one after another.
@@ -364,10 +415,20 @@ fn cycle(session: &Session) -> Result<()> {
                 })
             })
             .collect();
-        threads.into_iter().map(|it| it.join().expect("a client does not panic")).sum()
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a client does not panic"))
+            .sum()
     });
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(Measured { messages: cycles?, seconds, ..Measured::default() }, Some(started))
+    session.finish(
+        Measured {
+            messages: cycles?,
+            seconds,
+            ..Measured::default()
+        },
+        Some(started),
+    )
 }
 
 /// As many threads as there are connections at once, all of which accept; until it is killed.

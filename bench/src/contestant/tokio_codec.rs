@@ -105,7 +105,12 @@ async fn dial(session: &Session, index: usize) -> Result<Stream> {
     })
 }
 
-async fn dial_many(session: &Session, index: usize, count: usize, buffer: usize) -> Result<Vec<Frames>> {
+async fn dial_many(
+    session: &Session,
+    index: usize,
+    count: usize,
+    buffer: usize,
+) -> Result<Vec<Frames>> {
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
         all.push(framed(dial(session, index).await?, buffer));
@@ -157,12 +162,17 @@ async fn listen(session: Session) -> Result<()> {
         Work::FanOut => return publish(&session, listener).await,
         Work::Cycles => return serve_cycles(listener).await,
         Work::Idle => {
-            let _idle = listeners[1].accept_many(task.channels, SMALL_BUFFER).await?;
+            let _idle = listeners[1]
+                .accept_many(task.channels, SMALL_BUFFER)
+                .await?;
             let resident = session.resident_each()?;
             let stream = framed(listener.accept().await?, BUFFER);
             session.ready_async().await?;
             let sink = receive(stream, Sink::new(&task, 1)).await?;
-            let measured = Measured { resident, ..Sink::measured([sink]) };
+            let measured = Measured {
+                resident,
+                ..Sink::measured([sink])
+            };
             return session.finish_async(measured, None).await;
         }
         Work::Poller => bail!("this is no work for two processes"),
@@ -178,8 +188,15 @@ async fn connect(session: Session) -> Result<()> {
             let all = dial_many(&session, 0, task.senders, BUFFER).await?;
             let started = session.ready_async().await?;
             let lanes = all.into_iter().enumerate();
-            let sent = spawn_all(lanes.map(|(lane, it)| send(it, Source::new(&task, lane)))).await?;
-            (Measured { messages: sent.iter().sum(), ..Measured::default() }, started)
+            let sent =
+                spawn_all(lanes.map(|(lane, it)| send(it, Source::new(&task, lane)))).await?;
+            (
+                Measured {
+                    messages: sent.iter().sum(),
+                    ..Measured::default()
+                },
+                started,
+            )
         }
         Work::RoundTrip | Work::Paced => {
             let frames = framed(dial(&session, 0).await?, SMALL_BUFFER);
@@ -203,7 +220,11 @@ async fn connect(session: Session) -> Result<()> {
             let stream = framed(dial(&session, 0).await?, BUFFER);
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(&task, 0)).await?;
-            let measured = Measured { messages, resident, ..Measured::default() };
+            let measured = Measured {
+                messages,
+                resident,
+                ..Measured::default()
+            };
             return session.finish_async(measured, Some(started)).await;
         }
         Work::Poller => bail!("this is no work for two processes"),
@@ -259,7 +280,9 @@ async fn answer(mut frames: Frames, task: Task) -> Result<Sink> {
 }
 
 async fn publish(session: &Session, listener: &Listener) -> Result<()> {
-    let mut all = listener.accept_many(session.task.channels, SMALL_BUFFER).await?;
+    let mut all = listener
+        .accept_many(session.task.channels, SMALL_BUFFER)
+        .await?;
     let started = session.ready_async().await?;
     let mut source = Source::unhurried(&session.task);
     while let Some(body) = source.next() {
@@ -271,7 +294,10 @@ async fn publish(session: &Session, listener: &Listener) -> Result<()> {
     for frames in &mut all {
         SinkExt::<Bytes>::flush(frames).await?;
     }
-    let measured = Measured { messages: source.sent(), ..Measured::default() };
+    let measured = Measured {
+        messages: source.sent(),
+        ..Measured::default()
+    };
     session.finish_async(measured, Some(started)).await
 }
 
@@ -302,7 +328,11 @@ async fn cycle(session: Session) -> Result<()> {
     };
     let cycles = try_join_all((0..task.channels).map(|_| client())).await?;
     let seconds = started.at.elapsed().as_secs_f64();
-    let measured = Measured { messages: cycles.iter().sum(), seconds, ..Measured::default() };
+    let measured = Measured {
+        messages: cycles.iter().sum(),
+        seconds,
+        ..Measured::default()
+    };
     session.finish_async(measured, Some(started)).await
 }
 

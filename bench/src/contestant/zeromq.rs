@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 use zeromq::{
-    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket, SocketRecv, SocketSend, SubSocket,
-    ZmqMessage,
+    PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, Socket, SocketRecv, SocketSend,
+    SubSocket, ZmqMessage,
 };
 
 use super::{Contestant, NO_GOODBYE};
@@ -111,7 +111,15 @@ async fn listen(session: Session) -> Result<()> {
         }
         other => bail!("{other:?} is not done here"),
     };
-    session.finish_async(Measured { resident, ..Sink::measured([sink]) }, None).await
+    session
+        .finish_async(
+            Measured {
+                resident,
+                ..Sink::measured([sink])
+            },
+            None,
+        )
+        .await
 }
 
 async fn connect(session: Session) -> Result<()> {
@@ -126,7 +134,13 @@ async fn connect(session: Session) -> Result<()> {
             let send_on = |(lane, socket)| tokio::spawn(send(socket, Source::new(&task, lane)));
             let tasks: Vec<_> = sockets.into_iter().enumerate().map(send_on).collect();
             let sent: Result<Vec<u64>> = try_join_all(tasks).await?.into_iter().collect();
-            (Measured { messages: sent?.iter().sum(), ..Measured::default() }, started)
+            (
+                Measured {
+                    messages: sent?.iter().sum(),
+                    ..Measured::default()
+                },
+                started,
+            )
         }
         Work::RoundTrip | Work::Paced => {
             let socket: ReqSocket = connected(&session, 0).await?;
@@ -157,7 +171,14 @@ async fn connect(session: Session) -> Result<()> {
             let resident = session.resident_each()?;
             let messages = send(stream, Source::new(&task, 0)).await?;
             std::mem::forget(idle);
-            (Measured { messages, resident, ..Measured::default() }, started)
+            (
+                Measured {
+                    messages,
+                    resident,
+                    ..Measured::default()
+                },
+                started,
+            )
         }
         other => bail!("{other:?} is not done here"),
     };
@@ -220,7 +241,10 @@ async fn publish(session: &Session) -> Result<()> {
         socket.send(Bytes::copy_from_slice(body).into()).await?;
         tokio::task::consume_budget().await; // its queues drop what is above their limit
     }
-    let measured = Measured { messages: source.sent(), ..Measured::default() };
+    let measured = Measured {
+        messages: source.sent(),
+        ..Measured::default()
+    };
     session.finish_async(measured, None).await
 }
 
@@ -239,5 +263,7 @@ async fn subscribe(session: &Session) -> Result<()> {
             open -= usize::from(sink.take(body_of(&socket.recv().await?)?));
         }
     }
-    session.finish_async(Sink::measured(all.into_iter().map(|(_, sink)| sink)), None).await
+    session
+        .finish_async(Sink::measured(all.into_iter().map(|(_, sink)| sink)), None)
+        .await
 }

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use plotters::style::RGBColor;
 
-use super::about;
 use super::plot::Series;
 use crate::machine::Machine;
 use crate::row::{Row, in_order, short};
 use crate::task::{Work, name_of};
+use crate::work::about;
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1360px; padding: 0 1em; color: #222; }
@@ -46,8 +46,14 @@ pub fn color_of(rows: &[Row], name: &str) -> RGBColor {
     if is_ours(name) {
         return OURS;
     }
-    let others = rows.iter().map(|row| row.contestant.as_str()).filter(|it| !is_ours(it));
-    let index = in_order(others).iter().position(|it| *it == name).unwrap_or(0);
+    let others = rows
+        .iter()
+        .map(|row| row.contestant.as_str())
+        .filter(|it| !is_ours(it));
+    let index = in_order(others)
+        .iter()
+        .position(|it| *it == name)
+        .unwrap_or(0);
     COLORS[index % COLORS.len()]
 }
 
@@ -113,7 +119,12 @@ impl Page {
         if !settings.is_empty() {
             self.html.push_str("<h2>settings</h2><dl>");
             for (name, settings) in settings {
-                let _ = write!(self.html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(settings));
+                let _ = write!(
+                    self.html,
+                    "<dt>{}</dt><dd>{}</dd>",
+                    escape(name),
+                    escape(settings)
+                );
             }
             self.html.push_str("</dl>");
         }
@@ -127,7 +138,11 @@ impl Page {
                 self.html,
                 "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
                  <td>{}</td><td>{}</td></tr>",
-                if is_ours(&row.contestant) { " class=\"ours\"" } else { "" },
+                if is_ours(&row.contestant) {
+                    " class=\"ours\""
+                } else {
+                    ""
+                },
                 name_of(&row.work),
                 escape(&row.case()),
                 escape(&row.contestant),
@@ -146,5 +161,7 @@ impl Page {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

@@ -42,14 +42,24 @@ impl Plot<'_> {
         ticks.sort_by(f64::total_cmp);
         let (least, most) = (ticks[0], ticks[ticks.len() - 1]);
         let names = ticks.iter().map(f64::to_string).collect();
-        self.draw(Axis { range: least / 1.2..most * 1.2, ticks, names, is_logarithmic: true })
+        self.draw(Axis {
+            range: least / 1.2..most * 1.2,
+            ticks,
+            names,
+            is_logarithmic: true,
+        })
     }
 
     /// Over names, at 0, 1, and so on.
     pub fn over_names(&self, names: &[String]) -> Result<String> {
         let ticks: Vec<f64> = (0..names.len()).map(|index| index as f64).collect();
         let range = -0.3..ticks.len() as f64 - 0.7;
-        self.draw(Axis { range, ticks, names: names.to_vec(), is_logarithmic: false })
+        self.draw(Axis {
+            range,
+            ticks,
+            names: names.to_vec(),
+            is_logarithmic: false,
+        })
     }
 
     fn points(&self) -> impl Iterator<Item = &Point> {
@@ -58,7 +68,10 @@ impl Plot<'_> {
 
     /// A little more than all values, so that no point lies on a border.
     fn range(&self) -> Range<f64> {
-        let least = self.points().map(|point| point.low).fold(f64::MAX, f64::min);
+        let least = self
+            .points()
+            .map(|point| point.low)
+            .fold(f64::MAX, f64::min);
         let most = self.points().map(|point| point.high).fold(0.0, f64::max);
         least.max(1e-9) / 1.4..most.max(1e-9) * 1.4
     }
@@ -67,7 +80,8 @@ impl Plot<'_> {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw_on(&area, x_axis).map_err(|why| anyhow!("cannot plot: {why}"))?;
+            self.draw_on(&area, x_axis)
+                .map_err(|why| anyhow!("cannot plot: {why}"))?;
         }
         Ok(svg)
     }
@@ -109,7 +123,9 @@ impl Plot<'_> {
             }))?;
             let radius = if series.is_ours { 5 } else { 4 };
             let dots = series.points.iter();
-            chart.draw_series(dots.map(|it| Circle::new((it.x, it.y), radius, series.color.filled())))?;
+            chart.draw_series(
+                dots.map(|it| Circle::new((it.x, it.y), radius, series.color.filled())),
+            )?;
         }
         Ok(area.present()?)
     }
@@ -121,7 +137,11 @@ pub fn bars(title: &str, unit: &str, series: &[Series]) -> Result<String> {
     const LEFT: i32 = 110;
     const TOP: i32 = 44;
     let height = TOP + HEIGHT * series.len() as i32 + 10;
-    let most = series.iter().flat_map(|it| &it.points).map(|it| it.y).fold(0.0, f64::max);
+    let most = series
+        .iter()
+        .flat_map(|it| &it.points)
+        .map(|it| it.y)
+        .fold(0.0, f64::max);
     let width = f64::from(SIZE.0) - f64::from(LEFT) - 130.0;
     let mut svg = String::new();
     {
@@ -129,16 +149,24 @@ pub fn bars(title: &str, unit: &str, series: &[Series]) -> Result<String> {
         let broken = |why| anyhow!("cannot plot: {why}");
         area.fill(&WHITE).map_err(broken)?;
         let text = |size: u32| (FONT, size).into_font();
-        area.draw_text(title, &text(17).into(), (LEFT, 12)).map_err(broken)?;
+        area.draw_text(title, &text(17).into(), (LEFT, 12))
+            .map_err(broken)?;
         for (index, one) in series.iter().enumerate() {
-            let Some(point) = one.points.first() else { continue };
+            let Some(point) = one.points.first() else {
+                continue;
+            };
             let top = TOP + HEIGHT * index as i32;
             let right = LEFT + (width * point.y / most.max(1e-9)) as i32;
-            area.draw_text(&one.name, &text(14).into(), (8, top + 6)).map_err(broken)?;
-            let bar = Rectangle::new([(LEFT, top + 3), (right, top + HEIGHT - 5)], one.color.filled());
+            area.draw_text(&one.name, &text(14).into(), (8, top + 6))
+                .map_err(broken)?;
+            let bar = Rectangle::new(
+                [(LEFT, top + 3), (right, top + HEIGHT - 5)],
+                one.color.filled(),
+            );
             area.draw(&bar).map_err(broken)?;
             let value = format!("{} {unit}", short(point.y));
-            area.draw_text(&value, &text(13).into(), (right + 6, top + 7)).map_err(broken)?;
+            area.draw_text(&value, &text(13).into(), (right + 6, top + 7))
+                .map_err(broken)?;
         }
         area.present().map_err(broken)?;
     }
@@ -166,7 +194,10 @@ struct Axis {
 impl Axis {
     fn name_of(&self, tick: f64) -> String {
         let index = self.ticks.iter().position(|it| *it == tick);
-        index.and_then(|index| self.names.get(index)).cloned().unwrap_or_default()
+        index
+            .and_then(|index| self.names.get(index))
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -175,7 +206,13 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let scale = |value: f64| if self.is_logarithmic { value.ln() } else { value };
+        let scale = |value: f64| {
+            if self.is_logarithmic {
+                value.ln()
+            } else {
+                value
+            }
+        };
         let (start, end) = (scale(self.range.start), scale(self.range.end));
         let part = (scale(*value) - start) / (end - start);
         limit.0 + (part * f64::from(limit.1 - limit.0)) as i32

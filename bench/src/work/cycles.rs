@@ -11,8 +11,14 @@ pub const ABOUT: &str = "64 connections at once, each of which is made, has one 
 const AT_ONCE: usize = 64;
 
 pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
-    let at_once = |task| Task { channels: AT_ONCE, ..task };
-    each(Work::Cycles, arguments, &[64], 1.0).into_iter().map(at_once).collect()
+    let at_once = |task| Task {
+        channels: AT_ONCE,
+        ..task
+    };
+    each(Work::Cycles, arguments, &[64], 1.0)
+        .into_iter()
+        .map(at_once)
+        .collect()
 }
 
 pub fn figures(found: &Found) -> Vec<Figure> {

@@ -17,7 +17,11 @@ pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
     for task in each(Work::FanOut, arguments, &[64], 1.0) {
         for &channels in arguments.channels.iter().filter(|channels| **channels > 0) {
             let count = (ARRIVING * arguments.scale / channels as f64).clamp(20.0, 30_000.0);
-            tasks.push(Task { channels, count: Some(count as u64), ..task.clone() });
+            tasks.push(Task {
+                channels,
+                count: Some(count as u64),
+                ..task.clone()
+            });
         }
     }
     tasks

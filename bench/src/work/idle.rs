@@ -16,12 +16,18 @@ pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
     let limit = usize::try_from(usage::raise_descriptor_limit()).unwrap_or(usize::MAX);
     let idle = arguments.idle.min(limit.saturating_sub(OTHERS));
     if idle < arguments.idle {
-        eprintln!("idle: {idle} channels instead of {}, as no more descriptors can be had", arguments.idle);
+        eprintln!(
+            "idle: {idle} channels instead of {}, as no more descriptors can be had",
+            arguments.idle
+        );
     }
     let mut tasks = Vec::new();
     for task in each(Work::Idle, arguments, &[64], 1.0) {
         tasks.push(task.clone());
-        tasks.push(Task { channels: idle, ..task });
+        tasks.push(Task {
+            channels: idle,
+            ..task
+        });
     }
     tasks
 }

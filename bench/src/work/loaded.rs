@@ -15,5 +15,8 @@ pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
 
 pub fn figures(found: &Found) -> Vec<Figure> {
     let stream = Figure::rate(found.listener.messages, found.listener.seconds);
-    Figure::times(found.connector.trips).into_iter().chain([stream]).collect()
+    Figure::times(found.connector.trips)
+        .into_iter()
+        .chain([stream])
+        .collect()
 }

@@ -15,6 +15,8 @@ use crate::arguments::RunArguments;
 use crate::pair::Found;
 use crate::task::{Percentiles, Task, Transport, Work};
 
+pub use self::poller::{CONTESTANTS as POLLERS, run as run_poller};
+
 /// One of the figures that a run gives.
 pub struct Figure {
     pub unit: &'static str,
@@ -42,16 +44,25 @@ pub fn is_more_better(unit: &str) -> bool {
 
 impl Figure {
     fn number(unit: &'static str, value: f64) -> Figure {
-        Figure { unit, value: Value::Number(value) }
+        Figure {
+            unit,
+            value: Value::Number(value),
+        }
     }
 
     fn times(times: Option<Percentiles>) -> Option<Figure> {
-        times.map(|times| Figure { unit: MICROSECONDS, value: Value::Times(times) })
+        times.map(|times| Figure {
+            unit: MICROSECONDS,
+            value: Value::Times(times),
+        })
     }
 
     /// Messages a second by the receiver's clock. The first starts it, so it is not counted.
     fn rate(messages: u64, seconds: f64) -> Figure {
-        Figure::number(MESSAGES_A_SECOND, messages.saturating_sub(1) as f64 / seconds)
+        Figure::number(
+            MESSAGES_A_SECOND,
+            messages.saturating_sub(1) as f64 / seconds,
+        )
     }
 }
 
@@ -98,22 +109,34 @@ pub fn about(work: Work) -> &'static str {
 
 /// How long one run may take. Idle connections come first, and some contestants make them slowly.
 pub fn limit(task: &Task) -> Duration {
-    let connections = if task.work == Work::Idle || task.work == Work::FanOut { 30.0 } else { 0.0 };
+    let connections = if task.work == Work::Idle || task.work == Work::FanOut {
+        30.0
+    } else {
+        0.0
+    };
     Duration::from_secs_f64(10.0 + connections + 5.0 * task.seconds)
 }
 
-pub use poller::{CONTESTANTS as POLLERS, run as run_poller};
-
 /// The sizes that are asked for, or else these.
 fn sizes<'a>(arguments: &'a RunArguments, default: &'a [usize]) -> &'a [usize] {
-    if arguments.size.is_empty() { default } else { &arguments.size }
+    if arguments.size.is_empty() {
+        default
+    } else {
+        &arguments.size
+    }
 }
 
 /// A task for each transport and size.
 fn each(work: Work, arguments: &RunArguments, default: &[usize], seconds: f64) -> Vec<Task> {
     let of_size = |size| {
-        let task = move |transport: &Transport| Task::new(work, *transport, size, seconds * arguments.scale);
+        let task = move |transport: &Transport| {
+            Task::new(work, *transport, size, seconds * arguments.scale)
+        };
         arguments.transport.iter().map(task)
     };
-    sizes(arguments, default).iter().copied().flat_map(of_size).collect()
+    sizes(arguments, default)
+        .iter()
+        .copied()
+        .flat_map(of_size)
+        .collect()
 }

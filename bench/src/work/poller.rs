@@ -39,9 +39,15 @@ pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
 }
 
 pub fn run(contestant: &str, session: &Session) -> Result<()> {
-    let (_, name) = CONTESTANTS.iter().find(|(ours, _)| *ours == contestant).context("a poller")?;
+    let (_, name) = CONTESTANTS
+        .iter()
+        .find(|(ours, _)| *ours == contestant)
+        .context("a poller")?;
     let piece = session.task.piece.as_deref().context("a piece of work")?;
-    let (_, rounds) = PIECES.iter().find(|(name, _)| *name == piece).context("a known piece of work")?;
+    let (_, rounds) = PIECES
+        .iter()
+        .find(|(name, _)| *name == piece)
+        .context("a known piece of work")?;
     // All sockets of registering are there from the beginning, so there is a limit to them.
     let rounds = match piece {
         "register" => *rounds,
@@ -49,7 +55,14 @@ pub fn run(contestant: &str, session: &Session) -> Result<()> {
     };
     let outcome = pollers::run(name, piece, rounds, false)?;
     let (messages, seconds) = (outcome.events, outcome.seconds);
-    session.finish(Measured { messages, seconds, ..Measured::default() }, None)
+    session.finish(
+        Measured {
+            messages,
+            seconds,
+            ..Measured::default()
+        },
+        None,
+    )
 }
 
 pub fn figures(found: &Found) -> Vec<Figure> {

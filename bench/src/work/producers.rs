@@ -13,7 +13,11 @@ pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
     for task in each(Work::Producers, arguments, &[64], 1.0) {
         for &senders in &arguments.senders {
             for &groups in arguments.groups.iter().filter(|groups| **groups <= senders) {
-                tasks.push(Task { senders, groups, ..task.clone() });
+                tasks.push(Task {
+                    senders,
+                    groups,
+                    ..task.clone()
+                });
             }
         }
     }
