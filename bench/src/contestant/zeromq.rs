@@ -234,7 +234,7 @@ async fn answer(mut socket: RepSocket, task: Task) -> Result<Sink> {
 async fn publish(session: &Session) -> Result<()> {
     let mut socket: PubSocket = bound(session, 0).await?;
     session.listening();
-    session.ready_async().await?;
+    let started = session.ready_async().await?;
     tokio::time::sleep(TO_SUBSCRIBE).await;
     let mut source = Source::unhurried(&session.task);
     while let Some(body) = source.next() {
@@ -245,7 +245,7 @@ async fn publish(session: &Session) -> Result<()> {
         messages: source.sent(),
         ..Measured::default()
     };
-    session.finish_async(measured, None).await
+    session.finish_async(measured, Some(started)).await
 }
 
 async fn subscribe(session: &Session) -> Result<()> {
