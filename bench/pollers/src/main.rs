@@ -1,17 +1,12 @@
-//! One poller does one piece of work, and says how long that took.
-//!
-//! The system calls that it made are counted from outside: see `run.sh`.
-
-mod contestant;
-mod workload;
+//! The command: see the library's documentation.
 
 use std::io;
 use std::process::ExitCode;
 
-use self::contestant::{Ampe, Contestant, Level, Mio, Oneshot, Polling};
-use self::workload::Outcome;
+use pollers::Outcome;
 
-const USAGE: &str = "usage: pollers ampe|ampe-direct|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
+const USAGE: &str =
+    "usage: pollers ampe|ampe-direct|mio|polling|polling-oneshot WORKLOAD ROUNDS [--marks]
 
 WORKLOAD is one of
   one        a busy socket
@@ -36,19 +31,12 @@ fn main() -> ExitCode {
     let Ok(rounds) = rounds.parse() else {
         return complain(USAGE);
     };
-    let outcome = match name {
-        "ampe" => run::<Ampe<false>>(work, rounds, has_marks),
-        "ampe-direct" => run::<Ampe<true>>(work, rounds, has_marks),
-        "mio" => run::<Mio>(work, rounds, has_marks),
-        "polling" => run::<Polling<Level>>(work, rounds, has_marks),
-        "polling-oneshot" => run::<Polling<Oneshot>>(work, rounds, has_marks),
-        _ => return complain(USAGE),
-    };
-    match outcome {
+    match pollers::run(name, work, rounds, has_marks) {
         Ok(Outcome { events, seconds }) => {
             println!("{name} {work} {rounds} {events} {seconds:.9}");
             ExitCode::SUCCESS
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => complain(USAGE),
         Err(error) => complain(&format!("pollers: {error}")),
     }
 }
@@ -56,18 +44,4 @@ fn main() -> ExitCode {
 fn complain(text: &str) -> ExitCode {
     eprintln!("{text}");
     ExitCode::FAILURE
-}
-
-fn run<C: Contestant>(work: &str, rounds: u32, has_marks: bool) -> io::Result<Outcome> {
-    match work {
-        "one" => workload::busy::<C>(1, 1, rounds, has_marks),
-        "many" => workload::busy::<C>(100, 100, rounds, has_marks),
-        "sparse" => workload::busy::<C>(1_000, 100, rounds, has_marks),
-        "late" => workload::late::<C>(rounds, has_marks),
-        "flip" => workload::flip::<C>(rounds, has_marks),
-        "asleep" => workload::wake::<C>(true, rounds, has_marks),
-        "awake" => workload::wake::<C>(false, rounds, has_marks),
-        "register" => workload::register::<C>(rounds, has_marks),
-        _ => Err(io::Error::other(USAGE)),
-    }
 }

@@ -1,0 +1,497 @@
+//! ampe: signals one way, requests and responses for round trips.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ampe::{
+    Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Options, Post, PostError,
+};
+use anyhow::{Context, Result, bail};
+
+use super::Contestant;
+use crate::body::{Sink, Source};
+use crate::session::{Session, Started};
+use crate::task::{Measured, Task, Work};
+use crate::trips::Trips;
+
+/// Posts that share one taking of the engine's lock.
+const POSTS: usize = 128;
+/// Events that are received by one call, at most.
+const EVENTS: usize = 4096;
+
+pub struct Ampe;
+
+impl Contestant for Ampe {
+    fn name(&self) -> &'static str {
+        "ampe"
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "Options::default(); signals one way, by post_many of {POSTS} and recv_many of up to {EVENTS}; \
+             request and response for round trips, by post and recv; a group for each purpose"
+        )
+    }
+
+    fn cannot(&self, _task: &Task) -> Option<&'static str> {
+        None
+    }
+
+    fn listen(&self, session: Session) -> Result<()> {
+        let engine = Engine::start(Options::default())?;
+        session.before_idle();
+        let mut groups = Vec::new();
+        for index in 0..session.task.addresses() {
+            groups.push(listen(&engine, &session.url(index, "tcp://", "uds://"))?);
+        }
+        session.listening();
+        match session.task.work {
+            Work::OneWay | Work::Producers => receive_all(&engine, &session, groups),
+            Work::RoundTrip | Work::Paced => {
+                let (group, mut inbox) = groups.remove(0);
+                let measured = answer(&group, &mut inbox, &session.task)?;
+                session.finish(with_passes(measured, &engine), None)
+            }
+            Work::Loaded => {
+                let (stream, trips) = (groups.remove(1), groups.remove(0));
+                answer_loaded(&session, stream, trips)
+            }
+            Work::FanOut => {
+                let (group, mut inbox) = groups.remove(0);
+                fan_out(&session, &group, &mut inbox)
+            }
+            Work::Cycles => {
+                let (group, mut inbox) = groups.remove(0);
+                serve_cycles(&group, &mut inbox)
+            }
+            Work::Idle => {
+                let (idle, mut idle_inbox) = groups.remove(1);
+                accept(&idle, &mut idle_inbox, session.task.channels)?;
+                let resident = session.resident_each()?;
+                let (group, mut inbox) = groups.remove(0);
+                accept(&group, &mut inbox, 1)?;
+                session.ready()?;
+                let sink = receive(&group, &mut inbox, Sink::new(&session.task, 1))?;
+                session.finish(
+                    Measured {
+                        resident,
+                        ..Sink::measured([sink])
+                    },
+                    None,
+                )
+            }
+            Work::Poller => bail!("this is no work for two processes"),
+        }
+    }
+
+    fn connect(&self, session: Session) -> Result<()> {
+        let engine = Engine::start(Options::default())?;
+        session.before_idle();
+        match session.task.work {
+            Work::OneWay | Work::Producers => send_all(&engine, &session),
+            Work::RoundTrip | Work::Paced => {
+                let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
+                let started = session.ready()?;
+                let measured = ask(&group, &mut inbox, channel, &session.task)?;
+                session.finish(with_passes(measured, &engine), Some(started))
+            }
+            Work::Loaded => ask_loaded(&engine, &session),
+            Work::FanOut => subscribe(&engine, &session),
+            Work::Cycles => cycle(&engine, &session),
+            Work::Idle => {
+                let address = session.url(1, "tcp://", "uds://").parse()?;
+                let (idle, mut inbox) = engine.group(GroupOptions::default())?;
+                for _ in 0..session.task.channels {
+                    idle.connect(&address)?;
+                }
+                await_connected(&mut inbox, session.task.channels)?;
+                let resident = session.resident_each()?;
+                let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
+                let started = session.ready()?;
+                let mut source = Source::new(&session.task, 0);
+                send(&group, &mut inbox, channel, &mut source)?;
+                let messages = source.sent();
+                session.finish(
+                    Measured {
+                        messages,
+                        resident,
+                        ..Measured::default()
+                    },
+                    Some(started),
+                )
+            }
+            Work::Poller => bail!("this is no work for two processes"),
+        }
+    }
+}
+
+type Group = (ChannelGroup, Inbox);
+
+fn with_passes(measured: Measured, engine: &Engine) -> Measured {
+    Measured {
+        passes: Some(engine.statistics().passes),
+        ..measured
+    }
+}
+
+fn message(group: &ChannelGroup, body: &[u8]) -> Result<Message> {
+    group.message().body(body).context("a body fits")
+}
+
+fn listen(engine: &Engine, address: &str) -> Result<Group> {
+    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    group.listen(&address.parse()?)?;
+    match inbox.recv()? {
+        Event::Listening(_) => Ok((group, inbox)),
+        other => bail!("cannot listen: {other:?}"),
+    }
+}
+
+fn connect(
+    engine: &Engine,
+    session: &Session,
+    index: usize,
+) -> Result<(ChannelGroup, Inbox, Channel)> {
+    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let channel = group.connect(&session.url(index, "tcp://", "uds://").parse()?)?;
+    await_connected(&mut inbox, 1)?;
+    Ok((group, inbox, channel))
+}
+
+fn await_connected(inbox: &mut Inbox, count: usize) -> Result<()> {
+    for _ in 0..count {
+        match inbox.recv()? {
+            Event::Connected(_) => {}
+            other => bail!("cannot connect: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Accepts so many connections before anything else happens.
+fn accept(group: &ChannelGroup, inbox: &mut Inbox, count: usize) -> Result<Vec<Channel>> {
+    let mut channels = Vec::with_capacity(count);
+    while channels.len() < count {
+        match inbox.recv()? {
+            Event::Hello(hello) => {
+                channels.push(hello.channel());
+                group.post(hello.accept(group.message()))?;
+            }
+            other => bail!("unexpected {other:?}"),
+        }
+    }
+    Ok(channels)
+}
+
+/// Receives until the last lane's last message.
+fn receive(group: &ChannelGroup, inbox: &mut Inbox, mut sink: Sink) -> Result<Sink> {
+    let mut events = Vec::with_capacity(EVENTS);
+    let mut is_over = false;
+    while !is_over {
+        inbox.recv_many(&mut events, EVENTS)?;
+        for event in events.drain(..) {
+            match event {
+                Event::Signal(signal) => is_over |= sink.take(signal.body()),
+                Event::Hello(hello) => {
+                    group.post(hello.accept(group.message()))?;
+                }
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+    }
+    Ok(sink)
+}
+
+/// Each group has a thread, which receives from the senders that are its own.
+fn receive_all(engine: &Engine, session: &Session, groups: Vec<Group>) -> Result<()> {
+    let task = &session.task;
+    let count = groups.len();
+    let sinks: Result<Vec<Sink>> = std::thread::scope(|scope| {
+        let receive_from = |(index, (group, mut inbox)): (usize, Group)| {
+            let lanes = (index..task.senders).step_by(count).len();
+            scope.spawn(move || {
+                let sink = receive(&group, &mut inbox, Sink::new(task, lanes))?;
+                std::mem::forget(inbox); // what is dropped is closed, and the sender is not done yet
+                Ok(sink)
+            })
+        };
+        let threads: Vec<_> = groups.into_iter().enumerate().map(receive_from).collect();
+        threads
+            .into_iter()
+            .map(|it| it.join().expect("a receiver does not panic"))
+            .collect()
+    });
+    session.finish(with_passes(Sink::measured(sinks?), engine), None)
+}
+
+/// Each sender has a thread and a channel; its group it may have to share.
+fn send_all(engine: &Engine, session: &Session) -> Result<()> {
+    let task = &session.task;
+    let mut groups = Vec::new();
+    let mut senders = Vec::new();
+    for index in 0..task.groups {
+        let (group, mut inbox) = engine.group(GroupOptions::default())?;
+        let address = session.url(index, "tcp://", "uds://").parse()?;
+        for lane in (index..task.senders).step_by(task.groups) {
+            senders.push((group.clone(), group.connect(&address)?, lane));
+            await_connected(&mut inbox, 1)?;
+        }
+        groups.push(inbox);
+    }
+    let started = session.ready()?;
+    let sent: Result<Vec<u64>> = if let [(group, channel, lane)] = &senders[..] {
+        let mut source = Source::new(task, *lane);
+        send(group, &mut groups[0], *channel, &mut source).map(|()| vec![source.sent()])
+    } else {
+        std::thread::scope(|scope| {
+            let send_from = |(group, channel, lane): (ChannelGroup, Channel, usize)| {
+                scope.spawn(move || {
+                    let mut source = Source::new(task, lane);
+                    send_beside_others(&group, channel, &mut source).map(|()| source.sent())
+                })
+            };
+            let threads: Vec<_> = senders.into_iter().map(send_from).collect();
+            threads
+                .into_iter()
+                .map(|it| it.join().expect("a sender does not panic"))
+                .collect()
+        })
+    };
+    let measured = Measured {
+        messages: sent?.iter().sum(),
+        ..Measured::default()
+    };
+    session.finish(with_passes(measured, engine), Some(started))
+}
+
+/// Sends from the only thread of a group: the inbox says when there is room.
+fn send(
+    group: &ChannelGroup,
+    inbox: &mut Inbox,
+    channel: Channel,
+    source: &mut Source,
+) -> Result<()> {
+    post_all(group, channel, source, || match inbox.recv()? {
+        Event::Room(_) => Ok(()),
+        other => bail!("unexpected {other:?}"),
+    })
+}
+
+/// Sends from one of a group's threads: each waits for room on its own channel.
+fn send_beside_others(group: &ChannelGroup, channel: Channel, source: &mut Source) -> Result<()> {
+    post_all(group, channel, source, || {
+        Ok(futures::executor::block_on(group.room(channel))?)
+    })
+}
+
+fn post_all(
+    group: &ChannelGroup,
+    channel: Channel,
+    source: &mut Source,
+    mut wait_for_room: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let (mut posts, mut posted) = (VecDeque::with_capacity(POSTS), Vec::with_capacity(POSTS));
+    let mut is_over = false;
+    while !is_over || !posts.is_empty() {
+        while !is_over && posts.len() < POSTS {
+            match source.next() {
+                Some(body) => posts.push_back(message(group, body)?.signal(channel)),
+                None => is_over = true,
+            }
+        }
+        posted.clear();
+        match group.post_many(&mut posts, &mut posted) {
+            Ok(()) => {}
+            Err(PostError::Full(_)) => wait_for_room()?,
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(())
+}
+
+fn ask(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel, task: &Task) -> Result<Measured> {
+    let mut trips = Trips::new(task);
+    loop {
+        if let Some(pause) = task.pause() {
+            std::thread::sleep(pause);
+        }
+        let Some(body) = trips.ask() else {
+            return Ok(trips.measured());
+        };
+        group.post(message(group, body)?.request(channel))?;
+        match inbox.recv()? {
+            Event::Response(response) => trips.answered(response.body()),
+            other => bail!("unexpected {other:?}"),
+        }
+    }
+}
+
+fn answer(group: &ChannelGroup, inbox: &mut Inbox, task: &Task) -> Result<Measured> {
+    let mut sink = Sink::new(task, 1);
+    loop {
+        match inbox.recv()? {
+            Event::Request(request) => {
+                let is_over = sink.take(request.body());
+                group.post(request.echo())?;
+                if is_over {
+                    return Ok(Sink::measured([sink]));
+                }
+            }
+            Event::Hello(hello) => {
+                group.post(hello.accept(group.message()))?;
+            }
+            other => bail!("unexpected {other:?}"),
+        }
+    }
+}
+
+fn ask_loaded(engine: &Engine, session: &Session) -> Result<()> {
+    let task = &session.task;
+    let (trips, mut trips_inbox, trips_channel) = connect(engine, session, 0)?;
+    let (stream, mut stream_inbox, stream_channel) = connect(engine, session, 1)?;
+    let started = session.ready()?;
+    let asked = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut source = Source::longer(task, super::BESIDE);
+            send(&stream, &mut stream_inbox, stream_channel, &mut source)
+        });
+        let asked = ask(&trips, &mut trips_inbox, trips_channel, task)?;
+        beside.join().expect("a sender does not panic")?;
+        anyhow::Ok(asked)
+    })?;
+    session.finish(asked, Some(started))
+}
+
+fn answer_loaded(session: &Session, stream: Group, trips: Group) -> Result<()> {
+    let task = &session.task;
+    let ((stream, mut stream_inbox), (trips, mut trips_inbox)) = (stream, trips);
+    let sink = std::thread::scope(|scope| {
+        let answers = scope.spawn(|| answer(&trips, &mut trips_inbox, task));
+        let sink = receive(&stream, &mut stream_inbox, Sink::new(task, 1))?;
+        answers.join().expect("an answerer does not panic")?;
+        anyhow::Ok(sink)
+    })?;
+    session.finish(Sink::measured([sink]), None)
+}
+
+fn fan_out(session: &Session, group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {
+    let channels = accept(group, inbox, session.task.channels)?;
+    let started = session.ready()?;
+    let mut source = Source::unhurried(&session.task);
+    let mut posts = VecDeque::with_capacity(channels.len());
+    let mut posted = Vec::with_capacity(channels.len());
+    while let Some(body) = source.next() {
+        for &channel in &channels {
+            posts.push_back(message(group, body)?.signal(channel));
+        }
+        posted.clear();
+        while let Err(why) = group.post_many(&mut posts, &mut posted) {
+            match (why, inbox.recv()?) {
+                (PostError::Full(_), Event::Room(_)) => {}
+                (why, other) => bail!("{why}, then {other:?}"),
+            }
+        }
+    }
+    finish_fan_out(session, &source, started)
+}
+
+fn finish_fan_out(session: &Session, source: &Source, started: Started) -> Result<()> {
+    let messages = source.sent();
+    session.finish(
+        Measured {
+            messages,
+            ..Measured::default()
+        },
+        Some(started),
+    )
+}
+
+fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
+    let task = &session.task;
+    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let address = session.url(0, "tcp://", "uds://").parse()?;
+    let mut sinks = std::collections::HashMap::new();
+    for _ in 0..task.channels {
+        sinks.insert(group.connect(&address)?, Sink::new(task, 1));
+    }
+    await_connected(&mut inbox, task.channels)?;
+    session.ready()?;
+    let (mut events, mut open) = (Vec::with_capacity(EVENTS), task.channels);
+    while open > 0 {
+        inbox.recv_many(&mut events, EVENTS)?;
+        for event in events.drain(..) {
+            match event {
+                Event::Signal(signal) => {
+                    let sink = sinks
+                        .get_mut(&signal.channel())
+                        .context("a channel of ours")?;
+                    open -= usize::from(sink.take(signal.body()));
+                }
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+    }
+    session.finish(Sink::measured(sinks.into_values()), None)
+}
+
+/// Connections that live from their hello to their goodbye, with one request between, so many at once.
+fn cycle(engine: &Engine, session: &Session) -> Result<()> {
+    let task = &session.task;
+    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let address: ampe::Address = session.url(0, "tcp://", "uds://").parse()?;
+    let started = session.ready()?;
+    let time = Duration::from_secs_f64(task.seconds);
+    let body = vec![7; task.size];
+    let (mut open, mut cycles) = (0, 0);
+    while open < task.channels {
+        group.connect(&address)?;
+        open += 1;
+    }
+    while open > 0 {
+        let event = inbox.recv()?;
+        let channel = event.channel().context("an event of a channel")?;
+        match event {
+            Event::Connected(_) => {
+                group.post(message(&group, &body)?.request(channel))?;
+            }
+            Event::Response(response) => {
+                anyhow::ensure!(
+                    response.body() == body,
+                    "an answer is not that of the question"
+                );
+                group.post(group.message().bye(channel))?;
+            }
+            Event::ByeResponse(_) => {}
+            Event::Closed(_) => {
+                cycles += 1;
+                if started.at.elapsed() < time {
+                    group.connect(&address)?;
+                } else {
+                    open -= 1;
+                }
+            }
+            other => bail!("unexpected {other:?}"),
+        }
+    }
+    let seconds = started.at.elapsed().as_secs_f64();
+    session.finish(
+        Measured {
+            messages: cycles,
+            seconds,
+            ..Measured::default()
+        },
+        Some(started),
+    )
+}
+
+fn serve_cycles(group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {
+    let post = |post: Post| group.post(post);
+    loop {
+        match inbox.recv()? {
+            Event::Hello(hello) => post(hello.accept(group.message()))?,
+            Event::Request(request) => post(request.echo())?,
+            Event::Bye(bye) => post(bye.echo())?,
+            _ => continue,
+        };
+    }
+}
