@@ -291,7 +291,7 @@ fn a_reactor_ends_every_group_whether_it_had_heard_of_it_or_not() {
     let losses: [fn(&Shared); 2] = [
         |_| {},
         |shared| {
-            let batch = posted(&shared);
+            let batch = posted(shared);
             assert_eq!(batch.len(), 2);
             // A panic while the first of these is handled drops them all.
         },

@@ -151,6 +151,24 @@ impl Peer {
         peer
     }
 
+    /// Whether the engine's system has all that was sent, as far as Linux tells: of TCP in the fifth column of
+    /// its list of connections, first what was not acknowledged. A Unix socket has handed it over at once.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_all_delivered(&self) -> bool {
+        let Socket::Tcp(stream) = &self.0 else {
+            return true;
+        };
+        let own = format!(":{:04X}", stream.local_addr().unwrap().port());
+        let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        list.lines().all(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let is_own = columns
+                .get(1)
+                .is_some_and(|address| address.ends_with(&own));
+            !is_own || columns[4].starts_with("00000000:")
+        })
+    }
+
     fn stream(&mut self) -> &mut dyn ReadWrite {
         match &mut self.0 {
             Socket::Tcp(stream) => stream,

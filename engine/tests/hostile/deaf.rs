@@ -10,6 +10,8 @@ use std::time::Duration;
 use ampe::{Event, Options, PostError, Reason};
 
 use super::common::peer::{SIGNAL, frame, raw_transports};
+#[cfg(target_os = "linux")]
+use super::common::wait_until;
 use super::common::{PATIENCE, next};
 use super::{expect, target_with};
 
@@ -108,6 +110,8 @@ fn what_the_system_still_has_of_a_deaf_peer_that_went_is_received() {
         let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
         peer.send(&large.bytes().repeat(5));
         let kept = [(); 3].map(|()| expect!(it.server.1, Signal));
+        #[cfg(target_os = "linux")]
+        wait_until("the rest to arrive", || peer.is_all_delivered());
         drop(peer);
         // Writing has failed by now; room is made only then.
         expect!(it.server.1, Returned);
