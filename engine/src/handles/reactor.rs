@@ -1,4 +1,4 @@
-//! The reactor as those see it who take its [seat](crate::between::seat), and how they do that.
+//! The reactor as those see it who take its [seat], and how they do that.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
