@@ -100,7 +100,7 @@ impl Node {
             names,
             rng,
             idle_passes: 0,
-            reads_little: limits.bytes_per_read < 1000,
+            reads_little: limits.bytes_per_read < 1000 || limits.bytes_per_pass < 20_000,
             group_next: 1,
             drawn,
         }
@@ -218,8 +218,8 @@ impl Node {
         let left_empty = self.net.borrow().temper.left_empty;
         if self.rng.chance(left_empty) {
             self.faults.left_empty += 1;
-            // A reactor that reads a few bytes in a pass, and makes few, blames its peers for that.
-            let most = if self.reads_little { GRACE / 8 } else { GRACE };
+            // A reactor that reads little in a pass, and makes few, blames its peers for that.
+            let most = if self.reads_little { GRACE / 32 } else { GRACE };
             let empty = self.rng.between(1, most.as_micros() as usize);
             self.empty_until = Some(now + Duration::from_micros(empty as u64));
         }
