@@ -450,8 +450,10 @@ impl World {
             }
             for (key, unread) in node.unread() {
                 assert_eq!(
-                    unread, 0,
-                    "P2: engine {index} leaves bytes unread at rest: {key:?}"
+                    unread,
+                    0,
+                    "P2: engine {index} leaves bytes unread at rest: {key:?}, {:#?}",
+                    core.audit().connections.iter().find(|it| it.key == key)
                 );
             }
         }
