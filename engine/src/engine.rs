@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::between::seat::NOBODY;
 use crate::driver;
 use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup};
@@ -150,6 +151,8 @@ impl Inner {
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));
+        // This thread may have left the seat last, and is not coming back to receive.
+        self.shared.seat.call(NOBODY);
         if reactor_thread::is_here() {
             return;
         }

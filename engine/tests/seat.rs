@@ -5,13 +5,15 @@
 mod common;
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
-use ampe::{Channel, ChannelGroup, Event, Inbox};
+use ampe::{Channel, ChannelGroup, Engine, Event, Inbox};
 use common::{PATIENCE, Transport, connected, engine, group, listen, next, place, transports};
 
 fn ask(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel) {
@@ -108,6 +110,46 @@ impl Wake for Tells {
     fn wake(self: Arc<Self>) {
         let thread = thread::current().name().map(str::to_owned);
         let _ = self.0.lock().unwrap().send(thread);
+    }
+}
+
+/// The last pass may be a receiver's, and the waker of a task may stop the engine, which waits for that pass.
+#[test]
+fn a_waker_that_stops_the_engine_is_called_behind_the_last_pass_of_a_receiver() {
+    for _ in 0..20 {
+        let engine = engine();
+        let (waiting, inbox) = group(&engine);
+        let (_others, mut other) = group(&engine);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let full = waiting.connect(&address.parse().unwrap()).unwrap();
+        let _peer = listener.accept().unwrap();
+        let body = vec![0; 60_000];
+        let (told, is_told) = channel();
+        let stops = Arc::new(Stops(engine.clone(), Mutex::new(told)));
+        let waker = Waker::from(stops);
+        let mut room = Box::pin(waiting.room(full));
+        while room.as_mut().poll(&mut Context::from_waker(&waker)) != Poll::Pending {
+            let post = || waiting.post(waiting.message().body(&body).unwrap().signal(full));
+            while post().is_ok() {}
+        }
+        let receiver = thread::spawn(move || while other.recv().is_ok() {});
+        engine.stop(Duration::ZERO);
+        let thread = is_told.recv_timeout(PATIENCE).expect("the waker hangs");
+        assert_eq!(thread.as_deref(), Some("ampe-reactor"));
+        receiver.join().unwrap();
+        drop(inbox);
+    }
+}
+
+/// Stops its engine, and says in which thread.
+struct Stops(Engine, Mutex<Sender<Option<String>>>);
+
+impl Wake for Stops {
+    fn wake(self: Arc<Self>) {
+        self.0.stop(Duration::ZERO);
+        let thread = thread::current().name().map(str::to_owned);
+        let _ = self.1.lock().unwrap().send(thread);
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum Decision {
     PassingReceiverIsWoken,
     /// Somebody who posts while another thread sits is remembered until a pass begins.
     CallIsNoted,
+    /// A call is remembered though somebody has sat down since then, who may make no pass.
+    CallOutlivesTaking,
     /// A seat is left by a thread that did not see to a call: the stand-in is called.
     NoteIsPassedOn,
     /// A receiver was offered the seat and does not take it: others are asked.

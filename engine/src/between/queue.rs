@@ -171,17 +171,22 @@ impl<B: Batch, E: Copy> Queue<B, E> {
     /// Refuses all that follows, wakes every task that waits, and hands back what was accepted
     /// before.
     pub(crate) fn end(&self, reason: E) -> B {
+        let left = self.refuse(reason);
+        self.wake_tasks();
+        left
+    }
+
+    /// The same, in a pass: the tasks are woken behind it.
+    pub(crate) fn refuse(&self, reason: E) -> B {
         let mut state = lock(&self.state);
         state.ended.get_or_insert(reason);
         if decide(Decision::EndWakesTasks, true) {
             state.registry.tell_everybody();
         }
         let left = std::mem::take(&mut state.posted);
-        let mut told = std::mem::take(&mut state.told);
-        told.append(&mut state.registry.take_told());
-        self.told.store(0, Ordering::Relaxed);
-        drop(state);
-        wake_all(told);
+        let mut told = state.registry.take_told();
+        state.told.append(&mut told);
+        self.told.store(state.told.len() as u64, Ordering::Relaxed);
         left
     }
 

@@ -302,8 +302,9 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
             return None;
         }
         let reactor = self.reactor.take()?;
-        self.is_called = false;
-        self.is_noted = false;
+        // Who sits down need not make a pass: what is called for is seen to once one begins.
+        let is_called = std::mem::take(&mut self.is_called);
+        self.is_noted |= decide(Decision::CallOutlivesTaking, is_called);
         self.sittings += 1;
         Some(reactor)
     }

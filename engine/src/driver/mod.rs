@@ -149,7 +149,7 @@ impl<W: World> Driver<W> {
 
     /// Refuses all that follows. What was posted behind the last exchange is answered first.
     fn is_over(&mut self, now: Instant) -> bool {
-        let mut late = self.shared.queue.end(Ended::EngineStopped);
+        let mut late = self.shared.queue.refuse(Ended::EngineStopped);
         let is_over = late.len() == 0;
         submit(&mut self.core, &mut late, now);
         is_over

@@ -160,6 +160,7 @@ impl Shared {
             return false;
         };
         occupant.attempt(|reactor| {
+            self.seat.begin_pass();
             let is_over = reactor.work(Reads::No);
             self.serve_tasks();
             Ok(if is_over {

@@ -95,6 +95,7 @@ impl Engine {
         sync::lock(&self.posted).push(group);
         match self.seat.try_sit() {
             Some(reactor) => {
+                self.seat.begin_pass();
                 let passed = self.work(&reactor);
                 self.rise(reactor, sitter, &passed);
             }
@@ -336,6 +337,45 @@ fn a_receiver_is_notified() {
 fn a_notification_reaches_a_receiver_that_makes_passes() {
     let name = "a_notification_reaches_a_receiver_that_makes_passes";
     proves(name, Some(3), 100, at_once(a_receiver_is_notified));
+}
+
+/// A receiver may sit down, find that it was notified meanwhile, and leave without a pass, after another
+/// thread has called.
+fn a_receiver_leaves_without_a_pass() {
+    let engine = Engine::new(1);
+    let stand_in = engine.start_stand_in();
+    let receiver = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || assert_eq!(engine.receive(0, 1), Taken::Events)
+    });
+    engine.sleeper.wake();
+    engine.notify(0);
+    engine.post(STOP, 2);
+    receiver.join().unwrap();
+    stand_in.join().unwrap();
+}
+
+#[test]
+fn a_call_outlives_who_sits_down_and_makes_no_pass() {
+    let name = "a_call_outlives_who_sits_down_and_makes_no_pass";
+    proves(
+        name,
+        Some(3),
+        1000,
+        at_once(a_receiver_leaves_without_a_pass),
+    );
+}
+
+/// Changed: who sits down takes the call away, whether or not a pass follows.
+#[test]
+fn canary_a_call_that_sitting_down_takes_away() {
+    finds_always(
+        Decision::CallOutlivesTaking,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        at_once(a_receiver_leaves_without_a_pass),
+    );
 }
 
 /// Changed: a notification does not wake a receiver that sleeps in a pass.
