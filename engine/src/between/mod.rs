@@ -2,9 +2,10 @@
 //!
 //! Each file keeps one thing: [`queue`] carries submissions to the reactor, with [`registry`] behind
 //! the same lock, which admits them; [`waiting`] holds the tasks that the registry has no room for,
-//! and [`flushing`] those that wait until something was sent; [`mailbox`] carries events to a group. [`wake`] is how the reactor is woken, [`key`] is how it
-//! calls a connection. [`decision`] names what the proofs rest on. Nothing here knows what a post or
-//! an event is: `handles` does.
+//! and [`flushing`] those that wait until something was sent; [`mailbox`] carries events to a group;
+//! [`seat`] is where the reactor waits for a thread that makes its passes. [`wake`] is how the reactor is
+//! woken, [`key`] is how it calls a connection. [`decision`] names what the proofs rest on. Nothing here
+//! knows what a post or an event is: `handles` does.
 //!
 //! `tests/loom.rs` includes this folder and `storage` as they are. So they name their primitives
 //! through `crate::sync` alone (`between/sync.rs`, for which loom's stand in there), and their unit

@@ -130,20 +130,24 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         self.settle_in(lock(&self.state), settle)
     }
 
-    /// Wakers are the application's code, and run where no other code of an application is under way:
-    /// that is for [`wake_tasks`](Self::wake_tasks).
+    /// Wakers are the application's code. A pass may be made in the midst of a receive or a post, where the
+    /// application may hold locks, so what it tells is kept for [`wake_tasks`](Self::wake_tasks).
     fn settle_in<R>(
         &self,
         mut state: MutexGuard<'_, State<B, E>>,
         settle: impl FnOnce(&mut Registry) -> R,
     ) -> R {
         let result = settle(&mut state.registry);
+        self.keep_told(&mut state);
+        result
+    }
+
+    fn keep_told(&self, state: &mut State<B, E>) {
         let mut told = state.registry.take_told();
         if !told.is_empty() {
             state.told.append(&mut told);
             self.told.store(state.told.len() as u64, Ordering::Relaxed);
         }
-        result
     }
 
     /// Whether the reactor has told tasks that are to be woken.
@@ -184,9 +188,7 @@ impl<B: Batch, E: Copy> Queue<B, E> {
             state.registry.tell_everybody();
         }
         let left = std::mem::take(&mut state.posted);
-        let mut told = state.registry.take_told();
-        state.told.append(&mut told);
-        self.told.store(state.told.len() as u64, Ordering::Relaxed);
+        self.keep_told(&mut state);
         left
     }
 

@@ -25,7 +25,7 @@ pub(crate) trait Reactor: Send {
     /// Does what there is to do, without waiting. Returns whether that was the last time.
     fn work(&mut self, reads: Reads) -> bool;
 
-    /// Whether something goes on that no receiver waits for: tasks wait, or groups close.
+    /// Whether something goes on that no receiver waits for: tasks wait, or the engine stops.
     fn is_needed_by_others(&self) -> bool;
 
     /// Says to everybody that the reactor has ended.
@@ -56,26 +56,21 @@ impl Occupant {
         })
     }
 
-    /// Lets `act` use the reactor, which ends by an error or a panic in it, or where `act` says so.
-    /// A defect of ours ends this engine, not the process.
+    /// Lets `act` use the reactor, which ends by an error or a panic in it, or with its last pass, of which
+    /// nothing comes. A defect of ours ends this engine, not the process.
     fn attempt<T>(
         &mut self,
-        act: impl FnOnce(&mut dyn Reactor) -> io::Result<Outcome<T>>,
+        act: impl FnOnce(&mut dyn Reactor) -> io::Result<Option<T>>,
     ) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| act(&mut *self.reactor)));
         let why = match outcome {
-            Ok(Ok(Outcome::GoesOn(result))) => return Some(result),
-            Ok(Ok(Outcome::IsOver)) => Ended::EngineStopped,
+            Ok(Ok(Some(result))) => return Some(result),
+            Ok(Ok(None)) => Ended::EngineStopped,
             Ok(Err(_)) | Err(_) => Ended::EngineFailed,
         };
         self.why_ended = Some(why);
         None
     }
-}
-
-enum Outcome<T> {
-    GoesOn(T),
-    IsOver,
 }
 
 thread_local! {
@@ -136,20 +131,19 @@ impl Shared {
             loop {
                 // Also before the first: whoever sat before may have delivered at the last moment.
                 if let Some(taken) = group.mailbox.take_now(into) {
-                    return Ok(Outcome::GoesOn(taken));
+                    return Ok(Some(taken));
                 }
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Ok(Outcome::GoesOn(Taken::Nothing));
+                    return Ok(Some(Taken::Nothing));
                 }
                 reactor.wait(deadline)?;
-                self.seat.begin_pass();
-                if reactor.work(Reads::Yes) {
-                    return Ok(Outcome::IsOver);
+                if self.work(reactor, Reads::Yes) {
+                    return Ok(None);
                 }
-                self.serve_tasks();
+                self.call_for_tasks();
             }
         });
-        self.leave(occupant);
+        self.leave(occupant, this_sitter());
         // Where the reactor has ended, the group will: that is waited for.
         taken.unwrap_or(Taken::Offer)
     }
@@ -160,30 +154,31 @@ impl Shared {
             return false;
         };
         occupant.attempt(|reactor| {
-            self.seat.begin_pass();
-            let is_over = reactor.work(Reads::No);
-            self.serve_tasks();
-            Ok(if is_over {
-                Outcome::IsOver
-            } else {
-                Outcome::GoesOn(())
-            })
+            let is_over = self.work(reactor, Reads::No);
+            self.call_for_tasks();
+            Ok((!is_over).then_some(()))
         });
-        self.leave(occupant);
+        self.leave(occupant, this_sitter());
         true
     }
 
-    fn leave(&self, occupant: Box<Occupant>) {
+    /// Makes a pass, which finds all that somebody called for. Returns whether it was the last.
+    fn work(&self, reactor: &mut dyn Reactor, reads: Reads) -> bool {
+        self.seat.begin_pass();
+        reactor.work(reads)
+    }
+
+    fn leave(&self, occupant: Box<Occupant>, sitter: Sitter) {
         if occupant.why_ended.is_some() {
             return self.seat.end(occupant);
         }
         let is_needed = occupant.reactor.is_needed_by_others();
-        self.seat.leave(occupant, this_sitter(), is_needed);
+        self.seat.leave(occupant, sitter, is_needed);
     }
 
     /// Wakers are the application's code. They are not called here, where the application may hold its
     /// own locks, but by the stand-in.
-    fn serve_tasks(&self) {
+    fn call_for_tasks(&self) {
         if self.queue.has_told() {
             self.seat.call_for_tasks();
         }
@@ -214,22 +209,18 @@ impl Shared {
         occupant.attempt(|reactor| {
             loop {
                 reactor.wait(None)?;
-                self.seat.begin_pass();
-                if reactor.work(Reads::Yes) {
-                    return Ok(Outcome::IsOver);
+                if self.work(reactor, Reads::Yes) {
+                    return Ok(None);
                 }
                 if self.queue.has_told() {
                     self.queue.wake_tasks();
                 }
                 if self.seat.is_wanted() && !reactor.is_needed_by_others() {
-                    return Ok(Outcome::GoesOn(()));
+                    return Ok(Some(()));
                 }
             }
         });
-        if occupant.why_ended.is_some() {
-            return self.seat.end(occupant);
-        }
-        self.seat.leave(occupant, NOBODY, false);
+        self.leave(occupant, NOBODY);
     }
 }
 

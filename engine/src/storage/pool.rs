@@ -110,16 +110,10 @@ impl Storage {
     }
 
     /// Frees the memory rather than giving it back.
-    fn disown(self) {
-        drop(self.disowned());
-    }
-
-    /// The same, once it is dropped.
-    fn disowned(mut self) -> Self {
+    fn disown(mut self) {
         if let Some(record) = self.record_mut() {
             record.home = None;
         }
-        self
     }
 
     fn record(&self) -> Option<&Record> {
@@ -265,51 +259,40 @@ impl Pool {
     }
 
     fn give_back(&self, mut storage: Storage) {
-        let size = storage.size();
-        let (inbound, returned) = match *storage.charge() {
-            Charge::None => (None, Charge::None),
-            Charge::Inbound(key, cost) => (Some((key, cost)), Charge::None),
-            Charge::Returned(_) => (None, storage.take_charge()),
+        let returned = match storage.charge() {
+            Charge::Returned(_) => storage.take_charge(),
+            Charge::None | Charge::Inbound(..) => Charge::None,
         };
         let mut surplus = Vec::new();
         let mut state = lock(&self.state);
-        let refused = state.keep(storage, size, self.limit, &mut surplus);
-        let wake = inbound.is_some_and(|(key, cost)| state.release(key, cost));
+        let wake = state.take_in(storage, self.limit, &mut surplus);
         drop(state);
-        surplus.extend(refused);
-        if !surplus.is_empty() {
-            surplus.into_iter().for_each(Storage::disown);
-        }
-        if wake {
-            self.waker.wake();
-        }
+        self.see_to(surplus, wake);
         drop(returned); // outside the lock
     }
 
     /// Gives many back under one lock, each as [`drop`] does.
     pub(crate) fn give_back_all(self: &Arc<Self>, storages: impl Iterator<Item = Storage>) {
-        let (mut surplus, mut wake) = (Vec::new(), false);
+        let (mut surplus, mut others, mut wake) = (Vec::new(), Vec::new(), false);
         let mut state = lock(&self.state);
         for storage in storages {
             let is_ours = storage.home().is_some_and(|home| Arc::ptr_eq(home, self));
-            let has_hold = matches!(storage.charge(), Charge::Returned(_));
-            if !is_ours || has_hold {
-                surplus.push(storage); // dropped as any other
-                continue;
+            if is_ours && !matches!(storage.charge(), Charge::Returned(_)) {
+                wake |= state.take_in(storage, self.limit, &mut surplus);
+            } else {
+                others.push(storage);
             }
-            let charge = match *storage.charge() {
-                Charge::Inbound(key, cost) => Some((key, cost)),
-                _ => None,
-            };
-            let size = storage.size();
-            let mut evicted = Vec::new();
-            let refused = state.keep(storage, size, self.limit, &mut evicted);
-            wake |= charge.is_some_and(|(key, cost)| state.release(key, cost));
-            evicted.extend(refused);
-            surplus.extend(evicted.into_iter().map(Storage::disowned));
         }
         drop(state);
-        drop(surplus);
+        self.see_to(surplus, wake);
+        drop(others); // as any other, outside the lock
+    }
+
+    /// What follows once the lock is free.
+    fn see_to(&self, surplus: Vec<Storage>, wake: bool) {
+        if !surplus.is_empty() {
+            surplus.into_iter().for_each(Storage::disown);
+        }
         if wake {
             self.waker.wake();
         }
@@ -382,6 +365,19 @@ impl State {
         if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 4 {
             list.shrink_to((2 * list.len()).max(PLACES_KEPT));
         }
+    }
+
+    /// Takes storage in that was given back, with what it was charged. What does not fit is `surplus`.
+    /// Returns whether the reactor is to be woken.
+    fn take_in(&mut self, storage: Storage, limit: usize, surplus: &mut Vec<Storage>) -> bool {
+        let size = storage.size();
+        let inbound = match *storage.charge() {
+            Charge::Inbound(key, cost) => Some((key, cost)),
+            Charge::None | Charge::Returned(_) => None,
+        };
+        let refused = self.keep(storage, size, limit, surplus);
+        surplus.extend(refused);
+        inbound.is_some_and(|(key, cost)| self.release(key, cost))
     }
 
     /// Keeps storage, or hands it back if there is no room. The fullest size makes room for one that

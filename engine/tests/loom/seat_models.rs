@@ -169,6 +169,12 @@ impl Engine {
         }
     }
 
+    /// A thread that receives once for a group.
+    fn start_receiver(self: &Arc<Self>, group: usize) -> thread::JoinHandle<()> {
+        let (engine, sitter) = (Arc::clone(self), group as Sitter + 1);
+        thread::spawn(move || assert_eq!(engine.receive(group, sitter), Taken::Events))
+    }
+
     fn start_stand_in(self: &Arc<Self>) -> thread::JoinHandle<()> {
         let engine = Arc::clone(self);
         thread::spawn(move || engine.stand_in())
@@ -184,15 +190,24 @@ fn at_once(model: fn()) -> impl Fn() + Send + Sync + 'static {
     }
 }
 
+/// Explores a model in which a decision is never taken, and expects that somebody waits for ever.
+fn nobody_goes_on_without(decision: Decision, preemptions: usize, model: fn()) {
+    let preemptions = Some(preemptions);
+    finds_always(
+        decision,
+        false,
+        NOBODY_CAN_GO_ON,
+        preemptions,
+        at_once(model),
+    );
+}
+
 /// A receiver waits for an event that another thread posts, and does not come back. The same thread's
 /// next post ends the reactor.
 fn a_post_reaches_who_waits() {
     let engine = Engine::new(1);
     let stand_in = engine.start_stand_in();
-    let receiver = thread::spawn({
-        let engine = Arc::clone(&engine);
-        move || assert_eq!(engine.receive(0, 1), Taken::Events)
-    });
+    let receiver = engine.start_receiver(0);
     engine.post(0, 2);
     engine.post(STOP, 2);
     receiver.join().unwrap();
@@ -210,37 +225,19 @@ fn who_waits_is_served_at_once_whoever_sits() {
 /// Changed: a post that comes while somebody sits is not noted.
 #[test]
 fn canary_a_call_that_is_not_noted() {
-    finds_always(
-        Decision::CallIsNoted,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(3),
-        at_once(a_post_reaches_who_waits),
-    );
+    nobody_goes_on_without(Decision::CallIsNoted, 3, a_post_reaches_who_waits);
 }
 
 /// Changed: who leaves the seat passes no call on.
 #[test]
 fn canary_a_call_that_is_not_passed_on() {
-    finds_always(
-        Decision::NoteIsPassedOn,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(3),
-        at_once(a_post_reaches_who_waits),
-    );
+    nobody_goes_on_without(Decision::NoteIsPassedOn, 3, a_post_reaches_who_waits);
 }
 
 /// Changed: the stand-in does not say that it sleeps.
 #[test]
 fn canary_a_stand_in_that_sleeps_unannounced() {
-    finds_always(
-        Decision::StandInIsAnnounced,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(3),
-        at_once(a_post_reaches_who_waits),
-    );
+    nobody_goes_on_without(Decision::StandInIsAnnounced, 3, a_post_reaches_who_waits);
 }
 
 /// Two receivers, of which each waits for an event of its own. The posts are there, so one receiver
@@ -248,12 +245,7 @@ fn canary_a_stand_in_that_sleeps_unannounced() {
 fn two_receivers_wait(looks_before_passes: bool) {
     let engine = Engine::with(2, looks_before_passes);
     let stand_in = engine.start_stand_in();
-    let receivers = [0, 1].map(|group| {
-        let engine = Arc::clone(&engine);
-        thread::spawn(move || {
-            assert_eq!(engine.receive(group, group as Sitter + 1), Taken::Events);
-        })
-    });
+    let receivers = [0, 1].map(|group| engine.start_receiver(group));
     engine.post(0, 9);
     engine.post(1, 9);
     for receiver in receivers {
@@ -284,12 +276,7 @@ fn canary_a_receiver_that_does_not_look_before_it_sleeps() {
 fn one_receiver_is_notified() {
     let engine = Engine::new(2);
     let stand_in = engine.start_stand_in();
-    let receivers = [0, 1].map(|group| {
-        let engine = Arc::clone(&engine);
-        thread::spawn(move || {
-            assert_eq!(engine.receive(group, group as Sitter + 1), Taken::Events);
-        })
-    });
+    let receivers = [0, 1].map(|group| engine.start_receiver(group));
     engine.sleeper.wake();
     engine.notify(0);
     engine.arrive(1);
@@ -309,23 +296,14 @@ fn who_goes_on_with_something_else_leaves_the_seat_to_who_waits() {
 /// Changed: a receiver that was offered the seat and has got an event asks nobody else.
 #[test]
 fn canary_an_offer_that_is_not_passed_on() {
-    finds_always(
-        Decision::OfferIsPassedOn,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(2),
-        at_once(one_receiver_is_notified),
-    );
+    nobody_goes_on_without(Decision::OfferIsPassedOn, 2, one_receiver_is_notified);
 }
 
 /// A receiver that may make passes is notified, and nothing else happens.
 fn a_receiver_is_notified() {
     let engine = Engine::new(1);
     let stand_in = engine.start_stand_in();
-    let receiver = thread::spawn({
-        let engine = Arc::clone(&engine);
-        move || assert_eq!(engine.receive(0, 1), Taken::Events)
-    });
+    let receiver = engine.start_receiver(0);
     engine.sleeper.wake();
     engine.notify(0);
     receiver.join().unwrap();
@@ -344,10 +322,7 @@ fn a_notification_reaches_a_receiver_that_makes_passes() {
 fn a_receiver_leaves_without_a_pass() {
     let engine = Engine::new(1);
     let stand_in = engine.start_stand_in();
-    let receiver = thread::spawn({
-        let engine = Arc::clone(&engine);
-        move || assert_eq!(engine.receive(0, 1), Taken::Events)
-    });
+    let receiver = engine.start_receiver(0);
     engine.sleeper.wake();
     engine.notify(0);
     engine.post(STOP, 2);
@@ -369,25 +344,17 @@ fn a_call_outlives_who_sits_down_and_makes_no_pass() {
 /// Changed: who sits down takes the call away, whether or not a pass follows.
 #[test]
 fn canary_a_call_that_sitting_down_takes_away() {
-    finds_always(
+    nobody_goes_on_without(
         Decision::CallOutlivesTaking,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(3),
-        at_once(a_receiver_leaves_without_a_pass),
+        3,
+        a_receiver_leaves_without_a_pass,
     );
 }
 
 /// Changed: a notification does not wake a receiver that sleeps in a pass.
 #[test]
 fn canary_a_notification_that_leaves_the_receiver_in_its_pass() {
-    finds_always(
-        Decision::PassingReceiverIsWoken,
-        false,
-        NOBODY_CAN_GO_ON,
-        Some(3),
-        at_once(a_receiver_is_notified),
-    );
+    nobody_goes_on_without(Decision::PassingReceiverIsWoken, 3, a_receiver_is_notified);
 }
 
 /// A thread that has received writes its next post itself, and its second is found by whoever sits
