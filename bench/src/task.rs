@@ -137,3 +137,23 @@ pub struct Measured {
     /// Allocations, in a program built to count them.
     pub allocations: Option<u64>,
 }
+
+impl Measured {
+    /// So many messages, sent; what the process used is counted by its [`Session`](crate::session::Session).
+    pub fn sent(messages: u64) -> Measured {
+        Measured {
+            messages,
+            ..Measured::default()
+        }
+    }
+
+    /// Beside idle connections of so many resident bytes each.
+    pub fn beside(self, resident: Option<f64>) -> Measured {
+        Measured { resident, ..self }
+    }
+
+    /// In so many seconds.
+    pub fn within(self, seconds: f64) -> Measured {
+        Measured { seconds, ..self }
+    }
+}

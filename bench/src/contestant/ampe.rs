@@ -72,13 +72,7 @@ impl Contestant for Ampe {
                 accept(&group, &mut inbox, 1)?;
                 session.ready()?;
                 let sink = receive(&group, &mut inbox, Sink::new(&session.task, 1))?;
-                session.finish(
-                    Measured {
-                        resident,
-                        ..Sink::measured([sink])
-                    },
-                    None,
-                )
+                session.finish(Sink::measured([sink]).beside(resident), None)
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -111,14 +105,7 @@ impl Contestant for Ampe {
                 let mut source = Source::new(&session.task, 0);
                 send(&group, &mut inbox, channel, &mut source)?;
                 let messages = source.sent();
-                session.finish(
-                    Measured {
-                        messages,
-                        resident,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -257,10 +244,7 @@ fn send_all(engine: &Engine, session: &Session) -> Result<()> {
                 .collect()
         })
     };
-    let measured = Measured {
-        messages: sent?.iter().sum(),
-        ..Measured::default()
-    };
+    let measured = Measured::sent(sent?.iter().sum());
     session.finish(with_passes(measured, engine), Some(started))
 }
 
@@ -397,13 +381,7 @@ fn fan_out(session: &Session, group: &ChannelGroup, inbox: &mut Inbox) -> Result
 
 fn finish_fan_out(session: &Session, source: &Source, started: Started) -> Result<()> {
     let messages = source.sent();
-    session.finish(
-        Measured {
-            messages,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(messages), Some(started))
 }
 
 fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
@@ -474,14 +452,7 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
         }
     }
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(
-        Measured {
-            messages: cycles,
-            seconds,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(cycles).within(seconds), Some(started))
 }
 
 fn serve_cycles(group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {

@@ -78,13 +78,7 @@ impl Contestant for Libzmq {
                 let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
-                session.finish(
-                    Measured {
-                        resident,
-                        ..Sink::measured([sink])
-                    },
-                    None,
-                )
+                session.finish(Sink::measured([sink]).beside(resident), None)
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -102,13 +96,7 @@ impl Contestant for Libzmq {
                 let sockets = sockets?;
                 let started = session.ready()?;
                 let (messages, _sockets) = send_all(&task, sockets)?;
-                session.finish(
-                    Measured {
-                        messages,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages), Some(started))
             }
             Work::RoundTrip | Work::Paced => {
                 let socket = connect(SocketType::REQ, 0)?;
@@ -142,14 +130,7 @@ impl Contestant for Libzmq {
                 let started = session.ready()?;
                 let resident = session.resident_each()?;
                 let messages = send(&stream, Source::new(&task, 0))?;
-                session.finish(
-                    Measured {
-                        messages,
-                        resident,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -255,13 +236,7 @@ fn publish(session: &Session, context: &Context) -> Result<()> {
     }
     let started = session.ready()?;
     let messages = send(&socket, Source::unhurried(&session.task))?;
-    session.finish(
-        Measured {
-            messages,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(messages), Some(started))
 }
 
 /// Receives from all sockets in turn: each gets as many messages as the others.
@@ -313,12 +288,5 @@ fn cycle(session: &Session, context: &Context) -> Result<()> {
             .sum()
     });
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(
-        Measured {
-            messages: cycles?,
-            seconds,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(cycles?).within(seconds), Some(started))
 }

@@ -209,13 +209,7 @@ async fn drive<S: Stream>(session: &Session) -> Result<(Measured, Started)> {
             let socket = dial_push::<S>(session, 0).await?;
             let started = session.ready_async().await?;
             let messages = send(socket, Source::new(task, 0)).await?;
-            Ok((
-                Measured {
-                    messages,
-                    ..Measured::default()
-                },
-                started,
-            ))
+            Ok((Measured::sent(messages), started))
         }
         Work::RoundTrip | Work::Paced => {
             let socket = req().await?;
@@ -241,14 +235,7 @@ async fn drive<S: Stream>(session: &Session) -> Result<(Measured, Started)> {
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(task, 0)).await?;
             std::mem::forget(idle);
-            Ok((
-                Measured {
-                    messages,
-                    resident,
-                    ..Measured::default()
-                },
-                started,
-            ))
+            Ok((Measured::sent(messages).beside(resident), started))
         }
         other => bail!("{other:?} is not done here"),
     }
@@ -280,10 +267,7 @@ fn produce<S: Stream>(session: &Session) -> Result<()> {
             .into_iter()
             .map(|it| it.join().expect("a sender does not panic"))
             .sum();
-        let measured = Measured {
-            messages: sent?,
-            ..Measured::default()
-        };
+        let measured = Measured::sent(sent?);
         session.finish(measured, Some(started?))
     })
 }
@@ -360,10 +344,7 @@ async fn publish(session: &Session) -> Result<()> {
     while let Some(body) = source.next() {
         socket.send_frames(&[Bytes::copy_from_slice(body)]).await?;
     }
-    let measured = Measured {
-        messages: source.sent(),
-        ..Measured::default()
-    };
+    let measured = Measured::sent(source.sent());
     session.finish_async(measured, Some(started)).await
 }
 

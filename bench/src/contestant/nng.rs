@@ -83,13 +83,7 @@ impl Contestant for Nng {
                 let resident = session.resident_each()?;
                 session.ready()?;
                 let sink = receive(&stream, Sink::new(&task, 1))?;
-                return session.finish(
-                    Measured {
-                        resident,
-                        ..Sink::measured([sink])
-                    },
-                    None,
-                );
+                return session.finish(Sink::measured([sink]).beside(resident), None);
             }
             Work::FanOut => {
                 let socket = bind(Protocol::Pub0, 0)?;
@@ -97,13 +91,7 @@ impl Contestant for Nng {
                 let started = session.ready()?;
                 std::thread::sleep(TO_SUBSCRIBE);
                 let messages = send(&socket, Source::unhurried(&task))?;
-                return session.finish(
-                    Measured {
-                        messages,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                );
+                return session.finish(Measured::sent(messages), Some(started));
             }
             other => bail!("{other:?} is not done here"),
         };
@@ -125,13 +113,7 @@ impl Contestant for Nng {
                 let sockets = sockets?;
                 let started = session.ready()?;
                 let messages = send_all(&task, &sockets)?;
-                session.finish(
-                    Measured {
-                        messages,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages), Some(started))
             }
             Work::RoundTrip | Work::Paced => {
                 let socket = dial(Protocol::Req0, 0)?;
@@ -179,11 +161,7 @@ fn send_beside_idle(session: &Session, stream: &Socket) -> Result<()> {
     let started = session.ready()?;
     let resident = session.resident_each()?;
     let messages = send(stream, Source::new(task, 0))?;
-    let measured = Measured {
-        messages,
-        resident,
-        ..Measured::default()
-    };
+    let measured = Measured::sent(messages).beside(resident);
     session.finish(measured, Some(started))
 }
 

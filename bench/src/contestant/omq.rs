@@ -147,22 +147,13 @@ async fn listen(session: Session) -> Result<()> {
                 .await?;
             let started = session.ready_async().await?;
             let messages = send(&socket, Source::unhurried(&task)).await?;
-            let measured = Measured {
-                messages,
-                ..Measured::default()
-            };
+            let measured = Measured::sent(messages);
             return session.finish_async(measured, Some(started)).await;
         }
         other => bail!("{other:?} is not done here"),
     };
     session
-        .finish_async(
-            Measured {
-                resident,
-                ..Sink::measured([sink])
-            },
-            None,
-        )
+        .finish_async(Sink::measured([sink]).beside(resident), None)
         .await
 }
 
@@ -175,13 +166,7 @@ async fn connect(session: Session) -> Result<()> {
             let started = session.ready_async().await?;
             let messages = send(&socket, Source::new(&task, 0)).await?;
             std::mem::forget(socket);
-            (
-                Measured {
-                    messages,
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(messages), started)
         }
         Work::RoundTrip | Work::Paced if is_exclusive(&task) => {
             let socket = dial_exclusively(address).await?;
@@ -208,14 +193,7 @@ async fn connect(session: Session) -> Result<()> {
             let started = session.ready_async().await?;
             let messages = send(&stream, Source::new(&task, 0)).await?;
             std::mem::forget((stream, idle));
-            (
-                Measured {
-                    messages,
-                    resident,
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(messages).beside(resident), started)
         }
         Work::FanOut => {
             let mut all = Vec::with_capacity(task.channels);
@@ -403,13 +381,7 @@ fn produce(session: &Session) -> Result<()> {
             .map(|it| it.join().expect("a sender does not panic"))
             .sum()
     });
-    session.finish(
-        Measured {
-            messages: sent?,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(sent?), Some(started))
 }
 
 fn ask_loaded(session: &Session) -> Result<()> {

@@ -142,22 +142,13 @@ async fn listen(session: Session) -> Result<()> {
             let started = session.ready_async().await?;
             tokio::time::sleep(TO_SUBSCRIBE).await;
             let messages = send(socket, Source::unhurried(&task)).await?;
-            let measured = Measured {
-                messages,
-                ..Measured::default()
-            };
+            let measured = Measured::sent(messages);
             return session.finish_async(measured, Some(started)).await;
         }
         other => bail!("{other:?} is not done here"),
     };
     session
-        .finish_async(
-            Measured {
-                resident,
-                ..Sink::measured([sink])
-            },
-            None,
-        )
+        .finish_async(Sink::measured([sink]).beside(resident), None)
         .await
 }
 
@@ -186,13 +177,7 @@ async fn connect(session: Session) -> Result<()> {
             let send_on = |(lane, socket)| tokio::spawn(send(socket, Source::new(&task, lane)));
             let tasks: Vec<_> = sockets.into_iter().enumerate().map(send_on).collect();
             let sent: Result<Vec<u64>> = try_join_all(tasks).await?.into_iter().collect();
-            (
-                Measured {
-                    messages: sent?.iter().sum(),
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(sent?.iter().sum()), started)
         }
         Work::RoundTrip | Work::Paced => {
             let socket = dial(SocketType::Req, 0).await?;
@@ -285,11 +270,7 @@ async fn send_beside_idle(session: &Session, context: &Context) -> Result<(Measu
     let resident = session.resident_each()?;
     let messages = send(stream, Source::new(task, 0)).await?;
     std::mem::forget(idle);
-    let measured = Measured {
-        messages,
-        resident,
-        ..Measured::default()
-    };
+    let measured = Measured::sent(messages).beside(resident);
     Ok((measured, started))
 }
 

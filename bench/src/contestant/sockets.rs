@@ -70,13 +70,7 @@ impl Contestant for Sockets {
                 let stream = listeners[0].accept()?;
                 session.ready()?;
                 let sink = receive(stream, Sink::new(task, 1))?;
-                return session.finish(
-                    Measured {
-                        resident,
-                        ..Sink::measured([sink])
-                    },
-                    None,
-                );
+                return session.finish(Sink::measured([sink]).beside(resident), None);
             }
             Work::Poller => bail!("this is no work for two processes"),
         };
@@ -93,13 +87,7 @@ impl Contestant for Sockets {
                 let streams = streams?;
                 let started = session.ready()?;
                 let messages = send_all(task, streams)?;
-                session.finish(
-                    Measured {
-                        messages,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages), Some(started))
             }
             Work::RoundTrip | Work::Paced => {
                 let stream = connect(0)?;
@@ -129,14 +117,7 @@ impl Contestant for Sockets {
                 let stream = connect(0)?;
                 let started = session.ready()?;
                 let messages = send(stream, Source::new(task, 0))?;
-                session.finish(
-                    Measured {
-                        messages,
-                        resident,
-                        ..Measured::default()
-                    },
-                    Some(started),
-                )
+                session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
             Work::Poller => bail!("this is no work for two processes"),
         }
@@ -357,13 +338,7 @@ fn publish(session: &Session, listener: &Listener) -> Result<()> {
         stream.write_all(buffer)?;
     }
     let messages = source.sent();
-    session.finish(
-        Measured {
-            messages,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(messages), Some(started))
 }
 
 /// Reads all streams in turn: each has as many messages as the others.
@@ -421,14 +396,7 @@ fn cycle(session: &Session) -> Result<()> {
             .sum()
     });
     let seconds = started.at.elapsed().as_secs_f64();
-    session.finish(
-        Measured {
-            messages: cycles?,
-            seconds,
-            ..Measured::default()
-        },
-        Some(started),
-    )
+    session.finish(Measured::sent(cycles?).within(seconds), Some(started))
 }
 
 /// As many threads as there are connections at once, all of which accept; until it is killed.

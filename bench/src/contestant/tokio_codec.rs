@@ -169,10 +169,7 @@ async fn listen(session: Session) -> Result<()> {
             let stream = framed(listener.accept().await?, BUFFER);
             session.ready_async().await?;
             let sink = receive(stream, Sink::new(&task, 1)).await?;
-            let measured = Measured {
-                resident,
-                ..Sink::measured([sink])
-            };
+            let measured = Sink::measured([sink]).beside(resident);
             return session.finish_async(measured, None).await;
         }
         Work::Poller => bail!("this is no work for two processes"),
@@ -190,13 +187,7 @@ async fn connect(session: Session) -> Result<()> {
             let lanes = all.into_iter().enumerate();
             let sent =
                 spawn_all(lanes.map(|(lane, it)| send(it, Source::new(&task, lane)))).await?;
-            (
-                Measured {
-                    messages: sent.iter().sum(),
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(sent.iter().sum()), started)
         }
         Work::RoundTrip | Work::Paced => {
             let frames = framed(dial(&session, 0).await?, SMALL_BUFFER);
@@ -220,11 +211,7 @@ async fn connect(session: Session) -> Result<()> {
             let stream = framed(dial(&session, 0).await?, BUFFER);
             let started = session.ready_async().await?;
             let messages = send(stream, Source::new(&task, 0)).await?;
-            let measured = Measured {
-                messages,
-                resident,
-                ..Measured::default()
-            };
+            let measured = Measured::sent(messages).beside(resident);
             return session.finish_async(measured, Some(started)).await;
         }
         Work::Poller => bail!("this is no work for two processes"),
@@ -294,10 +281,7 @@ async fn publish(session: &Session, listener: &Listener) -> Result<()> {
     for frames in &mut all {
         SinkExt::<Bytes>::flush(frames).await?;
     }
-    let measured = Measured {
-        messages: source.sent(),
-        ..Measured::default()
-    };
+    let measured = Measured::sent(source.sent());
     session.finish_async(measured, Some(started)).await
 }
 
@@ -328,11 +312,7 @@ async fn cycle(session: Session) -> Result<()> {
     };
     let cycles = try_join_all((0..task.channels).map(|_| client())).await?;
     let seconds = started.at.elapsed().as_secs_f64();
-    let measured = Measured {
-        messages: cycles.iter().sum(),
-        seconds,
-        ..Measured::default()
-    };
+    let measured = Measured::sent(cycles.iter().sum()).within(seconds);
     session.finish_async(measured, Some(started)).await
 }
 

@@ -112,13 +112,7 @@ async fn listen(session: Session) -> Result<()> {
         other => bail!("{other:?} is not done here"),
     };
     session
-        .finish_async(
-            Measured {
-                resident,
-                ..Sink::measured([sink])
-            },
-            None,
-        )
+        .finish_async(Sink::measured([sink]).beside(resident), None)
         .await
 }
 
@@ -134,13 +128,7 @@ async fn connect(session: Session) -> Result<()> {
             let send_on = |(lane, socket)| tokio::spawn(send(socket, Source::new(&task, lane)));
             let tasks: Vec<_> = sockets.into_iter().enumerate().map(send_on).collect();
             let sent: Result<Vec<u64>> = try_join_all(tasks).await?.into_iter().collect();
-            (
-                Measured {
-                    messages: sent?.iter().sum(),
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(sent?.iter().sum()), started)
         }
         Work::RoundTrip | Work::Paced => {
             let socket: ReqSocket = connected(&session, 0).await?;
@@ -171,14 +159,7 @@ async fn connect(session: Session) -> Result<()> {
             let resident = session.resident_each()?;
             let messages = send(stream, Source::new(&task, 0)).await?;
             std::mem::forget(idle);
-            (
-                Measured {
-                    messages,
-                    resident,
-                    ..Measured::default()
-                },
-                started,
-            )
+            (Measured::sent(messages).beside(resident), started)
         }
         other => bail!("{other:?} is not done here"),
     };
@@ -241,10 +222,7 @@ async fn publish(session: &Session) -> Result<()> {
         socket.send(Bytes::copy_from_slice(body).into()).await?;
         tokio::task::consume_budget().await; // its queues drop what is above their limit
     }
-    let measured = Measured {
-        messages: source.sent(),
-        ..Measured::default()
-    };
+    let measured = Measured::sent(source.sent());
     session.finish_async(measured, Some(started)).await
 }
 
