@@ -72,7 +72,7 @@ impl ChannelGroup {
     /// first post of a thread that has received all there was is written by that thread, if no other makes
     /// the reactor's passes. Any other is put into the reactor's queue, without a system call while the reactor is
     /// awake: it is written by the thread that makes the next pass, or by this one when it receives again,
-    /// within a millisecond in any case.
+    /// or else by the engine's own thread, as [`Engine`](crate::Engine) says.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Asynchronous message passing over TCP and Unix sockets: every message accounted for.
 //!
-//! Processes exchange discrete messages as equals. One thread per [`Engine`], the *reactor*, owns
-//! every socket; applications talk to it through queues only: post a message, receive what
+//! Processes exchange discrete messages as equals. The *reactor* of an [`Engine`] owns every socket, and one
+//! thread at a time drives it: a receiver while it waits, or else the engine's own. Applications talk to it through queues only: post a message, receive what
 //! happened. There are no callbacks, and no async runtime inside.
 //!
 //! ```

@@ -5,7 +5,8 @@
 mod common;
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use ampe::{Channel, ChannelGroup, Engine, Event, Inbox};
+use ampe::{Channel, ChannelGroup, Engine, Event, Inbox, Options};
 use common::{PATIENCE, Transport, connected, engine, group, listen, next, place, transports};
 
 fn ask(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel) {
@@ -63,6 +64,25 @@ fn everybody_is_served_while_a_receiver_is_busy() {
         it.engine.stop(PATIENCE);
         answers.join().unwrap();
     }
+}
+
+/// Nobody calls, and nothing comes: what is due is seen to by the stand-in alone.
+#[test]
+fn a_silent_peer_is_ended_while_the_only_receiver_is_busy() {
+    let mut options = Options::default();
+    options.hello_timeout = Duration::from_millis(100);
+    let engine = Engine::start(options).unwrap();
+    let (group, mut inbox) = group(&engine);
+    let address = listen(&group, &mut inbox, &"tcp://127.0.0.1:0".parse().unwrap()).1;
+    // The thread that received last, and does not come back.
+    let mut peer = TcpStream::connect(address.socket_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ended = peer.read(&mut [0; 1]);
+    let is_reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+    assert!(
+        matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(is_reset),
+        "{ended:?}"
+    );
 }
 
 /// A thread that made passes ends, and leaves nothing of its own behind that others need: on Windows what it

@@ -1,5 +1,5 @@
-//! Whether this thread is a reactor's, which must not wait for a reactor: not for its own, which
-//! would wait for itself, nor for another engine's, which might wait for this one.
+//! Whether this thread is an engine's own, which stands in for receivers and must not wait for a reactor: not
+//! for its own, which would wait for itself, nor for another engine's, which might wait for this one.
 //!
 //! The application's code runs there in one place, the wakers of tasks
 //! (`between/waiting.rs`), and may do there what it does elsewhere.
@@ -10,7 +10,7 @@ thread_local! {
     static IS_REACTOR: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that this thread is a reactor's from now on.
+/// Says that this thread is an engine's own from now on.
 pub(crate) fn enter() {
     IS_REACTOR.set(true);
 }

@@ -39,7 +39,7 @@ pub(super) struct Temper {
     pub(super) written_at_once: usize,
     /// How many of a hundred passes are followed by a while in which nobody sits.
     pub(super) left_empty: usize,
-    /// How long a reactor's thread waits for its turn at most, in microseconds: meanwhile more happens.
+    /// How long the thread that sits waits for its turn at most, in microseconds: meanwhile more happens.
     pub(super) slow_micros: usize,
 }
 
