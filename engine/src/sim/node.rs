@@ -146,17 +146,18 @@ impl Node {
         self.driver.as_ref().map(|driver| &driver.core)
     }
 
-    /// Brings answers of the resolver, and wakes that may be late.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Brings answers of the resolver, and wakes that may be late. Returns whether whoever posted made
+    /// a pass.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
         self.answer_questions(now);
+        let mut writes = false;
         if self.was_woken.swap(false, Ordering::Relaxed) {
             let (at_once, late) = {
                 let temper = &self.net.borrow().temper;
-                // Not beside refusals to poll: together they are not understood well enough yet.
-                let at_once = [0, temper.written_at_once][usize::from(temper.refusals == 0)];
-                (at_once, temper.late_wakes)
+                (temper.written_at_once, temper.late_wakes)
             };
-            if self.is_running() && self.runs_at.is_none() && self.rng.chance(at_once) {
+            writes = self.is_running() && self.runs_at.is_none() && self.rng.chance(at_once);
+            if writes {
                 self.faults.written_at_once += 1;
                 self.work(Reads::No, now);
             } else {
@@ -166,11 +167,18 @@ impl Node {
         if !self.has_work(now) {
             self.runs_at = None;
         } else if self.runs_at.is_none() {
-            let most = self.net.borrow().temper.slow_micros;
+            let most = self.net.borrow().temper.slow_micros / self.hurry() as usize;
             let delay = Duration::from_micros(self.rng.between(0, most) as u64);
             let sits_at = self.empty_until.take().map_or(now, |until| until.max(now));
             self.runs_at = Some(sits_at + delay);
         }
+        writes
+    }
+
+    /// How much sooner than others it makes a pass: a reactor that reads little in each needs many, and
+    /// would blame its peers for its own delay.
+    fn hurry(&self) -> u32 {
+        if self.reads_little { 32 } else { 1 }
     }
 
     fn handle_wake(&mut self, late: usize, now: Instant) {
@@ -220,8 +228,7 @@ impl Node {
         let left_empty = self.net.borrow().temper.left_empty;
         if self.rng.chance(left_empty) {
             self.faults.left_empty += 1;
-            // A reactor that reads little in a pass, and makes few, blames its peers for that.
-            let most = if self.reads_little { GRACE / 32 } else { GRACE };
+            let most = GRACE / self.hurry();
             let empty = self.rng.between(1, most.as_micros() as usize);
             self.empty_until = Some(now + Duration::from_micros(empty as u64));
         }

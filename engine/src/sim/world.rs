@@ -129,8 +129,12 @@ impl World {
             self.ledger.totals
         );
         self.net.borrow_mut().tick(self.now);
+        let mut have_written = false;
         for node in &mut self.nodes {
-            node.tick(self.now);
+            have_written |= node.tick(self.now);
+        }
+        if have_written {
+            return true; // others may have to read it now
         }
         let ready: Vec<usize> = (0..self.nodes.len())
             .filter(|&node| self.nodes[node].is_ready(self.now))
