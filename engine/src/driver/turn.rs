@@ -50,7 +50,7 @@ pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
         ahead.for_each(Submission::fetch);
         for submission in submissions.by_ref().take(AHEAD) {
             match submission {
-                Submission::Frames(range) => core.handle_frames(frames.part(range), now),
+                Submission::Frames(run) => core.handle_frames(&run.frames(frames), now),
                 submission => core.handle_submission(submission, now),
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::between::queue;
 use crate::channel::Channel;
-use crate::wire::Header;
+use crate::wire::{Header, OpCode};
 
 use super::submission::Submission;
 
@@ -12,8 +12,43 @@ use super::submission::Submission;
 /// bounded by what its messages are charged.
 pub(crate) const FRAMES_KEPT: usize = 1 << 20;
 
-/// What stands before each frame: the generation of its channel, of which the header has the number.
-const GENERATION: usize = size_of::<u64>();
+/// So many bytes of small frames lie together at most.
+pub(crate) const RUN_BYTES: usize = 64 * 1024;
+
+/// Small frames of one channel in a batch, one behind the other.
+pub(crate) struct FrameRun {
+    channel: Channel,
+    range: Range<usize>,
+    counts: FrameCounts,
+}
+
+/// What some frames are, so that they are moved on without being looked at one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FrameCounts {
+    pub(crate) messages: u32,
+    /// How many of them are Requests.
+    pub(crate) requests: u32,
+}
+
+impl FrameCounts {
+    /// Of one frame.
+    pub(crate) fn of(op_code: OpCode) -> FrameCounts {
+        FrameCounts {
+            messages: 1,
+            requests: u32::from(op_code == OpCode::Request),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: FrameCounts) {
+        self.messages += other.messages;
+        self.requests += other.requests;
+    }
+
+    pub(crate) fn remove(&mut self, other: FrameCounts) {
+        self.messages -= other.messages;
+        self.requests -= other.requests;
+    }
+}
 
 /// Submissions in their order. Small frames are encoded as they will be sent when they are admitted, one
 /// behind the other: the wire format is the queue.
@@ -43,26 +78,34 @@ impl Batch {
     }
 
     /// Puts a frame in by value.
+    #[inline]
     pub(crate) fn push_frame(&mut self, channel: Channel, header: &Header, content: &[u8]) {
         let start = self.frames.len();
-        self.frames
-            .reserve(GENERATION + Header::LEN + content.len());
-        self.frames
-            .extend_from_slice(&channel.generation().to_ne_bytes());
+        self.frames.reserve(Header::LEN + content.len());
         self.frames.extend_from_slice(&header.encode());
         self.frames.extend_from_slice(content);
         let end = self.frames.len();
-        match self.submissions.last_mut() {
-            Some(Submission::Frames(range)) => range.end = end,
-            _ => self.submissions.push(Submission::Frames(start..end)),
-        }
+        let counts = FrameCounts::of(header.op_code);
         self.len += 1;
+        if let Some(Submission::Frames(run)) = self.submissions.last_mut()
+            && run.channel == channel
+            && end - run.range.start <= RUN_BYTES
+        {
+            run.range.end = end;
+            return run.counts.add(counts);
+        }
+        let range = start..end;
+        self.submissions.push(Submission::Frames(FrameRun {
+            channel,
+            range,
+            counts,
+        }));
     }
 
-    /// Takes everything out: the submissions, and the frames that [`Submission::Frames`] tells of.
-    pub(crate) fn take(&mut self) -> (std::vec::Drain<'_, Submission>, Frames<'_>) {
+    /// Takes everything out: the submissions, and the bytes that those of small frames tell of.
+    pub(crate) fn take(&mut self) -> (std::vec::Drain<'_, Submission>, &[u8]) {
         self.len = 0;
-        (self.submissions.drain(..), Frames(&self.frames))
+        (self.submissions.drain(..), &self.frames)
     }
 
     /// Makes room for what comes next, behind [`take`](Batch::take).
@@ -74,33 +117,22 @@ impl Batch {
     }
 }
 
-/// The small frames of a batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Frames<'a>(&'a [u8]);
-
-impl<'a> Frames<'a> {
-    /// Those of a [`Submission::Frames`].
-    pub(crate) fn part(self, range: Range<usize>) -> Frames<'a> {
-        Frames(&self.0[range])
-    }
-
-    /// The channel of the first.
-    pub(crate) fn channel(self) -> Option<Channel> {
-        let (generation, rest) = self.0.split_first_chunk::<GENERATION>()?;
-        let number = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
-        Some(Channel::new(number, u64::from_ne_bytes(*generation)))
-    }
-
-    /// Takes the first frame, if it is one of this channel.
-    pub(crate) fn next_of(&mut self, channel: Channel) -> Option<&'a [u8]> {
-        if self.channel()? != channel {
-            return None;
+impl FrameRun {
+    /// Its frames, among those of the batch.
+    pub(crate) fn frames<'a>(&self, of_batch: &'a [u8]) -> Frames<'a> {
+        Frames {
+            channel: self.channel,
+            bytes: &of_batch[self.range.clone()],
+            counts: self.counts,
         }
-        let rest = &self.0[GENERATION..];
-        let (frame, rest) = rest.split_at(Header::frame_len_of(rest));
-        self.0 = rest;
-        Some(frame)
     }
+}
+
+/// Small frames of one channel, one behind the other as they are sent: at most [`RUN_BYTES`].
+pub(crate) struct Frames<'a> {
+    pub(crate) channel: Channel,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) counts: FrameCounts,
 }
 
 #[cfg(test)]
@@ -110,15 +142,12 @@ impl Batch {
         let (submissions, frames) = self.take();
         let mut all = Vec::new();
         for submission in submissions {
-            let Submission::Frames(range) = submission else {
+            let Submission::Frames(run) = submission else {
                 all.push(submission);
                 continue;
             };
-            let mut part = frames.part(range);
-            while let Some(channel) = part.channel() {
-                let frame = part.next_of(channel).expect("it is one of its channel");
-                all.push(tests::decode(channel, frame));
-            }
+            let posts = tests::one_by_one(run.frames(frames).bytes);
+            all.extend(posts.map(|frame| tests::decode(run.channel, frame)));
         }
         all
     }

@@ -1,7 +1,6 @@
 //! What applications submit to the reactor.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use crate::event::Event;
 use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
+use super::batch::FrameRun;
 use super::group_shared::GroupShared;
 
 /// One entry of the batch that the reactor takes.
@@ -22,8 +22,8 @@ pub(crate) enum Submission {
         post: Post,
         cost: usize,
     },
-    /// Small frames that were posted by value, as the batch has them there.
-    Frames(Range<usize>),
+    /// Small frames that were posted by value: where they are in the batch.
+    Frames(FrameRun),
     OpenGroup {
         group: Arc<GroupShared>,
         /// Where the registry has it.

@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
+use crate::handles::{FrameCounts, Frames, RUN_BYTES};
 use crate::message::Message;
 use crate::storage::{Cache, cost_of};
 use crate::wire::{Header, OpCode};
@@ -17,9 +18,6 @@ const PACKED_MAX: usize = 4096;
 pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
 const GATHER_BYTES: usize = 512 * 1024;
 const SLICES: usize = 32;
-
-/// So many bytes of small frames lie together at most.
-const RUN_BYTES: usize = 64 * 1024;
 
 /// So many empty buffers of runs are kept for others.
 const SPARE_RUNS: usize = 16;
@@ -47,6 +45,8 @@ struct Run {
     bytes: Vec<u8>,
     /// Where the first begins that is neither sent nor returned.
     at: usize,
+    /// What is from there on.
+    counts: FrameCounts,
     /// When they came to the reactor.
     queued_at: u32,
 }
@@ -90,14 +90,14 @@ impl Queued {
     }
 }
 
-/// A frame that was wholly sent.
-pub(super) struct Sent {
-    pub(super) op_code: OpCode,
-    pub(super) id: u64,
-    /// What its message was charged.
-    pub(super) cost: usize,
-    /// Its message, unless it was posted by value.
-    pub(super) message: Option<Message>,
+/// What was wholly sent.
+pub(super) enum Sent {
+    Message(Outgoing),
+    /// Small frames that were posted by value, with so many bytes.
+    Frames {
+        counts: FrameCounts,
+        bytes: usize,
+    },
 }
 
 /// A channel's queue, as a list through the shared nodes: an idle channel owns no storage.
@@ -180,20 +180,22 @@ impl Nodes {
         self.link(fifo, Queued::Message(outgoing));
     }
 
-    /// Queues a small frame that was posted by value.
-    pub(super) fn push_frame(&mut self, fifo: &mut Fifo, frame: &[u8], now: u32) {
+    /// Queues small frames that were posted by value.
+    pub(super) fn push_frames(&mut self, fifo: &mut Fifo, frames: &Frames<'_>, now: u32) {
         if !fifo.is_empty()
             && let Some(Queued::Run(run)) = &mut self.nodes[fifo.tail as usize].queued
             && run.queued_at == now
-            && run.bytes.len() + frame.len() <= RUN_BYTES
+            && run.bytes.len() + frames.bytes.len() <= RUN_BYTES
         {
-            return run.bytes.extend_from_slice(frame);
+            run.counts.add(frames.counts);
+            return run.bytes.extend_from_slice(frames.bytes);
         }
         let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.extend_from_slice(frame);
+        bytes.extend_from_slice(frames.bytes);
         let run = Run {
             bytes,
             at: 0,
+            counts: frames.counts,
             queued_at: now,
         };
         self.link(fifo, Queued::Run(run));
@@ -233,13 +235,14 @@ impl Nodes {
         queued
     }
 
-    /// Goes on behind the first frame of the run that is first in a queue, which goes when it is empty.
-    fn pass_first(&mut self, fifo: &mut Fifo) {
+    /// Goes on behind frames of the run that is first in a queue, which goes when it is empty.
+    fn pass(&mut self, fifo: &mut Fifo, len: usize, counts: FrameCounts) {
         let node = &mut self.nodes[fifo.head as usize];
         let Some(Queued::Run(run)) = &mut node.queued else {
             unreachable!("the caller has looked at it");
         };
-        run.at += run.first_len();
+        run.at += len;
+        run.counts.remove(counts);
         if run.at == run.bytes.len()
             && let Queued::Run(Run { mut bytes, .. }) = self.unlink(fifo)
             && self.spare.len() < SPARE_RUNS
@@ -258,9 +261,10 @@ impl Nodes {
             Queued::Run(run) => Some(decode(run, cache)),
         };
         fifo.sent = 0;
-        if decoded.is_some() {
-            self.pass_first(fifo);
-            return decoded;
+        if let Some(outgoing) = decoded {
+            let counts = FrameCounts::of(outgoing.op_code);
+            self.pass(fifo, outgoing.message.frame_len(), counts);
+            return Some(outgoing);
         }
         match self.unlink(fifo) {
             Queued::Message(outgoing) => Some(outgoing),
@@ -277,39 +281,33 @@ impl Nodes {
         self.nodes.get(index as usize)?.queued.as_ref()
     }
 
-    /// Counts `bytes` of the first frame as sent, and takes it from the queue if it now is wholly
-    /// sent. Returns how many of the bytes belong to later frames.
+    /// Counts `bytes` of what is first in a queue as sent, and takes from the queue what now is wholly
+    /// sent. Returns how many of the bytes belong to what follows.
     pub(super) fn advance(&mut self, fifo: &mut Fifo, bytes: usize) -> (Option<Sent>, usize) {
         let first = self.at(fifo.head);
         let first = first.expect("bytes were sent, so there was something to send");
-        let len = match first {
-            Queued::Message(outgoing) => outgoing.message.frame_len(),
-            Queued::Run(run) => run.first_len(),
+        let (len, counts) = match first {
+            Queued::Message(outgoing) => (outgoing.message.frame_len(), None),
+            // All of a run at once, or one frame.
+            Queued::Run(run) => match run.left().len() {
+                all if all - fifo.sent <= bytes => (all, Some(run.counts)),
+                _ => (run.first_len(), Some(FrameCounts::of(run.first().op_code))),
+            },
         };
         let rest = len - fifo.sent;
         if !decisions::is_wholly_sent(bytes, rest) {
             fifo.sent += bytes;
             return (None, 0);
         }
-        let sent = if let Queued::Run(run) = first {
-            let header = run.first();
-            self.pass_first(fifo);
-            Sent {
-                op_code: header.op_code,
-                id: header.message_id,
-                cost: cost_of(len),
-                message: None,
+        let sent = match counts {
+            Some(counts) => {
+                self.pass(fifo, len, counts);
+                Sent::Frames { counts, bytes: len }
             }
-        } else {
-            let Queued::Message(outgoing) = self.unlink(fifo) else {
-                unreachable!("it was looked at");
-            };
-            Sent {
-                op_code: outgoing.op_code,
-                id: outgoing.id,
-                cost: outgoing.cost,
-                message: Some(outgoing.message),
-            }
+            None => match self.unlink(fifo) {
+                Queued::Message(outgoing) => Sent::Message(outgoing),
+                Queued::Run(_) => unreachable!("it was looked at"),
+            },
         };
         fifo.sent = 0;
         (Some(sent), bytes.saturating_sub(rest))

@@ -47,18 +47,12 @@ impl Core {
     }
 
     /// Queues small frames that were posted by value.
-    pub(crate) fn handle_frames(&mut self, mut frames: Frames<'_>, now: Instant) {
-        while let Some(channel) = frames.channel() {
-            let key = self
-                .key_of(channel)
-                .expect("an admitted post has a channel");
-            self.with(key, now, |it, context| {
-                while let Some(frame) = frames.next_of(channel) {
-                    it.enqueue_frame(frame, context);
-                }
-            })
+    pub(crate) fn handle_frames(&mut self, frames: &Frames<'_>, now: Instant) {
+        let key = self
+            .key_of(frames.channel)
+            .expect("an admitted post has a channel");
+        self.with(key, now, |it, context| it.enqueue_frames(frames, context))
             .expect("nothing that travels is admitted to a listener");
-        }
     }
 
     fn handle_post(

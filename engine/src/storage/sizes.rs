@@ -35,6 +35,11 @@ pub(crate) const fn cost_of(len: usize) -> usize {
     len + MESSAGE_COST
 }
 
+/// What so many messages are charged together whose frames have `bytes` bytes.
+pub(crate) const fn cost_of_many(messages: u32, bytes: usize) -> usize {
+    bytes + messages as usize * MESSAGE_COST
+}
+
 /// The smallest size that holds `len` bytes, as an index into [`SIZES`].
 ///
 /// # Panics

@@ -20,6 +20,14 @@ pub(super) fn decode(channel: Channel, frame: &[u8]) -> Submission {
     }
 }
 
+/// Frames that lie one behind the other.
+pub(super) fn one_by_one(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = (!bytes.is_empty()).then(|| Header::frame_len_of(bytes))?;
+        bytes.split_off(..len)
+    })
+}
+
 fn header(body_len: u16) -> Header {
     Header {
         channel_number: 7,
@@ -51,19 +59,57 @@ fn frames_come_out_as_they_went_in_channel_by_channel() {
         batch.push_frame(channel, &header, content);
     }
     assert_eq!(batch.len(), 4);
-    let (mut submissions, frames) = batch.take();
-    let Some(Submission::Frames(range)) = submissions.next() else {
-        panic!("the frames follow each other");
-    };
-    assert!(submissions.next().is_none());
-    let mut frames = frames.part(range);
-    for (content, place) in contents.iter().zip(place) {
-        assert_eq!(frames.channel(), Some(channels[place]));
-        assert_eq!(frames.next_of(Channel::new(1, 1)), None);
-        let frame = frames.next_of(channels[place]).unwrap();
-        assert_eq!(&frame[Header::LEN..], *content);
+    let (mut submissions, bytes) = batch.take();
+    for (channel, contents) in
+        channels
+            .iter()
+            .zip([&contents[..2], &contents[2..3], &contents[3..]])
+    {
+        let Some(Submission::Frames(run)) = submissions.next() else {
+            panic!("frames of one channel that follow each other are together");
+        };
+        let frames = run.frames(bytes);
+        assert_eq!(frames.channel, *channel);
+        let found: Vec<_> = one_by_one(frames.bytes)
+            .map(|it| &it[Header::LEN..])
+            .collect();
+        assert_eq!(found, contents);
+        assert_eq!(frames.counts.messages as usize, contents.len());
     }
-    assert_eq!(frames.channel(), None);
+    assert!(submissions.next().is_none());
+}
+
+#[test]
+fn the_frames_of_a_run_are_counted_and_a_run_is_no_longer_than_it_may_be() {
+    let mut batch = Batch::default();
+    let kinds = [OpCode::Request, OpCode::Signal, OpCode::Response];
+    for op_code in kinds.into_iter().cycle().take(300) {
+        let header = Header {
+            op_code,
+            ..header(1000)
+        };
+        batch.push_frame(Channel::new(7, 1), &header, &[7; 1000]);
+    }
+    assert_eq!(batch.len(), 300);
+    let (submissions, bytes) = batch.take();
+    let mut all = FrameCounts::default();
+    for submission in submissions {
+        let Submission::Frames(run) = submission else {
+            panic!("nothing else was put in");
+        };
+        let frames = run.frames(bytes);
+        assert!(frames.bytes.len() <= RUN_BYTES);
+        assert_eq!(
+            one_by_one(frames.bytes).count(),
+            frames.counts.messages as usize
+        );
+        all.add(frames.counts);
+    }
+    let expected = FrameCounts {
+        messages: 300,
+        requests: 100,
+    };
+    assert_eq!(all, expected);
 }
 
 #[test]
@@ -80,10 +126,7 @@ fn frames_and_other_submissions_keep_their_order() {
     let (submissions, frames) = batch.take();
     let counts: Vec<usize> = submissions
         .map(|submission| match submission {
-            Submission::Frames(range) => {
-                let mut part = frames.part(range);
-                std::iter::from_fn(|| part.next_of(channel)).count()
-            }
+            Submission::Frames(run) => one_by_one(run.frames(frames).bytes).count(),
             _ => 0,
         })
         .collect();

@@ -44,9 +44,9 @@ impl<T> Asked<T> {
 }
 
 impl Goodbye {
-    /// A message has left that asks for an answer.
-    pub(super) fn on_question_sent(&mut self) {
-        self.questions += 1;
+    /// So many messages have left that ask for an answer.
+    pub(super) fn on_questions_sent(&mut self, count: u64) {
+        self.questions += count;
     }
 
     /// An answer came, and is whole.

@@ -4,11 +4,12 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use crate::handles::Frames;
 use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::Cache;
+use crate::storage::{Cache, cost_of_many};
 use crate::wire::OpCode;
 
 use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
@@ -94,11 +95,15 @@ impl Connection {
         context.nodes.push(&mut self.outbound.fifo, outgoing);
     }
 
-    /// Queues a small frame that was posted by value.
-    pub(in crate::protocol) fn enqueue_frame(&mut self, frame: &[u8], context: &mut Context<'_>) {
-        self.messages.posted += 1;
+    /// Queues small frames that were posted by value.
+    pub(in crate::protocol) fn enqueue_frames(
+        &mut self,
+        frames: &Frames<'_>,
+        context: &mut Context<'_>,
+    ) {
+        self.messages.posted += u64::from(frames.counts.messages);
         let fifo = &mut self.outbound.fifo;
-        context.nodes.push_frame(fifo, frame, context.millis);
+        context.nodes.push_frames(fifo, frames, context.millis);
     }
 
     fn write_header(&self, post: &mut Post) {
@@ -178,19 +183,25 @@ impl Connection {
         self.outbound.is_blocked = false;
     }
 
-    /// A whole frame was accepted by the system.
+    /// Whole frames were accepted by the system.
     fn on_sent(&mut self, sent: Sent, context: &mut Context<'_>) {
+        let sent = match sent {
+            Sent::Frames { counts, bytes } => {
+                self.messages.sent += u64::from(counts.messages);
+                self.outbound.released += cost_of_many(counts.messages, bytes);
+                return self.goodbye.on_questions_sent(counts.requests.into());
+            }
+            Sent::Message(sent) => sent,
+        };
         self.messages.sent += 1;
         self.outbound.released += sent.cost;
         match sent.op_code {
-            OpCode::Request | OpCode::HelloRequest => self.goodbye.on_question_sent(),
+            OpCode::Request | OpCode::HelloRequest => self.goodbye.on_questions_sent(1),
             OpCode::ByeRequest => self.on_bye_sent(sent.id, context),
             OpCode::ByeResponse => self.on_last_word_sent(context),
             _ => {}
         }
-        if let Some(message) = sent.message {
-            context.cache.give_back(message.into_storage());
-        }
+        context.cache.give_back(sent.message.into_storage());
     }
 
     /// Takes the credit of what was sent since this was asked last.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::between::wake::Wake;
+use crate::channel::Channel;
 use crate::storage::Pool;
 
 struct Nobody;
@@ -123,12 +124,17 @@ fn by_value(it: &mut Queued, lens: impl IntoIterator<Item = u8>, now: u32) {
             body_len: u16::from(len),
         };
         let frame = [&header.encode()[..], &vec![place as u8; usize::from(len)]].concat();
-        it.nodes.push_frame(&mut it.fifo, &frame, now);
+        let frames = Frames {
+            channel: Channel::new(1, 1),
+            bytes: &frame,
+            counts: FrameCounts::of(header.op_code),
+        };
+        it.nodes.push_frames(&mut it.fifo, &frames, now);
     }
 }
 
 #[test]
-fn frames_by_value_are_one_slice_and_sent_one_by_one() {
+fn frames_by_value_are_one_slice_and_sent_one_by_one_or_all_at_once() {
     let mut it = Queued::new([]);
     by_value(&mut it, [10, 0, 30], 5);
     assert_eq!(
@@ -138,21 +144,44 @@ fn frames_by_value_are_one_slice_and_sent_one_by_one() {
     );
     assert_eq!(it.nodes.first_queued_at(&it.fifo), Some(5));
     let (sent, rest) = it.nodes.advance(&mut it.fifo, 26 + 4);
-    let sent = sent.unwrap();
-    assert_eq!((sent.op_code, sent.id, rest), (OpCode::Request, 100, 4));
-    assert_eq!(sent.cost, cost_of(26));
+    assert_eq!((requests(sent), rest), (Some((1, 26)), 4));
     assert!(
         it.nodes.advance(&mut it.fifo, 4).0.is_none(),
         "a part of a header"
     );
     assert!(!it.fifo.is_between_frames());
     assert_eq!(it.gathered().0, [58]);
-    let (sent, rest) = it.nodes.advance(&mut it.fifo, 58);
-    assert_eq!((sent.unwrap().id, rest), (101, 46));
-    let (sent, rest) = it.nodes.advance(&mut it.fifo, 46);
-    assert_eq!((sent.unwrap().id, rest), (102, 0));
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 57);
+    assert_eq!((requests(sent), rest), (Some((1, 16)), 45));
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, rest);
+    assert_eq!((requests(sent), rest), (None, 0));
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 1);
+    assert_eq!((requests(sent), rest), (Some((1, 46)), 0));
     assert!(it.fifo.is_empty());
     assert_eq!(it.nodes.spare.len(), 1, "its buffer is kept");
+    by_value(&mut it, [10, 0, 30], 5);
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 88 + 9);
+    assert_eq!((requests(sent), rest), (Some((3, 88)), 9));
+    assert!(it.fifo.is_empty());
+    by_value(&mut it, [10, 0, 30], 5);
+    assert!(it.nodes.advance(&mut it.fifo, 3).0.is_none());
+    let (sent, rest) = it.nodes.advance(&mut it.fifo, 85);
+    assert_eq!(
+        (requests(sent), rest),
+        (Some((3, 88)), 0),
+        "all that is left"
+    );
+}
+
+/// How many Requests were wholly sent that were posted by value, and their bytes.
+fn requests(sent: Option<Sent>) -> Option<(u32, usize)> {
+    match sent? {
+        Sent::Frames { counts, bytes } => {
+            assert_eq!(counts.messages, counts.requests);
+            Some((counts.requests, bytes))
+        }
+        Sent::Message(_) => panic!("it was posted by value"),
+    }
 }
 
 #[test]
