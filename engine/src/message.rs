@@ -77,6 +77,7 @@ pub enum MessageError {
 }
 
 impl Message {
+    #[inline]
     pub(crate) fn new(pool: &Arc<Pool>) -> Self {
         Message {
             storage: pool.take(Header::LEN),
@@ -309,6 +310,7 @@ impl Message {
     }
 
     /// Whether its storage is that of another engine.
+    #[inline]
     pub(crate) fn is_foreign_to(&self, pool: &Arc<Pool>) -> bool {
         let home = self.storage.home();
         home.is_some_and(|home| !Arc::ptr_eq(home, pool))
@@ -318,6 +320,7 @@ impl Message {
         Header::LEN + usize::from(self.lens.text_headers())
     }
 
+    #[inline]
     pub(crate) fn content(&self) -> &[u8] {
         self.storage
             .bytes()

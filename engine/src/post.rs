@@ -141,6 +141,12 @@ impl Post {
         }
     }
 
+    /// Takes the post out, and leaves one that nobody posts.
+    pub(crate) fn take(&mut self) -> Post {
+        let spent = Post::abort(Channel::new(0, 0));
+        std::mem::replace(self, spent)
+    }
+
     pub(crate) fn welcome(address: &Address, message: Message) -> Self {
         Post::opening(address, OpCode::WelcomeRequest, message)
     }
@@ -218,6 +224,7 @@ impl Post {
     }
 
     /// Whether its frame is put into the batch, and its message stays with the thread that posts.
+    #[inline]
     pub(crate) fn travels_by_value(&self) -> bool {
         self.op_code.is_regular() && self.message.frame_len() <= SMALL_FRAME_MAX
     }
@@ -236,7 +243,15 @@ impl Post {
     }
 
     /// Writes the header by which a post that opens a channel carries its address.
+    #[inline]
     pub(crate) fn write_address_header(&mut self) -> Result<(), PostError> {
+        match self.target {
+            Target::Channel(_) => Ok(()),
+            Target::New(_) => self.write_address(),
+        }
+    }
+
+    fn write_address(&mut self) -> Result<(), PostError> {
         let Some((name, address)) = self.address_header() else {
             return Ok(());
         };

@@ -154,6 +154,7 @@ impl Registry {
         Some(Channel::new(number, generation))
     }
 
+    #[inline]
     fn slot(&mut self, channel: Channel) -> Option<&mut Slot> {
         self.slots
             .get_mut(usize::from(channel.number()))
@@ -164,6 +165,7 @@ impl Registry {
     }
 
     /// The slot of a channel to which this group may post.
+    #[inline]
     fn open_slot(&mut self, channel: Channel, group: GroupId) -> Result<&mut Slot, Denied> {
         let slot = self.slot(channel).ok_or(Denied::Closed)?;
         if slot.state == State::Closed {
@@ -184,6 +186,7 @@ impl Registry {
 
     /// Admits a post of `cost` bytes. A message that was returned, and is posted again, brings along
     /// what it `held`.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         channel: Channel,
@@ -243,11 +246,13 @@ impl Registry {
         self.line_up_for_room(channel);
     }
 
+    #[inline]
     fn charge_part(&mut self, group: GroupPlace, cost: usize) {
         let part = &mut self.groups.get_mut(group).outbound;
         self.outbound.charge(part, cost);
     }
 
+    #[inline]
     fn release_part(&mut self, group: GroupPlace, cost: usize) {
         let part = &mut self.groups.get_mut(group).outbound;
         self.outbound.release(part, cost);

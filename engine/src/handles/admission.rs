@@ -26,23 +26,14 @@ impl Shared {
         if let Err(why) = self.prepare(&mut post) {
             return Err(Refused { post, why });
         }
-        let mut slot = Some(post);
         let submitted = self.submit_posts(|registry, batch| {
             group.check_open()?;
-            admit_one(registry, batch, group.id, &mut slot)
+            admit_one(registry, batch, group.id, &mut post)
         });
-        match submitted
-            .map_err(PostError::from)
+        let admitted = submitted.map_err(PostError::from);
+        admitted
             .and_then(|admitted| admitted)
-        {
-            Ok(posted) => Ok(posted),
-            Err(why) => {
-                let post = slot
-                    .take()
-                    .expect("a post that was not admitted is still here");
-                Err(Refused { post, why })
-            }
-        }
+            .map_err(|why| Refused { post, why })
     }
 
     /// Posts many in order, up to the first that is refused. Accepted posts are removed from the front
@@ -78,27 +69,20 @@ impl Shared {
                 }
             }
         }
-        // Of messages that were posted by value; given back when the lock is free.
-        let mut storages = [const { None }; CHUNK];
+        let mut admitted = 0;
         let admit_all = |registry: &mut Registry, batch: &mut Batch| {
             group.check_open()?;
-            for storage in storages.iter_mut().take(prepared) {
-                let mut slot = posts.pop_front();
-                match admit_one(registry, batch, group.id, &mut slot) {
-                    Ok(one) => {
-                        posted.push(one);
-                        *storage = slot.take().map(|post| post.message.into_storage());
-                    }
-                    Err(why) => {
-                        posts.push_front(slot.take().expect("a refused post is still here"));
-                        return Err(why);
-                    }
-                }
+            for post in posts.iter_mut().take(prepared) {
+                posted.push(admit_one(registry, batch, group.id, post)?);
+                admitted += 1;
             }
             refused.map_or(Ok(()), Err)
         };
         let submitted = self.submit_posts(admit_all);
-        self.pool.give_back_all(storages.into_iter().flatten());
+        // Those that were posted by value have left their storage.
+        let spent = posts.drain(..admitted);
+        let storages = spent.map(|post| post.message.into_storage());
+        self.pool.give_back_all(storages);
         submitted.map_err(PostError::from).and_then(|all| all)
     }
 
@@ -181,20 +165,20 @@ impl Shared {
         id: u64,
     ) -> Result<(), PostError> {
         let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
-        let post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
-        admit_one(registry, batch, group, &mut Some(post)).map(|_| ())
+        let mut post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
+        admit_one(registry, batch, group, &mut post).map(|_| ())
     }
 }
 
-/// Admits the post in `slot` and moves it into the batch, or leaves it where it is: if it was refused, and
-/// if it was posted by value, for the caller to drop its message when the lock is free.
+/// Admits a post and puts it into the batch. What is left is the post as it was if it was refused, and else
+/// for the caller to drop when the lock is free: where it was posted by value, with its message's storage.
+#[inline]
 fn admit_one(
     registry: &mut Registry,
     batch: &mut Batch,
     group: GroupId,
-    slot: &mut Option<Post>,
+    post: &mut Post,
 ) -> Result<Posted, PostError> {
-    let post = slot.as_ref().expect("the caller put a post in");
     let cost = post.message.cost();
     assert!(
         cost <= MESSAGE_COST_MAX,
@@ -229,7 +213,6 @@ fn admit_one(
     } else if post.op_code == OpCode::ByeSignal {
         registry.admit(channel, group, post.role(), 0, None)?;
     }
-    let post = slot.as_mut().expect("the caller put a post in");
     let id = match post.message_id {
         0 => registry.next_message_id(),
         id => id,
@@ -245,11 +228,11 @@ fn admit_one(
         batch.push_frame(channel, &header, post.message.content());
         return Ok(Posted { channel, id });
     }
-    let post = slot.take().expect("the caller put a post in");
     let cost = if travels { cost } else { 0 };
     if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
         return Ok(Posted { channel, id });
     }
+    let post = post.take();
     batch.push(Submission::Post {
         channel,
         group,

@@ -41,6 +41,7 @@ pub(crate) const LISTS_BYTES: usize = {
     bytes
 };
 
+#[inline]
 const fn bytes_kept(size: usize) -> usize {
     SIZES[size] + FREE_COST
 }
@@ -116,6 +117,7 @@ impl Storage {
         }
     }
 
+    #[inline]
     fn record(&self) -> Option<&Record> {
         match &self.0 {
             Memory::None => None,
@@ -124,6 +126,7 @@ impl Storage {
         }
     }
 
+    #[inline]
     fn record_mut(&mut self) -> Option<&mut Record> {
         match &mut self.0 {
             Memory::None => None,
@@ -132,6 +135,7 @@ impl Storage {
         }
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Memory::None => &[],
@@ -140,6 +144,7 @@ impl Storage {
         }
     }
 
+    #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Memory::None => &mut [],
@@ -148,13 +153,18 @@ impl Storage {
         }
     }
 
+    #[inline]
     pub(crate) fn home(&self) -> Option<&Arc<Pool>> {
         self.record()?.home.as_ref()
     }
 
     /// Which of the sizes it has, if it has memory.
+    #[inline]
     fn size(&self) -> usize {
-        size_for(self.bytes().len())
+        match &self.0 {
+            Memory::None | Memory::Small(_) => 0,
+            Memory::Large(slot) => size_for(slot.bytes.len()),
+        }
     }
 
     /// Whether content of `len` bytes lies in this storage without more waste than has to be.
@@ -162,6 +172,7 @@ impl Storage {
         self.bytes().len() == SIZES[size_for(len)]
     }
 
+    #[inline]
     pub(crate) fn charge(&self) -> &Charge {
         self.record().map_or(&Charge::None, |record| &record.charge)
     }
@@ -249,6 +260,7 @@ impl Pool {
     }
 
     /// Storage for `len` bytes, allocated if none is free.
+    #[inline]
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Storage {
         let size = size_for(len);
         let free = lock(&self.state).take_free(size);
@@ -276,8 +288,11 @@ impl Pool {
         let (mut surplus, mut others, mut wake) = (Vec::new(), Vec::new(), false);
         let mut state = lock(&self.state);
         for storage in storages {
-            let is_ours = storage.home().is_some_and(|home| Arc::ptr_eq(home, self));
-            if is_ours && !matches!(storage.charge(), Charge::Returned(_)) {
+            let Some(record) = storage.record() else {
+                continue;
+            };
+            let is_ours = record.home.as_ref().is_some_and(|it| Arc::ptr_eq(it, self));
+            if is_ours && !matches!(record.charge, Charge::Returned(_)) {
                 wake |= state.take_in(storage, self.limit, &mut surplus);
             } else {
                 others.push(storage);
@@ -289,6 +304,7 @@ impl Pool {
     }
 
     /// What follows once the lock is free.
+    #[inline]
     fn see_to(&self, surplus: Vec<Storage>, wake: bool) {
         if !surplus.is_empty() {
             surplus.into_iter().for_each(Storage::disown);
@@ -352,6 +368,7 @@ impl Pool {
 }
 
 impl State {
+    #[inline]
     fn take_free(&mut self, size: usize) -> Option<Storage> {
         let storage = self.free[size].pop()?;
         self.free_bytes -= bytes_kept(size);
@@ -360,6 +377,7 @@ impl State {
     }
 
     /// Keeps a list that has become short from holding on to the memory of its best days.
+    #[inline]
     fn shrink(&mut self, size: usize) {
         let list = &mut self.free[size];
         if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 4 {
@@ -369,14 +387,20 @@ impl State {
 
     /// Takes storage in that was given back, with what it was charged. What does not fit is `surplus`.
     /// Returns whether the reactor is to be woken.
+    #[inline]
     fn take_in(&mut self, storage: Storage, limit: usize, surplus: &mut Vec<Storage>) -> bool {
         let size = storage.size();
         let inbound = match *storage.charge() {
             Charge::Inbound(key, cost) => Some((key, cost)),
             Charge::None | Charge::Returned(_) => None,
         };
-        let refused = self.keep(storage, size, limit, surplus);
-        surplus.extend(refused);
+        let kept = self.free_bytes + bytes_kept(size);
+        if size == self.fullest && kept <= limit && !self.is_closed {
+            self.free_bytes = kept; // it is the usual thing
+            self.free[size].push(storage);
+        } else if let Some(refused) = self.keep(storage, size, limit, surplus) {
+            surplus.push(refused);
+        }
         inbound.is_some_and(|(key, cost)| self.release(key, cost))
     }
 
@@ -413,6 +437,7 @@ impl State {
     }
 
     /// Notes what was released, and returns whether the reactor is to be woken for it.
+    #[inline]
     fn release(&mut self, key: RecordKey, cost: usize) -> bool {
         match self.released.last_mut() {
             Some((last, sum)) if *last == key => *sum += cost,
@@ -443,6 +468,7 @@ impl Cache {
     }
 
     /// Storage for `len` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Storage {
         let size = size_for(len);
         if self.free[size].is_empty() {

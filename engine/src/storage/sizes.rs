@@ -45,6 +45,7 @@ pub(crate) const fn cost_of_many(messages: u32, bytes: usize) -> usize {
 /// # Panics
 ///
 /// Panics if `len` is more than the largest frame: lengths are checked before.
+#[inline]
 pub(crate) fn size_for(len: usize) -> usize {
     assert!(len <= LARGEST, "no frame is longer than the largest size");
     let last = len.saturating_sub(1);

@@ -173,6 +173,7 @@ impl Header {
 
     /// The header as it goes onto the wire. The origin bit and the internal bits are 0, the status
     /// is written as given.
+    #[inline]
     #[must_use]
     pub fn encode(&self) -> [u8; Header::LEN] {
         let proto = self.op_code as u8 | if self.more { MORE_BIT } else { 0 };
@@ -195,6 +196,7 @@ impl Header {
     ///
     /// [`HeaderError::InvalidOpCode`] if the operation is one of the six numbers, 10 to 15, that
     /// the protocol does not define. The stream cannot be followed beyond such a header.
+    #[inline]
     pub fn decode(bytes: &[u8; Header::LEN]) -> Result<Header, HeaderError> {
         let bits = u128::from_be_bytes(*bytes);
         let proto = RawProto((bits >> PROTO_SHIFT) as u8);
@@ -224,6 +226,7 @@ impl Header {
     ///   Signal.
     /// - [`HeaderError::HelloTooLong`]: a HelloRequest with more than
     ///   [`MAX_HELLO_LEN`] bytes of content.
+    #[inline]
     pub fn check_inbound(&self) -> Result<(), HeaderError> {
         let op_code = self.op_code;
         if op_code.is_welcome() {
@@ -242,6 +245,7 @@ impl Header {
     }
 
     /// The length of the frame that begins with these bytes, of which there are as many as a header has.
+    #[inline]
     pub(crate) fn frame_len_of(bytes: &[u8]) -> usize {
         let len = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
         Header::LEN + len(12) + len(14)

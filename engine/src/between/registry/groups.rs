@@ -45,12 +45,14 @@ impl Groups {
         self.by_id.get(&id).copied()
     }
 
+    #[inline]
     pub(super) fn get(&self, place: GroupPlace) -> &Group {
         self.places[place.0 as usize]
             .as_ref()
             .expect("a group stays as long as something of it is left")
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, place: GroupPlace) -> &mut Group {
         self.places[place.0 as usize]
             .as_mut()

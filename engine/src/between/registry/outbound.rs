@@ -56,12 +56,14 @@ impl Outbound {
         self.limit.saturating_sub(self.used)
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, part: &mut Part, cost: usize) {
         let before = part.beyond_reserve();
         part.used += cost;
         self.used += part.beyond_reserve() - before;
     }
 
+    #[inline]
     pub(super) fn release(&mut self, part: &mut Part, cost: usize) {
         assert!(
             part.used >= cost,

@@ -176,6 +176,7 @@ impl Registry {
     }
 
     /// The channel has posted, or will not any more.
+    #[inline]
     pub(super) fn end_promise(&mut self, channel: Channel) {
         let slot = &mut self.slots[usize::from(channel.number())];
         let Promised { own, shared } = std::mem::take(&mut slot.promised);
@@ -218,6 +219,7 @@ impl Registry {
     }
 
     /// What a group's reserve and the engine's credit still take.
+    #[inline]
     pub(super) fn room_of(&self, group: GroupPlace) -> usize {
         self.groups.get(group).outbound.free() + self.outbound.free()
     }
