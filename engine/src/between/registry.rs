@@ -9,6 +9,7 @@ mod numbers;
 mod outbound;
 mod progress;
 mod room;
+mod run;
 mod slot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ pub(crate) use self::numbers::Numbers;
 pub(crate) use self::numbers::{Held, NUMBERS_RESERVED};
 pub(crate) use self::outbound::Holding;
 pub(crate) use self::progress::{Progress, Report};
+pub(crate) use self::run::Run;
 pub(crate) use self::slot::{Denied, Kind, Role};
 
 const NUMBER_MAX: u16 = 65534;

@@ -14,6 +14,8 @@ mod registry_numbers;
 mod registry_reserve;
 #[path = "registry/room_tests.rs"]
 mod registry_room;
+#[path = "registry/run_tests.rs"]
+mod registry_run;
 #[path = "registry/model_steps.rs"]
 mod registry_steps;
 #[path = "waiting_tests.rs"]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry};
+use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry, Run};
 use crate::channel::Channel;
 use crate::error::{Budget, Ended, PostError};
 use crate::event::Event;
@@ -72,10 +72,21 @@ impl Shared {
         let mut admitted = 0;
         let admit_all = |registry: &mut Registry, batch: &mut Batch| {
             group.check_open()?;
+            let mut run = None;
             for post in posts.iter_mut().take(prepared) {
-                posted.push(admit_one(registry, batch, group.id, post)?);
+                let one = match admit_further(registry, batch, &mut run, post) {
+                    Some(one) => one,
+                    None => {
+                        registry.end_run(run.take());
+                        let one = admit_one(registry, batch, group.id, post)?;
+                        run = registry.begin_run(one.channel);
+                        one
+                    }
+                };
+                posted.push(one);
                 admitted += 1;
             }
+            registry.end_run(run);
             refused.map_or(Ok(()), Err)
         };
         let submitted = self.submit_posts(admit_all);
@@ -170,6 +181,42 @@ impl Shared {
     }
 }
 
+/// Admits a small message to the channel that the post before went to, if nothing but its cost has to be
+/// looked at.
+#[inline]
+fn admit_further(
+    registry: &mut Registry,
+    batch: &mut Batch,
+    run: &mut Option<Run>,
+    post: &Post,
+) -> Option<Posted> {
+    let run = run.as_mut()?;
+    let is_plain = post.travels_by_value()
+        && post.channel() == Some(run.channel())
+        && !matches!(post.message.storage().charge(), Charge::Returned(_));
+    if !is_plain || !run.take(post.message.cost()) {
+        return None;
+    }
+    let (channel, id) = (run.channel(), id_for(registry, post));
+    push_frame(batch, post, channel, id);
+    Some(Posted { channel, id })
+}
+
+/// The id that a post goes by: its own, or the engine's next.
+#[inline]
+fn id_for(registry: &mut Registry, post: &Post) -> u64 {
+    match post.message_id {
+        0 => registry.next_message_id(),
+        id => id,
+    }
+}
+
+/// Puts the frame of a post into the batch.
+#[inline]
+fn push_frame(batch: &mut Batch, post: &Post, channel: Channel, id: u64) {
+    batch.push_frame(channel, &post.header(channel, id), post.message.content());
+}
+
 /// Admits a post and puts it into the batch. What is left is the post as it was if it was refused, and else
 /// for the caller to drop when the lock is free: where it was posted by value, with its message's storage.
 #[inline]
@@ -213,10 +260,7 @@ fn admit_one(
     } else if post.op_code == OpCode::ByeSignal {
         registry.admit(channel, group, post.role(), 0, None)?;
     }
-    let id = match post.message_id {
-        0 => registry.next_message_id(),
-        id => id,
-    };
+    let id = id_for(registry, post);
     if travels
         && held.is_some()
         && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
@@ -224,8 +268,7 @@ fn admit_one(
         hold.pass_on();
     }
     if post.travels_by_value() {
-        let header = post.header(channel, id);
-        batch.push_frame(channel, &header, post.message.content());
+        push_frame(batch, post, channel, id);
         return Ok(Posted { channel, id });
     }
     let cost = if travels { cost } else { 0 };

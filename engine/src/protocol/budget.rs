@@ -153,6 +153,26 @@ impl Budget {
         Ok(())
     }
 
+    /// How much may be charged to a connection that holds `held`, piece by piece or together, without
+    /// waiting: by [`charge_allowed`](Budget::charge_allowed).
+    pub(super) fn allowance(&self, budget_key: BudgetKey, held: usize) -> usize {
+        let group = &self.groups[budget_key];
+        if !group.line.is_empty() {
+            return 0;
+        }
+        let shared = match self.heads.is_empty() {
+            true => self.limit.saturating_sub(self.used),
+            false => 0,
+        };
+        let own = group.reserve.saturating_sub(group.used);
+        (own + shared).min(self.share.saturating_sub(held))
+    }
+
+    /// Charges no more than the [`allowance`](Budget::allowance).
+    pub(super) fn charge_allowed(&mut self, budget_key: BudgetKey, cost: usize) {
+        self.take(budget_key, cost);
+    }
+
     fn take(&mut self, budget_key: BudgetKey, cost: usize) {
         let group = &mut self.groups[budget_key];
         self.used += group.shared_for(cost);

@@ -1,16 +1,30 @@
 //! What a whole frame says, as an event.
 
+use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::event::{AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, Signal};
 use crate::message::Message;
 use crate::reason::Reason;
+use crate::storage::cost_of;
 use crate::wire::{Header, OpCode};
 
 use super::{Connection, Context, Origin};
 
+#[inline]
+fn received(channel: Channel, header: &Header, message: Message) -> Received {
+    Received {
+        channel,
+        op_code: header.op_code,
+        more: header.more,
+        status: header.status,
+        id: header.message_id,
+        message,
+    }
+}
+
 impl Connection {
-    /// A whole frame has arrived. What is frequent is put together and queued here: an event that is written
-    /// in parts, and right behind that moved on as a whole, has to be waited for.
+    /// A whole frame has arrived. What is frequent is put together and queued in one place: an event that is
+    /// written in parts, and right behind that moved on as a whole, has to be waited for.
     #[inline]
     pub(super) fn handle_frame(
         &mut self,
@@ -22,25 +36,63 @@ impl Connection {
             return self.inbound.wait_for_channel(header, message);
         };
         self.inbound.pace.begin_anew();
-        let received = |message| Received {
-            channel,
-            op_code: header.op_code,
-            more: header.more,
-            status: header.status,
-            id: header.message_id,
-            message,
-        };
-        let event = match header.op_code {
-            OpCode::Signal => Event::Signal(Signal(received(message))),
-            OpCode::Request => Event::Request(Request(received(message))),
-            OpCode::Response => Event::Response(received(message)),
-            _ => return self.handle_rare(received(message), context),
-        };
+        if !header.op_code.is_regular() {
+            return self.handle_rare(received(channel, &header, message), context);
+        }
         self.messages.received += 1;
-        context.events.push_back(event);
+        self.deliver(channel, &header, message, context);
+    }
+
+    /// Queues the event of a Request, Response or Signal.
+    #[inline]
+    fn deliver(
+        &mut self,
+        channel: Channel,
+        header: &Header,
+        message: Message,
+        context: &mut Context<'_>,
+    ) {
+        let received = received(channel, header, message);
+        context.events.push_back(match header.op_code {
+            OpCode::Signal => Event::Signal(Signal(received)),
+            OpCode::Request => Event::Request(Request(received)),
+            _ => Event::Response(received),
+        });
         if header.op_code == OpCode::Response && !header.more {
             self.goodbye.on_answer();
         }
+    }
+
+    /// Receives the frames at the front of `bytes` that are usual: whole ones of the conversation, for
+    /// which there is budget. They are charged together. Returns how many bytes that were.
+    pub(super) fn receive_frames(&mut self, bytes: &[u8], context: &mut Context<'_>) -> usize {
+        let Some(channel) = self.channel else {
+            return 0;
+        };
+        let allowance = context.budget.allowance(self.budget_key, self.inbound.held);
+        let (mut used, mut cost, mut count) = (0, 0, 0);
+        while let Some((header, rest)) = bytes[used..].split_first_chunk() {
+            let Ok(header) = Header::decode(header) else {
+                break; // what is wrong with it is said by whoever looks next
+            };
+            let is_usual = header.op_code.is_regular() && header.check_inbound().is_ok();
+            let with_this = cost + cost_of(header.frame_len());
+            let content = rest.get(..header.content_len());
+            let Some(content) = content.filter(|_| is_usual && with_this <= allowance) else {
+                break;
+            };
+            let mut message = self.message_for(&header, context);
+            message.content_mut().copy_from_slice(content);
+            self.deliver(channel, &header, message, context);
+            (used, cost, count) = (used + header.frame_len(), with_this, count + 1);
+        }
+        if count > 0 {
+            context.budget.charge_allowed(self.budget_key, cost);
+            self.inbound.held += cost;
+            self.messages.received += count;
+            self.inbound.pace.begin_anew();
+        }
+        used
     }
 
     /// A frame has arrived by which the conversation begins or ends.

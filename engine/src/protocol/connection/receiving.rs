@@ -28,7 +28,7 @@ pub(in crate::protocol) struct Inbound {
     header: [u8; Header::LEN],
     frame: Frame,
     /// What this connection's undropped messages are charged.
-    held: usize,
+    pub(super) held: usize,
     pub(super) pace: FramePace,
     /// When it is to be seen whether it still waits for budget, and has broken meanwhile.
     starved_look: Option<Instant>,
@@ -155,8 +155,12 @@ impl Connection {
             let rest = &bytes[used..];
             match &mut self.inbound.frame {
                 Frame::Header(0) if rest.len() >= Header::LEN => {
-                    let (header, rest) = rest.split_first_chunk().expect("as long as that");
-                    used += Header::LEN + self.begin_frame(header, rest, context);
+                    let taken = self.receive_frames(rest, context);
+                    used += taken;
+                    if taken == 0 {
+                        let (header, rest) = rest.split_first_chunk().expect("as long as that");
+                        used += Header::LEN + self.begin_frame(header, rest, context);
+                    }
                 }
                 Frame::Header(len) => {
                     let count = copy(rest, &mut self.inbound.header[*len..]);
@@ -323,7 +327,8 @@ impl Connection {
     }
 
     /// What a frame that was charged is received into.
-    fn message_for(&self, header: &Header, context: &mut Context<'_>) -> Message {
+    #[inline(always)]
+    pub(super) fn message_for(&self, header: &Header, context: &mut Context<'_>) -> Message {
         let mut storage = context.cache.take(header.frame_len());
         storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
         Message::receiving(storage, header)
