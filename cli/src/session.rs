@@ -76,9 +76,10 @@ impl Session {
             }
             return Ok(());
         }
-        let received = self.inbox.recv_many(events, MOST);
+        let received = self.inbox.recv_many();
         interrupt::check()?;
-        received.map(drop).map_err(|ended| over(&ended))
+        events.extend(received.map_err(|ended| over(&ended))?.take(MOST));
+        Ok(())
     }
 
     /// Closes everything; what was posted may still be sent for as long as `within`. The account

@@ -77,6 +77,15 @@ impl Event {
         })
     }
 
+    /// Whether it is one of those that come in great numbers, with which nothing more is to be done.
+    #[inline]
+    pub(crate) fn is_frequent(&self) -> bool {
+        matches!(
+            self,
+            Event::Signal(_) | Event::Request(_) | Event::Response(_)
+        )
+    }
+
     /// Has the processor fetch the content, as [`Storage::fetch`](crate::storage::Storage::fetch) does.
     pub(crate) fn fetch(&self) {
         if let Event::Signal(Signal(received))

@@ -1,6 +1,7 @@
 //! A channel group's receiving side, which one thread has.
 
 use std::collections::VecDeque;
+use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,10 +79,7 @@ impl Inbox {
             if let Some(event) = self.next(None)? {
                 return Ok(event);
             }
-            assert!(
-                !reactor_thread::is_here(),
-                "an event is not waited for in a waker that an engine calls"
-            );
+            assert_may_wait();
         }
     }
 
@@ -104,24 +102,38 @@ impl Inbox {
         self.next(Some(Instant::now()))
     }
 
-    /// Appends up to `most` events to `events` and returns how many, waiting for the first as long
-    /// as it takes: a batch costs one lock.
+    /// All events that the inbox has got, waiting for the first as long as it takes: a batch costs one
+    /// lock. They are taken out one by one; what is not taken stays in the inbox, in its order, for the
+    /// next call of any of these methods.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let engine = ampe::Engine::start(ampe::Options::default())?;
+    /// # let (group, mut inbox) = engine.group(ampe::GroupOptions::default())?;
+    /// # group.notify(engine.message())?;
+    /// for event in inbox.recv_many()? {
+    ///     if let ampe::Event::Signal(signal) = event {
+    ///         println!("{} bytes", signal.body().len());
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// As [`recv`](Inbox::recv).
-    pub fn recv_many(&mut self, events: &mut Vec<Event>, most: usize) -> Result<usize, Ended> {
-        if most == 0 {
-            return Ok(0);
+    ///
+    /// # Panics
+    ///
+    /// As [`recv`](Inbox::recv).
+    pub fn recv_many(&mut self) -> Result<Events<'_>, Ended> {
+        while !self.fill(None)? {
+            assert_may_wait();
         }
-        events.push(self.recv()?);
-        let more = self.taken.len().min(most - 1);
-        events.reserve(more);
-        self.taken.range(..more).for_each(Event::fetch);
-        for event in std::iter::from_fn(|| self.taken.pop_front()).take(more) {
-            events.push(on_taken(&self.shared, &self.group, event));
-        }
-        Ok(more + 1)
+        Ok(Events {
+            inbox: self,
+            fetched: 0,
+        })
     }
 
     /// The events, one after the other, waiting for each, until none will come.
@@ -130,24 +142,39 @@ impl Inbox {
     }
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Ended> {
-        if self.taken.is_empty() {
-            let deadline = if reactor_thread::is_here() {
-                Some(Instant::now())
-            } else {
-                deadline
-            };
-            let taken = &mut self.taken;
-            match self.shared.receive(&self.group, taken, deadline) {
-                Taken::Events => {}
-                Taken::Nothing | Taken::Offer => return Ok(None),
-                Taken::Ended(reason) => return Err(reason),
-            }
+        self.fill(deadline)?;
+        Ok(self.pop())
+    }
+
+    /// Sees to it that an event has been taken from the mailbox. Returns whether there is one.
+    fn fill(&mut self, deadline: Option<Instant>) -> Result<bool, Ended> {
+        if !self.taken.is_empty() {
+            return Ok(true);
         }
-        let event = self.taken.pop_front();
+        let deadline = if reactor_thread::is_here() {
+            Some(Instant::now())
+        } else {
+            deadline
+        };
+        let taken = &mut self.taken;
+        match self.shared.receive(&self.group, taken, deadline) {
+            Taken::Events => Ok(true),
+            Taken::Nothing | Taken::Offer => Ok(false),
+            Taken::Ended(reason) => Err(reason),
+        }
+    }
+
+    /// The next of the events that were taken from the mailbox.
+    #[inline]
+    fn pop(&mut self) -> Option<Event> {
+        let mut event = self.taken.pop_front()?;
         if self.taken.is_empty() {
             self.shared.note_received();
         }
-        Ok(event.map(|event| on_taken(&self.shared, &self.group, event)))
+        if !event.is_frequent() {
+            on_taken(&self.shared, &self.group, &mut event);
+        }
+        Some(event)
     }
 
     /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
@@ -225,10 +252,53 @@ impl std::fmt::Debug for Inbox {
     }
 }
 
+/// The events that an inbox has got, from [`Inbox::recv_many`]. What is not taken from this iterator stays
+/// in the inbox.
+#[derive(Debug)]
+pub struct Events<'a> {
+    inbox: &'a mut Inbox,
+    /// How many of the next have been fetched by the processor.
+    fetched: usize,
+}
+
+/// So many are fetched together, ahead of their being taken.
+const FETCHED: usize = 32;
+
+impl Iterator for Events<'_> {
+    type Item = Event;
+
+    #[inline]
+    fn next(&mut self) -> Option<Event> {
+        if self.fetched == 0 {
+            self.fetched = FETCHED.min(self.inbox.taken.len());
+            let next = self.inbox.taken.range(..self.fetched);
+            next.for_each(Event::fetch);
+        }
+        self.fetched = self.fetched.saturating_sub(1);
+        self.inbox.pop()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.inbox.taken.len();
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Events<'_> {}
+
+impl FusedIterator for Events<'_> {}
+
+fn assert_may_wait() {
+    assert!(
+        !reactor_thread::is_here(),
+        "an event is not waited for in a waker that an engine calls"
+    );
+}
+
 /// What the taking of an event sets off: a number may be used again, a channel may be told of room
 /// again, a Bye answers on drop, a notification makes way for another.
-fn on_taken(shared: &Arc<Shared>, group: &GroupShared, mut event: Event) -> Event {
-    match &mut event {
+fn on_taken(shared: &Arc<Shared>, group: &GroupShared, event: &mut Event) {
+    match event {
         Event::Closed(closed) => {
             let channel = closed.channel;
             shared
@@ -251,7 +321,6 @@ fn on_taken(shared: &Arc<Shared>, group: &GroupShared, mut event: Event) -> Even
         Event::Notified(message) => group.mailbox.notification_taken(message.cost()),
         _ => {}
     }
-    event
 }
 
 #[cfg(test)]

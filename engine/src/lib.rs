@@ -125,7 +125,7 @@ pub use event::{
 };
 pub use flush::Flush;
 pub use group::ChannelGroup;
-pub use inbox::{CloseReport, Inbox};
+pub use inbox::{CloseReport, Events, Inbox};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
 pub use post::{NotNotified, Post, Posted, Refused};

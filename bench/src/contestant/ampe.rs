@@ -16,8 +16,6 @@ use crate::trips::Trips;
 
 /// Posts that share one taking of the engine's lock.
 const POSTS: usize = 128;
-/// Events that are received by one call, at most.
-const EVENTS: usize = 4096;
 
 pub struct Ampe;
 
@@ -28,7 +26,7 @@ impl Contestant for Ampe {
 
     fn settings(&self) -> String {
         format!(
-            "Options::default(); signals one way, by post_many of {POSTS} and recv_many of up to {EVENTS}; \
+            "Options::default(); signals one way, by post_many of {POSTS} and recv_many; \
              request and response for round trips, by post and recv; a group for each purpose"
         )
     }
@@ -172,11 +170,9 @@ fn accept(group: &ChannelGroup, inbox: &mut Inbox, count: usize) -> Result<Vec<C
 
 /// Receives until the last lane's last message.
 fn receive(group: &ChannelGroup, inbox: &mut Inbox, mut sink: Sink) -> Result<Sink> {
-    let mut events = Vec::with_capacity(EVENTS);
     let mut is_over = false;
     while !is_over {
-        inbox.recv_many(&mut events, EVENTS)?;
-        for event in events.drain(..) {
+        for event in inbox.recv_many()? {
             match event {
                 Event::Signal(signal) => is_over |= sink.take(signal.body()),
                 Event::Hello(hello) => {
@@ -394,10 +390,9 @@ fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
     }
     await_connected(&mut inbox, task.channels)?;
     session.ready()?;
-    let (mut events, mut open) = (Vec::with_capacity(EVENTS), task.channels);
+    let mut open = task.channels;
     while open > 0 {
-        inbox.recv_many(&mut events, EVENTS)?;
-        for event in events.drain(..) {
+        for event in inbox.recv_many()? {
             match event {
                 Event::Signal(signal) => {
                     let sink = sinks

@@ -32,17 +32,19 @@ fn deliver(bench: &mut Bench) {
 }
 
 #[inline(never)]
-fn receive(bench: &mut Bench, events: &mut Vec<Event>, count: usize) {
-    while events.len() < count {
-        bench.inbox.recv_many(events, count).unwrap();
+fn receive(bench: &mut Bench, count: usize) {
+    let mut received = 0;
+    while received < count {
+        for event in bench.inbox.recv_many().unwrap() {
+            received += 1;
+            let_go(event);
+        }
     }
 }
 
 #[inline(never)]
-fn let_go(events: &mut Vec<Event>) {
-    for event in events.drain(..) {
-        assert!(matches!(event, Event::Signal(it) if it.body().len() == BODY));
-    }
+fn let_go(event: Event) {
+    assert!(matches!(&event, Event::Signal(it) if it.body().len() == BODY));
 }
 
 #[inline(never)]
@@ -98,13 +100,12 @@ fn alone() {
     let bytes = signal(&[3; BODY]);
     let count = 256 * 1024 / bytes.len();
     let bytes = bytes.repeat(count);
-    let (mut events, mut posts, mut batch) = (Vec::new(), VecDeque::new(), Batch::default());
+    let (mut posts, mut batch) = (VecDeque::new(), Batch::default());
     let mut scratch = Vec::with_capacity(128 * 1024);
     for _ in 0..ROUNDS {
         parse(&mut bench, key, &bytes);
         deliver(&mut bench);
-        receive(&mut bench, &mut events, count);
-        let_go(&mut events);
+        receive(&mut bench, count);
         bench.wait();
         build(&bench, &mut posts, hello.channel(), count);
         post(&bench, &mut posts);
