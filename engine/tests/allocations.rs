@@ -10,7 +10,6 @@ mod common;
 use std::alloc::System;
 use std::collections::VecDeque;
 
-use ampe::Event;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

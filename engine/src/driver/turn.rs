@@ -44,17 +44,12 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
 
 /// Hands everything over that a batch holds.
 pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
-    let (mut submissions, frames) = batch.take();
+    let mut submissions = batch.take();
     while !submissions.as_slice().is_empty() {
         let ahead = submissions.as_slice().iter().take(AHEAD);
         ahead.for_each(Submission::fetch);
         for submission in submissions.by_ref().take(AHEAD) {
-            match submission {
-                Submission::Frames(run) => core.handle_frames(&run.frames(frames), now),
-                submission => core.handle_submission(submission, now),
-            }
+            core.handle_submission(submission, now);
         }
     }
-    drop(submissions);
-    batch.clear();
 }

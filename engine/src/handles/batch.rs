@@ -1,25 +1,20 @@
 //! What was posted since the reactor took the last of it.
 
-use std::ops::Range;
-
 use crate::between::queue;
 use crate::channel::Channel;
 use crate::wire::{Header, OpCode};
 
+use super::spare::Spare;
 use super::submission::Submission;
-
-/// The memory for small frames that a batch keeps when it is empty: there are two batches. What is in use is
-/// bounded by what its messages are charged.
-pub(crate) const FRAMES_KEPT: usize = 1 << 20;
 
 /// So many bytes of small frames lie together at most.
 pub(crate) const RUN_BYTES: usize = 64 * 1024;
 
-/// Small frames of one channel in a batch, one behind the other.
-pub(crate) struct FrameRun {
-    channel: Channel,
-    range: Range<usize>,
-    counts: FrameCounts,
+/// Small frames of one channel, one behind the other as they are sent: at most [`RUN_BYTES`].
+pub(crate) struct Frames {
+    pub(crate) channel: Channel,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) counts: FrameCounts,
 }
 
 /// What some frames are, so that they are moved on without being looked at one by one.
@@ -55,7 +50,8 @@ impl FrameCounts {
 #[derive(Default)]
 pub(crate) struct Batch {
     submissions: Vec<Submission>,
-    frames: Vec<u8>,
+    /// Empty buffers for frames.
+    pub(crate) spare: Spare,
     /// How much was put in.
     len: usize,
 }
@@ -80,73 +76,50 @@ impl Batch {
     /// Puts a frame in by value.
     #[inline]
     pub(crate) fn push_frame(&mut self, channel: Channel, header: &Header, content: &[u8]) {
-        let start = self.frames.len();
-        self.frames.reserve(Header::LEN + content.len());
-        self.frames.extend_from_slice(&header.encode());
-        self.frames.extend_from_slice(content);
-        let end = self.frames.len();
         let counts = FrameCounts::of(header.op_code);
+        let len = Header::LEN + content.len();
         self.len += 1;
         if let Some(Submission::Frames(run)) = self.submissions.last_mut()
             && run.channel == channel
-            && end - run.range.start <= RUN_BYTES
+            && run.bytes.len() + len <= RUN_BYTES
         {
-            run.range.end = end;
-            return run.counts.add(counts);
+            run.counts.add(counts);
+            return write(&mut run.bytes, header, content);
         }
-        let range = start..end;
-        self.submissions.push(Submission::Frames(FrameRun {
+        let mut bytes = self.spare.take();
+        write(&mut bytes, header, content);
+        self.submissions.push(Submission::Frames(Frames {
             channel,
-            range,
+            bytes,
             counts,
         }));
     }
 
-    /// Takes everything out: the submissions, and the bytes that those of small frames tell of.
-    pub(crate) fn take(&mut self) -> (std::vec::Drain<'_, Submission>, &[u8]) {
+    /// Takes everything out.
+    pub(crate) fn take(&mut self) -> std::vec::Drain<'_, Submission> {
         self.len = 0;
-        (self.submissions.drain(..), &self.frames)
-    }
-
-    /// Makes room for what comes next, behind [`take`](Batch::take).
-    pub(crate) fn clear(&mut self) {
-        self.submissions.clear();
-        self.frames.clear();
-        self.frames.shrink_to(FRAMES_KEPT);
-        self.len = 0;
+        self.submissions.drain(..)
     }
 }
 
-impl FrameRun {
-    /// Its frames, among those of the batch.
-    pub(crate) fn frames<'a>(&self, of_batch: &'a [u8]) -> Frames<'a> {
-        Frames {
-            channel: self.channel,
-            bytes: &of_batch[self.range.clone()],
-            counts: self.counts,
-        }
-    }
-}
-
-/// Small frames of one channel, one behind the other as they are sent: at most [`RUN_BYTES`].
-pub(crate) struct Frames<'a> {
-    pub(crate) channel: Channel,
-    pub(crate) bytes: &'a [u8],
-    pub(crate) counts: FrameCounts,
+#[inline]
+fn write(bytes: &mut Vec<u8>, header: &Header, content: &[u8]) {
+    bytes.reserve(Header::LEN + content.len());
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(content);
 }
 
 #[cfg(test)]
 impl Batch {
     /// What was put in, with frames as the posts that they were.
     pub(crate) fn into_submissions(mut self) -> Vec<Submission> {
-        let (submissions, frames) = self.take();
         let mut all = Vec::new();
-        for submission in submissions {
+        for submission in self.take() {
             let Submission::Frames(run) = submission else {
                 all.push(submission);
                 continue;
             };
-            let posts = tests::one_by_one(run.frames(frames).bytes);
+            let posts = tests::one_by_one(&run.bytes);
             all.extend(posts.map(|frame| tests::decode(run.channel, frame)));
         }
         all

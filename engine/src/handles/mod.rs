@@ -8,6 +8,7 @@ mod group_shared;
 mod reactor;
 pub(crate) mod reactor_thread;
 mod shared;
+mod spare;
 mod submission;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};
 pub(crate) use self::shared::Shared;
+pub(crate) use self::spare::Spare;
 pub(crate) use self::submission::Submission;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
-use super::batch::FrameRun;
+use super::batch::Frames;
 use super::group_shared::GroupShared;
 
 /// One entry of the batch that the reactor takes.
@@ -22,8 +22,8 @@ pub(crate) enum Submission {
         post: Post,
         cost: usize,
     },
-    /// Small frames that were posted by value: where they are in the batch.
-    Frames(FrameRun),
+    /// Small frames that were posted by value.
+    Frames(Frames),
     OpenGroup {
         group: Arc<GroupShared>,
         /// Where the registry has it.

@@ -4,7 +4,7 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
-use crate::handles::{FrameCounts, Frames, RUN_BYTES};
+use crate::handles::{FrameCounts, Frames, RUN_BYTES, Spare};
 use crate::message::Message;
 use crate::storage::{Cache, cost_of};
 use crate::wire::{Header, OpCode};
@@ -14,17 +14,18 @@ use super::decisions;
 /// A frame up to this size is copied into the scratch buffer; a larger one goes from where it lies.
 const PACKED_MAX: usize = 4096;
 
+/// What the buffers of queued runs may take beyond their frames, all together. Beyond that a run gets a
+/// buffer of its own length: a buffer that was large must not be kept by one small frame.
+const SLACK_BYTES: usize = 4 << 20;
+
 /// What one gathering write takes at most, so that a busy channel leaves the others their turn.
 pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
 const GATHER_BYTES: usize = 512 * 1024;
 const SLICES: usize = 32;
 
-/// So many empty buffers of runs are kept for others.
-const SPARE_RUNS: usize = 16;
-
-/// What they take at most.
-#[cfg(test)]
-pub(crate) const SPARE_BYTES: usize = SPARE_RUNS * RUN_BYTES;
+/// Frames up to so many bytes are copied behind those of the same time, rather than kept in a buffer of
+/// their own.
+const JOINED_MAX: usize = 4096;
 
 const NONE: u32 = u32::MAX;
 
@@ -138,8 +139,10 @@ struct Node {
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     free: u32,
-    /// Empty buffers of runs.
-    spare: Vec<Vec<u8>>,
+    /// Buffers of runs that were sent.
+    spare: Spare,
+    /// What the buffers of runs take beyond their frames.
+    slack: usize,
 }
 
 /// The slices of one gathering write, in order.
@@ -172,8 +175,14 @@ impl Nodes {
         Nodes {
             nodes: Vec::new(),
             free: NONE,
-            spare: Vec::new(),
+            spare: Spare::default(),
+            slack: 0,
         }
+    }
+
+    /// Buffers of runs that were sent, for others.
+    pub(super) fn spare(&mut self) -> &mut Spare {
+        &mut self.spare
     }
 
     pub(super) fn push(&mut self, fifo: &mut Fifo, outgoing: Outgoing) {
@@ -181,17 +190,25 @@ impl Nodes {
     }
 
     /// Queues small frames that were posted by value.
-    pub(super) fn push_frames(&mut self, fifo: &mut Fifo, frames: &Frames<'_>, now: u32) {
+    pub(super) fn push_frames(&mut self, fifo: &mut Fifo, frames: Frames, now: u32) {
         if !fifo.is_empty()
             && let Some(Queued::Run(run)) = &mut self.nodes[fifo.tail as usize].queued
             && run.queued_at == now
+            && frames.bytes.len() <= JOINED_MAX
             && run.bytes.len() + frames.bytes.len() <= RUN_BYTES
         {
             run.counts.add(frames.counts);
-            return run.bytes.extend_from_slice(frames.bytes);
+            self.slack -= slack(&run.bytes);
+            run.bytes.extend_from_slice(&frames.bytes);
+            self.slack += slack(&run.bytes);
+            return self.spare.give(frames.bytes);
         }
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.extend_from_slice(frames.bytes);
+        let mut bytes = frames.bytes;
+        if self.slack + slack(&bytes) > SLACK_BYTES {
+            let own = bytes.as_slice().to_vec();
+            self.spare.give(std::mem::replace(&mut bytes, own));
+        }
+        self.slack += slack(&bytes);
         let run = Run {
             bytes,
             at: 0,
@@ -244,11 +261,10 @@ impl Nodes {
         run.at += len;
         run.counts.remove(counts);
         if run.at == run.bytes.len()
-            && let Queued::Run(Run { mut bytes, .. }) = self.unlink(fifo)
-            && self.spare.len() < SPARE_RUNS
+            && let Queued::Run(run) = self.unlink(fifo)
         {
-            bytes.clear();
-            self.spare.push(bytes);
+            self.slack -= slack(&run.bytes);
+            self.spare.give(run.bytes);
         }
     }
 
@@ -359,6 +375,11 @@ impl Nodes {
         }
         Gather { slices, len, bytes }
     }
+}
+
+/// What a buffer takes beyond what it holds.
+fn slack(bytes: &Vec<u8>) -> usize {
+    bytes.capacity() - bytes.len()
 }
 
 /// The first message of a run, as it was before it was posted.

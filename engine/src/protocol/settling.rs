@@ -19,6 +19,7 @@ impl Core {
     /// closed to posts: what was admitted to them is in `batch`, and nothing can follow.
     pub(crate) fn exchange(&mut self, batch: &mut Batch) {
         let shared = Arc::clone(&self.shared);
+        batch.spare.take_over(self.nodes.spare());
         shared.queue.exchange(batch, |registry| {
             for &key in &self.touched {
                 if let Some(record) = self.table.get_mut(key) {

@@ -40,14 +40,14 @@ impl Core {
                     it.handle_resolved(addresses, context)
                 });
             }
-            Submission::Frames(_) => unreachable!("frames come with their bytes"),
+            Submission::Frames(frames) => self.handle_frames(frames, now),
             #[cfg(test)]
             Submission::Panic => panic!("planted"),
         }
     }
 
     /// Queues small frames that were posted by value.
-    pub(crate) fn handle_frames(&mut self, frames: &Frames<'_>, now: Instant) {
+    fn handle_frames(&mut self, frames: Frames, now: Instant) {
         let key = self
             .key_of(frames.channel)
             .expect("an admitted post has a channel");

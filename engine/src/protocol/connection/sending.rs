@@ -98,7 +98,7 @@ impl Connection {
     /// Queues small frames that were posted by value.
     pub(in crate::protocol) fn enqueue_frames(
         &mut self,
-        frames: &Frames<'_>,
+        frames: Frames,
         context: &mut Context<'_>,
     ) {
         self.messages.posted += u64::from(frames.counts.messages);
