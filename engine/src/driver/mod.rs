@@ -34,12 +34,15 @@ use self::world::World;
 
 /// How much a pass does of what could go on for long, so that others have their turn and the clock
 /// is looked at. What is left over makes the next pass come at once.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// One read takes at most so many bytes.
     pub(crate) bytes_per_read: usize,
     /// So many bytes are read in a pass, before the read that goes beyond.
     pub(crate) bytes_per_pass: usize,
+    /// So many messages are received in a pass, before the read that goes beyond. Many small ones are taken
+    /// out of the inbox while they are in the processor's cache.
+    pub(crate) messages_per_pass: usize,
     /// So many names, attempts and listeners are begun in a pass: each costs several system calls.
     pub(crate) openings_per_pass: usize,
 }
@@ -47,8 +50,15 @@ pub(crate) struct Limits {
 pub(crate) const LIMITS: Limits = Limits {
     bytes_per_read: 256 * 1024,
     bytes_per_pass: 1024 * 1024,
+    messages_per_pass: 1500,
     openings_per_pass: 256,
 };
+
+/// What one read takes at most while messages are small.
+const SHORT_READ: usize = 64 * 1024;
+
+/// Frames are small that have fewer bytes than this, on the average.
+const SMALL_FRAME: usize = 512;
 
 /// Starts the engine's own thread, with a reactor that it makes the first passes of.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
@@ -84,7 +94,10 @@ pub(crate) struct Driver<W: World> {
     limits: Limits,
     /// What is left of them in this pass.
     bytes_left: usize,
+    messages_left: usize,
     openings_left: usize,
+    /// The last read into the buffer brought many small messages.
+    are_small: bool,
     /// The last pass left some of what is ready.
     has_more: bool,
 }
@@ -104,7 +117,9 @@ impl<W: World> Driver<W> {
             rests: Rests::default(),
             limits,
             bytes_left: 0,
+            messages_left: 0,
             openings_left: 0,
+            are_small: false,
             has_more: false,
         }
     }
@@ -131,6 +146,7 @@ impl<W: World> Driver<W> {
     /// Does what there is to do. Returns whether that was the last time.
     pub(crate) fn work(&mut self, reads: Reads) -> bool {
         self.bytes_left = self.limits.bytes_per_pass;
+        self.messages_left = self.limits.messages_per_pass;
         self.openings_left = self.limits.openings_per_pass;
         Counters::count(&self.shared.counters.passes);
         let now = self.sockets.world.now();

@@ -8,10 +8,10 @@ use ampe_poller::socket::is_shortage;
 use crate::between::key::RecordKey;
 use crate::protocol::{ReadPlan, Wanted};
 
-use super::Driver;
 use super::rests::Rest;
 use super::sockets::Socket;
 use super::world::World;
+use super::{Driver, SHORT_READ, SMALL_FRAME};
 
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
@@ -28,7 +28,7 @@ impl<W: World> Driver<W> {
     pub(super) fn receive(&mut self, now: Instant) {
         self.look_again(now);
         loop {
-            self.has_more = self.bytes_left == 0;
+            self.has_more = !self.may_read_on();
             if self.has_more {
                 return; // the rest of what is ready has its turn in the next pass
             }
@@ -87,11 +87,23 @@ impl<W: World> Driver<W> {
     /// process was stopped for a while that is so for all of them at once.
     pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) {
         for reads in 0..LAST_READS {
-            let may_read = self.bytes_left > 0 || reads < READS_IN_ANY_CASE;
+            let may_read = self.may_read_on() || reads < READS_IN_ANY_CASE;
             if !may_read || !self.read(key, now) {
                 return;
             }
         }
+    }
+
+    /// Whether this pass has read less than it may.
+    fn may_read_on(&self) -> bool {
+        self.bytes_left > 0 && self.messages_left > 0
+    }
+
+    /// Counts what a read of `len` bytes into the buffer brought.
+    fn count_messages(&mut self, len: usize) {
+        let arrived = self.core.take_arrived();
+        self.messages_left = self.messages_left.saturating_sub(arrived);
+        self.are_small = arrived * SMALL_FRAME > len;
     }
 
     /// Reads once. Returns whether there may be more.
@@ -100,9 +112,13 @@ impl<W: World> Driver<W> {
             return false;
         };
         let world = &self.sockets.world;
+        let most = match self.are_small {
+            true => SHORT_READ.min(self.buffer.len()),
+            false => self.buffer.len(),
+        };
         let (outcome, is_shared) = match self.core.read_plan(key) {
             ReadPlan::Park => return false,
-            ReadPlan::Shared => (world.recv(stream, &mut self.buffer), true),
+            ReadPlan::Shared => (world.recv(stream, &mut self.buffer[..most]), true),
             ReadPlan::Into(buffer) => (world.recv(stream, buffer), false),
         };
         self.bytes_left = self
@@ -113,6 +129,7 @@ impl<W: World> Driver<W> {
             Ok(len) if is_shared => {
                 let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
+                self.count_messages(len);
                 return true;
             }
             Ok(len) => {

@@ -50,6 +50,7 @@ impl Core {
             promises: Promises::default(),
             drops_at: None,
             clock: Clock::default(),
+            arrived: 0,
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             stopping: None,
@@ -94,7 +95,7 @@ impl Core {
             millis: self.clock.millis(now),
         };
         let result = act(connection, &mut context);
-        let has_events = group.deliveries.len() != events_before;
+        let arrived = group.deliveries.len() - events_before;
         let has_ended = connection.has_ended();
         let is_unnamed = connection.is_unnamed();
         let is_attempt_due = connection.is_attempt_due();
@@ -102,7 +103,8 @@ impl Core {
         if touches && !std::mem::replace(&mut record.is_touched, true) {
             self.touched.push(key);
         }
-        if has_events {
+        if arrived > 0 {
+            self.arrived += arrived;
             self.touch_group(index);
         }
         if self.holder == Some(key) && decisions::lets_go_of_buffer(has_ended) {
@@ -246,6 +248,7 @@ impl Core {
             promises,
             drops_at,
             clock: _,
+            arrived: _,
             released: _,
             asked: _,
             shared: _,
@@ -336,6 +339,11 @@ impl Core {
             }
         }
         used
+    }
+
+    /// How many events have come about since this was asked last.
+    pub(crate) fn take_arrived(&mut self) -> usize {
+        std::mem::take(&mut self.arrived)
     }
 
     /// `bytes` bytes were read to where [`read_plan`](Core::read_plan) had said.

@@ -212,6 +212,8 @@ pub(crate) struct Core {
     /// When it is looked again at what applications have dropped, without being woken.
     drops_at: Option<Instant>,
     clock: Clock,
+    /// How many events came about since somebody asked.
+    arrived: usize,
     /// Groups with events to deliver, or that may have ended.
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.

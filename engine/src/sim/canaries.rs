@@ -89,7 +89,7 @@ fn a_run_that_fails_says_what_it_was_made_with_and_how_to_repeat_the_shortest() 
         for part in [
             "latency_most:",
             "inbound_bytes_per_channel:",
-            "bytes in a read",
+            "bytes_per_read",
         ] {
             assert!(report.contains(part), "the report has no {part}");
         }

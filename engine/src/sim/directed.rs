@@ -201,6 +201,7 @@ fn a_pass_reads_so_much_and_then_looks_up() {
     until(&mut world, |world| !world.step());
     world.nodes[LISTENS].limit(Limits {
         bytes_per_pass: 1,
+        messages_per_pass: usize::MAX,
         ..LIMITS
     });
     // All that were posted to are readable at once, and each has its pass.

@@ -79,12 +79,10 @@ impl Node {
         let limits = Limits {
             bytes_per_read: [48, 1000, 20_000, 256 * 1024][rng.below(4)],
             bytes_per_pass: [1, 5000, 1 << 20][rng.below(3)],
+            messages_per_pass: [1500, 1500, 1500, 20][rng.below(4)],
             openings_per_pass: [1, 3, 256][rng.below(3)],
         };
-        let drawn = format!(
-            "numbers rest for {quarantine} others; bytes in a read {}, in a pass {}; openings in a pass {}",
-            limits.bytes_per_read, limits.bytes_per_pass, limits.openings_per_pass
-        );
+        let drawn = format!("numbers rest for {quarantine} others; {limits:?}");
         let world = Outside::new(net, rng.fork());
         Node {
             driver: Some(Driver::new(world, Arc::clone(&shared), limits)),
@@ -100,7 +98,9 @@ impl Node {
             names,
             rng,
             idle_passes: 0,
-            reads_little: limits.bytes_per_read < 1000 || limits.bytes_per_pass < 20_000,
+            reads_little: limits.bytes_per_read < 1000
+                || limits.bytes_per_pass < 20_000
+                || limits.messages_per_pass < 1500,
             group_next: 1,
             drawn,
         }

@@ -39,7 +39,7 @@ pub(super) enum By {
 
 /// What the groups have of their own: nothing, less than a large message takes, or as much.
 pub(super) fn reserves() -> impl Strategy<Value = [usize; 2]> {
-    let reserve = || prop_oneof![Just(0), Just(cost_of(16_000)), Just(MESSAGE_COST_MAX)];
+    let reserve = || prop_oneof![Just(0), Just(cost_of(16 << 10)), Just(MESSAGE_COST_MAX)];
     [reserve(), reserve()]
 }
 
@@ -55,7 +55,8 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => Just(Role::ByeSignal),
         ]
     };
-    let len = prop_oneof![Just(0), Just(16_000), Just(66_000), Just(131_088)];
+    // The most that those in each line for room want: who wants less may be told a little later.
+    let len = prop_oneof![Just(256), Just(16 << 10), Just(65 << 10), Just(131_088)];
     let step = prop_oneof![
         2 => (group.clone(), kind).prop_map(|(group, kind)| Step::Open(group, kind)),
         12 => (any::<usize>(), by.clone(), role(), len)

@@ -314,7 +314,8 @@ impl Registry {
         let wanted = task.map_or(wanted, |wait| wait.aim);
         let (line, has_room) = (line_of(slot, wanted), slot.used <= limit);
         let place = slot.place;
-        let has_room = has_room && wanted_in(line) <= self.room_of(place);
+        // Exactly, where who stands in a line is told of room for the most that those in it want.
+        let has_room = has_room && (line == 0 || wanted <= self.room_of(place));
         if decide(Decision::TaskFindsRoom, has_room) {
             return Poll::Ready(Ok(()));
         }

@@ -15,6 +15,7 @@ const AWAY: usize = 0;
 const FEW: Limits = Limits {
     bytes_per_read: 256 * 1024,
     bytes_per_pass: 1,
+    messages_per_pass: usize::MAX,
     openings_per_pass: 256,
 };
 
