@@ -22,6 +22,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::descriptor::{borrow, timespec};
+use super::lookout::SetLookout;
 use super::poll::List;
 use super::registrations::Registrations;
 use super::signal::{SystemSignal, WakeSource};
@@ -29,6 +30,7 @@ use super::{Backend, Fate, Sealed};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
 use crate::waker::{CAPPED_SLEEP, Signal};
+use crate::watch::Lookout;
 
 /// The index of the signal; sources never have it.
 const SIGNAL: u64 = u32::MAX as u64;
@@ -50,12 +52,14 @@ const BATCH: usize = 1024;
 ///   without memory (ENOMEM).
 #[derive(Debug)]
 pub struct Epoll<C: Control = System> {
-    set: OwnedFd,
+    set: Arc<OwnedFd>,
     signal: Arc<SystemSignal>,
     /// Here `armed` is what the set holds, or, while that is tainted, what poll(2) is asked for.
     registrations: Registrations<RawFd>,
     /// The set may hold something that was deregistered: it is never asked again, only replaced.
     is_tainted: bool,
+    /// There is a watch of the set, and the set was never replaced.
+    is_watched: bool,
     /// What is asked until it is.
     list: List,
     calls: u64,
@@ -102,10 +106,11 @@ impl<C: Control> Backend for Epoll<C> {
     fn new() -> io::Result<Self> {
         let signal = Arc::new(SystemSignal::new()?);
         Ok(Epoll {
-            set: new_set::<C>(&signal)?,
+            set: Arc::new(new_set::<C>(&signal)?),
             signal,
             registrations: Registrations::new(),
             is_tainted: false,
+            is_watched: false,
             list: List::default(),
             calls: 0,
             control: PhantomData,
@@ -154,11 +159,10 @@ impl<C: Control> Backend for Epoll<C> {
         if self.is_tainted {
             return self.collect_without_set(events, timeout);
         }
-        let timeout = timeout.map(timespec);
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let limit = events.limit().min(BATCH);
         self.calls += 1;
-        let (reports, _) = epoll::wait(&self.set, &mut buffer[..limit], timeout.as_ref())?;
+        let reports = wait(&self.set, &mut buffer[..limit], timeout)?;
         let mut was_signalled = false;
         for report in reports {
             let (data, flags) = (report.data, report.flags);
@@ -179,6 +183,29 @@ impl<C: Control> Backend for Epoll<C> {
 
     fn calls(&self) -> u64 {
         self.calls
+    }
+
+    fn watch(&mut self) -> io::Result<Option<Arc<dyn Lookout>>> {
+        let lookout = SetLookout::new(Arc::clone(&self.set))?;
+        self.is_watched = true;
+        Ok(Some(Arc::new(lookout)))
+    }
+
+    fn settle(&mut self) -> bool {
+        if !self.is_watched || self.is_tainted {
+            return false;
+        }
+        if !self.registrations.has_touched() {
+            return true;
+        }
+        let mut refusals = Events::with_capacity(1);
+        // Which never fails.
+        let is_told = self.reconcile(&mut refusals).is_ok() && refusals.is_empty();
+        while let Some(refusal) = refusals.pop() {
+            // The next wait has to report it.
+            self.registrations.touch(refusal.key().index);
+        }
+        is_told && !self.is_tainted
     }
 }
 
@@ -222,8 +249,9 @@ impl<C: Control> Epoll<C> {
         let Ok(set) = new_set::<C>(&self.signal) else {
             return;
         };
-        self.set = set;
+        self.set = Arc::new(set);
         self.is_tainted = false;
+        self.is_watched = false; // what watches sees the other
         let mut armed = Vec::new();
         // Not those that were refused: they wait to be declared again.
         for found in self.registrations.iter_mut() {
@@ -253,6 +281,17 @@ impl<C: Control> Epoll<C> {
         self.calls += u64::from(was_signalled);
         Ok(was_signalled)
     }
+}
+
+/// Asks a set, sleeping at most for the timeout.
+pub(super) fn wait<'a>(
+    set: &OwnedFd,
+    buffer: &'a mut [MaybeUninit<epoll::Event>],
+    timeout: Option<Duration>,
+) -> Result<&'a mut [epoll::Event], Errno> {
+    let timeout = timeout.map(timespec);
+    let (reports, _) = epoll::wait(set, buffer, timeout.as_ref())?;
+    Ok(reports)
 }
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
