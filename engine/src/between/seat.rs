@@ -324,8 +324,10 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     /// The stand-in's side: sleeps until it has something to do.
     pub(crate) fn stand_in(&self) -> Duty<R> {
         let mut state = lock(&self.state);
-        let mut look = Look::default();
-        look.sittings = state.sittings;
+        let mut look = Look {
+            sittings: state.sittings,
+            ..Look::default()
+        };
         loop {
             if std::mem::take(&mut state.has_tasks) {
                 return Duty::WakeTasks;

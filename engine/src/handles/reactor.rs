@@ -133,10 +133,11 @@ impl Shared {
         let taken = occupant.attempt(|reactor| {
             loop {
                 // Also before the first: whoever sat before may have delivered at the last moment.
-                if let Some(taken) = group.mailbox.take_now(into) {
+                if let Some(taken) = group.mailbox.take_or_pass(into) {
                     return Ok(Some(taken));
                 }
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    group.mailbox.pass_no_more();
                     return Ok(Some(Taken::Nothing));
                 }
                 reactor.wait(deadline)?;

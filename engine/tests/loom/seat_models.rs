@@ -262,7 +262,7 @@ impl Engine {
         let sit = |reactor, into: &mut VecDeque<usize>| {
             let mut may_look = self.looks_before_passes;
             loop {
-                if let Some(taken) = may_look.then(|| receiver.0.take_now(into)).flatten() {
+                if let Some(taken) = may_look.then(|| receiver.0.take_or_pass(into)).flatten() {
                     self.rise(reactor, sitter, &Passed::Made);
                     return taken;
                 }

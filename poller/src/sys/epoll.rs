@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::descriptor::{borrow, timespec};
@@ -46,7 +47,7 @@ const BATCH: usize = 1024;
 /// - A source without interest is not in epoll's set, since the set reports errors and hang-up
 ///   unasked. Declaring the first interest adds it, withdrawing the last removes it.
 /// - At most 1,024 events are asked for at a time.
-/// - Timeouts are rounded up to whole milliseconds.
+/// - The last fraction of a millisecond of a timeout costs a call of poll(2).
 /// - The system refuses to poll what knows no readiness (files and directories: EPERM), and
 ///   anything at all beyond the user's share of `/proc/sys/fs/epoll/max_user_watches` (ENOSPC) or
 ///   without memory (ENOMEM).
@@ -161,8 +162,7 @@ impl<C: Control> Backend for Epoll<C> {
         }
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let limit = events.limit().min(BATCH);
-        self.calls += 1;
-        let reports = wait(&self.set, &mut buffer[..limit], timeout)?;
+        let reports = wait(&self.set, &mut buffer[..limit], timeout, &mut self.calls)?;
         let mut was_signalled = false;
         for report in reports {
             let (data, flags) = (report.data, report.flags);
@@ -283,15 +283,40 @@ impl<C: Control> Epoll<C> {
     }
 }
 
-/// Asks a set, sleeping at most for the timeout.
+/// Asks a set, sleeping at most for the timeout, and counts the system calls.
 pub(super) fn wait<'a>(
     set: &OwnedFd,
     buffer: &'a mut [MaybeUninit<epoll::Event>],
     timeout: Option<Duration>,
+    calls: &mut u64,
 ) -> Result<&'a mut [epoll::Event], Errno> {
-    let timeout = timeout.map(timespec);
-    let (reports, _) = epoll::wait(set, buffer, timeout.as_ref())?;
+    let mut sleep = timeout.map(whole_or_rest);
+    if let Some(rest) = sleep.filter(|sleep| sleep.subsec_nanos() % NANOS_PER_MILLI > 0) {
+        let rest = Timespec {
+            tv_sec: 0,
+            tv_nsec: rest.subsec_nanos() as _,
+        };
+        *calls += 1;
+        if poll(&mut [PollFd::new(set, PollFlags::IN)], Some(&rest))? == 0 {
+            return Ok(&mut []);
+        }
+        sleep = Some(Duration::ZERO);
+    }
+    let sleep = sleep.map(timespec);
+    *calls += 1;
+    let (reports, _) = epoll::wait(set, buffer, sleep.as_ref())?;
     Ok(reports)
+}
+
+const NANOS_PER_MILLI: u32 = 1_000_000;
+
+/// For how long to sleep at once: epoll counts whole milliseconds, and poll(2), which is asked for the set
+/// in its place, may sleep for what is left of them. (`epoll_pwait2` counts as finely, but there are
+/// sandboxes that end a process for calls that they do not know.)
+fn whole_or_rest(timeout: Duration) -> Duration {
+    let rest = Duration::from_nanos((timeout.subsec_nanos() % NANOS_PER_MILLI).into());
+    let whole = timeout.saturating_sub(rest);
+    if whole.is_zero() { rest } else { whole }
 }
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
@@ -327,4 +352,26 @@ fn readiness(flags: EventFlags) -> Interest {
         readiness |= Interest::WRITABLE;
     }
     readiness
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_ends_with_what_is_left_of_a_millisecond() {
+        for (timeout, sleep) in [
+            (0, 0),
+            (1, 1),
+            (999_999, 999_999),
+            (1_000_000, 1_000_000),
+            (1_000_001, 1_000_000),
+            (2_700_000_000, 2_700_000_000),
+            (2_700_400_000, 2_700_000_000),
+        ] {
+            let sleeps = whole_or_rest(Duration::from_nanos(timeout));
+            assert_eq!(sleeps, Duration::from_nanos(sleep), "{timeout}");
+        }
+        assert!(whole_or_rest(Duration::MAX) > Duration::from_secs(u64::MAX - 1));
+    }
 }

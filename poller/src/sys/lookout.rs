@@ -55,7 +55,7 @@ impl Lookout for SetLookout {
 
     fn wait(&self, timeout: Option<Duration>) -> io::Result<Seen> {
         let mut buffer = [const { MaybeUninit::uninit() }; 2];
-        let reports = wait(&self.outer, &mut buffer, timeout)?;
+        let reports = wait(&self.outer, &mut buffer, timeout, &mut 0)?;
         let is_seen = reports.iter().any(|report| {
             let data = report.data;
             data.u64() == WATCHED
