@@ -81,10 +81,6 @@ pub enum Seen {
 pub struct Watch(Arc<dyn Lookout>);
 
 impl Watch {
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(dead_code, reason = "only epoll can be watched")
-    )]
     pub(crate) fn new(lookout: Arc<dyn Lookout>) -> Watch {
         Watch(lookout)
     }
