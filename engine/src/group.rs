@@ -99,6 +99,10 @@ impl ChannelGroup {
     /// It takes the lock that all posters share once for 128 posts, and what it costs depends on how
     /// many it accepts, not on how many are left: a queue may be as long as it likes.
     ///
+    /// A thread that has received writes what it posts first. What it posts behind that, in this call or
+    /// another, goes out with the next pass: as soon as somebody waits for an event, this thread or
+    /// another, and within about a millisecond otherwise (a tick of the clock on Windows).
+    ///
     /// # Errors
     ///
     /// The reason for which the post that is now at the front was refused, as for

@@ -119,6 +119,7 @@ mod sys;
 mod timeout;
 mod wake_word;
 mod waker;
+mod watch;
 
 /// The mechanisms by which systems tell what is ready.
 pub mod backend {
@@ -135,3 +136,4 @@ pub use event::{Event, Events, Key};
 pub use interest::Interest;
 pub use poller::{InsertError, Poller, Source};
 pub use waker::Waker;
+pub use watch::{Seen, Watch};

@@ -8,6 +8,7 @@ use crate::interest::Interest;
 use crate::sys::{Backend, DefaultBackend, Fate};
 use crate::timeout::Deadline;
 use crate::waker::{CAPPED_SLEEP, Waker};
+use crate::watch::Watch;
 
 /// One for every source ever inserted into any poller of this process.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
@@ -297,6 +298,26 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// What sees from another thread that a [`wait`](Self::wait) would find something. `None` where the
+    /// system has nothing of the kind: on Windows, and with poll(2).
+    ///
+    /// # Errors
+    ///
+    /// The process or the system has no descriptor left: this takes two.
+    pub fn watch(&mut self) -> io::Result<Option<Watch>> {
+        Ok(self.backend.watch()?.map(Watch::new))
+    }
+
+    /// Tells the system now what the next [`wait`](Self::wait) would tell it, so that a
+    /// [watch](Self::watch) sees it. Whoever leaves the poller to others calls this.
+    ///
+    /// Returns whether the watch sees all that the next wait would find. If not, somebody has to wait
+    /// with the poller itself: there is no watch, the system refuses to poll a source, which the next wait
+    /// reports, or a descriptor was closed behind the poller's back. A [wake](Waker::wake) is never seen.
+    pub fn settle(&mut self) -> bool {
+        self.backend.settle()
     }
 
     /// How many sources there are.

@@ -45,6 +45,14 @@ pub(crate) enum Decision {
     OfferIsPassedOn,
     /// The stand-in says that it sleeps until the seat is left.
     StandInIsAnnounced,
+    /// A post of the thread that left the seat last is remembered until a pass begins.
+    ExpectedPostIsNoted,
+    /// Who leaves the seat has the lookout of the stand-in that watches see what comes.
+    LeaverArmsWatch,
+    /// A lookout that has seen something is taken to be armed yet.
+    WatchIsArmedAgain,
+    /// The stand-in that watches looks around before what will be due.
+    WatchEndsInTime,
     /// The reactor wants to be woken by the next drop.
     ReactorIsHungry,
     /// A closed pool keeps no storage.

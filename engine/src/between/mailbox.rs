@@ -143,13 +143,23 @@ impl<T, E: Copy> Mailbox<T, E> {
         into.append(&mut lock(&self.state).events);
     }
 
-    /// Takes all events into `into`, which must be empty, if there are some; or finds the end. Else the
-    /// receiver may make a pass.
+    /// Takes all events into `into`, which must be empty, if there are some; or finds the end.
     pub(crate) fn take_now(&self, into: &mut VecDeque<T>) -> Option<Taken<E>> {
+        take_from(&mut lock(&self.state), into)
+    }
+
+    /// The same; else the receiver makes a pass, until it asks again or
+    /// [passes no more](Self::pass_no_more).
+    pub(crate) fn take_or_pass(&self, into: &mut VecDeque<T>) -> Option<Taken<E>> {
         let mut state = lock(&self.state);
         let taken = take_from(&mut state, into);
         state.is_passing = taken.is_none();
         taken
+    }
+
+    /// The receiver gives up: a notification needs to wake nobody.
+    pub(crate) fn pass_no_more(&self) {
+        lock(&self.state).is_passing = false;
     }
 
     /// Takes all events into `into`, which must be empty, waiting until `deadline` for the first, or

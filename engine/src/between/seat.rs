@@ -5,6 +5,12 @@
 //! the seat offers it to one who waits. The engine's own thread, the *stand-in*, takes the seat that
 //! nobody else has taken for [`GRACE`], and at once where it is called.
 //!
+//! Where the system offers a [`Lookout`], the stand-in does not sit while there is nothing to do. It
+//! watches: it sleeps until there is something for a pass, and then sits down, if the seat has been empty
+//! for [`GRACE`]. So the seat is free for who posts or receives after a pause. While somebody sits, the
+//! lookout is disarmed, as the same would wake two; who leaves the seat arms it again. Where the seat
+//! changes hands often, that would cost more than to look each [`GRACE`], which the stand-in does then.
+//!
 //! What was posted is never left lying: whoever posts [calls](Seat::call). A call that comes while
 //! somebody sits is noted, and passed on to the stand-in when the seat is left, unless a pass has begun
 //! since then, which finds what was posted. A call of the thread that left the seat last is left to
@@ -24,6 +30,13 @@ pub(crate) const GRACE: Duration = Duration::from_micros(900);
 /// the seat is left.
 const LOOKS_BEFORE_SLEEP: u32 = 16;
 
+/// So often in a row the seat is left within [`HASTE`] before the stand-in looks again and again in place
+/// of watching.
+const HASTY_LEAVINGS: u32 = 8;
+
+/// A seat that is left so soon after it was left before changes hands often.
+const HASTE: Duration = Duration::from_micros(112);
+
 /// A thread, among those that take and leave the seat.
 pub(crate) type Sitter = u64;
 
@@ -38,10 +51,37 @@ pub(crate) trait Receiver {
     fn mailbox(&self) -> &Mailbox<Self::Event, Self::End>;
 }
 
+/// Sees for the stand-in, which does not sit, that there is something for a pass.
+pub(crate) trait Lookout: Send + Sync {
+    /// Sleeps until it sees something, until it is woken, or until `until`. Returns whether it has seen
+    /// something, by which it is disarmed.
+    fn wait(&self, until: Option<Instant>) -> bool;
+
+    /// Has it see what there is, or the next that comes. Returns whether that could be done.
+    fn arm(&self) -> bool;
+
+    /// Has it see nothing.
+    fn disarm(&self);
+
+    /// Ends the wait that goes on, or else the next one.
+    fn wake(&self);
+}
+
+/// How a reactor rests that nobody has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// A lookout does not see all that there is for a pass: somebody has to sit.
+    Unseen,
+    /// It does, but for what is due at this time.
+    Until(Option<Instant>),
+}
+
 /// What the stand-in is to do.
 pub(crate) enum Duty<R: ?Sized> {
-    /// Make passes.
+    /// Make passes, and sleep in them.
     Sit(Box<R>),
+    /// Make a pass that does not sleep, and leave the seat.
+    Pass(Box<R>),
     /// Wake tasks that a pass of another thread has found.
     WakeTasks,
     /// Drop the reactor, which has ended.
@@ -63,10 +103,23 @@ struct State<R: ?Sized, W> {
     is_called: bool,
     /// Somebody called since the last pass began.
     is_noted: bool,
+    /// The thread that left the seat last has posted since then, and no pass has begun.
+    is_expected: bool,
     /// Tasks are to be woken, by the stand-in.
     has_tasks: bool,
+    /// When somebody left the seat who is expected back.
     left_at: Option<Instant>,
     left_by: Sitter,
+    /// How the reactor was left.
+    rest: Rest,
+    /// When the seat was left, by whomever.
+    paced_at: Option<Instant>,
+    /// How often in a row that was soon after the time before.
+    hasty: u32,
+    lookout: Option<Arc<dyn Lookout>>,
+    is_armed: bool,
+    /// When the stand-in that watches looks around at the latest.
+    watches_until: Option<Instant>,
     /// How often the seat was taken.
     sittings: u64,
     stand_in: StandIn,
@@ -82,6 +135,30 @@ enum StandIn {
     Naps,
     /// It sleeps until the seat is left.
     Sleeps,
+    /// It sleeps until the lookout sees something.
+    Watches,
+}
+
+/// What the stand-in knows when it looks around.
+#[derive(Default)]
+struct Look {
+    /// How often the seat had been taken.
+    sittings: u64,
+    /// So often in a row the seat was found taken by the same.
+    in_vain: u32,
+    /// The seat changes hands often.
+    is_hasty: bool,
+    /// The lookout has seen something, and nobody has sat since then.
+    has_seen: bool,
+}
+
+/// What the stand-in does next.
+enum Next {
+    Sit,
+    Pass,
+    Nap(Duration),
+    Sleep,
+    Watch(Option<Instant>),
 }
 
 impl<R: ?Sized, W: Receiver> Seat<R, W> {
@@ -93,9 +170,16 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
                 waiting: BTreeMap::new(),
                 is_called: false,
                 is_noted: false,
+                is_expected: false,
                 has_tasks: false,
                 left_at: None,
                 left_by: NOBODY,
+                rest: Rest::Unseen,
+                paced_at: None,
+                hasty: 0,
+                lookout: None,
+                is_armed: false,
+                watches_until: None,
                 sittings: 0,
                 stand_in: StandIn::IsUp,
                 is_over: false,
@@ -104,10 +188,12 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         }
     }
 
-    /// Brings the reactor. Its first passes are the stand-in's.
-    pub(crate) fn furnish(&self, reactor: Box<R>) {
+    /// Brings the reactor, and what sees that there is something for it, if there is such a thing. Its
+    /// first passes are the stand-in's.
+    pub(crate) fn furnish(&self, reactor: Box<R>, lookout: Option<Arc<dyn Lookout>>) {
         let mut state = lock(&self.state);
         state.reactor = Some(reactor);
+        state.lookout = lookout;
         state.is_called = true;
         self.rouse(state);
     }
@@ -158,6 +244,9 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         let reactor = state.take();
         if reactor.is_some() {
             state.waiting.remove(&group);
+            if state.stand_in == StandIn::Watches {
+                state.set_armed(false); // what comes is found here
+            }
         } else if !state.is_over {
             state.waiting.insert(group, Arc::clone(receiver));
         }
@@ -183,17 +272,22 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
 
     /// A pass begins: it finds everything for which somebody called.
     pub(crate) fn begin_pass(&self) {
-        lock(&self.state).is_noted = false;
+        let mut state = lock(&self.state);
+        state.is_noted = false;
+        state.is_expected = false;
     }
 
     /// Leaves the seat. The stand-in comes at once if something waits that no receiver stands for.
-    pub(crate) fn leave(&self, reactor: Box<R>, sitter: Sitter, calls_stand_in: bool) {
+    pub(crate) fn leave(&self, reactor: Box<R>, sitter: Sitter, calls_stand_in: bool, rest: Rest) {
         let mut state = lock(&self.state);
+        let now = Instant::now();
+        state.note_pace(now);
         state.reactor = Some(reactor);
-        state.left_at = Some(Instant::now());
         state.left_by = sitter;
+        state.rest = rest;
         state.is_noted |= calls_stand_in;
-        state.hand_on();
+        let is_offered = state.hand_on();
+        state.left_at = (is_offered || sitter != NOBODY).then_some(now);
         self.rouse(state);
     }
 
@@ -202,7 +296,10 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         let mut state = lock(&self.state);
         if state.reactor.is_none() {
             state.is_noted = decide(Decision::CallIsNoted, true);
-        } else if sitter == NOBODY || sitter != state.left_by {
+        } else if sitter != NOBODY && sitter == state.left_by && !state.grace_left().is_zero() {
+            state.is_expected = decide(Decision::ExpectedPostIsNoted, true);
+            self.rouse(state);
+        } else {
             state.is_called = true;
             self.rouse(state);
         }
@@ -227,7 +324,10 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     /// The stand-in's side: sleeps until it has something to do.
     pub(crate) fn stand_in(&self) -> Duty<R> {
         let mut state = lock(&self.state);
-        let (mut seen, mut looks) = (state.sittings, 0);
+        let mut look = Look {
+            sittings: state.sittings,
+            ..Look::default()
+        };
         loop {
             if std::mem::take(&mut state.has_tasks) {
                 return Duty::WakeTasks;
@@ -237,60 +337,78 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
             {
                 return Duty::End(reactor);
             }
-            let left = if state.reactor.is_some() {
-                looks = 0;
-                let empty = state
-                    .left_at
-                    .map(|at| Instant::now().saturating_duration_since(at));
-                GRACE.saturating_sub(empty.unwrap_or_default())
-            } else {
-                looks = if state.sittings == seen { looks + 1 } else { 0 };
-                seen = state.sittings;
-                GRACE
+            let mut has_seen = look.has_seen;
+            state = match state.next(&look) {
+                Next::Sit => return Duty::Sit(state.take().expect("nobody sits")),
+                Next::Pass => return Duty::Pass(state.take().expect("nobody sits")),
+                Next::Nap(left) => self.nap(state, left),
+                Next::Sleep => self.sleep(state),
+                Next::Watch(until) => self.watch(state, until, &mut has_seen),
             };
-            let is_due = state.is_called || left.is_zero();
-            if is_due && let Some(reactor) = state.take() {
-                return Duty::Sit(reactor);
-            }
-            state = self.sleep(state, left, looks > LOOKS_BEFORE_SLEEP);
+            state.look_around(&mut look, has_seen);
         }
     }
 
-    fn sleep<'a>(
+    fn nap<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<R, W>>,
         left: Duration,
-        until_left: bool,
     ) -> MutexGuard<'a, State<R, W>> {
-        if decide(Decision::StandInIsAnnounced, true) {
-            state.stand_in = if until_left {
-                StandIn::Sleeps
-            } else {
-                StandIn::Naps
-            };
-        }
-        let mut state = if until_left {
-            let slept = self.stand_in.wait(state);
-            slept.unwrap_or_else(PoisonError::into_inner)
-        } else {
-            let slept = self.stand_in.wait_timeout(state, left);
-            slept.unwrap_or_else(PoisonError::into_inner).0
-        };
+        state.announce(StandIn::Naps);
+        let slept = self.stand_in.wait_timeout(state, left);
+        let mut state = slept.unwrap_or_else(PoisonError::into_inner).0;
         state.stand_in = StandIn::IsUp;
+        state
+    }
+
+    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State<R, W>>) -> MutexGuard<'a, State<R, W>> {
+        state.announce(StandIn::Sleeps);
+        let slept = self.stand_in.wait(state);
+        let mut state = slept.unwrap_or_else(PoisonError::into_inner);
+        state.stand_in = StandIn::IsUp;
+        state
+    }
+
+    /// Sleeps until there is something for a pass, if nobody sits; else until the seat is left and there
+    /// is something.
+    fn watch<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<R, W>>,
+        until: Option<Instant>,
+        has_seen: &mut bool,
+    ) -> MutexGuard<'a, State<R, W>> {
+        let Some(lookout) = state.lookout.clone() else {
+            return state;
+        };
+        let is_empty = state.reactor.is_some();
+        if !state.set_armed(is_empty) {
+            state.rest = Rest::Unseen;
+            return state;
+        }
+        state.watches_until = until;
+        state.announce(StandIn::Watches);
+        drop(state);
+        *has_seen = lookout.wait(until);
+        let mut state = lock(&self.state);
+        state.stand_in = StandIn::IsUp;
+        if *has_seen {
+            state.is_armed = decide(Decision::WatchIsArmedAgain, false);
+        }
         state
     }
 
     /// Lets the lock go, and wakes the stand-in if there is something for it.
     fn rouse(&self, mut state: MutexGuard<'_, State<R, W>>) {
-        let is_left = state.stand_in == StandIn::Sleeps && state.reactor.is_some();
-        let is_needed = is_left || state.is_called || state.has_tasks || state.is_over;
-        let wakes = is_needed && state.stand_in != StandIn::IsUp;
-        if wakes {
-            state.stand_in = StandIn::IsUp; // whoever comes next need not wake it again
+        if state.stand_in == StandIn::IsUp || !state.needs_stand_in() {
+            return;
         }
+        // Whoever comes next need not wake it again.
+        let before = std::mem::replace(&mut state.stand_in, StandIn::IsUp);
+        let lookout = state.lookout.clone();
         drop(state);
-        if wakes {
-            self.stand_in.notify_one();
+        match lookout {
+            Some(lookout) if before == StandIn::Watches => lookout.wake(),
+            _ => self.stand_in.notify_one(),
         }
     }
 }
@@ -310,12 +428,115 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
     }
 
     /// Offers the empty seat to a receiver that waits for it, or calls the stand-in if it is needed.
-    fn hand_on(&mut self) {
+    /// Returns whether somebody was offered it.
+    fn hand_on(&mut self) -> bool {
         while let Some((_, receiver)) = self.waiting.pop_first() {
             if receiver.mailbox().offer() {
-                return;
+                return true;
             }
         }
         self.is_called |= decide(Decision::NoteIsPassedOn, self.is_noted);
+        false
+    }
+
+    /// For so long yet the seat is left to those who are expected.
+    fn grace_left(&self) -> Duration {
+        let Some(left_at) = self.left_at else {
+            return Duration::ZERO;
+        };
+        GRACE.saturating_sub(Instant::now().saturating_duration_since(left_at))
+    }
+
+    /// The seat is left: how soon after it was left before?
+    fn note_pace(&mut self, now: Instant) {
+        let before = self.paced_at.replace(now);
+        let is_hasty = before.is_some_and(|at| now.saturating_duration_since(at) < HASTE);
+        self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
+    }
+
+    /// The stand-in has slept.
+    fn look_around(&self, look: &mut Look, has_seen: bool) {
+        let is_changed = self.sittings != look.sittings;
+        let is_empty = self.reactor.is_some();
+        look.sittings = self.sittings;
+        look.is_hasty = is_changed && self.hasty >= HASTY_LEAVINGS;
+        look.in_vain = if is_changed || is_empty {
+            0
+        } else {
+            look.in_vain + 1
+        };
+        // What was seen before somebody sat was found there, or is seen again.
+        look.has_seen = has_seen && is_empty && !is_changed;
+    }
+
+    /// What the stand-in does that knows this.
+    fn next(&self, look: &Look) -> Next {
+        if self.reactor.is_none() {
+            return match self.lookout {
+                Some(_) if !look.is_hasty => Next::Watch(None),
+                None if look.in_vain > LOOKS_BEFORE_SLEEP => Next::Sleep,
+                _ => Next::Nap(GRACE),
+            };
+        }
+        let left = self.grace_left();
+        let until = match self.rest {
+            Rest::Until(until) if self.lookout.is_some() && !self.is_called => until,
+            _ if self.is_called || left.is_zero() => return Next::Sit,
+            _ => return Next::Nap(left),
+        };
+        let is_past = until.is_some_and(|until| until <= Instant::now());
+        let is_due = look.has_seen || self.is_expected || is_past;
+        match (left.is_zero(), is_due || look.is_hasty) {
+            (true, _) if is_due => Next::Pass,
+            (false, true) => Next::Nap(left),
+            _ => Next::Watch(until),
+        }
+    }
+
+    fn announce(&mut self, how: StandIn) {
+        if decide(Decision::StandInIsAnnounced, true) {
+            self.stand_in = how;
+        }
+    }
+
+    /// Whether the stand-in, which sleeps, has to get up.
+    fn needs_stand_in(&mut self) -> bool {
+        if self.is_called || self.has_tasks || self.is_over {
+            return true;
+        }
+        let is_empty = self.reactor.is_some();
+        match self.stand_in {
+            StandIn::Sleeps => is_empty,
+            StandIn::Watches => is_empty && !self.is_watched(),
+            StandIn::Naps | StandIn::IsUp => false,
+        }
+    }
+
+    /// Whether the stand-in, which watches, learns in time by the lookout of what there will be for a
+    /// pass, nobody having the reactor.
+    fn is_watched(&mut self) -> bool {
+        let Rest::Until(until) = self.rest else {
+            return false;
+        };
+        let looks_before = |until| self.watches_until.is_some_and(|at| at <= until);
+        let is_in_time = decide(Decision::WatchEndsInTime, until.is_none_or(looks_before));
+        let is_hasty = self.hasty >= HASTY_LEAVINGS;
+        let is_due = !is_in_time || is_hasty || self.is_expected;
+        !is_due && (!decide(Decision::LeaverArmsWatch, true) || self.set_armed(true))
+    }
+
+    /// Arms or disarms the lookout. Returns whether it is as it should be, or at least sees enough.
+    fn set_armed(&mut self, is_armed: bool) -> bool {
+        if let Some(lookout) = &self.lookout
+            && self.is_armed != is_armed
+        {
+            if !is_armed {
+                lookout.disarm();
+            } else if !lookout.arm() {
+                return false;
+            }
+            self.is_armed = is_armed;
+        }
+        true
     }
 }

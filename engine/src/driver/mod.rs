@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use crate::between::key::RecordKey;
 use crate::between::queue::Batch as _;
+use crate::between::seat::Rest;
 use crate::error::{Ended, StartError};
 use crate::handles::{Batch, Counters, Occupant, Reactor, Reads, Shared};
 use crate::options::Options;
@@ -62,9 +63,10 @@ const SMALL_FRAME: usize = 512;
 
 /// Starts the engine's own thread, with a reactor that it makes the first passes of.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
-    let (world, shared) = Real::start(options)?;
+    let (mut world, shared) = Real::start(options)?;
+    let lookout = world.lookout()?;
     let driver = Driver::new(world, Arc::clone(&shared), LIMITS);
-    shared.seat.furnish(Occupant::new(driver));
+    shared.seat.furnish(Occupant::new(driver), lookout);
     let stand_in = thread::Builder::new().name("ampe-reactor".into()).spawn({
         let shared = Arc::clone(&shared);
         move || shared.stand_in()
@@ -211,6 +213,17 @@ impl Reactor for Driver<Real> {
 
     fn is_needed_by_others(&self) -> bool {
         self.core.is_needed_by_others()
+    }
+
+    fn rest(&mut self) -> Rest {
+        if self.has_more {
+            return Rest::Until(Some(Instant::now()));
+        }
+        if self.sockets.world.settle() {
+            Rest::Until(self.until)
+        } else {
+            Rest::Unseen
+        }
     }
 
     fn end(&mut self, why: Ended) {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ampe_poller::socket::{self, SocketAddress, Stream};
-use ampe_poller::{Events, Interest, Poller};
+use ampe_poller::{Events, Interest, Poller, Seen, Watch};
 
 use crate::between::key::RecordKey;
+use crate::between::seat::Lookout;
 use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
 use crate::handles::{Seat, Shared, this_sitter};
@@ -66,6 +67,25 @@ impl Wake for ReactorWaker {
     }
 }
 
+impl Lookout for Watch {
+    fn wait(&self, until: Option<Instant>) -> bool {
+        // A wait that the system refuses saw something: then a pass will, and says what.
+        Watch::wait(self, until).map_or(true, |seen| seen == Seen::Something)
+    }
+
+    fn arm(&self) -> bool {
+        Watch::arm(self).is_ok()
+    }
+
+    fn disarm(&self) {
+        let _ = Watch::disarm(self); // it may see something once, which whoever sits sees too
+    }
+
+    fn wake(&self) {
+        let _ = Watch::wake(self); // a counter takes one more
+    }
+}
+
 pub(super) struct Real {
     poller: Poller<Source>,
     events: Events,
@@ -93,6 +113,17 @@ impl Real {
             refusal: None,
         };
         Ok((real, shared))
+    }
+
+    /// What sees for a thread without the seat that a wait would end, if the system has such a thing.
+    pub(super) fn lookout(&mut self) -> io::Result<Option<Arc<dyn Lookout>>> {
+        let watch = self.poller.watch()?;
+        Ok(watch.map(|watch| Arc::new(watch) as Arc<dyn Lookout>))
+    }
+
+    /// Has the lookout see all that is wanted. Returns whether it does.
+    pub(super) fn settle(&mut self) -> bool {
+        self.poller.settle()
     }
 
     fn insert_source(&mut self, source: Source) -> io::Result<ampe_poller::Key> {

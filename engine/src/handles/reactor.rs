@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::between::mailbox::Taken;
-use crate::between::seat::{self, Duty, NOBODY, Sitter};
+use crate::between::seat::{self, Duty, NOBODY, Rest, Sitter};
 use crate::error::Ended;
 use crate::event::Event;
 
@@ -27,6 +27,9 @@ pub(crate) trait Reactor: Send {
 
     /// Whether something goes on that no receiver waits for: tasks wait, or the engine stops.
     fn is_needed_by_others(&self) -> bool;
+
+    /// How it rests where nobody sits. It is left to whoever comes.
+    fn rest(&mut self) -> Rest;
 
     /// Says to everybody that the reactor has ended.
     fn end(&mut self, why: Ended);
@@ -130,10 +133,11 @@ impl Shared {
         let taken = occupant.attempt(|reactor| {
             loop {
                 // Also before the first: whoever sat before may have delivered at the last moment.
-                if let Some(taken) = group.mailbox.take_now(into) {
+                if let Some(taken) = group.mailbox.take_or_pass(into) {
                     return Ok(Some(taken));
                 }
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    group.mailbox.pass_no_more();
                     return Ok(Some(Taken::Nothing));
                 }
                 reactor.wait(deadline)?;
@@ -168,12 +172,14 @@ impl Shared {
         reactor.work(reads)
     }
 
-    fn leave(&self, occupant: Box<Occupant>, sitter: Sitter) {
-        if occupant.why_ended.is_some() {
-            return self.seat.end(occupant);
+    fn leave(&self, mut occupant: Box<Occupant>, sitter: Sitter) {
+        let left = occupant.why_ended.is_none().then(|| {
+            occupant.attempt(|reactor| Ok(Some((reactor.is_needed_by_others(), reactor.rest()))))
+        });
+        match left.flatten() {
+            Some((is_needed, rest)) => self.seat.leave(occupant, sitter, is_needed, rest),
+            None => self.seat.end(occupant),
         }
-        let is_needed = occupant.reactor.is_needed_by_others();
-        self.seat.leave(occupant, sitter, is_needed);
     }
 
     /// Wakers are the application's code. They are not called here, where the application may hold its
@@ -191,7 +197,8 @@ impl Shared {
         loop {
             match self.seat.stand_in() {
                 Duty::WakeTasks => self.queue.wake_tasks(),
-                Duty::Sit(occupant) => self.sit_in(occupant),
+                Duty::Sit(occupant) => self.sit_in(occupant, Sleeps::Here),
+                Duty::Pass(occupant) => self.sit_in(occupant, Sleeps::Elsewhere),
                 Duty::End(mut occupant) => {
                     let why = occupant.why_ended.unwrap_or(Ended::EngineFailed);
                     let end = || occupant.reactor.end(why);
@@ -204,24 +211,36 @@ impl Shared {
         }
     }
 
-    /// Makes passes until a receiver wants to.
-    fn sit_in(&self, mut occupant: Box<Occupant>) {
+    /// Makes passes until a receiver wants to, or just one.
+    fn sit_in(&self, mut occupant: Box<Occupant>, sleeps: Sleeps) {
         occupant.attempt(|reactor| {
             loop {
-                reactor.wait(None)?;
+                let is_needed = reactor.is_needed_by_others();
+                let at_once = !is_needed && sleeps == Sleeps::Elsewhere;
+                reactor.wait(at_once.then(Instant::now))?;
                 if self.work(reactor, Reads::Yes) {
                     return Ok(None);
                 }
                 if self.queue.has_told() {
                     self.queue.wake_tasks();
                 }
-                if self.seat.is_wanted() && !reactor.is_needed_by_others() {
+                let is_free = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
+                if is_free && !reactor.is_needed_by_others() {
                     return Ok(Some(()));
                 }
             }
         });
         self.leave(occupant, NOBODY);
     }
+}
+
+/// Where the stand-in sleeps that has taken the seat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleeps {
+    /// In the passes.
+    Here,
+    /// Having left the seat.
+    Elsewhere,
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Whoever waits is served, whoever sits: nothing that was posted is left lying, and at any time one
 //! thread at most makes passes.
 
+#[path = "watch_models.rs"]
+mod watch_models;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -8,8 +11,8 @@ use loom::thread;
 
 use crate::between::decision::Decision;
 use crate::between::mailbox::{Mailbox, Notified, Taken};
-use crate::between::seat::{self, Duty, NOBODY, Sitter};
-use crate::{NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves, sync};
+use crate::between::seat::{self, Duty, Lookout, NOBODY, Rest, Sitter};
+use crate::{NOBODY_CAN_GO_ON, finds, finds_always, proves, sync};
 
 /// An event that ends the reactor in place of going to a group.
 const STOP: usize = usize::MAX;
@@ -28,6 +31,90 @@ impl seat::Receiver for Group {
     }
 }
 
+/// What the reactor sleeps on, as the poller has it: a wake is kept until the next sleep, and only what
+/// comes from the network is seen from outside.
+struct Poller {
+    state: sync::Mutex<PollerState>,
+    sleeper: sync::Condvar,
+    lookout: sync::Condvar,
+}
+
+#[derive(Default)]
+struct PollerState {
+    is_notified: bool,
+    is_readable: bool,
+    is_armed: bool,
+    /// The lookout's own wake.
+    is_lookout_woken: bool,
+}
+
+impl Poller {
+    fn new() -> Arc<Self> {
+        Arc::new(Poller {
+            state: sync::Mutex::new(PollerState::default()),
+            sleeper: sync::Condvar::new(),
+            lookout: sync::Condvar::new(),
+        })
+    }
+
+    fn wake(&self) {
+        sync::lock(&self.state).is_notified = true;
+        self.sleeper.notify_one();
+    }
+
+    fn arrive(&self) {
+        sync::lock(&self.state).is_readable = true;
+        self.sleeper.notify_one();
+        self.lookout.notify_one();
+    }
+
+    /// What a wait does that may not sleep.
+    fn look(&self) {
+        let mut state = sync::lock(&self.state);
+        (state.is_notified, state.is_readable) = (false, false);
+    }
+
+    fn sleep(&self) {
+        let mut state = sync::lock(&self.state);
+        while !state.is_notified && !state.is_readable {
+            state = self.sleeper.wait(state).unwrap();
+        }
+        (state.is_notified, state.is_readable) = (false, false);
+    }
+}
+
+impl Lookout for Poller {
+    /// Where time matters it is due at once.
+    fn wait(&self, until: Option<sync::Instant>) -> bool {
+        let mut state = sync::lock(&self.state);
+        loop {
+            if state.is_armed && state.is_readable {
+                state.is_armed = false;
+                return true;
+            }
+            if std::mem::take(&mut state.is_lookout_woken) || until.is_some() {
+                return false;
+            }
+            state = self.lookout.wait(state).unwrap();
+        }
+    }
+
+    fn arm(&self) -> bool {
+        sync::lock(&self.state).is_armed = true;
+        self.lookout.notify_one();
+        true
+    }
+
+    fn disarm(&self) {
+        sync::lock(&self.state).is_armed = false;
+    }
+
+    fn wake(&self) {
+        sync::lock(&self.state).is_lookout_woken = true;
+        self.lookout.notify_one();
+    }
+}
+
 /// What only the thread that sits may touch.
 struct Reactor {
     is_used: loom::cell::UnsafeCell<()>,
@@ -38,9 +125,19 @@ struct Engine {
     groups: Vec<Arc<Group>>,
     /// Each is the group that it is for: a peer that answers at once.
     posted: sync::Mutex<Vec<usize>>,
-    sleeper: Arc<Sleeper>,
+    poller: Arc<Poller>,
+    /// How the stand-in watches, if it does.
+    watches: Option<Watches>,
     /// Who has sat down looks whether its event has come before it makes a pass.
     looks_before_passes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watches {
+    /// A pass does all that there is.
+    All,
+    /// A pass does one thing, and the next is due at once.
+    OneByOne,
 }
 
 enum Passed {
@@ -54,24 +151,36 @@ impl Engine {
     }
 
     fn with(groups: usize, looks_before_passes: bool) -> Arc<Self> {
+        Engine::furnished(groups, looks_before_passes, None)
+    }
+
+    /// One whose stand-in watches.
+    fn watched(watches: Watches) -> Arc<Self> {
+        Engine::furnished(1, true, Some(watches))
+    }
+
+    fn furnished(groups: usize, looks_before_passes: bool, watches: Option<Watches>) -> Arc<Self> {
+        let poller = Poller::new();
+        let lookout = watches.map(|_| Arc::clone(&poller) as Arc<dyn Lookout>);
         let engine = Engine {
             seat: seat::Seat::new(),
             groups: (0..groups)
                 .map(|_| Arc::new(Group(Mailbox::new())))
                 .collect(),
             posted: sync::Mutex::new(Vec::new()),
-            sleeper: Sleeper::new(),
+            poller,
+            watches,
             looks_before_passes,
         };
         let is_used = loom::cell::UnsafeCell::new(());
-        engine.seat.furnish(Box::new(Reactor { is_used }));
+        engine.seat.furnish(Box::new(Reactor { is_used }), lookout);
         Arc::new(engine)
     }
 
     /// As the engine wakes its reactor.
     fn post(&self, group: usize, sitter: Sitter) {
         sync::lock(&self.posted).push(group);
-        self.sleeper.wake();
+        self.poller.wake();
         self.seat.call(sitter);
     }
 
@@ -79,7 +188,7 @@ impl Engine {
     fn notify(&self, group: usize) {
         let limit = Notified { count: 1, bytes: 1 };
         if self.groups[group].0.notify(group, 1, limit).unwrap() {
-            self.sleeper.wake();
+            self.poller.wake();
             self.seat.call(NOBODY);
         }
     }
@@ -87,7 +196,7 @@ impl Engine {
     /// Something arrives on the network.
     fn arrive(&self, group: usize) {
         sync::lock(&self.posted).push(group);
-        self.sleeper.wake();
+        self.poller.arrive();
     }
 
     /// As the engine's thread that has received writes what it posts.
@@ -100,7 +209,7 @@ impl Engine {
                 self.rise(reactor, sitter, &passed);
             }
             None => {
-                self.sleeper.wake();
+                self.poller.wake();
                 self.seat.call(sitter);
             }
         }
@@ -108,7 +217,14 @@ impl Engine {
 
     fn work(&self, reactor: &Reactor) -> Passed {
         reactor.is_used.with_mut(|_| ()); // loom notices two threads that do this at a time
-        for group in std::mem::take(&mut *sync::lock(&self.posted)) {
+        let mut posted = sync::lock(&self.posted);
+        let some = match self.watches {
+            Some(Watches::OneByOne) => posted.len().min(1),
+            _ => posted.len(),
+        };
+        let now: Vec<usize> = posted.drain(..some).collect();
+        drop(posted);
+        for group in now {
             if group == STOP {
                 return Passed::WasLast;
             }
@@ -117,9 +233,29 @@ impl Engine {
         Passed::Made
     }
 
+    /// Something is to be done now, of which the poller knows nothing.
+    fn is_due(&self) -> bool {
+        self.watches == Some(Watches::OneByOne) && !sync::lock(&self.posted).is_empty()
+    }
+
+    fn rest(&self) -> Rest {
+        match self.watches {
+            None => Rest::Unseen,
+            Some(_) => Rest::Until(self.is_due().then(sync::Instant::now)),
+        }
+    }
+
+    fn sleep(&self) {
+        if self.is_due() {
+            self.poller.look();
+        } else {
+            self.poller.sleep();
+        }
+    }
+
     fn rise(&self, reactor: Box<Reactor>, sitter: Sitter, passed: &Passed) {
         match passed {
-            Passed::Made => self.seat.leave(reactor, sitter, false),
+            Passed::Made => self.seat.leave(reactor, sitter, false, self.rest()),
             Passed::WasLast => self.seat.end(reactor),
         }
     }
@@ -129,11 +265,11 @@ impl Engine {
         let sit = |reactor, into: &mut VecDeque<usize>| {
             let mut may_look = self.looks_before_passes;
             loop {
-                if let Some(taken) = may_look.then(|| receiver.0.take_now(into)).flatten() {
+                if let Some(taken) = may_look.then(|| receiver.0.take_or_pass(into)).flatten() {
                     self.rise(reactor, sitter, &Passed::Made);
                     return taken;
                 }
-                self.sleeper.sleep();
+                self.sleep();
                 self.seat.begin_pass();
                 if let passed @ Passed::WasLast = self.work(&reactor) {
                     self.rise(reactor, sitter, &passed);
@@ -156,8 +292,14 @@ impl Engine {
                 Duty::End(_reactor) => {
                     return self.groups.iter().for_each(|group| group.0.end(OVER));
                 }
+                Duty::Pass(reactor) => {
+                    self.poller.look();
+                    self.seat.begin_pass();
+                    let passed = self.work(&reactor);
+                    self.rise(reactor, NOBODY, &passed);
+                }
                 Duty::Sit(reactor) => loop {
-                    self.sleeper.sleep();
+                    self.sleep();
                     self.seat.begin_pass();
                     let passed = self.work(&reactor);
                     if matches!(passed, Passed::WasLast) || self.seat.is_wanted() {
@@ -205,7 +347,10 @@ fn nobody_goes_on_without(decision: Decision, preemptions: usize, model: fn()) {
 /// A receiver waits for an event that another thread posts, and does not come back. The same thread's
 /// next post ends the reactor.
 fn a_post_reaches_who_waits() {
-    let engine = Engine::new(1);
+    post_to_who_waits(&Engine::new(1));
+}
+
+fn post_to_who_waits(engine: &Arc<Engine>) {
     let stand_in = engine.start_stand_in();
     let receiver = engine.start_receiver(0);
     engine.post(0, 2);
@@ -277,7 +422,7 @@ fn one_receiver_is_notified() {
     let engine = Engine::new(2);
     let stand_in = engine.start_stand_in();
     let receivers = [0, 1].map(|group| engine.start_receiver(group));
-    engine.sleeper.wake();
+    engine.poller.wake();
     engine.notify(0);
     engine.arrive(1);
     for receiver in receivers {
@@ -304,7 +449,7 @@ fn a_receiver_is_notified() {
     let engine = Engine::new(1);
     let stand_in = engine.start_stand_in();
     let receiver = engine.start_receiver(0);
-    engine.sleeper.wake();
+    engine.poller.wake();
     engine.notify(0);
     receiver.join().unwrap();
     engine.post(STOP, 2);
@@ -323,7 +468,7 @@ fn a_receiver_leaves_without_a_pass() {
     let engine = Engine::new(1);
     let stand_in = engine.start_stand_in();
     let receiver = engine.start_receiver(0);
-    engine.sleeper.wake();
+    engine.poller.wake();
     engine.notify(0);
     engine.post(STOP, 2);
     receiver.join().unwrap();
@@ -360,10 +505,13 @@ fn canary_a_notification_that_leaves_the_receiver_in_its_pass() {
 /// A thread that has received writes its next post itself, and its second is found by whoever sits
 /// next, at the latest by the stand-in after a while. Its peers' threads post meanwhile.
 fn who_received_posts() {
-    let engine = Engine::new(1);
+    received_and_posts(&Engine::new(1));
+}
+
+fn received_and_posts(engine: &Arc<Engine>) {
     let stand_in = engine.start_stand_in();
     let poster = thread::spawn({
-        let engine = Arc::clone(&engine);
+        let engine = Arc::clone(engine);
         move || engine.post(0, 2)
     });
     assert_eq!(engine.receive(0, 1), Taken::Events);

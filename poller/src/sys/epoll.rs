@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::descriptor::{borrow, timespec};
+use super::lookout::SetLookout;
 use super::poll::List;
 use super::registrations::Registrations;
 use super::signal::{SystemSignal, WakeSource};
@@ -29,6 +31,7 @@ use super::{Backend, Fate, Sealed};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
 use crate::waker::{CAPPED_SLEEP, Signal};
+use crate::watch::Lookout;
 
 /// The index of the signal; sources never have it.
 const SIGNAL: u64 = u32::MAX as u64;
@@ -44,18 +47,20 @@ const BATCH: usize = 1024;
 /// - A source without interest is not in epoll's set, since the set reports errors and hang-up
 ///   unasked. Declaring the first interest adds it, withdrawing the last removes it.
 /// - At most 1,024 events are asked for at a time.
-/// - Timeouts are rounded up to whole milliseconds.
+/// - The last fraction of a millisecond of a timeout costs a call of poll(2).
 /// - The system refuses to poll what knows no readiness (files and directories: EPERM), and
 ///   anything at all beyond the user's share of `/proc/sys/fs/epoll/max_user_watches` (ENOSPC) or
 ///   without memory (ENOMEM).
 #[derive(Debug)]
 pub struct Epoll<C: Control = System> {
-    set: OwnedFd,
+    set: Arc<OwnedFd>,
     signal: Arc<SystemSignal>,
     /// Here `armed` is what the set holds, or, while that is tainted, what poll(2) is asked for.
     registrations: Registrations<RawFd>,
     /// The set may hold something that was deregistered: it is never asked again, only replaced.
     is_tainted: bool,
+    /// There is a watch of the set, and the set was never replaced.
+    is_watched: bool,
     /// What is asked until it is.
     list: List,
     calls: u64,
@@ -102,10 +107,11 @@ impl<C: Control> Backend for Epoll<C> {
     fn new() -> io::Result<Self> {
         let signal = Arc::new(SystemSignal::new()?);
         Ok(Epoll {
-            set: new_set::<C>(&signal)?,
+            set: Arc::new(new_set::<C>(&signal)?),
             signal,
             registrations: Registrations::new(),
             is_tainted: false,
+            is_watched: false,
             list: List::default(),
             calls: 0,
             control: PhantomData,
@@ -154,11 +160,9 @@ impl<C: Control> Backend for Epoll<C> {
         if self.is_tainted {
             return self.collect_without_set(events, timeout);
         }
-        let timeout = timeout.map(timespec);
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let limit = events.limit().min(BATCH);
-        self.calls += 1;
-        let (reports, _) = epoll::wait(&self.set, &mut buffer[..limit], timeout.as_ref())?;
+        let reports = wait(&self.set, &mut buffer[..limit], timeout, &mut self.calls)?;
         let mut was_signalled = false;
         for report in reports {
             let (data, flags) = (report.data, report.flags);
@@ -179,6 +183,29 @@ impl<C: Control> Backend for Epoll<C> {
 
     fn calls(&self) -> u64 {
         self.calls
+    }
+
+    fn watch(&mut self) -> io::Result<Option<Arc<dyn Lookout>>> {
+        let lookout = SetLookout::new(Arc::clone(&self.set))?;
+        self.is_watched = true;
+        Ok(Some(Arc::new(lookout)))
+    }
+
+    fn settle(&mut self) -> bool {
+        if !self.is_watched || self.is_tainted {
+            return false;
+        }
+        if !self.registrations.has_touched() {
+            return true;
+        }
+        let mut refusals = Events::with_capacity(1);
+        // Which never fails.
+        let is_told = self.reconcile(&mut refusals).is_ok() && refusals.is_empty();
+        while let Some(refusal) = refusals.pop() {
+            // The next wait has to report it.
+            self.registrations.touch(refusal.key().index);
+        }
+        is_told && !self.is_tainted
     }
 }
 
@@ -222,8 +249,9 @@ impl<C: Control> Epoll<C> {
         let Ok(set) = new_set::<C>(&self.signal) else {
             return;
         };
-        self.set = set;
+        self.set = Arc::new(set);
         self.is_tainted = false;
+        self.is_watched = false; // what watches sees the other
         let mut armed = Vec::new();
         // Not those that were refused: they wait to be declared again.
         for found in self.registrations.iter_mut() {
@@ -253,6 +281,42 @@ impl<C: Control> Epoll<C> {
         self.calls += u64::from(was_signalled);
         Ok(was_signalled)
     }
+}
+
+/// Asks a set, sleeping at most for the timeout, and counts the system calls.
+pub(super) fn wait<'a>(
+    set: &OwnedFd,
+    buffer: &'a mut [MaybeUninit<epoll::Event>],
+    timeout: Option<Duration>,
+    calls: &mut u64,
+) -> Result<&'a mut [epoll::Event], Errno> {
+    let mut sleep = timeout.map(whole_or_rest);
+    if let Some(rest) = sleep.filter(|sleep| sleep.subsec_nanos() % NANOS_PER_MILLI > 0) {
+        let rest = Timespec {
+            tv_sec: 0,
+            tv_nsec: rest.subsec_nanos() as _,
+        };
+        *calls += 1;
+        if poll(&mut [PollFd::new(set, PollFlags::IN)], Some(&rest))? == 0 {
+            return Ok(&mut []);
+        }
+        sleep = Some(Duration::ZERO);
+    }
+    let sleep = sleep.map(timespec);
+    *calls += 1;
+    let (reports, _) = epoll::wait(set, buffer, sleep.as_ref())?;
+    Ok(reports)
+}
+
+const NANOS_PER_MILLI: u32 = 1_000_000;
+
+/// For how long to sleep at once: epoll counts whole milliseconds, and poll(2), which is asked for the set
+/// in its place, may sleep for what is left of them. (`epoll_pwait2` counts as finely, but there are
+/// sandboxes that end a process for calls that they do not know.)
+fn whole_or_rest(timeout: Duration) -> Duration {
+    let rest = Duration::from_nanos((timeout.subsec_nanos() % NANOS_PER_MILLI).into());
+    let whole = timeout.saturating_sub(rest);
+    if whole.is_zero() { rest } else { whole }
 }
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
@@ -288,4 +352,26 @@ fn readiness(flags: EventFlags) -> Interest {
         readiness |= Interest::WRITABLE;
     }
     readiness
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_ends_with_what_is_left_of_a_millisecond() {
+        for (timeout, sleep) in [
+            (0, 0),
+            (1, 1),
+            (999_999, 999_999),
+            (1_000_000, 1_000_000),
+            (1_000_001, 1_000_000),
+            (2_700_000_000, 2_700_000_000),
+            (2_700_400_000, 2_700_000_000),
+        ] {
+            let sleeps = whole_or_rest(Duration::from_nanos(timeout));
+            assert_eq!(sleeps, Duration::from_nanos(sleep), "{timeout}");
+        }
+        assert!(whole_or_rest(Duration::MAX) > Duration::from_secs(u64::MAX - 1));
+    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::event::{Events, Key};
 use crate::interest::Interest;
 use crate::waker::Signal;
+use crate::watch::Lookout;
 
 #[cfg(windows)]
 pub(crate) mod afd;
@@ -19,6 +20,8 @@ pub(crate) mod afd;
 mod descriptor;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod epoll;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod lookout;
 #[cfg(unix)]
 pub(crate) mod poll;
 #[cfg(any(unix, test))]
@@ -115,6 +118,24 @@ pub trait Backend: Sealed + Send + Sized {
     /// The system's waiting call fails, or was interrupted.
     #[doc(hidden)]
     fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool>;
+
+    /// What sees from another thread that [`collect`](Self::collect) would find something; `None` where
+    /// the system has no such thing.
+    ///
+    /// # Errors
+    ///
+    /// The system has no resources for it.
+    #[doc(hidden)]
+    fn watch(&mut self) -> io::Result<Option<Arc<dyn Lookout>>> {
+        Ok(None)
+    }
+
+    /// Tells the system what has changed. Returns whether the watch sees all that
+    /// [`collect`](Self::collect) would find, and [`reconcile`](Self::reconcile) has nothing to report.
+    #[doc(hidden)]
+    fn settle(&mut self) -> bool {
+        false
+    }
 
     /// How many system calls were made.
     #[doc(hidden)]

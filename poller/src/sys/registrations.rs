@@ -94,6 +94,12 @@ impl<H> Registrations<H> {
         }
     }
 
+    /// Whether there may be an index to look at.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// Takes the next index to look at: one that has a registration whose arming is not as wanted.
     /// What was declared and taken back since needs no look.
     pub(super) fn next_touched(&mut self) -> Option<u32> {

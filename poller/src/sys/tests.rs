@@ -13,6 +13,8 @@ use crate::{Events, Interest, Key, Poller};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod refusals;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod watching;
 
 /// A source whose descriptor can be closed while it is polled, which no source of other crates is.
 struct Careless(RefCell<Option<Stream>>);

@@ -148,3 +148,23 @@ fn whoever_waits_is_woken_by_each_kind_of_arrival() {
         }
     }
 }
+
+/// A wake costs a system call where the reactor sleeps.
+#[test]
+fn a_notification_wakes_the_reactor_only_for_a_receiver_that_makes_passes() {
+    let mailbox = Mailbox::new();
+    let notify = || mailbox.notify(1, 1, limit(9, 9)).unwrap();
+    let mut into = VecDeque::new();
+    assert_eq!(mailbox.take_now(&mut into), None);
+    assert!(!notify(), "it only looked");
+    assert_eq!(mailbox.take_now(&mut into), Some(Taken::Events));
+    into.clear();
+    assert_eq!(mailbox.take_or_pass(&mut into), None);
+    assert!(notify());
+    assert!(!notify(), "it is woken already");
+    assert_eq!(mailbox.take_or_pass(&mut into), Some(Taken::Events));
+    into.clear();
+    assert_eq!(mailbox.take_or_pass(&mut into), None);
+    mailbox.pass_no_more();
+    assert!(!notify(), "it gave up");
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Occupant, Reactor, Reads, this_sitter};
 use crate::between::registry::Kind;
+use crate::between::seat::{Lookout, Rest};
 use crate::between::wake::Wake;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
@@ -16,6 +17,8 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{Batch, GroupShared, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
+
+mod watching;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,7 +39,12 @@ enum Step {
 enum Did {
     Waits(ThreadId),
     Works(ThreadId, Reads),
+    /// The stand-in sleeps without the seat; whether it would see what comes.
+    Watches(Armed),
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Armed(bool);
 
 struct Scripted {
     shared: Arc<Shared>,
@@ -44,6 +52,8 @@ struct Scripted {
     steps: Receiver<Step>,
     next: Step,
     did: Sender<Did>,
+    /// Shared with the test, which says how it rests.
+    rest: Arc<Mutex<Rest>>,
 }
 
 impl Reactor for Scripted {
@@ -82,6 +92,10 @@ impl Reactor for Scripted {
         false
     }
 
+    fn rest(&mut self) -> Rest {
+        *self.rest.lock().unwrap()
+    }
+
     fn end(&mut self, why: Ended) {
         self.shared.end(why);
     }
@@ -113,11 +127,16 @@ struct Bench {
     steps: Sender<Step>,
     did: Receiver<Did>,
     stand_in: Option<JoinHandle<()>>,
+    rest: Arc<Mutex<Rest>>,
 }
 
 impl Bench {
     /// Nobody stands in until that is [asked for](Bench::start_stand_in).
     fn new() -> Self {
+        Bench::with(Rest::Unseen, |_| None)
+    }
+
+    fn with(rest: Rest, lookout: impl FnOnce(&Sender<Did>) -> Option<Arc<dyn Lookout>>) -> Self {
         let (steps, next) = channel();
         let (do_it, did) = channel();
         let shared = Shared::new(Options::default(), |seat| {
@@ -129,13 +148,19 @@ impl Bench {
         shared.open_group(&group).unwrap();
         shared.queue.exchange(&mut Batch::default(), |_| ());
         while next.try_recv().is_ok() {}
-        shared.seat.furnish(Occupant::new(Scripted {
-            shared: Arc::clone(&shared),
-            group: Arc::clone(&group),
-            steps: next,
-            next: Step::Nothing,
-            did: do_it,
-        }));
+        let lookout = lookout(&do_it);
+        let rest = Arc::new(Mutex::new(rest));
+        shared.seat.furnish(
+            Occupant::new(Scripted {
+                shared: Arc::clone(&shared),
+                group: Arc::clone(&group),
+                steps: next,
+                next: Step::Nothing,
+                did: do_it,
+                rest: Arc::clone(&rest),
+            }),
+            lookout,
+        );
         let (posting, inbox) = group::pair(Arc::clone(&shared), group);
         Bench {
             shared,
@@ -144,6 +169,7 @@ impl Bench {
             steps,
             did,
             stand_in: None,
+            rest,
         }
     }
 
@@ -211,7 +237,7 @@ fn a_receiver_that_would_sleep_makes_the_passes_itself() {
     assert!(bench.did.try_recv().is_err(), "it was left with the event");
     let seat = &bench.shared.seat;
     let occupant = seat.try_sit().expect("the seat was left");
-    seat.leave(occupant, this_sitter(), false);
+    seat.leave(occupant, this_sitter(), false, Rest::Unseen);
 }
 
 #[test]
@@ -324,6 +350,9 @@ fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
         fn is_needed_by_others(&self) -> bool {
             false
         }
+        fn rest(&mut self) -> Rest {
+            self.0.rest()
+        }
         fn end(&mut self, why: Ended) {
             self.0.end(why);
         }
@@ -338,8 +367,12 @@ fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
         steps: next,
         next: Step::Nothing,
         did: channel().0,
+        rest: Arc::new(Mutex::new(Rest::Unseen)),
     }));
-    bench.shared.seat.leave(before, this_sitter(), false);
+    bench
+        .shared
+        .seat
+        .leave(before, this_sitter(), false, Rest::Unseen);
     bench.shared.note_received();
     bench.post().unwrap();
     assert!(
