@@ -54,8 +54,8 @@ pub(crate) trait Receiver {
 /// Sees for the stand-in, which does not sit, that there is something for a pass.
 pub(crate) trait Lookout: Send + Sync {
     /// Sleeps until it sees something, until it is woken, or until `until`. Returns whether it has seen
-    /// something, by which it is disarmed.
-    fn wait(&self, until: Option<Instant>) -> bool;
+    /// something, by which it is disarmed; `None` where it cannot.
+    fn wait(&self, until: Option<Instant>) -> Option<bool>;
 
     /// Has it see what there is, or the next that comes. Returns whether that could be done.
     fn arm(&self) -> bool;
@@ -388,8 +388,12 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         state.watches_until = until;
         state.announce(StandIn::Watches);
         drop(state);
-        *has_seen = lookout.wait(until);
+        let seen = lookout.wait(until);
         let mut state = lock(&self.state);
+        if seen.is_none() {
+            state.lookout = None; // from now on the stand-in sleeps in the seat
+        }
+        *has_seen = seen == Some(true);
         state.stand_in = StandIn::IsUp;
         if *has_seen {
             state.is_armed = decide(Decision::WatchIsArmedAgain, false);

@@ -68,9 +68,9 @@ impl Wake for ReactorWaker {
 }
 
 impl Lookout for Watch {
-    fn wait(&self, until: Option<Instant>) -> bool {
-        // A wait that the system refuses saw something: then a pass will, and says what.
-        Watch::wait(self, until).map_or(true, |seen| seen == Seen::Something)
+    fn wait(&self, until: Option<Instant>) -> Option<bool> {
+        let seen = Watch::wait(self, until).ok()?;
+        Some(seen == Seen::Something)
     }
 
     fn arm(&self) -> bool {

@@ -85,15 +85,15 @@ impl Poller {
 
 impl Lookout for Poller {
     /// Where time matters it is due at once.
-    fn wait(&self, until: Option<sync::Instant>) -> bool {
+    fn wait(&self, until: Option<sync::Instant>) -> Option<bool> {
         let mut state = sync::lock(&self.state);
         loop {
             if state.is_armed && state.is_readable {
                 state.is_armed = false;
-                return true;
+                return Some(true);
             }
             if std::mem::take(&mut state.is_lookout_woken) || until.is_some() {
-                return false;
+                return Some(false);
             }
             state = self.lookout.wait(state).unwrap();
         }

@@ -22,6 +22,7 @@ struct State {
     is_armed: bool,
     is_shown: bool,
     is_woken: bool,
+    is_broken: bool,
     armings: u32,
 }
 
@@ -37,20 +38,23 @@ impl Eye {
 }
 
 impl Lookout for Eye {
-    fn wait(&self, until: Option<Instant>) -> bool {
+    fn wait(&self, until: Option<Instant>) -> Option<bool> {
         let mut state = self.state.lock().unwrap();
         let watches = Did::Watches(Armed(state.is_armed));
         let _ = self.did.lock().unwrap().send(watches);
         loop {
             if state.is_armed && state.is_shown {
                 (state.is_armed, state.is_shown) = (false, false);
-                return true;
+                return Some(true);
+            }
+            if state.is_broken {
+                return None;
             }
             let left = until.map_or(PATIENCE, |until| {
                 until.saturating_duration_since(Instant::now())
             });
             if std::mem::take(&mut state.is_woken) || left.is_zero() {
-                return false;
+                return Some(false);
             }
             state = self.changed.wait_timeout(state, left).unwrap().0;
         }
@@ -190,6 +194,16 @@ fn a_stand_in_that_does_not_see_everything_sits() {
     let (mut bench, _, stand_in) = watched();
     *bench.rest.lock().unwrap() = Rest::Unseen;
     bench.receive_one();
+    assert_eq!(bench.next_did(), Did::Waits(stand_in));
+    bench.step(Step::Nothing);
+    assert_eq!(bench.next_did(), Did::Works(stand_in, Reads::Yes));
+    assert_eq!(bench.next_did(), Did::Waits(stand_in), "it sits");
+}
+
+#[test]
+fn a_stand_in_whose_lookout_fails_sits() {
+    let (bench, eye, stand_in) = watched();
+    eye.change(|state| state.is_broken = true);
     assert_eq!(bench.next_did(), Did::Waits(stand_in));
     bench.step(Step::Nothing);
     assert_eq!(bench.next_did(), Did::Works(stand_in, Reads::Yes));
