@@ -139,7 +139,8 @@ impl ChannelGroup {
     ///
     /// Room is the same as for the event: the channel has used half of its own budget at most, and
     /// the engine's and the group's, or the channel's reserve, take the message. If there is some, nothing is waited
-    /// for. If several tasks wait for one channel, all are woken, and those that find the room gone
+    /// for. A task that waits is woken when there is room for the most that is wanted by those who want about as
+    /// much: a message of 4 KiB, of 16 KiB, of 65 KiB, or the largest. If several tasks wait for one channel, all are woken, and those that find the room gone
     /// wait on; the event of a thread comes all the same.
     ///
     /// # Errors

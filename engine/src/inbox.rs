@@ -102,8 +102,8 @@ impl Inbox {
         self.next(Some(Instant::now()))
     }
 
-    /// All events that the inbox has got, waiting for the first as long as it takes: a batch costs one
-    /// lock. They are taken out one by one; what is not taken stays in the inbox, in its order, for the
+    /// What an earlier call has left of a batch, or else all events that have come, waiting for the first as
+    /// long as it takes: a batch costs one lock. They are taken out one by one; what is not taken stays in the inbox, in its order, for the
     /// next call of any of these methods.
     ///
     /// ```

@@ -389,3 +389,30 @@ fn the_least_options_are_enough_for_the_largest_messages() {
         assert!(side.1.close(within).returned.is_empty());
     }
 }
+
+/// As a timeout of `Duration::MAX` never ends, a budget of `usize::MAX` is none.
+#[test]
+fn budgets_may_be_without_end() {
+    for transport in transports() {
+        let mut options = Options::default();
+        options.inbound_bytes = usize::MAX;
+        options.inbound_bytes_per_channel = usize::MAX;
+        options.outbound_bytes = usize::MAX;
+        options.outbound_bytes_per_channel = usize::MAX;
+        options.pool_bytes = usize::MAX;
+        let mut it = common::connected_with(transport, options);
+        for len in [10, 5000, 65_535] {
+            let mut posts: std::collections::VecDeque<Post> = (0..200)
+                .map(|_| it.engine.message().body(&vec![7; len]).unwrap())
+                .map(|message| message.signal(it.to_server))
+                .collect();
+            it.client.0.post_many(&mut posts, &mut Vec::new()).unwrap();
+            for _ in 0..200 {
+                match next(&mut it.server.1, "a signal") {
+                    Event::Signal(signal) => assert_eq!(signal.body().len(), len),
+                    other => panic!("expected a signal, got {other:?}"),
+                }
+            }
+        }
+    }
+}

@@ -206,3 +206,33 @@ fn tasks_are_woken_by_the_engine_s_own_thread_though_a_receiver_makes_the_passes
     drain.join().unwrap();
     drop(server);
 }
+
+/// A receiver that asks the system again and again sleeps in the end, comes back in time, and is woken as
+/// any other.
+#[test]
+fn receivers_that_spin_are_served_as_others_are() {
+    for transport in transports() {
+        let mut options = Options::default();
+        options.spin = Duration::from_micros(300);
+        let mut it = common::connected_with(transport, options);
+        let server = it.server;
+        let answers = thread::spawn(move || {
+            let (group, mut inbox) = server;
+            answer_all(&group, &mut inbox);
+        });
+        for _ in 0..500 {
+            ask(&it.client.0, &mut it.client.1, it.to_server);
+        }
+        for spins in [0, 1, 10] {
+            let deadline = std::time::Instant::now() + spins * Duration::from_micros(300);
+            assert!(it.client.1.recv_until(deadline).unwrap().is_none());
+            assert!(std::time::Instant::now() >= deadline);
+        }
+        let (posting, mut inbox) = (it.client.0.clone(), it.client.1);
+        let receiver = thread::spawn(move || inbox.recv().map(drop).map(|()| inbox));
+        posting.notify(posting.message()).unwrap();
+        drop(receiver.join().unwrap().unwrap());
+        it.engine.stop(PATIENCE);
+        answers.join().unwrap();
+    }
+}

@@ -134,7 +134,8 @@ impl Events {
         self.woken = true;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether no event is left in the batch.
+    pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 

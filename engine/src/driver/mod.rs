@@ -58,8 +58,11 @@ pub(crate) const LIMITS: Limits = Limits {
 /// What one read takes at most while messages are small.
 const SHORT_READ: usize = 64 * 1024;
 
-/// Frames are small that have fewer bytes than this, on the average.
+/// Frames are small that have fewer bytes than this, on the average of one read.
 const SMALL_FRAME: usize = 512;
+
+/// A read that brings fewer of them says nothing of the next.
+const MANY: usize = 64;
 
 /// Starts the engine's own thread, with a reactor that it makes the first passes of.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {

@@ -90,6 +90,8 @@ pub(super) struct Real {
     poller: Poller<Source>,
     events: Events,
     pub(super) resolver: Resolver,
+    /// How long a wait asks before it sleeps.
+    spin: Duration,
     /// Refuses to take in any source, in these words.
     #[cfg(test)]
     refusal: Option<(io::ErrorKind, &'static str)>,
@@ -99,6 +101,7 @@ impl Real {
     /// The world, and the engine's shared state, by which it is woken.
     pub(super) fn start(options: Options) -> io::Result<(Self, Arc<Shared>)> {
         let poller = Poller::new()?;
+        let spin = options.spin;
         let shared = Shared::new(options, |seat| {
             Box::new(ReactorWaker {
                 poller: poller.waker(),
@@ -109,6 +112,7 @@ impl Real {
             poller,
             events: Events::with_capacity(REPORTS),
             resolver: Resolver::new(&shared),
+            spin,
             #[cfg(test)]
             refusal: None,
         };
@@ -124,6 +128,23 @@ impl Real {
     /// Has the lookout see all that is wanted. Returns whether it does.
     pub(super) fn settle(&mut self) -> bool {
         self.poller.settle()
+    }
+
+    /// Asks the system again and again for a while. Returns whether there is something, or `until` has come.
+    fn spin(&mut self, until: Option<Instant>) -> io::Result<bool> {
+        let begun = Instant::now();
+        loop {
+            self.poller.wait(&mut self.events, Some(Duration::ZERO))?;
+            let now = Instant::now();
+            let is_due = until.is_some_and(|until| until <= now);
+            if is_due || self.events.woken() || !self.events.is_empty() {
+                return Ok(true);
+            }
+            if now.saturating_duration_since(begun) >= self.spin {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
     }
 
     fn insert_source(&mut self, source: Source) -> io::Result<ampe_poller::Key> {
@@ -224,6 +245,9 @@ impl World for Real {
     }
 
     fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
+        if !self.spin.is_zero() && self.spin(until)? {
+            return Ok(());
+        }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         self.poller.wait(&mut self.events, timeout)
     }

@@ -11,7 +11,7 @@ use crate::protocol::{ReadPlan, Wanted};
 use super::rests::Rest;
 use super::sockets::Socket;
 use super::world::World;
-use super::{Driver, SHORT_READ, SMALL_FRAME};
+use super::{Driver, MANY, SHORT_READ, SMALL_FRAME};
 
 /// So many connections are accepted from one listener before others have their turn.
 const ACCEPT_BATCH: usize = 64;
@@ -78,7 +78,7 @@ impl<W: World> Driver<W> {
     /// Nothing is wrong with what has arrived where nobody can be told of it.
     fn read_unpolled(&mut self, key: RecordKey, now: Instant) {
         let mut reads = 0;
-        while reads < LAST_READS && self.read(key, now) {
+        while reads < LAST_READS && self.read_up_to(self.buffer.len(), key, now) {
             reads += 1;
         }
     }
@@ -88,7 +88,7 @@ impl<W: World> Driver<W> {
     pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) {
         for reads in 0..LAST_READS {
             let may_read = self.may_read_on() || reads < READS_IN_ANY_CASE;
-            if !may_read || !self.read(key, now) {
+            if !may_read || !self.read_up_to(self.buffer.len(), key, now) {
                 return;
             }
         }
@@ -103,19 +103,24 @@ impl<W: World> Driver<W> {
     fn count_messages(&mut self, len: usize) {
         let arrived = self.core.take_arrived();
         self.messages_left = self.messages_left.saturating_sub(arrived);
-        self.are_small = arrived * SMALL_FRAME > len;
+        self.are_small = arrived >= MANY && arrived * SMALL_FRAME > len;
     }
 
-    /// Reads once. Returns whether there may be more.
+    /// Reads once, as much as it mostly is. Returns whether there may be more.
     pub(super) fn read(&mut self, key: RecordKey, now: Instant) -> bool {
-        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
-            return false;
-        };
-        let world = &self.sockets.world;
         let most = match self.are_small {
             true => SHORT_READ.min(self.buffer.len()),
             false => self.buffer.len(),
         };
+        self.read_up_to(most, key, now)
+    }
+
+    /// Reads once, so many bytes at most where they are read into the buffer.
+    fn read_up_to(&mut self, most: usize, key: RecordKey, now: Instant) -> bool {
+        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+            return false;
+        };
+        let world = &self.sockets.world;
         let (outcome, is_shared) = match self.core.read_plan(key) {
             ReadPlan::Park => return false,
             ReadPlan::Shared => (world.recv(stream, &mut self.buffer[..most]), true),
@@ -127,6 +132,7 @@ impl<W: World> Driver<W> {
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
+                self.core.take_arrived(); // not by this read
                 let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;
                 self.count_messages(len);

@@ -19,6 +19,8 @@ pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::spare::Spare;
+#[cfg(test)]
+pub(crate) use self::spare::{SPARE_BYTES, SPARE_MAX};
 pub(crate) use self::submission::Submission;
 
 #[cfg(test)]

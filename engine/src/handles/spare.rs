@@ -1,9 +1,9 @@
 //! Empty buffers for small frames: the reactor gives back what was sent, posters take.
 
-/// What they take at most, where many are kept.
+/// What the buffers of one list take at most, in bytes.
 pub(crate) const SPARE_BYTES: usize = 1 << 20;
 
-/// So many are kept at most.
+/// So many buffers a list keeps at most.
 pub(crate) const SPARE_MAX: usize = 4096;
 
 #[derive(Default)]

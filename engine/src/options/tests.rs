@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::event::{Account, Caller, Event};
-use crate::handles::Submission;
+use crate::handles::{SPARE_BYTES, SPARE_MAX, Submission};
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
 use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
-use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, Options, REACTOR_BYTES};
+use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, FRAME_BUFFER_BYTES, Options, REACTOR_BYTES};
 
 /// The sum in the documentation of `Options`, where it is made of sizes that a program can know.
 #[test]
@@ -20,6 +20,14 @@ fn the_reactor_keeps_no_more_than_is_said() {
         sum <= REACTOR_BYTES - (512 << 10),
         "half a MiB is for what is small"
     );
+}
+
+#[test]
+fn buffers_of_small_frames_keep_no_more_than_is_said() {
+    // The reactor's, and those of either batch; lists may be half empty.
+    let lists = 3 * 2 * SPARE_MAX * size_of::<Vec<u8>>();
+    let sum = 3 * SPARE_BYTES + lists + protocol::UNUSED_BYTES;
+    assert!(sum <= FRAME_BUFFER_BYTES, "{sum} bytes");
 }
 
 /// Containers may be half empty, so what is in them counts twice; events and submissions pass

@@ -165,7 +165,8 @@ impl Budget {
             false => 0,
         };
         let own = group.reserve.saturating_sub(group.used);
-        (own + shared).min(self.share.saturating_sub(held))
+        own.saturating_add(shared)
+            .min(self.share.saturating_sub(held))
     }
 
     /// Charges no more than the [`allowance`](Budget::allowance).

@@ -83,6 +83,8 @@ use self::table::Table;
 use self::timers::Timers;
 
 pub(crate) use self::outgoing::SCRATCH_BYTES;
+#[cfg(test)]
+pub(crate) use self::outgoing::UNUSED_BYTES;
 
 /// What a connection takes on the heap.
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::decisions;
 /// A frame up to this size is copied into the scratch buffer; a larger one goes from where it lies.
 const PACKED_MAX: usize = 4096;
 
-/// What the buffers of queued runs may take beyond their frames, all together. Beyond that a run gets a
-/// buffer of its own length: a buffer that was large must not be kept by one small frame.
-const SLACK_BYTES: usize = 4 << 20;
+/// What the buffers of queued runs may take beyond the frames that are not sent yet, all together. Beyond that
+/// a run gets a buffer of its own length: a buffer that is large must not be kept by one small frame.
+pub(crate) const UNUSED_BYTES: usize = 4 << 20;
 
 /// What one gathering write takes at most, so that a busy channel leaves the others their turn.
 pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
@@ -44,9 +44,9 @@ pub(super) struct Outgoing {
 /// Small frames that were posted by value and follow each other, as they are sent.
 struct Run {
     bytes: Vec<u8>,
-    /// Where the first begins that is neither sent nor returned.
+    /// The offset of the first frame that is neither sent nor returned.
     at: usize,
-    /// What is from there on.
+    /// The counts of the frames from `at` on.
     counts: FrameCounts,
     /// When they came to the reactor.
     queued_at: u32,
@@ -55,6 +55,18 @@ struct Run {
 impl Run {
     fn left(&self) -> &[u8] {
         &self.bytes[self.at..]
+    }
+
+    /// Moves the frames from `at` on to a buffer of their length, and hands back the one they were in.
+    fn cut(&mut self) -> Vec<u8> {
+        let own = self.left().to_vec();
+        self.at = 0;
+        std::mem::replace(&mut self.bytes, own)
+    }
+
+    /// What its buffer takes beyond the frames from `at` on.
+    fn unused(&self) -> usize {
+        self.bytes.capacity() - self.left().len()
     }
 
     fn first_len(&self) -> usize {
@@ -141,8 +153,8 @@ pub(super) struct Nodes {
     free: u32,
     /// Buffers of runs that were sent.
     spare: Spare,
-    /// What the buffers of runs take beyond their frames.
-    slack: usize,
+    /// What the buffers of runs take beyond the frames that are not sent yet.
+    unused: usize,
 }
 
 /// The slices of one gathering write, in order.
@@ -176,7 +188,7 @@ impl Nodes {
             nodes: Vec::new(),
             free: NONE,
             spare: Spare::default(),
-            slack: 0,
+            unused: 0,
         }
     }
 
@@ -196,25 +208,25 @@ impl Nodes {
             && run.queued_at == now
             && frames.bytes.len() <= JOINED_MAX
             && run.bytes.len() + frames.bytes.len() <= RUN_BYTES
+            && (frames.bytes.len() <= run.bytes.capacity() - run.bytes.len()
+                || self.unused <= UNUSED_BYTES)
         {
             run.counts.add(frames.counts);
-            self.slack -= slack(&run.bytes);
+            self.unused -= run.unused();
             run.bytes.extend_from_slice(&frames.bytes);
-            self.slack += slack(&run.bytes);
+            self.unused += run.unused();
             return self.spare.give(frames.bytes);
         }
-        let mut bytes = frames.bytes;
-        if self.slack + slack(&bytes) > SLACK_BYTES {
-            let own = bytes.as_slice().to_vec();
-            self.spare.give(std::mem::replace(&mut bytes, own));
-        }
-        self.slack += slack(&bytes);
-        let run = Run {
-            bytes,
+        let mut run = Run {
+            bytes: frames.bytes,
             at: 0,
             counts: frames.counts,
             queued_at: now,
         };
+        if self.unused + run.unused() > UNUSED_BYTES {
+            self.spare.give(run.cut());
+        }
+        self.unused += run.unused();
         self.link(fifo, Queued::Run(run));
     }
 
@@ -260,11 +272,25 @@ impl Nodes {
         };
         run.at += len;
         run.counts.remove(counts);
+        self.unused += len;
         if run.at == run.bytes.len()
             && let Queued::Run(run) = self.unlink(fifo)
         {
-            self.slack -= slack(&run.bytes);
+            self.unused -= run.unused();
             self.spare.give(run.bytes);
+        }
+    }
+
+    /// The system takes no more for now of what is first in a queue: what was sent of it is not kept, if the
+    /// buffers of all runs take too much.
+    pub(super) fn cut_first(&mut self, fifo: &Fifo) {
+        if self.unused > UNUSED_BYTES
+            && let Some(node) = self.nodes.get_mut(fifo.head as usize)
+            && let Some(Queued::Run(run)) = &mut node.queued
+        {
+            self.unused -= run.unused();
+            self.spare.give(run.cut());
+            self.unused += run.unused();
         }
     }
 
@@ -375,11 +401,6 @@ impl Nodes {
         }
         Gather { slices, len, bytes }
     }
-}
-
-/// What a buffer takes beyond what it holds.
-fn slack(bytes: &Vec<u8>) -> usize {
-    bytes.capacity() - bytes.len()
 }
 
 /// The first message of a run, as it was before it was posted.

@@ -221,7 +221,8 @@ impl Registry {
     /// What a group's reserve and the engine's credit still take.
     #[inline]
     pub(super) fn room_of(&self, group: GroupPlace) -> usize {
-        self.groups.get(group).outbound.free() + self.outbound.free()
+        let own = self.groups.get(group).outbound.free();
+        own.saturating_add(self.outbound.free())
     }
 
     fn unpromised_room_of(&self, group: GroupPlace) -> usize {
@@ -233,7 +234,7 @@ impl Registry {
         } else {
             0
         };
-        own + self.outbound.free().saturating_sub(self.room.promised)
+        own.saturating_add(self.outbound.free().saturating_sub(self.room.promised))
     }
 
     /// Moves to `told` the channels that were refused and may post again what was refused: those that

@@ -472,3 +472,25 @@ fn who_has_used_its_reserve_before_it_was_told_waits_for_the_engine() {
     registry.release(holders[0], LARGEST);
     assert_eq!(told(&mut registry), [channel]);
 }
+
+/// Though who stands in a line is told of room for the most that those in it want.
+#[test]
+fn a_task_finds_room_that_is_just_enough() {
+    let wanted = cost_of(20_000);
+    let mut registry = with_groups(Registry::new(CREDIT));
+    let [first, second, own] = [(); 3].map(|()| connection(&mut registry));
+    for channel in [first, first, first, second, second] {
+        admit(&mut registry, channel, LARGEST).unwrap();
+    }
+    let free = CREDIT.engine - 5 * LARGEST;
+    admit(&mut registry, second, free - wanted + 1).unwrap();
+    assert_eq!(admit(&mut registry, own, wanted), Err(Denied::EngineFull));
+    let waker = || Some(Waker::noop().clone());
+    let mut task = None;
+    let mut poll =
+        |registry: &mut Registry| registry.poll_room(own, GROUP, &mut task, &mut waker());
+    assert_eq!(poll(&mut registry), Poll::Pending);
+    registry.release(second, 1);
+    assert_eq!(poll(&mut registry), Poll::Ready(Ok(())));
+    admit(&mut registry, own, wanted).unwrap();
+}

@@ -14,7 +14,7 @@ const COSTS: [usize; 4] = [SMALLEST_COST, 4000, 70_000, LARGEST];
 fn registry(reserve: usize, queued: [usize; 2]) -> (Registry, [Channel; 2]) {
     let mut registry = Registry::new(Credit {
         channel: CREDIT.channel / 2,
-        ..CREDIT
+        engine: CREDIT.channel / 2, // so that either of the two is used up first
     });
     registry.open_group(GROUP, reserve);
     let channels = [(); 2].map(|()| connection(&mut registry));

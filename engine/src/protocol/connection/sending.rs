@@ -158,6 +158,7 @@ impl Connection {
             }
         }
         if bytes < offered {
+            context.nodes.cut_first(&self.outbound.fifo);
             self.outbound.is_blocked = true;
             let timeout = context.options.send_timeout;
             return self.outbound.set_stuck(context.now, timeout);
