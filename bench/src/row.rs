@@ -204,12 +204,17 @@ pub fn markdown(rows: &[Row]) -> String {
     text
 }
 
+/// Whether it is this project's, as it is or with another option.
+pub fn is_ours(contestant: &str) -> bool {
+    contestant.split('-').next() == Some("ampe")
+}
+
 /// Ours divided by the best of the others, but for the floor, which is no library.
 fn ratio(rows: &[&&Row], ours: &str, unit: &str) -> String {
     const FLOOR: &str = "sockets";
-    let others = rows
-        .iter()
-        .filter(|row| row.contestant != ours && row.contestant != FLOOR);
+    let others = rows.iter().filter(|row| {
+        !is_ours(&row.contestant) && ![ours, FLOOR].contains(&row.contestant.as_str())
+    });
     let best = if work::is_more_better(unit) {
         others.max_by(|a, b| a.median.total_cmp(&b.median))
     } else {

@@ -17,26 +17,51 @@ use crate::trips::Trips;
 /// Posts that share one taking of the engine's lock.
 const POSTS: usize = 128;
 
-pub struct Ampe;
+/// How long the one that spins does so: longer than an answer takes.
+const SPIN: Duration = Duration::from_micros(100);
+
+#[derive(Default)]
+pub struct Ampe {
+    spin: Duration,
+}
+
+impl Ampe {
+    /// With an option that is for round trips alone, and for machines with many processors.
+    pub fn that_spins() -> Ampe {
+        Ampe { spin: SPIN }
+    }
+
+    fn start(&self) -> Result<Engine> {
+        let mut options = Options::default();
+        options.spin = self.spin;
+        Ok(Engine::start(options)?)
+    }
+}
 
 impl Contestant for Ampe {
     fn name(&self) -> &'static str {
-        "ampe"
+        if self.spin.is_zero() {
+            "ampe"
+        } else {
+            "ampe-spin"
+        }
     }
 
     fn settings(&self) -> String {
         format!(
-            "Options::default(); signals one way, by post_many of {POSTS} and recv_many; \
-             request and response for round trips, by post and recv; a group for each purpose"
+            "Options::default(), spin {:?}; signals one way, by post_many of {POSTS} and recv_many; \
+             request and response for round trips, by post and recv; a group for each purpose",
+            self.spin
         )
     }
 
-    fn cannot(&self, _task: &Task) -> Option<&'static str> {
-        None
+    fn cannot(&self, task: &Task) -> Option<&'static str> {
+        let waits_for_answers = matches!(task.work, Work::RoundTrip | Work::Paced);
+        (!self.spin.is_zero() && !waits_for_answers).then_some("it spins for answers alone")
     }
 
     fn listen(&self, session: Session) -> Result<()> {
-        let engine = Engine::start(Options::default())?;
+        let engine = self.start()?;
         session.before_idle();
         let mut groups = Vec::new();
         for index in 0..session.task.addresses() {
@@ -77,7 +102,7 @@ impl Contestant for Ampe {
     }
 
     fn connect(&self, session: Session) -> Result<()> {
-        let engine = Engine::start(Options::default())?;
+        let engine = self.start()?;
         session.before_idle();
         match session.task.work {
             Work::OneWay | Work::Producers => send_all(&engine, &session),

@@ -39,7 +39,8 @@ pub trait Contestant {
 /// All that are built in, the floor second.
 pub fn all() -> Vec<Box<dyn Contestant>> {
     vec![
-        Box::new(ampe::Ampe),
+        Box::new(ampe::Ampe::default()),
+        Box::new(ampe::Ampe::that_spins()),
         Box::new(sockets::Sockets),
         Box::new(tokio_codec::TokioCodec),
         #[cfg(feature = "zmq")]
