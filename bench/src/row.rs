@@ -205,7 +205,7 @@ pub fn markdown(rows: &[Row]) -> String {
 }
 
 /// Whether it is this project's, as it is or with another option.
-pub fn is_ours(contestant: &str) -> bool {
+fn is_ampe(contestant: &str) -> bool {
     contestant.split('-').next() == Some("ampe")
 }
 
@@ -213,7 +213,7 @@ pub fn is_ours(contestant: &str) -> bool {
 fn ratio(rows: &[&&Row], ours: &str, unit: &str) -> String {
     const FLOOR: &str = "sockets";
     let others = rows.iter().filter(|row| {
-        !is_ours(&row.contestant) && ![ours, FLOOR].contains(&row.contestant.as_str())
+        !is_ampe(&row.contestant) && ![ours, FLOOR].contains(&row.contestant.as_str())
     });
     let best = if work::is_more_better(unit) {
         others.max_by(|a, b| a.median.total_cmp(&b.median))

@@ -74,13 +74,8 @@ impl Inbox {
     /// bring one is the one that would wait.
     #[doc(alias = "waitReceive")]
     pub fn recv(&mut self) -> Result<Event, Ended> {
-        loop {
-            // Without a deadline a wait brings an event or an end.
-            if let Some(event) = self.next(None)? {
-                return Ok(event);
-            }
-            assert_may_wait();
-        }
+        self.fill_waiting()?;
+        Ok(self.pop().expect("it was waited for"))
     }
 
     /// The next event; `None` if none came until `deadline`. In a waker that an engine calls, this does
@@ -102,9 +97,9 @@ impl Inbox {
         self.next(Some(Instant::now()))
     }
 
-    /// What an earlier call has left of a batch, or else all events that have come, waiting for the first as
-    /// long as it takes: a batch costs one lock. They are taken out one by one; what is not taken stays in the inbox, in its order, for the
-    /// next call of any of these methods.
+    /// What an earlier call has left of a batch, or else all events that have come, waiting for the first
+    /// as long as it takes: a batch costs one lock. They are taken out one by one; what is not taken stays in
+    /// the inbox, in its order, for the next call of any of these methods.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -127,9 +122,7 @@ impl Inbox {
     ///
     /// As [`recv`](Inbox::recv).
     pub fn recv_many(&mut self) -> Result<Events<'_>, Ended> {
-        while !self.fill(None)? {
-            assert_may_wait();
-        }
+        self.fill_waiting()?;
         Ok(Events {
             inbox: self,
             fetched: 0,
@@ -162,6 +155,18 @@ impl Inbox {
             Taken::Nothing | Taken::Offer => Ok(false),
             Taken::Ended(reason) => Err(reason),
         }
+    }
+
+    /// The same, waiting for one as long as it takes.
+    fn fill_waiting(&mut self) -> Result<(), Ended> {
+        // Without a deadline a wait brings an event or an end.
+        while !self.fill(None)? {
+            assert!(
+                !reactor_thread::is_here(),
+                "an event is not waited for in a waker that an engine calls"
+            );
+        }
+        Ok(())
     }
 
     /// The next of the events that were taken from the mailbox.
@@ -287,13 +292,6 @@ impl Iterator for Events<'_> {
 impl ExactSizeIterator for Events<'_> {}
 
 impl FusedIterator for Events<'_> {}
-
-fn assert_may_wait() {
-    assert!(
-        !reactor_thread::is_here(),
-        "an event is not waited for in a waker that an engine calls"
-    );
-}
 
 /// What the taking of an event sets off: a number may be used again, a channel may be told of room
 /// again, a Bye answers on drop, a notification makes way for another.

@@ -102,7 +102,7 @@ pub(crate) struct Driver<W: World> {
     messages_left: usize,
     openings_left: usize,
     /// The last read into the buffer brought many small messages.
-    are_small: bool,
+    reads_small_frames: bool,
     /// The last pass left some of what is ready.
     has_more: bool,
 }
@@ -124,7 +124,7 @@ impl<W: World> Driver<W> {
             bytes_left: 0,
             messages_left: 0,
             openings_left: 0,
-            are_small: false,
+            reads_small_frames: false,
             has_more: false,
         }
     }

@@ -103,12 +103,12 @@ impl<W: World> Driver<W> {
     fn count_messages(&mut self, len: usize) {
         let arrived = self.core.take_arrived();
         self.messages_left = self.messages_left.saturating_sub(arrived);
-        self.are_small = arrived >= MANY && arrived * SMALL_FRAME > len;
+        self.reads_small_frames = arrived >= MANY && arrived * SMALL_FRAME > len;
     }
 
     /// Reads once, as much as it mostly is. Returns whether there may be more.
     pub(super) fn read(&mut self, key: RecordKey, now: Instant) -> bool {
-        let most = match self.are_small {
+        let most = match self.reads_small_frames {
             true => SHORT_READ.min(self.buffer.len()),
             false => self.buffer.len(),
         };

@@ -154,7 +154,7 @@ impl Budget {
     }
 
     /// How much may be charged to a connection that holds `held`, piece by piece or together, without
-    /// waiting: by [`charge_allowed`](Budget::charge_allowed).
+    /// waiting: by [`take`](Budget::take).
     pub(super) fn allowance(&self, budget_key: BudgetKey, held: usize) -> usize {
         let group = &self.groups[budget_key];
         if !group.line.is_empty() {
@@ -169,12 +169,8 @@ impl Budget {
             .min(self.share.saturating_sub(held))
     }
 
-    /// Charges no more than the [`allowance`](Budget::allowance).
-    pub(super) fn charge_allowed(&mut self, budget_key: BudgetKey, cost: usize) {
-        self.take(budget_key, cost);
-    }
-
-    fn take(&mut self, budget_key: BudgetKey, cost: usize) {
+    /// Charges a group what there is budget for.
+    pub(super) fn take(&mut self, budget_key: BudgetKey, cost: usize) {
         let group = &mut self.groups[budget_key];
         self.used += group.shared_for(cost);
         group.used += cost;

@@ -3,7 +3,7 @@ use crate::between::queue::Batch as _;
 use crate::message::Message;
 use crate::post::Post;
 use crate::storage::Storage;
-use crate::wire::OpCode;
+use crate::wire::test_frames;
 
 /// The post that a frame was.
 pub(super) fn decode(channel: Channel, frame: &[u8]) -> Submission {
@@ -28,16 +28,8 @@ pub(super) fn one_by_one(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn header(body_len: u16) -> Header {
-    Header {
-        channel_number: 7,
-        op_code: OpCode::Signal,
-        more: false,
-        status: 0,
-        message_id: 1,
-        text_headers_len: 0,
-        body_len,
-    }
+fn header(body_len: usize) -> Header {
+    test_frames::header(OpCode::Signal, 1, body_len)
 }
 
 #[test]
@@ -54,7 +46,7 @@ fn frames_come_out_as_they_went_in_channel_by_channel() {
         let channel = channels[place];
         let header = Header {
             channel_number: channel.number(),
-            ..header(content.len() as u16)
+            ..header(content.len())
         };
         batch.push_frame(channel, &header, content);
     }

@@ -87,7 +87,7 @@ impl Connection {
             (used, cost, count) = (used + header.frame_len(), with_this, count + 1);
         }
         if count > 0 {
-            context.budget.charge_allowed(self.budget_key, cost);
+            context.budget.take(self.budget_key, cost);
             self.inbound.held += cost;
             self.messages.received += count;
             self.inbound.pace.begin_anew();

@@ -245,9 +245,6 @@ impl Connection {
                 return 0;
             }
         };
-        if let Some(content) = rest.get(..header.content_len()) {
-            return self.receive_whole(header, content, context);
-        }
         let cost = cost_of(header.frame_len());
         let wanted = FirstPart::wanted(&header, rest.len());
         match wanted.filter(|_| !context.budget.is_ample(self.budget_key, cost)) {
@@ -258,24 +255,6 @@ impl Connection {
                 rest.len()
             }
         }
-    }
-
-    /// Charges and takes a frame whose content is all here, or has it wait for budget. Returns how much of
-    /// the content was used.
-    fn receive_whole(
-        &mut self,
-        header: Header,
-        content: &[u8],
-        context: &mut Context<'_>,
-    ) -> usize {
-        if let Err(why) = self.charge(&header, context) {
-            self.starve(header, FirstPart::none(), why, context);
-            return 0;
-        }
-        let mut message = self.message_for(&header, context);
-        message.content_mut().copy_from_slice(content);
-        self.handle_frame(header, message, context);
-        content.len()
     }
 
     /// More of a frame's first part has arrived; `rest` follows. Returns how much of that was

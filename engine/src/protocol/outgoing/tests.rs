@@ -4,6 +4,7 @@ use super::*;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::storage::Pool;
+use crate::wire::test_frames::header;
 
 struct Nobody;
 
@@ -111,26 +112,12 @@ fn places_in_queues_are_used_again() {
     assert_eq!(it.nodes.nodes.len(), 2);
 }
 
-/// The header of a Request.
-fn header(body_len: u16) -> Header {
-    Header {
-        channel_number: 1,
-        op_code: OpCode::Request,
-        more: false,
-        status: 0,
-        message_id: 1,
-        text_headers_len: 0,
-        body_len,
-    }
-}
-
 /// Frames posted by value, with bodies of these lengths; each body's bytes are its place.
 fn by_value(it: &mut Queued, lens: impl IntoIterator<Item = u8>, now: u32) {
     for (place, len) in (0u64..).zip(lens) {
         let header = Header {
             more: place == 1,
-            message_id: 100 + place,
-            ..header(len.into())
+            ..header(OpCode::Request, 100 + place, len.into())
         };
         let frame = [&header.encode()[..], &vec![place as u8; usize::from(len)]].concat();
         let frames = Frames {
@@ -277,7 +264,7 @@ fn what_was_sent_of_a_run_is_not_kept_with_the_rest() {
     for fifo in &mut fifos {
         by_value(&mut it, [240; 200], 0);
         *fifo = std::mem::replace(&mut it.fifo, Fifo::new());
-        let (_, mut left) = (0, 199 * 256 + 7);
+        let mut left = 199 * 256 + 7;
         while left > 0 {
             left = it.nodes.advance(fifo, left).1;
         }
@@ -301,7 +288,7 @@ fn large_buffers_are_not_kept_by_small_frames() {
     let mut fifos = vec![Fifo::new(); 1000];
     let frames = || {
         let mut bytes = Vec::with_capacity(RUN_BYTES);
-        bytes.extend_from_slice(&header(10).encode());
+        bytes.extend_from_slice(&header(OpCode::Request, 1, 10).encode());
         bytes.extend_from_slice(&[7; 10]);
         Frames {
             channel: Channel::new(1, 1),
