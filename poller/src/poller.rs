@@ -120,9 +120,10 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     ///
     /// A handle is meant to be held once. Of two sources with the same handle in one poller, epoll polls
     /// one, and reports an [event with an error](Event::error) of the other as soon as both are wanted
-    /// for something. Other systems poll both. A poller on Windows that polls sockets on themselves
-    /// polls one, once it was wanted for something, until that is removed, and reports the other as
-    /// refused; so too with two handles of one socket, which elsewhere are sources like any others.
+    /// for something. Other systems poll both. Two handles of one socket, duplicates, are sources like any
+    /// others. To poll one socket in two pollers, give each a handle of its own, and make it before either has
+    /// polled: Windows before 11 and Server 2022 mixes up two polls of one socket, and reports may come up to
+    /// 250 ms late, and otherwise not at all.
     ///
     /// # Errors
     ///

@@ -44,6 +44,11 @@ impl Control {
         Ok(Control { file })
     }
 
+    /// The same file, by another of its handles.
+    pub(super) fn by(self, handle: Handle) -> Control {
+        Control { file: handle }
+    }
+
     pub(super) fn file(self) -> Handle {
         self.file
     }

@@ -15,8 +15,8 @@ pub(crate) trait Defects: Send + Sync + 'static {
     /// After how many dequeues running that did not empty the port the polls are cancelled that were left to
     /// the closing of their sources.
     const LINGERS_MAX: u8 = 16;
-    /// How many helpers that nobody uses are kept.
-    const SPARE_HELPERS_MAX: usize = 16;
+    /// How often a port is found empty before a new source waits no longer for the polls of those that are gone.
+    const AWAITED_MAX: u8 = 4;
 
     /// The memory of the slots moves when it grows, as that of a plain vector would.
     const STATE_MOVES: bool = false;
@@ -44,10 +44,12 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const DELIVERS_STALE: bool = false;
     /// Waits leave the port alone for as long as there are answers.
     const SKIPS_WITHOUT_END: bool = false;
-    /// A socket that has further handles shares its helper with others.
-    const SHARES_ANYWAY: bool = false;
-    /// A helper with a poll of a source that is gone is joined by others.
-    const SHARES_WITH_LEAVING: bool = false;
+    /// Handles of one socket are not compared: each is polled by itself.
+    const SEPARATES_HANDLES: bool = false;
+    /// A new source does not wait for the polls of those that are gone.
+    const IGNORES_ZOMBIES: bool = false;
+    /// A socket that somebody else may poll is polled without a time limit.
+    const WAITS_WITHOUT_END: bool = false;
     /// A poll that was left to the closing of its source is not cancelled if that does not end it.
     const LINGERS_FOR_EVER: bool = false;
     /// What the system refused to poll is tried again in every pass.

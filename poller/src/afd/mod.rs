@@ -5,9 +5,10 @@
 //!
 //! - `machine.rs` says what may happen to one registration and what has to be done about it.
 //! - `pinned.rs` is the memory that the kernel writes, and who has it, by that machine.
-//! - `port.rs` runs both: arming, dequeuing, and the end. `port/lingering.rs` is about polls that are left
-//!   to the closing of their sources, `port/choice.rs` chooses on which file a source is polled.
-//! - `table.rs` holds the registrations, `control.rs` and `helpers.rs` the files that polls are issued
+//! - `port.rs` runs both: arming, dequeuing, and the end. `port/begin.rs` sees to it that a socket is polled
+//!   once however many handles of it there are, `port/choice.rs` chooses on which file that is done, and
+//!   `port/lingering.rs` is about polls that are left to the closing of their sources.
+//! - `table.rs` holds the sources and the socket objects that they are handles of, `control.rs` and `helpers.rs` the files that polls are issued
 //!   on, `masks.rs` translates between interest and AFD's flags.
 
 mod control;

@@ -35,7 +35,7 @@ use super::defects::Defects;
 use super::machine::{Action, Input, Operation, Registration, State, next};
 use crate::nt::{
     AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer,
-    Submission, flag,
+    Submission, flag, timeout,
 };
 
 /// Addresses are multiples of it, and operations are numbered below it.
@@ -57,9 +57,9 @@ struct Lent {
 
 /// What the kernel never sees.
 pub(super) struct Ours {
-    /// Of the source that the operation is about: what its place in the table is compared with.
+    /// Of the object that the operation is about: what its place in the table is compared with.
     pub(super) generation: u64,
-    /// Where in the table the source is, or was.
+    /// Where in the table its object is, or was.
     pub(super) index: u32,
     pub(super) operation: Operation,
     /// Of the operation that was submitted last, modulo 128.
@@ -68,6 +68,10 @@ pub(super) struct Ours {
     pub(super) was_found: bool,
     /// AFD's flags that are polled for; none if nothing is in flight.
     pub(super) mask: u32,
+    /// What is in flight has no time limit.
+    pub(super) is_endless: bool,
+    /// The number of its source among those that have gone with a poll in flight; 0 while it is there.
+    pub(super) gone: u64,
     /// The file that operations are issued on, and are cancelled through.
     pub(super) control: Option<Control>,
     /// The group of the helper, if the control handle is one.
@@ -93,8 +97,6 @@ pub(super) struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     pub(super) slot: Slot,
-    /// What the source is from here on.
-    pub(super) registration: Registration,
     pub(super) action: Action,
     pub(super) status: Status,
     /// AFD's flags that were found; none unless the operation has succeeded.
@@ -135,7 +137,7 @@ impl<D: Defects> Slots<D> {
         self.blocks.taken()
     }
 
-    /// Takes a slot for a source; nothing if there is no memory.
+    /// Takes a slot for an object; nothing if there is no memory.
     pub(super) fn take(&mut self, index: u32, generation: u64) -> Option<Slot> {
         let slot = self.blocks.take()?;
         let ours = self.ours_mut(slot);
@@ -173,6 +175,11 @@ impl<D: Defects> Slots<D> {
     fn ours_mut(&mut self, slot: Slot) -> &mut Ours {
         // SAFETY: as in `ours`, with a borrow that nobody shares.
         unsafe { &mut (*self.blocks.memory(slot).as_ptr()).ours }
+    }
+
+    /// The source of a slot is gone, with its operation in flight, as the one of this number.
+    pub(super) fn set_gone(&mut self, slot: Slot, number: u64) {
+        self.ours_mut(slot).gone = number;
     }
 
     /// Settles on which file a slot's operations are issued: the socket, or a group's helper.
@@ -229,7 +236,7 @@ impl<D: Defects> Slots<D> {
         if operation.is_in_flight() {
             self.in_flight += usize::from(!before);
         } else {
-            (ours.mask, ours.was_found) = (0, false);
+            (ours.mask, ours.is_endless, ours.was_found) = (0, false, false);
             self.in_flight -= usize::from(before);
         }
     }
@@ -244,24 +251,22 @@ impl<D: Defects> Slots<D> {
         nt: &N,
         slot: Slot,
         registration: Registration,
-        socket: Handle,
-        mask: u32,
+        question: Question,
     ) -> Outcome {
-        let status = self.hand_over(nt, slot, socket, mask);
+        let status = self.hand_over(nt, slot, question);
         let input = match status {
             Status::PENDING => Input::Accepted,
             status if status.is_error() => Input::Refused,
             // The control file queues no packet for what is answered at once.
             _ => Input::Answered,
         };
-        let (registration, action) = self.apply(slot, registration, input);
+        let (_, action) = self.apply(slot, registration, input);
         let events = match input {
             Input::Answered => self.answer(slot),
             _ => 0,
         };
         Outcome {
             slot,
-            registration,
             action,
             status,
             events,
@@ -269,14 +274,14 @@ impl<D: Defects> Slots<D> {
         }
     }
 
-    fn hand_over<N: Nt>(&mut self, nt: &N, slot: Slot, socket: Handle, mask: u32) -> Status {
+    fn hand_over<N: Nt>(&mut self, nt: &N, slot: Slot, question: Question) -> Status {
         let ours = self.ours_mut(slot);
         assert_eq!(ours.operation, Operation::Submitting);
         let Some(control) = ours.control else {
             return Status::INVALID_HANDLE;
         };
         ours.number = (ours.number + 1) % ALIGNMENT as u8;
-        ours.mask = mask;
+        (ours.mask, ours.is_endless) = (question.mask, question.is_endless);
         let index = ours.index;
         let pinned = self.blocks.memory(slot);
         let lent = UnsafeCell::raw_get(lent_of(pinned).as_ptr());
@@ -290,7 +295,7 @@ impl<D: Defects> Slots<D> {
         let info = unsafe {
             lent.write(Lent {
                 status: NOTHING_LENT.status,
-                info: question(socket, mask),
+                info: question.info(),
             });
             NonNull::new_unchecked(&raw mut (*lent).info)
         };
@@ -355,7 +360,7 @@ impl<D: Defects> Slots<D> {
             status if status.is_error() => Input::Failure,
             _ => Input::Packet,
         };
-        let (registration, action) = self.apply(slot, registration, input);
+        let (_, action) = self.apply(slot, registration, input);
         let events = match status.is_error() {
             true => 0,
             false => self.answer(slot),
@@ -368,7 +373,6 @@ impl<D: Defects> Slots<D> {
         };
         Some(Outcome {
             slot,
-            registration,
             action,
             status,
             events,
@@ -488,6 +492,8 @@ fn unused() -> PinnedState {
             number: 0,
             was_found: false,
             mask: 0,
+            is_endless: false,
+            gone: 0,
             control: None,
             group: None,
         },
@@ -500,19 +506,39 @@ const NOTHING_LENT: Lent = Lent {
         status: StatusOrPointer::new(Status::PENDING),
         information: 0,
     },
-    info: question(Handle(0), 0),
+    info: Question {
+        socket: Handle(0),
+        mask: 0,
+        is_endless: true,
+    }
+    .info(),
 };
 
-const fn question(socket: Handle, mask: u32) -> AfdPollInfo {
-    AfdPollInfo {
-        timeout: i64::MAX,
-        number_of_handles: 1,
-        exclusive: 0,
-        handles: [AfdPollHandleInfo {
-            handle: socket,
-            events: mask,
-            status: Status::SUCCESS,
-        }],
+/// What is polled for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) socket: Handle,
+    /// AFD's flags.
+    pub(super) mask: u32,
+    /// Without a time limit. Else it is over after [`BOUNDED`](timeout::BOUNDED) at the latest.
+    pub(super) is_endless: bool,
+}
+
+impl Question {
+    const fn info(self) -> AfdPollInfo {
+        AfdPollInfo {
+            timeout: match self.is_endless {
+                true => timeout::ENDLESS,
+                false => timeout::BOUNDED,
+            },
+            number_of_handles: 1,
+            exclusive: 0,
+            handles: [AfdPollHandleInfo {
+                handle: self.socket,
+                events: self.mask,
+                status: Status::SUCCESS,
+            }],
+        }
     }
 }
 

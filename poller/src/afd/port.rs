@@ -4,10 +4,11 @@
 //!
 //! A packet names a slot and the number of an operation. `Slots::claim` lets through only what is
 //! in flight; a slot is in flight from its submission until its own packet was dequeued, and is not
-//! used for anything else in between. The slot names the index of its source and the source's
-//! generation, which no other source ever had. If the source at the index has another generation, or
-//! there is none, the slot's own source is gone, and all that the packet does is to free the slot.
+//! used for anything else in between. The slot names the place of its object and the object's
+//! generation, which no other object ever had. If the object in the place has another generation, or
+//! there is none, the slot's own object is gone, and all that the packet does is to free the slot.
 
+mod begin;
 mod choice;
 mod lingering;
 mod shared;
@@ -17,15 +18,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::begin::Zombies;
 pub(super) use self::lingering::Lingering;
 use self::shared::SharedPort;
 use super::control::OPERATION_KEY;
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
-use super::machine::{Action, Input, Operation, Registration, State, next};
-use super::masks::{mask, readiness};
-use super::pinned::{Ours, Outcome, Slot, Slots};
-use super::table::{Entry, Table};
+use super::machine::{Action, Input, Need, Operation, Registration, State, next};
+use super::masks::readiness;
+use super::pinned::{Ours, Outcome, Question, Slot, Slots};
+use super::table::{Entry, Object, Others, Table};
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
 use crate::nt::{Handle, Nt, Packet, Status, flag};
@@ -52,7 +54,7 @@ pub enum ControlMode {
     Helper,
 }
 
-/// Polls sockets by AFD, with one operation in flight for each at most.
+/// Polls socket objects by AFD, with one operation in flight for each at most.
 pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     shared: Arc<SharedPort<N, D>>,
     mode: ControlMode,
@@ -65,6 +67,7 @@ pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     /// Packets that were dequeued while a source was removed, and are about others.
     pub(super) early: VecDeque<Packet>,
     pub(super) lingering: Lingering,
+    pub(super) zombies: Zombies,
     /// How many waits running have left the port alone.
     pub(super) skips: u8,
     /// Packets that were nobody's.
@@ -89,52 +92,50 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
 
     fn register(&mut self, key: Key, socket: Handle) -> io::Result<()> {
         let base = self.nt().base_socket(socket)?;
-        self.table.insert(Entry {
-            key,
-            socket,
-            base,
-            wanted: Interest::NONE,
-            is_parked: false,
-            is_closed: false,
-            is_associated: false,
-            slot: None,
-        });
+        self.table.insert(key, socket, base);
         Ok(())
     }
 
     fn declare(&mut self, key: Key, interest: Interest) {
-        let Some(entry) = self.table.get_mut(key) else {
+        let Some(object) = self.table.get(key).map(|entry| entry.object) else {
             return;
         };
-        entry.wanted = interest;
-        self.step(key.index, Input::Declare);
-        self.table.touch(key.index);
+        self.step(object, Input::Declare);
+        if let Some(entry) = self.table.get_mut(key) {
+            (entry.wanted, entry.is_parked) = (interest, false);
+        }
+        self.table.touch(object);
     }
 
     fn deregister(&mut self, key: Key, fate: Fate) {
-        let Some(entry) = self.table.get_mut(key) else {
+        let Some(object) = self.table.get(key).map(|entry| entry.object) else {
             return;
         };
+        if self.table.sources(object).count() > 1 {
+            return self.deregister_one_of_several(key);
+        }
         // What is polled on the socket itself cannot be cancelled any more once that is closed.
-        let fate_of_poll = match entry.is_associated {
+        let is_associated = |object: &Object| object.is_associated;
+        let fate_of_poll = match self.table.object(object).is_some_and(is_associated) {
             true => Fate::Kept,
             false => fate,
         };
-        let action = self.step(key.index, Input::Remove(fate_of_poll));
-        let Some(entry) = self.table.remove(key) else {
+        let action = self.step(object, Input::Remove(fate_of_poll));
+        self.zombies.wait_no_longer(object);
+        let Some((entry, Some(object))) = self.table.remove(key) else {
             return;
         };
-        let Some(slot) = entry.slot else { return };
+        let Some(slot) = object.slot else { return };
         match action {
-            Action::Free => self.free(slot, false),
+            Action::Free => self.free(slot),
             Action::Cancel if D::FREES_ON_CANCEL => {
                 self.cancel(slot);
                 self.slots.take_back_early(slot);
-                self.free(slot, false);
+                self.free(slot);
             }
             _ => self.begin_to_leave(slot, action),
         }
-        if fate == Fate::Kept && entry.is_associated && !entry.is_closed {
+        if fate == Fate::Kept && object.is_associated && !object.is_closed {
             let is_over = action == Action::Free || self.await_packet(slot);
             self.dissociate(entry.socket, is_over);
         }
@@ -143,8 +144,8 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
     fn reconcile(&mut self, events: &mut Events) -> io::Result<()> {
         let mut touched = std::mem::take(&mut self.touched);
         self.table.take_touched(&mut touched);
-        for index in &touched {
-            self.look(*index, events);
+        for object in &touched {
+            self.look(*object, events);
         }
         self.touched = touched;
         Ok(())
@@ -152,6 +153,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
 
     fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
         let has_answers = timeout == Some(Duration::ZERO) && !events.is_empty();
+        let has_answers = has_answers && !self.zombies.are_awaited();
         if has_answers && (self.skips < D::SKIPS_MAX || D::SKIPS_WITHOUT_END) {
             self.skips = self.skips.saturating_add(1);
             return Ok(false);
@@ -195,11 +197,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
             mode,
             table: Table::default(),
             slots,
-            helpers: Helpers::new(D::SPARE_HELPERS_MAX),
+            helpers: Helpers::default(),
             touched: Vec::new(),
             packets: vec![Packet::EMPTY; D::BATCH],
             early: VecDeque::new(),
             lingering: Lingering::default(),
+            zombies: Zombies::default(),
             skips: 0,
             strays: 0,
             calls: 0,
@@ -210,43 +213,67 @@ impl<N: Nt, D: Defects> Port<N, D> {
         &self.shared.nt
     }
 
-    /// Takes the source of an index to its next state.
-    fn step(&mut self, index: u32, input: Input) -> Action {
-        let Some(entry) = self.table.at_mut(index) else {
+    /// Takes an object to its next state. That it is parked from there on is said to its sources by
+    /// [`refuse`](Self::refuse).
+    fn step(&mut self, object: u32, input: Input) -> Action {
+        let Some(slot) = self.table.object(object).map(|object| object.slot) else {
             return Action::Nothing;
         };
-        let registration = entry.registration();
-        let (after, action) = match entry.slot {
-            Some(slot) => self.slots.step(slot, registration, input),
+        let registration = self.registration(object);
+        match slot {
+            Some(slot) => self.slots.step(slot, registration, input).1,
             None => {
                 let operation = Operation::None;
                 let state = State {
                     registration,
                     operation,
                 };
-                let (after, action) = next(state, input);
-                (after.registration, action)
+                next(state, input).1
             }
-        };
-        entry.set_registration::<D>(after);
-        action
+        }
     }
 
-    /// Does what a source needs before the next wait.
-    fn look(&mut self, index: u32, events: &mut Events) {
-        let Some(entry) = self.table.at_mut(index) else {
+    /// Whether an object is polled with a time limit: what it waits for may be told to somebody else.
+    fn is_bounded(&self, object: u32) -> bool {
+        let object = self.table.object(object);
+        object.is_some_and(|object| object.others == Others::Some) && !D::WAITS_WITHOUT_END
+    }
+
+    fn ours(&self, object: u32) -> Option<&Ours> {
+        let slot = self.table.object(object)?.slot?;
+        Some(self.slots.ours(slot))
+    }
+
+    fn registration(&self, object: u32) -> Registration {
+        let ours = self.ours(object);
+        let is_in_flight = ours.is_some_and(|ours| ours.operation.is_in_flight());
+        self.table.registration(object, is_in_flight)
+    }
+
+    /// Does what an object needs before the next wait.
+    fn look(&mut self, object: u32, events: &mut Events) {
+        if self.table.object(object).is_none() {
             return;
-        };
-        if D::ARMS_WITHOUT_INTEREST && entry.wanted.is_empty() {
-            entry.wanted = Interest::READABLE;
         }
-        let polled = entry.slot.map_or(0, |slot| self.slots.ours(slot).mask);
-        let need = entry.need(polled);
-        match self.step(index, Input::Look(need)) {
-            Action::TakeSlot => self.take_slot(index, events),
-            Action::Submit => self.submit(index, events),
+        if D::ARMS_WITHOUT_INTEREST {
+            self.want_something(object);
+        }
+        let is_bounded = self.is_bounded(object);
+        let need = self.table.need(object, self.ours(object), is_bounded);
+        let is_new = self.ours(object).is_none();
+        let is_live = self.registration(object) == Registration::Live;
+        if is_new && is_live && need == Need::More {
+            match self.begin(object) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(other) => return self.look(other, events),
+            }
+        }
+        match self.step(object, Input::Look(need)) {
+            Action::TakeSlot => self.take_slot(object, events),
+            Action::Submit => self.submit(object, events),
             Action::Cancel => {
-                if let Some(slot) = self.table.at(index).and_then(|entry| entry.slot) {
+                if let Some(slot) = self.table.object(object).and_then(|object| object.slot) {
                     self.cancel(slot);
                 }
             }
@@ -254,56 +281,84 @@ impl<N: Nt, D: Defects> Port<N, D> {
         }
     }
 
-    fn take_slot(&mut self, index: u32, events: &mut Events) {
-        let Some(entry) = self.table.at_mut(index) else {
+    fn want_something(&mut self, object: u32) {
+        let source = self.table.nth_source(object, 0);
+        if let Some(entry) = source.and_then(|index| self.table.at_mut(index))
+            && entry.wanted.is_empty()
+        {
+            entry.wanted = Interest::READABLE;
+        }
+    }
+
+    fn take_slot(&mut self, at: u32, events: &mut Events) {
+        let Some(object) = self.table.object_mut(at) else {
             return;
         };
-        entry.slot = self.slots.take(index, entry.key.generation);
-        if entry.slot.is_some() {
-            self.look(index, events);
+        object.slot = self.slots.take(at, object.generation);
+        if object.slot.is_some() {
+            self.look(at, events);
         } else {
-            self.step(index, Input::Refused);
-            self.report_error(index, Status::NO_MEMORY, events);
+            self.step(at, Input::Refused);
+            self.refuse(at, Status::NO_MEMORY, events);
         }
     }
 
     /// Polls for what is wanted now. The slot is being submitted, by its state.
-    fn submit(&mut self, index: u32, events: &mut Events) {
-        let outcome = match self.try_submit(index) {
+    fn submit(&mut self, object: u32, events: &mut Events) {
+        let outcome = match self.try_submit(object) {
             Ok(outcome) => outcome,
             Err(status) => {
-                self.step(index, Input::Refused);
-                return self.report_error(index, status, events);
+                self.step(object, Input::Refused);
+                return self.refuse(object, status, events);
             }
         };
-        self.set_registration(index, outcome.registration);
         match outcome.action {
-            Action::ReportError => self.report_error(index, outcome.status, events),
+            Action::ReportError => self.refuse(object, outcome.status, events),
+            // An answer without anything that was asked for would come again and again.
             Action::Report if readiness(outcome.events).is_empty() => {
-                // An answer without anything that was asked for would come again and again.
-                self.set_registration(index, Registration::Parked);
-                self.report_error(index, Status::INVALID_HANDLE, events);
+                self.refuse(object, Status::INVALID_HANDLE, events);
             }
-            Action::Report => self.report(index, outcome.events, events),
+            Action::Report => self.report(object, outcome.events, events),
             _ => {}
         }
     }
 
-    fn try_submit(&mut self, index: u32) -> Result<Outcome, Status> {
-        let Some(entry) = self.table.at(index) else {
+    fn try_submit(&mut self, at: u32) -> Result<Outcome, Status> {
+        let Some(object) = self.table.object(at) else {
             return Err(Status::INVALID_HANDLE);
         };
-        let (Some(slot), false) = (entry.slot, entry.is_closed) else {
+        let (Some(slot), false) = (object.slot, object.is_closed) else {
             return Err(Status::INVALID_HANDLE);
         };
-        let (base, wanted) = (entry.base, mask(entry.wanted));
-        let registration = entry.registration();
-        if self.slots.ours(slot).control.is_none() {
-            self.choose_control(index, slot)?;
+        let Some(entry) = self.table.sources(at).next() else {
+            return Err(Status::INVALID_HANDLE);
+        };
+        let base = entry.base;
+        match self.slots.ours(slot).control {
+            None => self.choose_control(at, slot)?,
+            Some(_) if object.is_associated && object.is_doubted => {
+                if let Some(control) = self.associate(base) {
+                    self.slots.set_control(slot, control, None);
+                }
+            }
+            // The handle that it was known by may be closed.
+            Some(control) if object.is_associated => {
+                self.slots.set_control(slot, control.by(base), None);
+            }
+            Some(_) => {}
         }
+        if let Some(object) = self.table.object_mut(at) {
+            object.is_doubted = false;
+        }
+        let question = Question {
+            socket: base,
+            mask: self.table.wanted(at),
+            is_endless: !self.is_bounded(at),
+        };
+        let registration = Registration::Live;
         self.calls += 1;
         let nt = &self.shared.nt;
-        Ok(self.slots.submit(nt, slot, registration, base, wanted))
+        Ok(self.slots.submit(nt, slot, registration, question))
     }
 
     fn cancel(&mut self, slot: Slot) {
@@ -311,24 +366,44 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.slots.cancel(&self.shared.nt, slot);
     }
 
+    /// The object has other sources, which are polled on.
+    fn deregister_one_of_several(&mut self, key: Key) {
+        let Some((entry, None)) = self.table.remove(key) else {
+            return;
+        };
+        let Some(object) = self.table.object(entry.object) else {
+            return;
+        };
+        let (Some(slot), is_associated) = (object.slot, object.is_associated) else {
+            return;
+        };
+        let control = self.slots.ours(slot).control;
+        let is_issued_on_it = control.is_some_and(|control| control.file() == entry.base);
+        let is_in_flight = self.slots.ours(slot).operation == Operation::InFlight;
+        if is_associated && is_issued_on_it && is_in_flight {
+            // While the handle is open by which it can be.
+            self.step(entry.object, Input::Look(Need::More));
+            self.cancel(slot);
+        }
+        self.table.touch(entry.object);
+    }
+
     /// The source of a slot is gone, and its operation is in flight.
     fn begin_to_leave(&mut self, slot: Slot, action: Action) {
+        self.add_zombie(slot);
         match action {
             Action::Cancel => self.cancel(slot),
             Action::Linger => self.linger(slot),
             // It was told to end before.
             _ => {}
         }
-        if let (Some(group), false) = (self.slots.ours(slot).group, D::SHARES_WITH_LEAVING) {
-            self.helpers.begin_to_leave(group);
-        }
     }
 
     /// Gives a slot back whose operation is over, if there was one when its source went.
-    fn free(&mut self, slot: Slot, was_in_flight: bool) {
+    fn free(&mut self, slot: Slot) {
+        self.end_zombie(slot);
         if let Some(group) = self.slots.ours(slot).group {
-            let has_begun = was_in_flight && !D::SHARES_WITH_LEAVING;
-            self.helpers.leave(&self.shared.nt, group, has_begun);
+            self.helpers.leave(&self.shared.nt, group);
         }
         self.slots.release(slot);
     }
@@ -352,7 +427,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let Some(outcome) = self.slots.complete(&packet, gone) else {
             return false;
         };
-        self.free(slot, true);
+        self.free(slot);
         outcome.is_open
     }
 
@@ -369,6 +444,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             was_signalled |= self.dispatch(&packet, events);
             timeout = Some(Duration::ZERO);
         }
+        timeout = self.await_zombies(timeout);
         let limit = events.limit().min(D::BATCH);
         let found = self
             .fetch(timeout, limit)
@@ -378,6 +454,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
             was_signalled |= self.dispatch(&packet, events);
         }
         self.end_lingering(found < limit);
+        self.end_awaiting(found < limit);
         Ok(was_signalled)
     }
 
@@ -390,14 +467,16 @@ impl<N: Nt, D: Defects> Port<N, D> {
             self.strays += 1;
             return false;
         };
-        let index = self.slots.ours(outcome.slot).index;
+        let object = self.slots.ours(outcome.slot).index;
         match outcome.action {
-            Action::Free => self.free(outcome.slot, true),
-            Action::ReportError => {
-                self.set_registration(index, outcome.registration);
-                self.report_error(index, outcome.status, events);
+            Action::Free => self.free(outcome.slot),
+            Action::ReportError => self.refuse(object, outcome.status, events),
+            _ => {
+                if outcome.status == Status::TIMEOUT {
+                    self.count_others(object);
+                }
+                self.report(object, outcome.events, events);
             }
-            _ => self.report(index, outcome.events, events),
         }
         false
     }
@@ -407,11 +486,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let packet = self.own(packet)?;
         let table = &self.table;
         self.slots.complete(&packet, |ours| {
-            // The source that the slot was armed for, or another one in its place?
+            // The object that the slot was armed for, or another one in its place?
             let is_same =
-                |entry: &&Entry| entry.key.generation == ours.generation || D::IGNORES_GENERATION;
-            let entry = table.at(ours.index).filter(is_same);
-            entry.map_or(Registration::Removed, Entry::registration)
+                |object: &&Object| object.generation == ours.generation || D::IGNORES_GENERATION;
+            let object = table.object(ours.index).filter(is_same);
+            let is_in_flight = ours.operation.is_in_flight();
+            let registration = |_: &Object| table.registration(ours.index, is_in_flight);
+            object.map_or(Registration::Removed, registration)
         })
     }
 
@@ -420,28 +501,25 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let mut packet = (packet.key == OPERATION_KEY).then_some(*packet)?;
         if D::INDEX_AS_CONTEXT {
             let index = u32::try_from(packet.context.checked_sub(1)?).ok()?;
-            packet.context = self.slots.context(self.table.at(index)?.slot?);
+            packet.context = self.slots.context(self.table.object(index)?.slot?);
         }
         Some(packet)
     }
 
-    fn set_registration(&mut self, index: u32, registration: Registration) {
-        if let Some(entry) = self.table.at_mut(index) {
-            entry.set_registration::<D>(registration);
-        }
-    }
-
-    /// Reports what was found, as far as it is wanted now, and has the next pass look again.
-    fn report(&mut self, index: u32, found: u32, events: &mut Events) {
-        let Some(entry) = self.table.at_mut(index) else {
+    /// Reports what was found to each source, as far as it is wanted now, and has the next pass look
+    /// again.
+    fn report(&mut self, at: u32, found: u32, events: &mut Events) {
+        let Some(object) = self.table.object_mut(at) else {
             return;
         };
-        entry.is_closed |= found & flag::LOCAL_CLOSE != 0;
-        let readiness = readiness(found) & entry.wanted;
-        if !readiness.is_empty() {
-            events.push(Event::new(entry.key, readiness));
+        object.is_closed |= found & flag::LOCAL_CLOSE != 0 && !object.is_doubted;
+        for entry in self.table.sources(at).filter(|entry| !entry.is_parked) {
+            let readiness = readiness(found) & entry.wanted;
+            if !readiness.is_empty() {
+                events.push(Event::new(entry.key, readiness));
+            }
         }
-        self.table.touch(index);
+        self.table.touch(at);
     }
 
     /// The batch will not be delivered: what would not come again by itself is tried again.
@@ -449,22 +527,29 @@ impl<N: Nt, D: Defects> Port<N, D> {
         for event in events.iter().filter(|event| event.error().is_some()) {
             if let Some(entry) = self.table.get_mut(event.key()) {
                 entry.is_parked = false;
-                self.table.touch(event.key().index);
+                let object = entry.object;
+                self.table.touch(object);
             }
         }
     }
 
-    fn report_error(&mut self, index: u32, status: Status, events: &mut Events) {
+    /// Reports the error to each source that wants anything, and parks it.
+    fn refuse(&mut self, object: u32, status: Status, events: &mut Events) {
         let error = self.nt().os_error(status);
-        if let Some(entry) = self
-            .table
-            .at(index)
-            .filter(|entry| !entry.wanted.is_empty())
-        {
-            events.push(Event::refused(entry.key, entry.wanted, error));
+        let is_refused = |entry: &Entry| !entry.is_parked && !entry.wanted.is_empty();
+        let mut n = 0;
+        while let Some(index) = self.table.nth_source(object, n) {
+            n += 1;
+            let Some(entry) = self.table.at_mut(index) else {
+                continue;
+            };
+            if is_refused(entry) {
+                events.push(Event::refused(entry.key, entry.wanted, error));
+                entry.is_parked = !D::PARKS_NOTHING;
+            }
         }
         if D::PARKS_NOTHING {
-            self.table.touch(index);
+            self.table.touch(object);
         }
     }
 

@@ -15,7 +15,7 @@ use self::cancels::{
     a_cancel_that_finds_nothing_harms_nothing, a_cancel_that_succeeds_too_late_harms_nothing,
 };
 use self::lab::{Ground, Issued, Lab};
-use super::{Handle, Nt, Packet, Status, flag};
+use super::{Handle, Nt, Packet, Status, flag, timeout};
 use crate::poller::Source;
 
 /// All that the backend ever polls for.
@@ -228,29 +228,6 @@ fn a_socket_without_room_is_not_ready_to_be_written<G: Ground>() {
     lab.assert_has_answered(poll, flag::SEND);
 }
 
-/// Those of two sources, which may hold one handle, on the files that they have: two helpers, or the socket
-/// and a helper.
-fn two_polls_of_one_socket_on_two_files_end_each_for_itself<G: Ground>() {
-    for (issued, has_two) in Issued::WAYS
-        .map(|issued| [(issued, false), (issued, true)])
-        .concat()
-    {
-        let mut lab = Lab::<G>::new();
-        let (ours, theirs) = lab.ground.pair();
-        let duplicate = has_two.then(|| lab.ground.duplicate(&ours));
-        let (one, other) = (lab.control(&ours, issued), lab.helper());
-        let data = lab.wait_for(one, ours.handle(), flag::RECEIVE);
-        let second = duplicate.as_ref().unwrap_or(&ours).handle();
-        let end = lab.wait_for(other, second, flag::DISCONNECT);
-        lab.ground.write(&theirs, 1);
-        lab.assert_ends(data, Status::SUCCESS, flag::RECEIVE);
-        lab.assert_nothing_is_queued();
-        lab.ground.read(&ours, 1);
-        lab.ground.shutdown(&theirs);
-        lab.assert_ends(end, Status::SUCCESS, flag::DISCONNECT);
-    }
-}
-
 /// By which the backend tells whether somebody else may poll the same socket.
 fn the_handles_of_a_socket_are_counted_wherever_they_are<G: Ground>() {
     let lab = Lab::<G>::new();
@@ -267,6 +244,32 @@ fn the_handles_of_a_socket_are_counted_wherever_they_are<G: Ground>() {
     let _keeper = lab.ground.share(&duplicate);
     assert_eq!(count(&duplicate), Ok(2));
     assert!(lab.nt.count_handles(Handle(0x7FFF_FFF0)).is_err());
+}
+
+/// By which the backend tells whether two sources are of one socket.
+fn handles_of_one_socket_are_told_from_others<G: Ground>() {
+    let lab = Lab::<G>::new();
+    let (ours, theirs) = lab.ground.pair();
+    let duplicate = lab.ground.duplicate(&ours);
+    let is_same = |one: &G::Socket, other: &G::Socket| lab.nt.is_same(one.handle(), other.handle());
+    assert_eq!(is_same(&ours, &ours), Ok(true));
+    assert_eq!(is_same(&ours, &duplicate), Ok(true));
+    assert_eq!(is_same(&duplicate, &ours), Ok(true));
+    assert_eq!(is_same(&ours, &theirs), Ok(false));
+    assert!(lab.nt.is_same(ours.handle(), Handle(0x7FFF_FFF0)).is_err());
+}
+
+/// With a packet that says that its time is over, and nothing found.
+fn a_poll_with_a_time_limit_ends_with_it<G: Ground>() {
+    for issued in Issued::WAYS {
+        let mut lab = Lab::<G>::new();
+        let (ours, _theirs) = lab.ground.pair();
+        let control = lab.control(&ours, issued);
+        lab.timeout = timeout::BOUNDED;
+        let poll = lab.wait_for(control, ours.handle(), flag::RECEIVE);
+        lab.assert_ends(poll, Status::TIMEOUT, 0);
+        lab.assert_nothing_is_queued();
+    }
 }
 
 fn polls_of_several_sockets_share_a_helper<G: Ground>() {
@@ -370,8 +373,9 @@ facts! {
     a_thread_that_ends_leaves_its_polls,
     what_happens_to_a_socket_has_its_flag,
     a_socket_without_room_is_not_ready_to_be_written,
-    two_polls_of_one_socket_on_two_files_end_each_for_itself,
     the_handles_of_a_socket_are_counted_wherever_they_are,
+    handles_of_one_socket_are_told_from_others,
+    a_poll_with_a_time_limit_ends_with_it,
     polls_of_several_sockets_share_a_helper,
     a_poll_of_what_is_not_open_is_refused_and_queues_nothing,
     a_file_has_one_port,

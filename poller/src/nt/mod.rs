@@ -37,8 +37,11 @@ pub(crate) struct Status(pub(crate) i32);
 impl Status {
     pub(crate) const SUCCESS: Status = Status(0);
     pub(crate) const PENDING: Status = Status(0x103);
+    /// The time of an operation is over. Not an error.
+    pub(crate) const TIMEOUT: Status = Status(0x102);
     pub(crate) const INVALID_HANDLE: Status = Status(0xC000_0008_u32 as i32);
     pub(crate) const INVALID_PARAMETER: Status = Status(0xC000_000D_u32 as i32);
+    pub(crate) const NOT_IMPLEMENTED: Status = Status(0xC000_0002_u32 as i32);
     pub(crate) const NO_MEMORY: Status = Status(0xC000_0017_u32 as i32);
     #[cfg(test)]
     pub(crate) const INSUFFICIENT_RESOURCES: Status = Status(0xC000_009A_u32 as i32);
@@ -69,6 +72,13 @@ pub(crate) mod flag {
     pub(crate) const LOCAL_CLOSE: u32 = 0x020;
     pub(crate) const ACCEPT: u32 = 0x080;
     pub(crate) const CONNECT_FAIL: u32 = 0x100;
+}
+
+/// How long a poll may take, in units of 100 nanoseconds; negative from its beginning.
+pub(crate) mod timeout {
+    pub(crate) const ENDLESS: i64 = i64::MAX;
+    /// A quarter of a second.
+    pub(crate) const BOUNDED: i64 = -2_500_000;
 }
 
 /// `IO_STATUS_BLOCK`: written by the kernel when an operation's packet is dequeued, or before.
@@ -122,7 +132,7 @@ pub(crate) struct AfdPollHandleInfo {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct AfdPollInfo {
-    /// In units of 100 nanoseconds; `i64::MAX` is without end.
+    /// See [`timeout`].
     pub(crate) timeout: i64,
     /// How many sockets are asked about; in the answer, how many are ready.
     pub(crate) number_of_handles: u32,
@@ -227,6 +237,14 @@ pub(crate) unsafe trait Nt: Send + Sync + Sized + 'static {
     /// one is for, in all processes.
     fn count_handles(&self, file: Handle) -> Result<u32, Status>;
 
+    /// `NtCompareObjects`: whether two handles are of one file.
+    ///
+    /// # Errors
+    ///
+    /// One is not open, or the system, one before Windows 10, cannot tell
+    /// ([`Status::NOT_IMPLEMENTED`]).
+    fn is_same(&self, one: Handle, other: Handle) -> Result<bool, Status>;
+
     /// `NtSetInformationFile`, `FileCompletionInformation`: the file's packets go to the port, with
     /// this key.
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status>;
@@ -293,6 +311,7 @@ mod tests {
         let errors = [
             (Status::INVALID_HANDLE, 0xC000_0008_u32),
             (Status::INVALID_PARAMETER, 0xC000_000D),
+            (Status::NOT_IMPLEMENTED, 0xC000_0002),
             (Status::NO_MEMORY, 0xC000_0017),
             (Status::INSUFFICIENT_RESOURCES, 0xC000_009A),
             (Status::CANCELLED, 0xC000_0120),
@@ -302,7 +321,13 @@ mod tests {
             assert_eq!(status.0.cast_unsigned(), expected);
             assert!(status.is_error());
         }
-        assert_eq!((Status::SUCCESS.0, Status::PENDING.0), (0, 0x103));
-        assert!(!Status::SUCCESS.is_error() && !Status::PENDING.is_error());
+        for (status, expected) in [
+            (Status::SUCCESS, 0),
+            (Status::TIMEOUT, 0x102),
+            (Status::PENDING, 0x103),
+        ] {
+            assert_eq!(status.0, expected);
+            assert!(!status.is_error());
+        }
     }
 }

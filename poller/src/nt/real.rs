@@ -2,9 +2,10 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::{size_of, transmute, zeroed};
 use std::os::windows::io::{AsRawSocket, AsSocket};
 use std::ptr::{NonNull, null, null_mut};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use windows_sys::Wdk::Foundation::{NtQueryObject, OBJECT_ATTRIBUTES, ObjectBasicInformation};
@@ -16,6 +17,7 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::Networking::WinSock as winsock;
 use windows_sys::Win32::Storage::FileSystem::{FILE_SHARE_READ, FILE_SHARE_WRITE, SYNCHRONIZE};
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 
 use super::layers::{Question, base_of};
 use super::{AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, Submission};
@@ -28,6 +30,8 @@ const IOCTL_AFD_POLL: u32 = 0x0001_2024;
 const PORT_ACCESS: u32 = 0x001F_0003;
 /// `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`.
 const SKIP_PORT_ON_SUCCESS: u32 = 1;
+/// `STATUS_NOT_SAME_OBJECT`.
+const NOT_SAME_OBJECT: Status = Status(0xC000_01AC_u32 as i32);
 /// Any name below the device opens a handle that is about no socket.
 const DEVICE: &str = "\\Device\\Afd\\ampe";
 
@@ -201,6 +205,17 @@ unsafe impl Nt for Windows {
         Ok(found.handles)
     }
 
+    fn is_same(&self, one: Handle, other: Handle) -> Result<bool, Status> {
+        let compare = compare_objects().ok_or(Status::NOT_IMPLEMENTED)?;
+        // SAFETY: nothing is pointed to.
+        let answer = checked(unsafe { compare(one.raw(), other.raw()) });
+        match answer {
+            Ok(()) => Ok(true),
+            Err(NOT_SAME_OBJECT) => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         let port = port.raw();
         let value = CompletionInformation { port, key };
@@ -304,6 +319,25 @@ unsafe impl Nt for Windows {
         let error = unsafe { RtlNtStatusToDosError(status.0) };
         i32::try_from(error).unwrap_or(i32::MAX)
     }
+}
+
+type CompareObjects = unsafe extern "system" fn(one: HANDLE, other: HANDLE) -> NTSTATUS;
+
+/// `NtCompareObjects`, which systems before Windows 10 do not have.
+fn compare_objects() -> Option<CompareObjects> {
+    static FOUND: OnceLock<Option<CompareObjects>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: the names end in zero and live for ever; the library stays loaded as long as the
+        // process. What has this name is a function of this type.
+        unsafe {
+            let library = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+            let found = GetProcAddress(library, c"NtCompareObjects".as_ptr().cast())?;
+            Some(transmute::<
+                unsafe extern "system" fn() -> isize,
+                CompareObjects,
+            >(found))
+        }
+    })
 }
 
 /// Asks a socket's layers for a socket.

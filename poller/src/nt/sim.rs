@@ -14,6 +14,8 @@
 //!   duplicate is open in the same process, nothing happens; while one is open in another, the polls
 //!   that were issued on the socket itself are cancelled, unasked;
 //! - closing a helper ends nothing;
+//! - of two polls of one socket object, whatever files they are issued on, one may get the other's answer
+//!   and the other none ([`Mood::mixes_up`], [`Kernel::steal`]);
 //! - handles are used again at once, the lowest first;
 //! - a file has one port for life, unless it is dissociated while nothing is in flight on it.
 //!
@@ -52,7 +54,8 @@ pub(crate) enum Violation {
     PollsForNothing,
     /// A poll was issued whose packet nobody will get.
     PollsWithoutPort,
-    /// Two polls of one socket were issued on one file. Windows mixes up their answers then.
+    /// A port has two polls of one socket object, unless the first was told to end and the second has a time
+    /// limit. Windows may mix up their answers, and then one of them never ends.
     PollsTwice,
     /// A poll that asks for something else than one socket, without end, and beside others.
     AsksWrongly,
@@ -95,6 +98,11 @@ pub(crate) struct Mood {
     pub(crate) hides_base: bool,
     /// Does not say how many handles there are for a file.
     pub(crate) hides_counts: bool,
+    /// Cannot tell whether two handles are of one file.
+    pub(crate) hides_objects: bool,
+    /// Of several polls of one socket object, another one gets the answer than the one that it is for, which
+    /// never ends by itself.
+    pub(crate) mixes_up: bool,
     /// Who polls does not fall back on helpers: what cannot be associated has failed.
     pub(crate) is_direct_only: bool,
 }
@@ -117,6 +125,8 @@ impl Default for Mood {
             keeps_packets: false,
             hides_base: false,
             hides_counts: false,
+            hides_objects: false,
+            mixes_up: false,
             is_direct_only: false,
         }
     }
@@ -136,6 +146,8 @@ struct File {
     skips_packets: bool,
     /// The operations that were issued on it.
     issued: Vec<u32>,
+    /// Who asked last was told that there are other handles, or not told.
+    is_told_of: bool,
 }
 
 #[derive(Debug)]
@@ -147,7 +159,7 @@ enum Kind {
     Other,
 }
 
-/// What polls of a handle have come to since its last report.
+/// What polls of a socket have come to since its last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) flags: u32,
@@ -162,8 +174,8 @@ struct Endpoint {
     events: u32,
     /// The operations that poll it.
     polls: Vec<u32>,
-    /// What the answers about it were, by the handle that was asked about, for tests that check reports.
-    answered: BTreeMap<Handle, Answered>,
+    /// What the answers about it were, for tests that check reports.
+    answered: Answered,
     /// It is below a layer: polling the layer's handle is not polling it directly.
     is_layered: bool,
     connection: network::Connection,
@@ -191,6 +203,10 @@ struct Operation {
     handle: Handle,
     stage: Stage,
     is_written: bool,
+    is_endless: bool,
+    /// Its answer was given to another one: it ends by a cancel, a close, or its time.
+    is_stuck: bool,
+    is_told_to_end: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +360,46 @@ impl Kernel {
         });
     }
 
+    /// Somebody else polls the socket, too, and gets the answers that the polls in flight wait for.
+    pub(crate) fn steal(&self, socket: Handle) {
+        self.change(|state| {
+            let number = state.number(socket).unwrap();
+            let polls = state.pending(number);
+            for poll in polls {
+                if let Some(poll) = state.operations.get_mut(&poll) {
+                    poll.is_stuck = true;
+                }
+            }
+        });
+    }
+
+    /// Whether a poll of a socket is in flight whose answer somebody else may get, as its port was told.
+    pub(crate) fn may_steal(&self, socket: Handle) -> bool {
+        let mut state = self.state();
+        let Some(number) = state.number(socket) else {
+            return false;
+        };
+        let is_told_of = state.file(number).is_told_of;
+        let mut polls = state.pending(number);
+        polls.retain(|poll| !state.operations[poll].is_stuck);
+        is_told_of && !polls.is_empty()
+    }
+
+    /// The time is over of all polls that have a time limit.
+    pub(crate) fn expire(&self) {
+        self.change(State::expire);
+    }
+
+    /// Whether a poll with a time limit is pending.
+    pub(crate) fn may_expire(&self) -> bool {
+        !self.state().bounded().is_empty()
+    }
+
+    /// What tells a socket from others, whatever handle it is known by.
+    pub(crate) fn object(&self, socket: Handle) -> Option<u32> {
+        self.state().number(socket)
+    }
+
     /// Queues a packet of somebody else's at every port.
     pub(crate) fn post_foreign(&self, key: usize, context: usize) {
         self.change(|state| {
@@ -408,16 +464,24 @@ impl Kernel {
         operations.any(|operation| operation.context == context)
     }
 
-    /// What polls of a handle have come to since this was asked last.
-    pub(crate) fn take_answered(&self, socket: Handle) -> Answered {
+    /// What polls of a socket have come to since it was [forgotten](Self::forget_answered).
+    pub(crate) fn answered(&self, socket: Handle) -> Answered {
         let mut state = self.state();
         let number = state.number(socket);
         match number.and_then(|number| state.endpoint(number)) {
-            Some(endpoint) => endpoint.answered.remove(&socket).unwrap_or_default(),
+            Some(endpoint) => endpoint.answered,
             None => Answered {
                 flags: 0,
                 has_failed: true,
             },
+        }
+    }
+
+    pub(crate) fn forget_answered(&self, socket: Handle) {
+        let mut state = self.state();
+        let number = state.number(socket);
+        if let Some(endpoint) = number.and_then(|number| state.endpoint(number)) {
+            endpoint.answered = Answered::default();
         }
     }
 

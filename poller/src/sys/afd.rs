@@ -19,10 +19,14 @@ use crate::waker::Signal;
 /// # Platform notes
 ///
 /// - Windows 8.1 and later; Wine 8 and later.
-/// - Polls are issued on handles of the driver's, helpers, that up to 32 sources share; a few that nobody
-///   uses are kept. They leave no marks on a socket, whoever else uses it, and whatever port it has.
-/// - The handles of one socket may be in one poller as several sources. No two of them are polled on one
-///   helper, as Windows would mix up their answers.
+/// - Polls are issued on handles of the driver's, helpers, that up to 32 sockets share; one that nobody
+///   uses is kept. They leave no marks on a socket, whoever else uses it, and whatever port it has.
+/// - The handles of one socket may be in one poller as several sources. They are polled together, as Windows
+///   before 11 and Server 2022 mixes up the answers of two polls of one socket. To find them costs a comparison
+///   with each other source, for a source whose socket has further handles.
+/// - For the same reason a socket that two pollers or two processes poll may be reported up to 250 ms late, if
+///   each holds a handle of its own that was there before the first poll. If they hold the same handle, or one
+///   was duplicated later, it may not be reported at all there.
 /// - Where no helper can be opened, or with [`ControlMode::Direct`], a socket is polled on itself.
 ///   That associates it with the poller's port, and has it queue no packet for what succeeds at once. Both
 ///   are marks on the socket itself, which its duplicates share: the socket's own overlapped operations

@@ -1,22 +1,20 @@
-//! On which file each source's polls are issued.
+//! On which file each object's polls are issued.
 
 use super::{ControlMode, Port};
 use crate::afd::control::Control;
 use crate::afd::defects::Defects;
 use crate::afd::pinned::Slot;
+use crate::afd::table::Entry;
 use crate::nt::{Handle, Nt, Status};
 
 impl<N: Nt, D: Defects> Port<N, D> {
-    /// Settles on which handle a source's polls are issued from now on: on a helper if there is one to be
+    /// Settles on which handle an object's polls are issued from now on: on a helper if there is one to be
     /// had, else on the socket itself, as far as the mode allows either.
-    pub(super) fn choose_control(&mut self, index: u32, slot: Slot) -> Result<(), Status> {
-        let Some(entry) = self.table.at(index) else {
-            return Err(Status::INVALID_HANDLE);
-        };
-        let (socket, base) = (entry.socket, entry.base);
+    pub(super) fn choose_control(&mut self, object: u32, slot: Slot) -> Result<(), Status> {
         let mut refusal = Status::INVALID_PARAMETER;
         if self.mode != ControlMode::Direct {
-            match self.join_helper(base) {
+            let (nt, port) = (&self.shared.nt, self.shared.handle);
+            match self.helpers.join(nt, port) {
                 Ok((group, control)) => {
                     self.slots.set_control(slot, control, Some(group));
                     return Ok(());
@@ -24,10 +22,17 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 Err(status) => refusal = status,
             }
         }
-        let may_be_direct = self.mode != ControlMode::Helper && base == socket;
-        if may_be_direct && let Some(control) = self.associate(socket) {
-            if let Some(entry) = self.table.at_mut(index) {
-                entry.is_associated = true;
+        let is_layered = |entry: &Entry| entry.base != entry.socket;
+        let entry = self.table.sources(object).next();
+        let (socket, is_fit) = entry.map_or((Handle(0), false), |entry| {
+            (
+                entry.socket,
+                !is_layered(entry) && self.mode != ControlMode::Helper,
+            )
+        });
+        if is_fit && let Some(control) = self.associate(socket) {
+            if let Some(object) = self.table.object_mut(object) {
+                object.is_associated = true;
             }
             self.slots.set_control(slot, control, None);
             return Ok(());
@@ -35,22 +40,8 @@ impl<N: Nt, D: Defects> Port<N, D> {
         Err(refusal)
     }
 
-    /// A helper for one more registration, of this socket.
-    fn join_helper(&mut self, base: Handle) -> Result<(u32, Control), Status> {
-        let (nt, port, calls) = (&self.shared.nt, self.shared.handle, &mut self.calls);
-        let is_held_twice = self.table.is_shared(base);
-        let is_sole = || {
-            if is_held_twice {
-                return false;
-            }
-            *calls += 1;
-            nt.count_handles(base) == Ok(1) || D::SHARES_ANYWAY
-        };
-        self.helpers.join(nt, port, is_sole)
-    }
-
     /// Makes a socket fit to be polled directly, or leaves it as it was.
-    fn associate(&mut self, socket: Handle) -> Option<Control> {
+    pub(super) fn associate(&mut self, socket: Handle) -> Option<Control> {
         let (nt, port) = (&self.shared.nt, self.shared.handle);
         match Control::new(nt, port, socket, &mut self.calls) {
             Ok(control) => Some(control),

@@ -20,6 +20,12 @@ pub(in crate::afd) struct Lingering {
     dequeues: u8,
 }
 
+impl Lingering {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
 impl<N: Nt, D: Defects> Port<N, D> {
     /// Leaves the poll of a slot to the closing of its source.
     pub(super) fn linger(&mut self, slot: Slot) {

@@ -38,7 +38,7 @@ macro_rules! small {
             const BATCH: usize = 4;
             const SKIPS_MAX: u8 = 1;
             const LINGERS_MAX: u8 = 2;
-            const SPARE_HELPERS_MAX: usize = 2;
+            const AWAITED_MAX: u8 = 2;
             $($defect)*
         }
     )*};
@@ -66,8 +66,9 @@ small! {
     }
     SkipsWithoutEnd { const SKIPS_WITHOUT_END: bool = true; }
     ParksNothing { const PARKS_NOTHING: bool = true; }
-    SharesAnyway { const SHARES_ANYWAY: bool = true; }
-    SharesWithLeaving { const SHARES_WITH_LEAVING: bool = true; }
+    SeparatesHandles { const SEPARATES_HANDLES: bool = true; }
+    IgnoresZombies { const IGNORES_ZOMBIES: bool = true; }
+    WaitsWithoutEnd { const WAITS_WITHOUT_END: bool = true; }
     LingersForEver { const LINGERS_FOR_EVER: bool = true; }
 }
 
@@ -120,23 +121,24 @@ macro_rules! found {
 // is the same on every system.
 #[cfg(not(any(ampe_mutants, windows)))]
 found! {
-    state_that_moves_is_found: StateMoves by Oracle::Kernel(Violation::WritesToFreed);
+    state_that_moves_is_found: StateMoves by Oracle::Kernel(Violation::WritesToFreed), Oracle::LeftBehind;
     a_status_block_on_the_stack_is_found: StatusOnStack by Oracle::LeftBehind;
     an_index_as_context_is_found: IndexAsContext by Oracle::LeftBehind;
     freeing_on_cancel_is_found: FreesOnCancel by Oracle::Kernel(Violation::LeavesOperations);
     ignoring_the_number_is_found: IgnoresNumber by Oracle::Kernel(Violation::LeavesOperations);
     ignoring_the_flight_is_found: IgnoresFlight by Oracle::Assertion(String::new());
     ignoring_the_blocks_is_found: IgnoresBlocks by Oracle::Misrouted;
-    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Assertion(String::new());
+    ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Misrouted;
     delivering_stale_events_is_found: DeliversStale by Oracle::Misrouted;
     freeing_at_shutdown_is_found: FreesAtShutdown by Oracle::Kernel(Violation::LeavesOperations);
     arming_without_interest_is_found: ArmsWithoutInterest by Oracle::PollsUnwanted;
     a_lost_wake_is_found: LosesWakes by Oracle::LostWake;
     a_wake_like_a_slot_is_found: WakesLikeASlot by Oracle::LostWake;
-    skipping_without_end_is_found: SkipsWithoutEnd by Oracle::Lingers;
+    skipping_without_end_is_found: SkipsWithoutEnd by Oracle::LostWake;
     parking_nothing_is_found: ParksNothing by Oracle::PollsParked;
-    sharing_with_who_leaves_is_found: SharesWithLeaving by Oracle::Kernel(Violation::PollsTwice);
-    sharing_anyway_is_found: SharesAnyway by Oracle::Kernel(Violation::PollsTwice);
+    separating_handles_is_found: SeparatesHandles by Oracle::Kernel(Violation::PollsTwice);
+    ignoring_zombies_is_found: IgnoresZombies by Oracle::Kernel(Violation::PollsTwice);
+    waiting_without_end_is_found: WaitsWithoutEnd by Oracle::Lost;
     lingering_for_ever_is_found: LingersForEver by Oracle::Lingers;
 }
 

@@ -2,7 +2,6 @@
 //! out but for whether they agree, addresses are places, counters are left out.
 
 use super::super::defects::Defects;
-use super::super::machine::Registration;
 use super::super::pinned::{Slot, Slots};
 use super::super::port::Port;
 use crate::nt::Nt;
@@ -14,24 +13,45 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 bytes.push(0xFE);
                 continue;
             };
-            let is_parked = entry.registration() == Registration::Parked;
             bytes.push(
-                u8::from(is_parked)
-                    | u8::from(entry.is_closed) << 1
-                    | u8::from(entry.is_associated) << 2
-                    | u8::from(entry.wanted.is_readable()) << 3
-                    | u8::from(entry.wanted.is_writable()) << 4,
+                u8::from(entry.is_parked)
+                    | u8::from(entry.wanted.is_readable()) << 1
+                    | u8::from(entry.wanted.is_writable()) << 2,
             );
-            bytes.push(entry.socket.0 as u8);
-            bytes.push(entry.slot.map_or(0xFE, |slot| self.slots.ordinal(slot)));
+            bytes.extend([entry.socket.0 as u8, entry.object as u8]);
         }
         bytes.push(0xFF);
-        bytes.extend(self.table.touched().iter().map(|index| *index as u8));
+        let (numbers, waiting, dequeues) = self.zombies.parts();
+        for place in 0..self.table.places() {
+            let Some(object) = self.table.object(place) else {
+                bytes.push(0xFE);
+                continue;
+            };
+            bytes.push(
+                u8::from(object.is_closed)
+                    | u8::from(object.is_associated) << 1
+                    | u8::from(object.is_doubted) << 2
+                    | (object.others as u8) << 3,
+            );
+            bytes.push(object.slot.map_or(0xFE, |slot| self.slots.ordinal(slot)));
+            // Which of those that are left it has to wait for.
+            bytes.push(numbers.range(..=object.asked_at).count() as u8);
+            let sources = self.table.sources(place);
+            bytes.extend(sources.map(|entry| entry.key.index as u8));
+            bytes.push(0xFF);
+        }
+        bytes.extend(self.table.vacant().iter().map(|place| *place as u8));
         bytes.push(0xFF);
-        self.slots.digest(bytes, |index, generation| {
-            let entry = self.table.at(index);
-            entry.is_some_and(|entry| entry.key.generation == generation)
-        });
+        bytes.extend(self.table.touched().iter().map(|place| *place as u8));
+        bytes.push(0xFF);
+        bytes.extend(waiting.iter().map(|place| *place as u8));
+        bytes.extend([0xFF, dequeues]);
+        let rank = |number: u64| numbers.range(..number).count() as u8;
+        let is_there = |place, generation| {
+            let object = self.table.object(place);
+            object.is_some_and(|object| object.generation == generation)
+        };
+        self.slots.digest(bytes, is_there, rank);
         self.helpers.digest(bytes);
         let (lingering, dequeues) = self.lingering.parts();
         for (slot, generation) in lingering {
@@ -56,9 +76,9 @@ impl<N: Nt, D: Defects> Port<N, D> {
         bytes.extend([0xFF, self.skips]);
     }
 
-    /// How many sources have an operation in flight.
+    /// How many sockets of sources have an operation in flight.
     pub(super) fn polled(&self) -> usize {
-        let entries = (0..self.table.len()).filter_map(|index| self.table.at(index)?.slot);
+        let entries = (0..self.table.places()).filter_map(|place| self.table.object(place)?.slot);
         let is_polled = |slot: &Slot| self.slots.ours(*slot).operation.is_in_flight();
         entries.filter(is_polled).count()
     }
@@ -83,7 +103,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
 }
 
 impl<D: Defects> Slots<D> {
-    fn digest(&self, bytes: &mut Vec<u8>, is_there: impl Fn(u32, u64) -> bool) {
+    fn digest(
+        &self,
+        bytes: &mut Vec<u8>,
+        is_there: impl Fn(u32, u64) -> bool,
+        rank: impl Fn(u64) -> u8,
+    ) {
         bytes.extend(self.room().iter().map(|block| *block as u8));
         bytes.push(0xFF);
         for block in 0..self.blocks_len() {
@@ -98,7 +123,8 @@ impl<D: Defects> Slots<D> {
             let ours = self.ours(slot);
             bytes.push(self.ordinal(slot));
             bytes.push(ours.operation as u8);
-            bytes.push(u8::from(ours.was_found));
+            bytes.push(u8::from(ours.was_found) | u8::from(ours.is_endless) << 1);
+            bytes.push(rank(ours.gone));
             bytes.push(u8::from(is_there(ours.index, ours.generation)));
             bytes.push(ours.index as u8);
             bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);

@@ -72,6 +72,10 @@ pub(super) enum Action {
     InsertDuplicate(u8),
     /// Another process has a handle, too.
     Share(u8),
+    /// Somebody there polls it, and gets what the poll in flight waits for.
+    Steal(u8),
+    /// The time of all polls is over that have a limit.
+    Expire,
     /// Packets of operations that have ended are queued, one by one.
     Deliver(u8),
     CancelUnasked(u8),
@@ -170,6 +174,7 @@ impl<D: Defects> Lab<D> {
         {
             let mut state = kernel.state();
             state.mood.is_slow = true;
+            state.mood.mixes_up = true;
             state.mood.writes_early = setup.writes_early;
             state.mood.is_direct_only = setup.mode == ControlMode::Direct;
         }
@@ -205,6 +210,9 @@ impl<D: Defects> Lab<D> {
         let operations = self.kernel.operations();
         for (at, place) in self.places.iter().enumerate() {
             self.enabled_at(at as u8, place, operations, &mut enabled);
+        }
+        if self.kernel.may_expire() {
+            enabled.push(Action::Expire);
         }
         let in_transit = self.kernel.in_transit() as u8;
         enabled.extend((0..in_transit).map(Action::Deliver));
@@ -275,9 +283,17 @@ impl<D: Defects> Lab<D> {
                     if !place.is_shared {
                         enabled.push(Action::Share(at));
                     }
+                    if self.may_steal(at) {
+                        enabled.push(Action::Steal(at));
+                    }
                 }
             }
         }
+    }
+
+    fn may_steal(&self, at: u8) -> bool {
+        let handle = self.handle(at);
+        handle.is_some_and(|handle| self.kernel.may_steal(handle))
     }
 
     fn becoming(&self, at: u8, place: &Place) -> impl Iterator<Item = Action> {
@@ -302,6 +318,8 @@ impl<D: Defects> Lab<D> {
                 place(at).duplicate.is_some() && self.vacant(at).is_some()
             }
             Action::Share(at) => is_registered(at) && !place(at).is_shared,
+            Action::Steal(at) => is_registered(at) && self.may_steal(at),
+            Action::Expire => self.kernel.may_expire(),
             Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
             Action::Foreign | Action::ForeignStale | Action::ForeignKey => {
                 self.foreign_queued() < 4
@@ -357,6 +375,12 @@ impl<D: Defects> Lab<D> {
                     self.insert(to);
                 }
             }
+            Action::Steal(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.steal(handle);
+                }
+            }
+            Action::Expire => self.kernel.expire(),
             Action::Share(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.share(handle, true);
@@ -495,7 +519,14 @@ impl<D: Defects> Lab<D> {
             handle,
             wanted: Interest::NONE,
         };
-        self.kernel.take_answered(handle);
+        let object = self.kernel.object(handle);
+        let is_its = |other: &u8| {
+            let other = self.key(*other).and(self.handle(*other));
+            other.and_then(|other| self.kernel.object(other)) == object
+        };
+        if (0..self.places.len() as u8).filter(is_its).count() == 1 {
+            self.kernel.forget_answered(handle);
+        }
     }
 
     fn declare(&mut self, at: u8, interest: Interest) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::control::Control;
 use super::super::defects::Defects;
 use super::super::machine::{Action, Input, Need, Registration};
-use super::super::pinned::{Slot, Slots};
+use super::super::pinned::{Question, Slot, Slots};
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
@@ -108,7 +108,12 @@ impl Lender {
         slots.set_control(slot, self.control, None);
         let (_, action) = slots.step(slot, live, Input::Look(Need::More));
         assert_eq!(action, Action::Submit);
-        let outcome = slots.submit(&self.nt, slot, live, self.socket.handle(), flag::RECEIVE);
+        let question = Question {
+            socket: self.socket.handle(),
+            mask: flag::RECEIVE,
+            is_endless: true,
+        };
+        let outcome = slots.submit(&self.nt, slot, live, question);
         assert_eq!(
             (outcome.status, outcome.action),
             (Status::PENDING, Action::Nothing)

@@ -106,9 +106,9 @@ impl<D: Defects> Bench<D> {
     /// The half that is ours of a source's slot.
     #[track_caller]
     fn slot(&self, key: Key) -> &Ours {
-        let entry = self.port().table.at(key.index).unwrap();
-        assert_eq!(entry.key, key);
-        self.port().slots.ours(entry.slot.unwrap())
+        assert_eq!(self.port().table.at(key.index).unwrap().key, key);
+        let object = self.port().table.object_of(key.index).unwrap();
+        self.port().slots.ours(object.slot.unwrap())
     }
 
     /// How many slots are taken, and how many of them are in flight.
@@ -129,7 +129,8 @@ impl<D: Defects> Bench<D> {
         let ours = self.slot(key);
         let is_direct = ours.control.map(Control::file) == Some(entry.socket);
         assert_eq!(is_direct, ours.group.is_none());
-        assert_eq!(is_direct, entry.is_associated);
+        let object = self.port().table.object_of(key.index).unwrap();
+        assert_eq!(is_direct, object.is_associated);
         is_direct
     }
 

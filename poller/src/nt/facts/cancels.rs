@@ -83,6 +83,10 @@ unsafe impl<N: Nt> Nt for Witness<N> {
         self.inner.count_handles(file)
     }
 
+    fn is_same(&self, one: Handle, other: Handle) -> Result<bool, Status> {
+        self.inner.is_same(one, other)
+    }
+
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         self.inner.associate(file, port, key)
     }

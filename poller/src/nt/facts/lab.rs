@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::conformance::worlds::World;
 use crate::nt::{
     AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer,
-    Submission,
+    Submission, timeout,
 };
 use crate::poller::Source;
 use crate::sys::Backend;
@@ -96,6 +96,8 @@ pub(super) struct Lab<G: Ground> {
     polls: Vec<&'static Memory>,
     /// What is answered at once queues no packet.
     pub(super) skips_packets: bool,
+    /// Of the polls that are issued from here on.
+    pub(super) timeout: i64,
     /// Which polls are over: their memory is ours again.
     ended: Vec<Poll>,
     /// Last, as others are closed before it is asked whether all was well.
@@ -121,6 +123,7 @@ impl<G: Ground> Lab<G> {
             helpers: Vec::new(),
             polls: Vec::new(),
             skips_packets: true,
+            timeout: timeout::ENDLESS,
             ended: Vec::new(),
             ground,
         }
@@ -162,7 +165,7 @@ impl<G: Ground> Lab<G> {
     /// Issues a poll.
     pub(super) fn ask(&mut self, control: Handle, socket: Handle, mask: u32) -> (Status, Poll) {
         let question = AfdPollInfo {
-            timeout: i64::MAX,
+            timeout: self.timeout,
             number_of_handles: 1,
             exclusive: 0,
             handles: [AfdPollHandleInfo {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::{Kernel, Kind, Queued, Violation};
 use crate::afd::Held;
-use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission};
+use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission, timeout as time_limit};
+
+/// How long a sleep lasts at most after which polls with a time limit are over: their own.
+const LIMIT: Duration = Duration::from_nanos(time_limit::BOUNDED.unsigned_abs() * 100);
 
 /// The kernel as a system to poll by.
 pub(crate) struct Sim {
@@ -70,17 +73,31 @@ unsafe impl Nt for Sim {
     fn count_handles(&self, file: Handle) -> Result<u32, Status> {
         self.kernel.call(|state| {
             let number = state.number(file).ok_or(Status::INVALID_HANDLE)?;
-            if state.mood.hides_counts {
-                return Err(Status::INSUFFICIENT_RESOURCES);
-            }
+            let hides_counts = state.mood.hides_counts;
             let file = state.file(number);
-            Ok(file.handles + u32::from(file.is_elsewhere))
+            let count = file.handles + u32::from(file.is_elsewhere);
+            file.is_told_of = hides_counts || file.is_elsewhere;
+            match hides_counts {
+                true => Err(Status::INSUFFICIENT_RESOURCES),
+                false => Ok(count),
+            }
+        })
+    }
+
+    fn is_same(&self, one: Handle, other: Handle) -> Result<bool, Status> {
+        self.kernel.call(|state| {
+            if state.mood.hides_objects {
+                return Err(Status::NOT_IMPLEMENTED);
+            }
+            match (state.number(one), state.number(other)) {
+                (Some(one), Some(other)) => Ok(one == other),
+                _ => Err(Status::INVALID_HANDLE),
+            }
         })
     }
 
     fn associate(&self, file: Handle, port: Handle, key: usize) -> Result<(), Status> {
         self.kernel.call(|state| {
-            let handle = file;
             let (Some(file), Some(port)) = (state.number(file), state.number(port)) else {
                 return Err(Status::INVALID_HANDLE);
             };
@@ -91,7 +108,7 @@ unsafe impl Nt for Sim {
                 return Ok(());
             }
             if let Kind::Endpoint(endpoint) = &mut file.kind {
-                endpoint.credit(handle, 0, is_last_way);
+                endpoint.credit(0, is_last_way);
             }
             Err(Status::INVALID_PARAMETER)
         })
@@ -173,7 +190,13 @@ unsafe impl Nt for Sim {
         loop {
             let mut count = state.take_packets(port, packets);
             // While it waits, time passes.
-            if count == 0 && timeout != Some(Duration::ZERO) && state.queue_all() {
+            let has_time = timeout != Some(Duration::ZERO);
+            if count == 0 && has_time && state.queue_all() {
+                count = state.take_packets(port, packets);
+            }
+            // More of it than a poll has that has a limit.
+            if count == 0 && has_time && !state.mood.sleeps && state.expire() {
+                state.queue_all();
                 count = state.take_packets(port, packets);
             }
             if count > 0 || !state.mood.sleeps || timeout == Some(Duration::ZERO) {
@@ -183,14 +206,19 @@ unsafe impl Nt for Sim {
             if deadline.is_some_and(|end| end <= now) {
                 return Ok(0);
             }
-            let changed = &self.kernel.changed;
-            state = match deadline {
-                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(end) => {
-                    let waited = changed.wait_timeout(state, end - now);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+            let limit = (!state.bounded().is_empty()).then_some(LIMIT);
+            let left = deadline.map(|end| end - now);
+            let Some(sleep) = left.into_iter().chain(limit).min() else {
+                let changed = self.kernel.changed.wait(state);
+                state = changed.unwrap_or_else(PoisonError::into_inner);
+                continue;
             };
+            let waited = self.kernel.changed.wait_timeout(state, sleep);
+            let (guard, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if outcome.timed_out() && limit == Some(sleep) {
+                state.expire();
+            }
         }
     }
 

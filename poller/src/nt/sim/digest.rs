@@ -4,7 +4,7 @@
 //! in the port that is explored. Counters are left out.
 
 use super::network::Connection;
-use super::{Kernel, Kind, Queued, Stage, State};
+use super::{Answered, Kernel, Kind, Queued, Stage, State};
 
 impl Kernel {
     /// Appends the kernel's part of a state. `slot` names the slot of an address.
@@ -21,8 +21,10 @@ impl Kernel {
             bytes.push(rank(&mut ranks, operation.target));
             bytes.extend(slot(operation.context));
             bytes.push(operation.mask as u8);
+            bytes.push(u8::from(operation.is_endless) | u8::from(operation.is_told_to_end) << 1);
             bytes.push((operation.mask >> 8) as u8);
             let (stage, status, events) = match operation.stage {
+                Stage::Pending if operation.is_stuck => (3, 0, 0),
                 Stage::Pending => (0, 0, 0),
                 Stage::InTransit(status, events) => (1, status.0, events),
                 Stage::Queued(status, events) => (2, status.0, events),
@@ -44,7 +46,7 @@ fn digest_file(state: &State, file: u32, bytes: &mut Vec<u8>, slot: &dyn Fn(usiz
         return bytes.push(0xFE);
     };
     bytes.push(u8::from(file.port.is_some()) | u8::from(file.skips_packets) << 1);
-    bytes.push(u8::from(file.is_elsewhere));
+    bytes.push(u8::from(file.is_elsewhere) | u8::from(file.is_told_of) << 1);
     match &file.kind {
         Kind::Port(queue) => {
             bytes.push(0xFD);
@@ -60,12 +62,8 @@ fn digest_file(state: &State, file: u32, bytes: &mut Vec<u8>, slot: &dyn Fn(usiz
             assert!(is_bare, "connections are not explored");
             bytes.extend([endpoint.events as u8, (endpoint.events >> 8) as u8]);
             // What the oracles go by.
-            for (handle, answered) in &endpoint.answered {
-                let flags = answered.flags;
-                bytes.extend([handle.0 as u8, flags as u8, (flags >> 8) as u8]);
-                bytes.push(u8::from(answered.has_failed));
-            }
-            bytes.push(0xFF);
+            let Answered { flags, has_failed } = endpoint.answered;
+            bytes.extend([flags as u8, (flags >> 8) as u8, u8::from(has_failed)]);
         }
     }
 }

@@ -182,11 +182,16 @@ impl Socket {
         socket
     }
 
+    /// One more handle for the socket of this one.
+    pub(crate) fn another(kernel: &Arc<Kernel>, handle: Handle) -> Socket {
+        let handle = kernel.duplicate(handle);
+        let kernel = Arc::clone(kernel);
+        Socket { kernel, handle }
+    }
+
     /// One more handle for the same socket.
     pub(crate) fn duplicate(&self) -> Socket {
-        let handle = self.kernel.duplicate(self.handle);
-        let kernel = Arc::clone(&self.kernel);
-        Socket { kernel, handle }
+        Socket::another(&self.kernel, self.handle)
     }
 
     pub(crate) fn handle(&self) -> Handle {

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use super::{Endpoint, File, Kind, Operation, Queued, Stage, State, Violation};
 use crate::nt::{
     AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Packet, Status, Submission, flag,
+    timeout,
 };
 
 fn vacancy<T>(places: &mut Vec<Option<T>>) -> u32 {
@@ -17,13 +18,10 @@ fn vacancy<T>(places: &mut Vec<Option<T>>) -> u32 {
 }
 
 impl Endpoint {
-    /// Notes what the poll of a handle has come to.
-    pub(super) fn credit(&mut self, handle: Handle, events: u32, has_failed: bool) {
-        if events != 0 || has_failed {
-            let answered = self.answered.entry(handle).or_default();
-            answered.flags |= events;
-            answered.has_failed |= has_failed;
-        }
+    /// Notes what a poll has come to.
+    pub(super) fn credit(&mut self, events: u32, has_failed: bool) {
+        self.answered.flags |= events;
+        self.answered.has_failed |= has_failed;
     }
 }
 
@@ -53,6 +51,7 @@ impl State {
             port: None,
             skips_packets: false,
             issued: Vec::new(),
+            is_told_of: false,
         });
         number
     }
@@ -245,12 +244,64 @@ impl State {
         if events == 0 || endpoint.polls.is_empty() {
             return;
         }
-        for poll in endpoint.polls.clone() {
-            let mask = self.operations.get(&poll).map_or(0, |found| found.mask);
-            if mask & events != 0 {
-                self.complete(poll, Status::SUCCESS, mask & events);
+        let polls = self.pending(number);
+        let found = |state: &State, poll: &u32| state.operations[poll].mask & events;
+        if self.mood.mixes_up && polls.len() > 1 {
+            let meant: Vec<u32> = polls
+                .iter()
+                .copied()
+                .filter(|poll| found(self, poll) != 0)
+                .collect();
+            let other = polls
+                .iter()
+                .copied()
+                .find(|poll| Some(poll) != meant.first());
+            if let (Some(first), Some(other)) = (meant.first(), other) {
+                let flags = found(self, first);
+                for poll in meant.iter().filter(|poll| **poll != other) {
+                    if let Some(poll) = self.operations.get_mut(poll) {
+                        poll.is_stuck = true;
+                    }
+                }
+                self.complete(other, Status::SUCCESS, flags);
+            }
+            return;
+        }
+        for poll in polls {
+            let flags = match self.operations[&poll].is_stuck {
+                true => 0,
+                false => found(self, &poll),
+            };
+            if flags != 0 {
+                self.complete(poll, Status::SUCCESS, flags);
             }
         }
+    }
+
+    /// The polls of a socket that have not ended.
+    pub(super) fn pending(&mut self, number: u32) -> Vec<u32> {
+        let polls = self.endpoint(number).map(|endpoint| endpoint.polls.clone());
+        let mut polls = polls.unwrap_or_default();
+        polls.retain(|poll| self.operations[poll].stage == Stage::Pending);
+        polls
+    }
+
+    /// The polls with a time limit that have not ended.
+    pub(super) fn bounded(&self) -> Vec<u32> {
+        let is_bounded =
+            |operation: &Operation| operation.stage == Stage::Pending && !operation.is_endless;
+        let operations = self.operations.iter();
+        let bounded = operations.filter(|(_, operation)| is_bounded(operation));
+        bounded.map(|(number, _)| *number).collect()
+    }
+
+    /// Time passes. Whether there was a poll whose time is over.
+    pub(super) fn expire(&mut self) -> bool {
+        let bounded = self.bounded();
+        for number in &bounded {
+            self.complete(*number, Status::TIMEOUT, 0);
+        }
+        !bounded.is_empty()
     }
 
     pub(super) fn submit(&mut self, submission: Submission) -> Status {
@@ -270,7 +321,7 @@ impl State {
             return Status::INVALID_PARAMETER;
         };
         if let Some(refusal) = refusal {
-            endpoint.credit(asked.handle, 0, true);
+            endpoint.credit(0, true);
             return refusal;
         }
         let found = endpoint.events & asked.events;
@@ -286,7 +337,7 @@ impl State {
         if found != 0 && skips_packets {
             self.counts.answered_at_once += 1;
             if let Some(endpoint) = self.endpoint(target) {
-                endpoint.credit(asked.handle, found, false);
+                endpoint.credit(found, false);
             }
             let (block, info) = (submission.status, submission.info);
             self.write_outcome(block, info, asked.handle, Status::SUCCESS, found);
@@ -310,6 +361,9 @@ impl State {
             handle: asked.handle,
             stage: Stage::Pending,
             is_written: false,
+            is_endless: question.timeout == timeout::ENDLESS,
+            is_stuck: false,
+            is_told_to_end: false,
         };
         self.operations.insert(number, operation);
         self.file(control).issued.push(number);
@@ -328,23 +382,23 @@ impl State {
         if asked.events == 0 {
             self.violations.push(Violation::PollsForNothing);
         }
-        let is_plain = question.timeout == i64::MAX
+        let is_plain = [timeout::ENDLESS, timeout::BOUNDED].contains(&question.timeout)
             && question.number_of_handles == 1
             && question.exclusive == 0
             && asked.status == Status::SUCCESS;
         if !is_plain {
             self.violations.push(Violation::AsksWrongly);
         }
-        let is_here = |number: &u32| {
-            let operation = self.operations.get(number);
-            operation.is_some_and(|operation| operation.target == target)
-        };
-        let issued = &self.files[control as usize];
-        if issued
-            .as_ref()
-            .is_some_and(|file| file.issued.iter().any(is_here))
-        {
-            self.violations.push(Violation::PollsTwice);
+        let port = self.file(control).port;
+        let is_endless = question.timeout == timeout::ENDLESS;
+        for poll in self.pending(target) {
+            let (control, is_told_to_end) = {
+                let poll = &self.operations[&poll];
+                (poll.control, poll.is_told_to_end)
+            };
+            if self.file(control).port == port && (is_endless || !is_told_to_end) {
+                self.violations.push(Violation::PollsTwice);
+            }
         }
     }
 
@@ -358,8 +412,12 @@ impl State {
         };
         let found = self.files[control as usize].as_ref();
         let found = found.and_then(|file| file.issued.iter().copied().find(is_its));
-        let stage = found.and_then(|number| self.operations.get(&number));
-        match (found, stage.map(|operation| operation.stage)) {
+        let stage = found.and_then(|number| self.operations.get_mut(&number));
+        let stage = stage.map(|operation| {
+            operation.is_told_to_end = true;
+            operation.stage
+        });
+        match (found, stage) {
             (Some(number), Some(Stage::Pending)) => {
                 self.counts.cancelled += 1;
                 self.complete(number, Status::CANCELLED, 0);
@@ -414,7 +472,7 @@ impl State {
         {
             endpoint.polls.retain(|other| *other != number);
             let has_failed = status.is_error() && status != Status::CANCELLED;
-            endpoint.credit(operation.handle, events, has_failed);
+            endpoint.credit(events, has_failed);
         }
         self.forget_file(target);
         if control != target {

@@ -20,19 +20,35 @@ impl<D: Defects> Lab<D> {
         Ok(())
     }
 
-    /// Polls only for what is wanted, and not for what has failed.
+    /// Polls only for what is wanted by some source of the socket, and for none whose sources have all
+    /// failed.
     pub(super) fn check_submissions(&mut self) -> Result<(), Oracle> {
         let submissions = std::mem::take(&mut self.kernel.state().submissions);
         for (socket, polled) in submissions {
-            let is_its = |place: &&Place| matches!(place.holding, Holding::Registered { handle, .. } if handle == socket);
-            let place = self.places.iter().find(is_its).ok_or(Oracle::Misrouted)?;
-            let Holding::Registered { wanted, .. } = place.holding else {
+            let object = self.kernel.object(socket);
+            let mut awake = 0;
+            let mut asleep = 0;
+            let mut is_held = false;
+            for place in &self.places {
+                let Holding::Registered { handle, wanted, .. } = place.holding else {
+                    continue;
+                };
+                is_held |= handle == socket;
+                if self.kernel.object(handle) != object {
+                    continue;
+                }
+                match place.has_failed {
+                    false => awake |= mask(wanted),
+                    true => asleep |= mask(wanted),
+                }
+            }
+            if !is_held {
                 return Err(Oracle::Misrouted);
-            };
-            if polled & !mask(wanted) != 0 {
+            }
+            if polled & !(awake | asleep) != 0 {
                 return Err(Oracle::PollsUnwanted);
             }
-            if place.has_failed {
+            if polled & !awake != 0 {
                 return Err(Oracle::PollsParked);
             }
         }
@@ -41,6 +57,7 @@ impl<D: Defects> Lab<D> {
 
     /// Events are about registered sources, wanted, and what the kernel has said of their sockets.
     pub(super) fn check_events(&mut self) -> Result<(), Oracle> {
+        let mut reported = Vec::new();
         for event in self.events.iter() {
             let place = find(&mut self.places, event).ok_or(Oracle::Misrouted)?;
             let Holding::Registered { handle, wanted, .. } = place.holding else {
@@ -49,7 +66,8 @@ impl<D: Defects> Lab<D> {
             if !(event.readiness() & wanted == event.readiness()) || wanted.is_empty() {
                 return Err(Oracle::Unwanted);
             }
-            let answered = self.kernel.take_answered(handle);
+            let answered = self.kernel.answered(handle);
+            reported.push(handle);
             if event.error().is_some() {
                 if !answered.has_failed {
                     return Err(Oracle::Misrouted);
@@ -62,15 +80,18 @@ impl<D: Defects> Lab<D> {
                 place.reported |= event.readiness();
             }
         }
+        for handle in reported {
+            self.kernel.forget_answered(handle);
+        }
         let (port, _) = self.poller.as_ref().unwrap().parts();
         // What was dequeued and not looked at yet has to be reported later.
         if !port.has_early() {
             // What was answered and not wanted is no excuse for a later report.
             for place in &self.places {
                 if let Holding::Registered { handle, .. } = place.holding {
-                    self.kernel.take_answered(handle);
+                    self.kernel.forget_answered(handle);
                 } else if let Holding::TakenBack(socket) = &place.holding {
-                    self.kernel.take_answered(socket.handle());
+                    self.kernel.forget_answered(socket.handle());
                 }
             }
         }
@@ -89,6 +110,7 @@ impl<D: Defects> Lab<D> {
     /// else, and that there is rest at the end.
     pub(in crate::afd::tests) fn settle(&mut self) -> Result<(), Oracle> {
         let waits = 4 * (usize::from(D::SKIPS_MAX) + 2);
+        self.kernel.expire();
         for _ in 0..2 {
             for place in &mut self.places {
                 place.reported = Interest::NONE;

@@ -1,13 +1,16 @@
 //! Helpers, sockets with several handles, and polls that are left to the closing of their sources.
 
-use super::super::canaries::{LingersForEver, SharesAnyway, SharesWithLeaving, Small};
-use super::{Bench, ready};
-use crate::Interest;
+use super::super::canaries::{
+    IgnoresZombies, LingersForEver, SeparatesHandles, Small, WaitsWithoutEnd,
+};
+use super::{Bench, ready, refused};
 use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::port::ControlMode;
+use crate::event::Event;
 use crate::nt::sim::{Socket, Violation};
-use crate::nt::{Status, flag};
+use crate::nt::{Handle, Status, flag};
+use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
 const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
@@ -109,7 +112,7 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
     let mut bench = Bench::<Small>::new(ControlMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
-    let slot = bench.port().table.at(key.index).unwrap().slot;
+    let slot = bench.port().table.object_of(key.index).unwrap().slot;
     assert!(bench.poller.close(key));
     // A batch that is full with its packet.
     for _ in 1..Small::BATCH {
@@ -123,7 +126,7 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
     let before = bench.counts();
     let (next, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
-    let taken = bench.port().table.at(next.index).unwrap().slot;
+    let taken = bench.port().table.object_of(next.index).unwrap().slot;
     assert_eq!(taken, slot);
     assert_eq!(bench.port().lingering.parts(), (&[][..], 0));
     assert_eq!(bench.spent_since(before).cancels, 0);
@@ -153,158 +156,89 @@ fn what_lingers_and_fails_is_over_as_well() {
     bench.end();
 }
 
-/// Registers three handles of one socket, among others. What the kernel says of it.
-fn three_handles<D: Defects>(mode: ControlMode) -> (Bench<D>, Vec<Violation>) {
+/// Registers three handles of one socket, among others.
+fn three_handles<D: Defects>(mode: ControlMode) -> (Bench<D>, Handle, [Key; 3]) {
     let mut bench = Bench::<D>::new(mode);
+    bench.kernel.state().mood.mixes_up = true;
     let socket = Socket::bare(&bench.kernel);
-    let handle = socket.handle();
     let duplicates = [socket.duplicate(), socket.duplicate()];
     bench.add(READ);
-    let (first, _) = bench.insert(socket, READ);
+    let (first, handle) = bench.insert(socket, READ);
+    assert_eq!(bench.wait(), []);
     let others = duplicates.map(|duplicate| bench.insert(duplicate, READ).0);
     bench.add(READ);
     assert_eq!(bench.wait(), []);
-    assert_eq!(bench.slots(), (5, 5));
-    let violations = bench.violations();
-    if violations.is_empty() {
-        assert_eq!(bench.helpers().len(), 4);
+    (bench, handle, [first, others[0], others[1]])
+}
+
+/// Windows mixes up the answers of two polls of one socket, whatever handles they ask about.
+#[test]
+fn the_handles_of_a_socket_are_polled_together_and_each_is_reported() {
+    for mode in MODES {
+        let (mut bench, handle, keys) = three_handles::<Sound>(mode);
+        assert_eq!(bench.slots(), (3, 3));
+        assert_eq!(bench.helpers(), [Some(3)]);
         bench.become_ready(handle, flag::RECEIVE);
-        let reported = [first, others[0], others[1]].map(|key| ready(key, READ));
-        assert_eq!(bench.wait(), reported);
-    }
-    (bench, violations)
-}
-
-/// Windows mixes up the answers of two polls of one socket that are in flight on one file.
-#[test]
-fn each_handle_of_a_socket_is_polled_on_a_file_of_its_own() {
-    for mode in MODES {
-        let (bench, violations) = three_handles::<Sound>(mode);
-        assert_eq!(violations, [], "{mode:?}");
-        bench.end();
-    }
-}
-
-#[test]
-fn with_helpers_shared_by_all_a_socket_is_polled_twice_on_one_file() {
-    for mode in MODES {
-        let (_, violations) = three_handles::<SharesAnyway>(mode);
-        assert!(violations.contains(&Violation::PollsTwice), "{mode:?}");
-    }
-}
-
-/// What has, or may have, further handles begins with a helper that nobody uses. Who has not may join it.
-#[test]
-fn who_may_have_further_handles_joins_nobody() {
-    for is_elsewhere in [false, true] {
-        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-        bench.kernel.state().mood.hides_counts = !is_elsewhere;
-        for helpers in 1..4 {
-            let (_, handle) = bench.add(READ);
-            bench.kernel.share(handle, is_elsewhere);
+        assert_eq!(bench.wait(), keys.map(|key| ready(key, READ)));
+        // Each is reported what it is wanted for, and asked for is what any is wanted for.
+        bench.become_ready(handle, 0);
+        bench.declare(keys[1], Interest::WRITABLE);
+        bench.declare(keys[2], Interest::NONE);
+        for _ in 0..3 {
             assert_eq!(bench.wait(), []);
-            assert_eq!(bench.helpers(), [Some(1)].repeat(helpers));
         }
-        bench.kernel.state().mood.hides_counts = false;
-        let sole: Vec<_> = (0..32).map(|_| bench.add(READ)).collect();
-        assert_eq!(bench.wait(), []);
-        assert_eq!(bench.helpers(), [Some(1), Some(2), Some(32)]);
-        for (key, _) in sole {
-            assert!(bench.poller.close(key));
-        }
-        assert_eq!(bench.wait(), []);
-        assert_eq!(bench.helpers(), [Some(1), Some(1), Some(1)]);
+        bench.become_ready(handle, flag::RECEIVE | flag::SEND);
+        let expected = [ready(keys[0], READ), ready(keys[1], Interest::WRITABLE)];
+        assert_eq!(bench.wait(), expected);
+        // Whichever goes, the others are none the worse.
+        assert!(bench.poller.close(keys[0]));
+        assert_eq!(bench.wait(), [expected[1]]);
+        bench.declare(keys[2], READ);
+        assert_eq!(bench.wait(), [expected[1], ready(keys[2], READ)]);
         bench.end();
     }
 }
 
-/// A helper without users is for whoever comes next.
 #[test]
-fn a_spare_helper_is_joined_without_a_look() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
-    bench.add(READ);
-    let (first, handle) = bench.add(READ);
-    bench.kernel.share(handle, true);
-    assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
-    drop(bench.poller.remove(first).unwrap());
-    assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(1), Some(0)]);
-    bench.kernel.state().mood.hides_counts = true;
-    let before = bench.counts();
-    bench.add(READ);
-    assert_eq!(bench.wait(), []);
-    assert_eq!(bench.spent_since(before).calls, 2, "a poll and a dequeue");
-    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
-    bench.end();
-}
-
-/// One that rests, and one that goes, so that the next ones are taken for such that come and go.
-fn with_turnover() -> Bench {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
-    bench.add(READ);
-    let (first, handle) = bench.add(READ);
-    bench.kernel.share(handle, true);
-    assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(1), Some(1)]);
-    bench.kernel.share(handle, false);
-    assert!(bench.poller.close(first));
-    bench
-}
-
-#[test]
-fn where_sources_come_and_go_a_few_helpers_more_are_opened_and_not_ever_more() {
-    let mut bench = with_turnover();
-    for _ in 0..1_000 {
-        bench.add(READ);
-    }
-    assert_eq!(bench.wait(), []);
-    // As many as the sources fill, the one that goes, and those with room that are opened.
-    assert_eq!(bench.helpers().len(), 47);
-    bench.end();
-
-    // One that stays, for each that goes.
-    let mut bench = with_turnover();
-    for _ in 0..1_000 {
-        bench.add(READ);
-        let (passing, _) = bench.add(READ);
-        assert_eq!(bench.wait(), []);
-        assert!(bench.poller.close(passing));
-    }
-    assert_eq!(bench.helpers().len(), 33);
-    bench.end();
-}
-
-/// Packets are long in coming, so that there are ever more helpers whose users are gone.
-#[test]
-fn what_goes_and_is_not_gone_yet_opens_no_end_of_helpers() {
-    let mut bench = with_turnover();
-    bench.be_slow(true);
-    let mut passing = Vec::new();
-    for _ in 0..40 {
-        for (key, _) in passing.drain(..) {
-            assert!(bench.poller.close(key));
+fn handles_that_are_polled_each_by_itself_lose_what_is_told_to_another() {
+    for mode in MODES {
+        let (mut bench, handle, keys) = three_handles::<SeparatesHandles>(mode);
+        assert!(bench.violations().contains(&Violation::PollsTwice));
+        bench.become_ready(handle, flag::RECEIVE);
+        let mut reported = Vec::new();
+        for _ in 0..20 {
+            reported.extend(bench.wait().iter().map(Event::key));
         }
-        passing.extend((0..16).map(|_| bench.add(READ)));
-        assert_eq!(bench.wait(), []);
+        assert!(!keys.iter().all(|key| reported.contains(key)));
     }
-    assert_eq!(bench.slots().1, 40 * 16 + 1);
-    // Not one for each.
-    assert_eq!(bench.helpers().len(), 68);
-    bench.be_slow(false);
-    bench.deliver_all();
-    bench.end();
 }
 
+/// A refusal is told to each, and each tries again by itself.
 #[test]
-fn who_cannot_have_a_helper_for_himself_joins_others() {
-    let mut bench = with_turnover();
-    bench.have_helpers(false);
-    let (key, handle) = bench.add(READ);
+fn of_the_handles_of_a_socket_each_rests_after_a_refusal() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let socket = Socket::bare(&bench.kernel);
+    let duplicate = socket.duplicate();
+    let first = bench.insert(socket, READ);
     assert_eq!(bench.wait(), []);
-    assert_eq!(bench.helpers(), [Some(2), Some(0)]);
-    bench.become_ready(handle, flag::RECEIVE);
-    assert_eq!(bench.wait(), [ready(key, READ)]);
+    let both = [first, bench.insert(duplicate, READ)];
+    let status = Status::INSUFFICIENT_RESOURCES;
+    assert_eq!(bench.wait(), []);
+    bench.kernel.end_polls(both[0].1, status);
+    assert_eq!(
+        bench.wait(),
+        both.map(|(key, _)| refused(key, READ, status))
+    );
+    bench.become_ready(both[0].1, flag::RECEIVE);
+    bench.polled();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.polled(), []);
+    bench.declare(both[1].0, READ);
+    assert_eq!(
+        bench.wait(),
+        [ready(both[1].0, READ)],
+        "the other one rests"
+    );
     bench.end();
 }
 
@@ -329,29 +263,122 @@ fn successor_of_a_lingering_poll<D: Defects>() -> Vec<Violation> {
 }
 
 #[test]
-fn nobody_joins_a_helper_with_a_poll_that_lingers() {
+fn who_comes_waits_for_a_poll_that_lingers() {
     assert_eq!(successor_of_a_lingering_poll::<Sound>(), []);
     assert_eq!(successor_of_a_lingering_poll::<Small>(), []);
-}
-
-#[test]
-fn joining_a_helper_with_a_poll_that_lingers_polls_a_socket_twice() {
-    let violations = successor_of_a_lingering_poll::<SharesWithLeaving>();
+    let violations = successor_of_a_lingering_poll::<IgnoresZombies>();
     assert_eq!(violations, [Violation::PollsTwice]);
 }
 
 /// A source is taken back and put in again before its cancelled poll's packet was dequeued.
-fn taken_back_and_put_in_again<D: Defects>() -> Vec<Violation> {
-    let mut bench = Bench::<D>::new(ControlMode::Auto);
+#[test]
+fn who_comes_back_waits_for_the_packet_of_his_cancelled_poll() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let (first, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
+    bench.be_slow(true);
     let socket = bench.poller.remove(first).unwrap();
-    comes_again(bench, socket)
+    let (again, handle) = bench.insert(socket, READ);
+    bench.polled();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.polled(), []);
+    bench.deliver_all();
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.polled().len(), 1);
+    bench.be_slow(false);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(again, READ)]);
+    bench.end();
+}
+
+/// Nobody is kept by a poll that does not end for good: after a while he is polled, with a time limit at first.
+#[test]
+fn who_waits_in_vain_is_polled_with_a_time_limit() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (first, _) = bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    bench.be_slow(true);
+    drop(bench.poller.remove(first).unwrap());
+    let (key, handle) = bench.add(READ);
+    for _ in 0..Sound::AWAITED_MAX {
+        assert_eq!(bench.kernel.operations(), 1);
+        assert_eq!(bench.wait(), []);
+    }
+    assert_eq!(bench.kernel.operations(), 2);
+    assert!(bench.kernel.may_expire());
+    // Others need not wait for the same poll.
+    bench.add(READ);
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.kernel.operations(), 3);
+    bench.kernel.expire();
+    bench.deliver_all();
+    assert_eq!(bench.wait(), []);
+    assert!(!bench.kernel.may_expire(), "there is nobody else");
+    bench.be_slow(false);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), [ready(key, READ)]);
+    bench.end();
+}
+
+/// Somebody else polls the socket, and is told what this poller waits for. Whether it is reported after all.
+fn told_to_somebody_else<D: Defects>(hides_counts: bool) -> bool {
+    let mut bench = Bench::<D>::new(ControlMode::Auto);
+    bench.kernel.state().mood.hides_counts = hides_counts;
+    let (key, handle) = bench.add(READ);
+    bench.kernel.share(handle, !hides_counts);
+    assert_eq!(bench.wait(), []);
+    bench.kernel.steal(handle);
+    bench.become_ready(handle, flag::RECEIVE);
+    assert_eq!(bench.wait(), []);
+    bench.kernel.expire();
+    bench.wait() == [ready(key, READ)]
 }
 
 #[test]
-fn who_comes_back_before_his_packet_has_another_helper() {
-    assert_eq!(taken_back_and_put_in_again::<Sound>(), []);
-    let violations = taken_back_and_put_in_again::<SharesWithLeaving>();
-    assert_eq!(violations, [Violation::PollsTwice]);
+fn a_socket_that_somebody_else_may_poll_is_polled_with_a_time_limit() {
+    for hides_counts in [false, true] {
+        assert!(told_to_somebody_else::<Sound>(hides_counts));
+        assert!(!told_to_somebody_else::<WaitsWithoutEnd>(hides_counts));
+    }
+}
+
+/// Once the other handle is gone the time limit is too; and it comes with one that is registered later.
+#[test]
+fn the_time_limit_comes_and_goes_with_the_other_handles() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let (_, handle) = bench.add(READ);
+    bench.kernel.share(handle, true);
+    assert_eq!(bench.wait(), []);
+    for is_elsewhere in [true, false] {
+        bench.kernel.share(handle, is_elsewhere);
+        let before = bench.counts();
+        bench.kernel.expire();
+        assert_eq!(bench.wait(), []);
+        let calls = bench.spent_since(before).calls;
+        assert_eq!(calls, 3, "a dequeue, a question, a poll");
+        assert_eq!(bench.kernel.may_expire(), is_elsewhere);
+    }
+    let socket = Socket::another(&bench.kernel, handle);
+    bench.kernel.share(handle, true);
+    bench.insert(socket, Interest::BOTH);
+    for _ in 0..3 {
+        assert_eq!(bench.wait(), []);
+    }
+    assert!(bench.kernel.may_expire());
+    bench.end();
+}
+
+/// What cannot be compared is polled beside what it may be a handle of, with a time limit.
+#[test]
+fn where_handles_cannot_be_compared_the_second_has_a_time_limit() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    bench.kernel.state().mood.hides_objects = true;
+    let socket = Socket::bare(&bench.kernel);
+    let duplicate = socket.duplicate();
+    let both = [bench.insert(socket, READ), bench.insert(duplicate, READ)];
+    assert_eq!(bench.wait(), []);
+    assert_eq!(bench.slots(), (2, 2));
+    assert!(bench.kernel.may_expire());
+    bench.become_ready(both[0].1, flag::RECEIVE);
+    assert_eq!(bench.wait(), both.map(|(key, _)| ready(key, READ)));
 }
