@@ -17,6 +17,8 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const LINGERS_MAX: u8 = 16;
     /// How often a port is found empty before a new source waits no longer for the polls of those that are gone.
     const AWAITED_MAX: u8 = 4;
+    /// How many polls of an object may end unasked and with nothing, running, before that is a failure.
+    const VAIN_MAX: u8 = 16;
 
     /// The memory of the slots moves when it grows, as that of a plain vector would.
     const STATE_MOVES: bool = false;
@@ -52,6 +54,12 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const WAITS_WITHOUT_END: bool = false;
     /// A poll that was left to the closing of its source is not cancelled if that does not end it.
     const LINGERS_FOR_EVER: bool = false;
+    /// A packet's slot need not have been written to.
+    const IGNORES_STATUS: bool = false;
+    /// Polls that end unasked and with nothing are begun again without end.
+    const SPINS_IN_VAIN: bool = false;
+    /// What a cancel has not ended is left to the system without closing its helper.
+    const LEAKS_AT_ONCE: bool = false;
     /// What the system refused to poll is tried again in every pass.
     const PARKS_NOTHING: bool = false;
 

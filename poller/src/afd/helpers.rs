@@ -86,6 +86,11 @@ impl Helpers {
         }
     }
 
+    /// Whether none is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.helpers.iter().all(Option::is_none)
+    }
+
     /// Closes all of them. The polls in flight on them are over, or left to the kernel.
     pub(super) fn close<N: Nt>(&mut self, nt: &N) {
         for helper in self.helpers.drain(..).flatten() {

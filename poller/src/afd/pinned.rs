@@ -10,7 +10,9 @@
 //! Slots are aligned to 128 bytes, so the lowest seven bits of an address are free to carry the
 //! number of the operation, modulo 128. A packet belongs to a slot only if its address is that of a
 //! slot in a block that is allocated, the slot is in flight, and the number is that of the operation
-//! in flight. All of it is asked of our own table of blocks before the address is followed.
+//! in flight. All of it is asked of our own table of blocks before the address is followed. And the kernel must
+//! have written to the slot: one that queued packets for what it answers at once, though it was told not to, could
+//! have one left of 128 operations ago.
 //!
 //! # What safety rests on
 //!
@@ -23,19 +25,21 @@
 
 mod blocks;
 mod poison;
+mod question;
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use self::blocks::Blocks;
+pub(super) use self::question::Question;
 use super::control::Control;
 use super::defects::Defects;
 use super::machine::{Action, Input, Operation, Registration, State, next};
 use crate::nt::{
-    AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer,
-    Submission, flag, timeout,
+    AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer, Submission, flag,
 };
 
 /// Addresses are multiples of it, and operations are numbered below it.
@@ -70,6 +74,8 @@ pub(super) struct Ours {
     pub(super) mask: u32,
     /// What is in flight has no time limit.
     pub(super) is_endless: bool,
+    /// How many operations running have ended unasked and with nothing.
+    pub(super) vain: u8,
     /// The number of its source among those that have gone with a poll in flight; 0 while it is there.
     pub(super) gone: u64,
     /// The file that operations are issued on, and are cancelled through.
@@ -265,6 +271,9 @@ impl<D: Defects> Slots<D> {
             Input::Answered => self.answer(slot),
             _ => 0,
         };
+        if events != 0 {
+            self.ours_mut(slot).vain = 0;
+        }
         Outcome {
             slot,
             action,
@@ -352,18 +361,29 @@ impl<D: Defects> Slots<D> {
         registration: impl FnOnce(&Ours) -> Registration,
     ) -> Option<Outcome> {
         let slot = self.claim(packet.context)?;
+        if !self.is_written(slot) && !D::IGNORES_STATUS {
+            return None;
+        }
         let ours = self.ours(slot);
         let (registration, was_found) = (registration(ours), ours.was_found);
         let status = packet.status.status.status;
-        let input = match status {
+        let events = match status.is_error() {
+            true => 0,
+            false => self.written_answer(slot),
+        };
+        let mut input = match status {
             Status::CANCELLED => Input::Packet,
             status if status.is_error() => Input::Failure,
             _ => Input::Packet,
         };
+        if input == Input::Packet && self.is_in_vain_again(slot, status, events) {
+            input = Input::Failure;
+        }
         let (_, action) = self.apply(slot, registration, input);
-        let events = match status.is_error() {
-            true => 0,
-            false => self.answer(slot),
+        // Only success is reported with what was found, and a failure with an error.
+        let status = match status.is_error() || input == Input::Packet {
+            true => status,
+            false => Status::CANCELLED,
         };
         // One that ends as if cancelled, and was not, may be of a handle that was closed: another
         // process has one for the same file.
@@ -378,6 +398,36 @@ impl<D: Defects> Slots<D> {
             events,
             is_open,
         })
+    }
+
+    /// Notes whether an operation has ended unasked and with nothing, and says whether too many have running.
+    fn is_in_vain_again(&mut self, slot: Slot, status: Status, events: u32) -> bool {
+        let ours = self.ours_mut(slot);
+        let is_asked = match status {
+            Status::TIMEOUT => !ours.is_endless,
+            _ => ours.operation == Operation::Cancelling,
+        };
+        if events != 0 || is_asked {
+            ours.vain = 0;
+            return false;
+        }
+        ours.vain = ours.vain.saturating_add(1);
+        let is_too_often = ours.vain >= D::VAIN_MAX && !D::SPINS_IN_VAIN;
+        if is_too_often {
+            ours.vain = 0;
+        }
+        is_too_often
+    }
+
+    /// Whether the kernel has written how the operation of a slot has ended. It has by the time that the packet
+    /// is dequeued; if not, the packet is of an earlier operation with the same number.
+    fn is_written(&self, slot: Slot) -> bool {
+        let lent = UnsafeCell::raw_get(lent_of(self.blocks.memory(slot)).as_ptr());
+        let status = status_of(lent).cast::<i32>();
+        // SAFETY: the status is the first four bytes of a slot in an allocated block, aligned as all of it. The
+        // kernel may write to it at this moment, in one piece; nothing but this reads it then.
+        let status = unsafe { AtomicI32::from_ptr(status.as_ptr()) };
+        status.load(Ordering::Acquire) != Status::PENDING.0
     }
 
     /// Whether the operation of a source that is gone is in flight and was not told to end. The slot
@@ -395,10 +445,15 @@ impl<D: Defects> Slots<D> {
         self.set_operation(slot, Operation::Idle);
     }
 
-    /// The flags that the kernel has written for an operation that has ended.
+    /// The flags that the kernel has written for an operation that was answered at once.
     fn answer(&self, slot: Slot) -> u32 {
         let is_ours = !self.ours(slot).operation.is_in_flight();
         assert!(is_ours, "the kernel has it");
+        self.written_answer(slot)
+    }
+
+    /// The flags that the kernel has written for an operation that has ended, by its packet or at once.
+    fn written_answer(&self, slot: Slot) -> u32 {
         let lent = UnsafeCell::raw_get(lent_of(self.blocks.memory(slot)).as_ptr());
         // SAFETY: the operation is over and its packet dequeued, so the kernel writes no more; any
         // bytes that it can have written are valid numbers.
@@ -493,6 +548,7 @@ fn unused() -> PinnedState {
             was_found: false,
             mask: 0,
             is_endless: false,
+            vain: 0,
             gone: 0,
             control: None,
             group: None,
@@ -513,34 +569,6 @@ const NOTHING_LENT: Lent = Lent {
     }
     .info(),
 };
-
-/// What is polled for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
-    pub(super) socket: Handle,
-    /// AFD's flags.
-    pub(super) mask: u32,
-    /// Without a time limit. Else it is over after [`BOUNDED`](timeout::BOUNDED) at the latest.
-    pub(super) is_endless: bool,
-}
-
-impl Question {
-    const fn info(self) -> AfdPollInfo {
-        AfdPollInfo {
-            timeout: match self.is_endless {
-                true => timeout::ENDLESS,
-                false => timeout::BOUNDED,
-            },
-            number_of_handles: 1,
-            exclusive: 0,
-            handles: [AfdPollHandleInfo {
-                handle: self.socket,
-                events: self.mask,
-                status: Status::SUCCESS,
-            }],
-        }
-    }
-}
 
 fn lent_of(pinned: NonNull<PinnedState>) -> NonNull<UnsafeCell<Lent>> {
     // The lent half comes first, by assertion.

@@ -10,6 +10,7 @@
 
 mod begin;
 mod choice;
+mod end;
 mod lingering;
 mod shared;
 
@@ -36,10 +37,6 @@ use crate::waker::Signal;
 
 /// The key of wakes' packets. No file is associated with it.
 pub(super) const WAKE_KEY: usize = 1;
-
-/// How long one dequeue of the end waits, and how many such waits without a packet it takes.
-const DRAIN_WAIT: Duration = Duration::from_millis(100);
-const DRAIN_WAITS_MAX: u32 = 10;
 
 /// On which handle a source's polls are issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -550,55 +547,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
         }
         if D::PARKS_NOTHING {
             self.table.touch(object);
-        }
-    }
-
-    /// Ends all that is in flight, and waits until the kernel has given everything back. The second
-    /// time there is nothing to do.
-    fn end(&mut self) -> io::Result<()> {
-        if D::FREES_AT_SHUTDOWN {
-            return Ok(());
-        }
-        self.cancel_all();
-        let mut waits = 0;
-        while self.slots.in_flight() > 0 && waits < DRAIN_WAITS_MAX {
-            let mut found: Vec<Packet> = self.early.drain(..).collect();
-            if found.is_empty() {
-                // A port that refuses is as one without packets: the bound holds for both.
-                let count = self.fetch(Some(DRAIN_WAIT), D::BATCH).unwrap_or(0);
-                found.extend(&self.packets[..count]);
-            }
-            waits += 1;
-            for packet in found {
-                // What is nobody's must not keep this going.
-                let own = self.own(&packet);
-                let outcome = own.and_then(|packet| self.slots.complete(&packet, gone));
-                if outcome.is_some() {
-                    waits = 0;
-                }
-            }
-        }
-        let left = self.slots.in_flight();
-        if left > 0 {
-            self.slots.leak();
-        }
-        self.helpers.close(&self.shared.nt);
-        if left > 0 {
-            return Err(io::Error::other(format!(
-                "{left} polls could not be ended, probably of sockets whose handles were closed \
-                 behind the poller's back: the memory that the system may still write to is left \
-                 behind"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Cancels what is in flight and was not cancelled yet.
-    fn cancel_all(&mut self) {
-        for slot in self.slots.taken() {
-            if self.slots.ours(slot).operation == Operation::InFlight {
-                self.cancel(slot);
-            }
         }
     }
 }

@@ -13,11 +13,13 @@
 //! - closing the last handle of a process ends the polls of that socket, with `LOCAL_CLOSE`; while a
 //!   duplicate is open in the same process, nothing happens; while one is open in another, the polls
 //!   that were issued on the socket itself are cancelled, unasked;
-//! - closing a helper ends nothing;
 //! - of two polls of one socket object, whatever files they are issued on, one may get the other's answer
 //!   and the other none ([`Mood::mixes_up`], [`Kernel::steal`]);
 //! - handles are used again at once, the lowest first;
 //! - a file has one port for life, unless it is dissociated while nothing is in flight on it.
+//!
+//! Where nothing is proven it chooses, by its mood: what a closed helper does to its polls, what the last close of a
+//! socket does, how polls may end in vain, and more.
 //!
 //! It checks its users too, and keeps what it finds: see [`Violation`].
 
@@ -61,8 +63,19 @@ pub(crate) enum Violation {
     AsksWrongly,
     /// A file was to be dissociated with an operation in flight on it.
     DissociatesInFlight,
-    /// A helper was closed with an operation in flight on it, which cannot be cancelled any more.
+    /// A helper was closed with an operation in flight on it that was not told to end, and cannot be any more.
     ClosesInFlight,
+}
+
+/// What becomes of the polls of a socket whose last handle is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastClose {
+    /// They end with `LOCAL_CLOSE`.
+    Tells,
+    /// They end as if cancelled.
+    Cancels,
+    /// Nothing.
+    Leaves,
 }
 
 /// How the kernel behaves where it may behave in several ways.
@@ -103,6 +116,30 @@ pub(crate) struct Mood {
     /// Of several polls of one socket object, another one gets the answer than the one that it is for, which
     /// never ends by itself.
     pub(crate) mixes_up: bool,
+    /// Closing a helper ends the polls that were issued on it.
+    pub(crate) ends_with_helper: bool,
+    /// What becomes of polls when the last handle of their socket is closed.
+    pub(crate) last_close: LastClose,
+    /// Flags that nobody knows, in every answer that finds something.
+    pub(crate) further_flags: u32,
+    /// What is answered at once queues a packet all the same.
+    pub(crate) queues_answers: bool,
+    /// Handles that are counted and are not there.
+    pub(crate) further_handles: u32,
+    /// What a cancel answers, whatever comes of it.
+    pub(crate) cancel_answers: Option<Status>,
+    /// Cancels end nothing.
+    pub(crate) ignores_cancels: bool,
+    /// Every poll that is not answered at once ends like this at once, and with nothing.
+    pub(crate) ends_in_vain: Option<Status>,
+    /// Answers what becomes ready while it is polled, and nothing that is ready already.
+    pub(crate) tells_changes_only: bool,
+    /// Counts one handle for each file.
+    pub(crate) counts_one: bool,
+    /// Gives out the packet first that was queued last.
+    pub(crate) takes_last: bool,
+    /// A file that is dissociated forgets that it queues no packet for what it answers at once.
+    pub(crate) forgets_marks: bool,
     /// Who polls does not fall back on helpers: what cannot be associated has failed.
     pub(crate) is_direct_only: bool,
 }
@@ -127,6 +164,18 @@ impl Default for Mood {
             hides_counts: false,
             hides_objects: false,
             mixes_up: false,
+            ends_with_helper: false,
+            last_close: LastClose::Tells,
+            further_flags: 0,
+            queues_answers: false,
+            further_handles: 0,
+            cancel_answers: None,
+            ignores_cancels: false,
+            ends_in_vain: None,
+            tells_changes_only: false,
+            counts_one: false,
+            takes_last: false,
+            forgets_marks: false,
             is_direct_only: false,
         }
     }

@@ -49,7 +49,9 @@ impl Zombies {
 
     /// An object is gone, whether it waits or not.
     pub(super) fn wait_no_longer(&mut self, object: u32) {
-        self.waiting.remove(&object);
+        if self.waiting.remove(&object) && self.waiting.is_empty() {
+            self.dequeues = 0;
+        }
     }
 
     /// Whether somebody waits for one of them.

@@ -39,6 +39,7 @@ macro_rules! small {
             const SKIPS_MAX: u8 = 1;
             const LINGERS_MAX: u8 = 2;
             const AWAITED_MAX: u8 = 2;
+            const VAIN_MAX: u8 = 3;
             $($defect)*
         }
     )*};
@@ -49,11 +50,17 @@ small! {
     Small {}
     StateMoves { const STATE_MOVES: bool = true; }
     StatusOnStack { const STATUS_ON_STACK: bool = true; }
-    IndexAsContext { const INDEX_AS_CONTEXT: bool = true; }
+    IndexAsContext {
+        const INDEX_AS_CONTEXT: bool = true;
+        const IGNORES_STATUS: bool = true;
+    }
     FreesOnCancel { const FREES_ON_CANCEL: bool = true; }
     IgnoresNumber { const IGNORES_NUMBER: bool = true; }
     IgnoresFlight { const IGNORES_FLIGHT: bool = true; }
-    IgnoresBlocks { const IGNORES_BLOCKS: bool = true; }
+    IgnoresBlocks {
+        const IGNORES_BLOCKS: bool = true;
+        const IGNORES_STATUS: bool = true;
+    }
     IgnoresGeneration { const IGNORES_GENERATION: bool = true; }
     DeliversStale { const DELIVERS_STALE: bool = true; }
     FreesAtShutdown { const FREES_AT_SHUTDOWN: bool = true; }
@@ -69,6 +76,13 @@ small! {
     SeparatesHandles { const SEPARATES_HANDLES: bool = true; }
     IgnoresZombies { const IGNORES_ZOMBIES: bool = true; }
     WaitsWithoutEnd { const WAITS_WITHOUT_END: bool = true; }
+    SpinsInVain { const SPINS_IN_VAIN: bool = true; }
+    IgnoresStatus { const IGNORES_STATUS: bool = true; }
+    IgnoresBoth {
+        const IGNORES_NUMBER: bool = true;
+        const IGNORES_STATUS: bool = true;
+    }
+    LeaksAtOnce { const LEAKS_AT_ONCE: bool = true; }
     LingersForEver { const LINGERS_FOR_EVER: bool = true; }
 }
 
@@ -125,7 +139,7 @@ found! {
     a_status_block_on_the_stack_is_found: StatusOnStack by Oracle::LeftBehind;
     an_index_as_context_is_found: IndexAsContext by Oracle::LeftBehind;
     freeing_on_cancel_is_found: FreesOnCancel by Oracle::Kernel(Violation::LeavesOperations);
-    ignoring_the_number_is_found: IgnoresNumber by Oracle::Kernel(Violation::LeavesOperations);
+    ignoring_the_number_is_found: IgnoresNumber by Oracle::Misrouted;
     ignoring_the_flight_is_found: IgnoresFlight by Oracle::Assertion(String::new());
     ignoring_the_blocks_is_found: IgnoresBlocks by Oracle::Misrouted;
     ignoring_the_generation_is_found: IgnoresGeneration by Oracle::Misrouted;
@@ -139,6 +153,7 @@ found! {
     separating_handles_is_found: SeparatesHandles by Oracle::Kernel(Violation::PollsTwice);
     ignoring_zombies_is_found: IgnoresZombies by Oracle::Kernel(Violation::PollsTwice);
     waiting_without_end_is_found: WaitsWithoutEnd by Oracle::Lost;
+    spinning_in_vain_is_found: SpinsInVain by Oracle::Spins;
     lingering_for_ever_is_found: LingersForEver by Oracle::Lingers;
 }
 

@@ -4,10 +4,37 @@
 use super::super::defects::Defects;
 use super::super::pinned::{Slot, Slots};
 use super::super::port::Port;
+use super::super::table::Others;
 use crate::nt::Nt;
 
 impl<N: Nt, D: Defects> Port<N, D> {
     pub(super) fn digest(&self, bytes: &mut Vec<u8>) {
+        self.digest_table(bytes);
+        self.helpers.digest(bytes);
+        let (lingering, dequeues) = self.lingering.parts();
+        for (slot, generation) in lingering {
+            // Those that are over count as well: until the port is emptied they are listed.
+            let is_left = self.slots.lingers(*slot, *generation);
+            bytes.push(if is_left {
+                self.slots.ordinal(*slot)
+            } else {
+                0xFE
+            });
+        }
+        bytes.extend([0xFF, dequeues]);
+        for packet in &self.early {
+            bytes.push(packet.key as u8);
+            bytes.extend(self.place_of(packet.context));
+            bytes.push(packet.status.status.status.0 as u8);
+            // The kernel has written the answer already, and has nothing of it any more.
+            let slot = self.slots.claim(packet.context);
+            let events = slot.map_or(0, |slot| self.slots.written(slot));
+            bytes.extend([events as u8, (events >> 8) as u8]);
+        }
+        bytes.extend([0xFF, self.skips]);
+    }
+
+    fn digest_table(&self, bytes: &mut Vec<u8>) {
         for index in 0..self.table.len() {
             let Some(entry) = self.table.at(index) else {
                 bytes.push(0xFE);
@@ -35,7 +62,11 @@ impl<N: Nt, D: Defects> Port<N, D> {
             );
             bytes.push(object.slot.map_or(0xFE, |slot| self.slots.ordinal(slot)));
             // Which of those that are left it has to wait for.
-            bytes.push(numbers.range(..=object.asked_at).count() as u8);
+            let awaited = numbers.range(..=object.asked_at).count();
+            bytes.push(match object.slot {
+                Some(_) => 0,
+                None => awaited as u8,
+            });
             let sources = self.table.sources(place);
             bytes.extend(sources.map(|entry| entry.key.index as u8));
             bytes.push(0xFF);
@@ -46,34 +77,22 @@ impl<N: Nt, D: Defects> Port<N, D> {
         bytes.push(0xFF);
         bytes.extend(waiting.iter().map(|place| *place as u8));
         bytes.extend([0xFF, dequeues]);
-        let rank = |number: u64| numbers.range(..number).count() as u8;
+        let is_new = |place: &u32| {
+            let object = self.table.object(*place);
+            object.is_some_and(|object| object.slot.is_none() && object.others != Others::Unknown)
+        };
+        let matters = (0..self.table.places()).any(|place| is_new(&place));
+        // In which order they went; and whether anybody still waits for them at all.
+        let rank = |number: u64| match numbers.contains(&number) {
+            true if matters => numbers.range(..number).count() as u8,
+            true => 0xFD,
+            false => 0xFE,
+        };
         let is_there = |place, generation| {
             let object = self.table.object(place);
             object.is_some_and(|object| object.generation == generation)
         };
         self.slots.digest(bytes, is_there, rank);
-        self.helpers.digest(bytes);
-        let (lingering, dequeues) = self.lingering.parts();
-        for (slot, generation) in lingering {
-            // Those that are over count as well: until the port is emptied they are listed.
-            let is_left = self.slots.lingers(*slot, *generation);
-            bytes.push(if is_left {
-                self.slots.ordinal(*slot)
-            } else {
-                0xFE
-            });
-        }
-        bytes.extend([0xFF, dequeues]);
-        for packet in &self.early {
-            bytes.push(packet.key as u8);
-            bytes.extend(self.place_of(packet.context));
-            bytes.push(packet.status.status.status.0 as u8);
-            // The kernel has written the answer already, and has nothing of it any more.
-            let slot = self.slots.claim(packet.context);
-            let events = slot.map_or(0, |slot| self.slots.written(slot));
-            bytes.extend([events as u8, (events >> 8) as u8]);
-        }
-        bytes.extend([0xFF, self.skips]);
     }
 
     /// How many sockets of sources have an operation in flight.
@@ -125,6 +144,7 @@ impl<D: Defects> Slots<D> {
             bytes.push(ours.operation as u8);
             bytes.push(u8::from(ours.was_found) | u8::from(ours.is_endless) << 1);
             bytes.push(rank(ours.gone));
+            bytes.push(ours.vain);
             bytes.push(u8::from(is_there(ours.index, ours.generation)));
             bytes.push(ours.index as u8);
             bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);

@@ -16,7 +16,7 @@ use std::thread;
 use super::super::defects::Defects;
 use super::super::port::ControlMode;
 use super::canaries::{IgnoresFlight, Small};
-use super::lab::{Action, Choice, Lab, Oracle, Setup};
+use super::lab::{Action, BELIEVED, Choice, Lab, Oracle, Setup, WEAK};
 use super::{IS_PARTIAL, guarded};
 use crate::Interest;
 use crate::nt::flag;
@@ -237,6 +237,7 @@ fn plain(sources: u8, mode: ControlMode) -> Setup {
         has_wakes: false,
         has_foreign: false,
         has_sleeps: false,
+        kernel: BELIEVED,
     }
 }
 
@@ -254,6 +255,13 @@ fn with_trouble(setup: Setup) -> Setup {
         has_failures: true,
         has_sleeps: true,
         ..setup
+    }
+}
+
+fn weak(kernel: usize, sources: u8, mode: ControlMode) -> Setup {
+    Setup {
+        kernel: WEAK[kernel],
+        ..with_trouble(plain(sources, mode))
     }
 }
 
@@ -276,6 +284,9 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
         with_strangers(plain(1, Direct)),
         with_strangers(plain(2, Helper)),
         plain(2, Direct),
+        weak(0, 1, Auto),
+        weak(2, 1, Helper),
+        weak(4, 1, Helper),
     ];
     for setup in setups {
         explore::<D>(&setup, STATES_MAX, Telling::ByAll)?;
@@ -369,6 +380,21 @@ fn much_that_can_happen_to_one_source_with_everything() {
             &setup,
             150_000,
         );
+    }
+}
+
+#[test]
+fn much_that_can_happen_on_weak_kernels() {
+    for kernel in 0..WEAK.len() {
+        for (sources, mode) in [
+            (1, ControlMode::Helper),
+            (1, ControlMode::Direct),
+            (2, ControlMode::Auto),
+        ] {
+            let setup = weak(kernel, sources, mode);
+            let name = format!("weak kernel {kernel}, {sources} sources, {mode:?}");
+            prove(&name, &setup, 30_000);
+        }
     }
 }
 

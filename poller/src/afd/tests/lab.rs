@@ -1,10 +1,12 @@
 //! A port on a simulated kernel, whatever can happen to it, and the oracles that watch.
 
 mod oracles;
+mod weakness;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::weakness::{BELIEVED, WEAK, Weakness};
 use super::super::control::OPERATION_KEY;
 use super::super::defects::Defects;
 use super::super::port::{ControlMode, Port};
@@ -42,6 +44,8 @@ pub(super) enum Oracle {
     Phantom,
     /// A wait with nothing to do makes calls.
     Restless,
+    /// Polls that end in vain are begun again without end.
+    Spins,
     /// A wait sleeps although there is something to report.
     Oversleeps,
     /// A handle is open at the end that nobody has.
@@ -81,6 +85,9 @@ pub(super) enum Action {
     CancelUnasked(u8),
     /// The poll of a socket ends with an error.
     Fail(u8),
+    /// The poll of a socket ends as a success, and with nothing; or as if its time was over.
+    EndInVain(u8),
+    TimeOut(u8),
     Wake,
     WakeRefused,
     /// A packet of somebody else's: nothing like ours.
@@ -131,6 +138,8 @@ pub(super) struct Setup {
     pub(super) has_foreign: bool,
     /// Waits that have time.
     pub(super) has_sleeps: bool,
+    /// What the kernel does where nobody has promised what Windows does.
+    pub(super) kernel: Weakness,
 }
 
 enum Holding {
@@ -175,8 +184,10 @@ impl<D: Defects> Lab<D> {
             let mut state = kernel.state();
             state.mood.is_slow = true;
             state.mood.mixes_up = true;
-            state.mood.writes_early = setup.writes_early;
+            // One that does both could end what is over and whose packet is still to come.
+            state.mood.writes_early = setup.writes_early && !setup.kernel.queues_answers;
             state.mood.is_direct_only = setup.mode == ControlMode::Direct;
+            setup.kernel.choose(&mut state.mood);
         }
         let port = Port::with_mode(Sim::new(&kernel), setup.mode).unwrap();
         let signal = port.signal();
@@ -275,6 +286,7 @@ impl<D: Defects> Lab<D> {
                 enabled.extend([Action::Remove(at), Action::Close(at)]);
                 if self.setup.has_failures {
                     enabled.extend([Action::CancelUnasked(at), Action::Fail(at)]);
+                    enabled.extend([Action::EndInVain(at), Action::TimeOut(at)]);
                 }
                 if self.setup.has_duplicates {
                     if place.duplicate.is_none() {
@@ -309,7 +321,10 @@ impl<D: Defects> Lab<D> {
         match action {
             Action::Insert(at) => !is_registered(at),
             Action::Declare(at, _) | Action::Remove(at) | Action::Close(at) => is_registered(at),
-            Action::CancelUnasked(at) | Action::Fail(at) => self.handle(at).is_some(),
+            Action::CancelUnasked(at)
+            | Action::Fail(at)
+            | Action::EndInVain(at)
+            | Action::TimeOut(at) => self.handle(at).is_some(),
             Action::Become(at, flags) => self.handle(at).is_some() && place(at).flags != flags,
             Action::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
             Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
@@ -411,6 +426,16 @@ impl<D: Defects> Lab<D> {
                 if let Some(handle) = self.handle(at) {
                     self.kernel
                         .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
+                }
+            }
+            Action::EndInVain(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.end_polls(handle, Status::SUCCESS);
+                }
+            }
+            Action::TimeOut(at) => {
+                if let Some(handle) = self.handle(at) {
+                    self.kernel.end_polls(handle, Status::TIMEOUT);
                 }
             }
             Action::Wake => {

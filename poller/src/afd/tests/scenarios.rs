@@ -11,6 +11,7 @@ mod identity;
 mod interest;
 mod starvation;
 mod trouble;
+mod weak;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::super::defects::{Defects, Sound};
 use super::super::port::ControlMode;
 use super::canaries::Small;
 use super::exhaustive::Failure;
-use super::lab::{Action, Choice, Lab, Oracle, Setup};
+use super::lab::{Action, Choice, Lab, Oracle, Setup, Weakness};
 use super::{IS_PARTIAL, guarded};
 use crate::Interest;
 use crate::nt::flag;
@@ -54,6 +54,8 @@ const KINDS: &[Action] = &[
     Action::Deliver(0),
     Action::CancelUnasked(0),
     Action::Fail(0),
+    Action::EndInVain(0),
+    Action::TimeOut(0),
     Action::Wake,
     Action::WakeRefused,
     Action::Foreign,
@@ -105,6 +107,7 @@ impl Script {
             has_wakes: true,
             has_foreign: true,
             has_sleeps: true,
+            kernel: Weakness::draw(&mut random),
         };
         // Some never, some seldom, some often.
         let weights = KINDS
@@ -145,6 +148,8 @@ impl Script {
             Action::Deliver(_) => Action::Deliver(self.random.u8(0..8)),
             Action::CancelUnasked(_) => Action::CancelUnasked(at),
             Action::Fail(_) => Action::Fail(at),
+            Action::EndInVain(_) => Action::EndInVain(at),
+            Action::TimeOut(_) => Action::TimeOut(at),
             other => other,
         }
     }

@@ -55,10 +55,6 @@ mod windows {
             Keeper::of(socket.as_socket().as_raw_socket() as usize)
         }
 
-        fn ends_polls_with_helper(&self) -> Option<&'static str> {
-            is_wine().then_some("Wine cancels the polls of a helper that is closed")
-        }
-
         fn keeps_port(&self) -> Option<&'static str> {
             is_wine().then_some("Wine takes no file off its port")
         }

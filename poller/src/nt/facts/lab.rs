@@ -33,10 +33,6 @@ pub(super) trait Ground: World<Backend: Backend<Handle = Handle>> {
     fn share(&self, socket: &Self::Socket) -> Self::Keeper;
     /// The kernel is asked on purpose for what the backend must never ask it.
     fn forgive(&self) {}
-    /// Whether, as a known difference, closing a helper ends its polls.
-    fn ends_polls_with_helper(&self) -> Option<&'static str> {
-        None
-    }
     /// Whether, as a known difference, the polls that were issued on a socket that another process keeps
     /// go on when it is closed here.
     fn keeps_polls_of_shared_sockets(&self) -> Option<&'static str> {

@@ -74,11 +74,14 @@ unsafe impl Nt for Sim {
         self.kernel.call(|state| {
             let number = state.number(file).ok_or(Status::INVALID_HANDLE)?;
             let hides_counts = state.mood.hides_counts;
+            let further_handles = state.mood.further_handles;
+            let counts_one = state.mood.counts_one;
             let file = state.file(number);
-            let count = file.handles + u32::from(file.is_elsewhere);
+            let count = file.handles + u32::from(file.is_elsewhere) + further_handles;
             file.is_told_of = hides_counts || file.is_elsewhere;
             match hides_counts {
                 true => Err(Status::INSUFFICIENT_RESOURCES),
+                false if counts_one => Ok(1),
                 false => Ok(count),
             }
         })
@@ -126,7 +129,10 @@ unsafe impl Nt for Sim {
             if state.mood.keeps_association || !is_idle {
                 return Err(Status::INVALID_PARAMETER);
             }
-            state.file(number).port = None;
+            let forgets_marks = state.mood.forgets_marks;
+            let file = state.file(number);
+            file.port = None;
+            file.skips_packets &= !forgets_marks;
             Ok(())
         })
     }

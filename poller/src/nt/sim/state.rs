@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use super::{Endpoint, File, Kind, Operation, Queued, Stage, State, Violation};
+use super::{Endpoint, File, Kind, LastClose, Operation, Queued, Stage, State, Violation};
 use crate::nt::{
     AfdPollHandleInfo, AfdPollInfo, Handle, IoStatusBlock, Packet, Status, Submission, flag,
     timeout,
@@ -80,8 +80,7 @@ impl State {
             let polls = endpoint.polls.clone();
             for poll in polls {
                 if !is_elsewhere {
-                    self.counts.local_closes += 1;
-                    self.complete(poll, Status::SUCCESS, flag::LOCAL_CLOSE);
+                    self.close_polled(poll);
                 } else if issued.contains(&poll) {
                     self.complete(poll, Status::CANCELLED, 0);
                 }
@@ -90,8 +89,16 @@ impl State {
                 self.hang_up(number);
             }
         } else if matches!(self.file(number).kind, Kind::Helper) {
-            if !issued.is_empty() {
+            if issued
+                .iter()
+                .any(|poll| !self.operations[poll].is_told_to_end)
+            {
                 self.violations.push(Violation::ClosesInFlight);
+            }
+            if self.mood.ends_with_helper {
+                for poll in issued {
+                    self.complete(poll, Status::CANCELLED, 0);
+                }
             }
         } else if matches!(self.file(number).kind, Kind::Port(_)) {
             if !self.lent.is_empty() {
@@ -100,6 +107,18 @@ impl State {
             self.file(number).kind = Kind::Other;
         }
         self.forget_file(number);
+    }
+
+    /// The last handle of a poll's socket is closed.
+    fn close_polled(&mut self, poll: u32) {
+        match self.mood.last_close {
+            LastClose::Tells => {
+                self.counts.local_closes += 1;
+                self.complete(poll, Status::SUCCESS, flag::LOCAL_CLOSE);
+            }
+            LastClose::Cancels => self.complete(poll, Status::CANCELLED, 0),
+            LastClose::Leaves => {}
+        }
     }
 
     /// Forgets a file that nothing names any more.
@@ -215,6 +234,7 @@ impl State {
             }
         }
         let information = if status.is_error() { 0 } else { 32 };
+        let further_flags = self.mood.further_flags;
         // SAFETY: the submitter has promised both until its packet was dequeued, which it was not;
         // and the range was checked, unless a memory checker is to find out.
         unsafe {
@@ -226,7 +246,7 @@ impl State {
                 if events != 0 {
                     answer.handles = [AfdPollHandleInfo {
                         handle,
-                        events,
+                        events: events | further_flags,
                         status: Status::SUCCESS,
                     }];
                 }
@@ -317,6 +337,7 @@ impl State {
             return Status::INVALID_HANDLE;
         };
         let refusal = self.mood.refuses_submit.take();
+        let tells_changes_only = self.mood.tells_changes_only;
         let Some(endpoint) = self.endpoint(target) else {
             return Status::INVALID_PARAMETER;
         };
@@ -324,7 +345,10 @@ impl State {
             endpoint.credit(0, true);
             return refusal;
         }
-        let found = endpoint.events & asked.events;
+        let found = match tells_changes_only {
+            true => 0,
+            false => endpoint.events & asked.events,
+        };
         let status_block = submission.status.as_ptr() as usize;
         self.counts.submitted += 1;
         self.check_question(&question, control, target);
@@ -333,14 +357,8 @@ impl State {
             self.write_outcome(block, info, asked.handle, Status::SUCCESS, 0);
             return Status::SUCCESS;
         }
-        let skips_packets = self.file(control).skips_packets;
-        if found != 0 && skips_packets {
-            self.counts.answered_at_once += 1;
-            if let Some(endpoint) = self.endpoint(target) {
-                endpoint.credit(found, false);
-            }
-            let (block, info) = (submission.status, submission.info);
-            self.write_outcome(block, info, asked.handle, Status::SUCCESS, found);
+        if found != 0 && self.file(control).skips_packets {
+            self.answer_at_once(&submission, asked.handle, control, found);
             return Status::SUCCESS;
         }
         if !self.lent.insert(status_block) {
@@ -374,7 +392,48 @@ impl State {
             self.complete(number, Status::SUCCESS, found);
             return Status::SUCCESS;
         }
+        self.end_in_vain(number);
         Status::PENDING
+    }
+
+    /// Ends a poll that has just begun, if that is the mood.
+    fn end_in_vain(&mut self, number: u32) {
+        let is_endless = self.operations[&number].is_endless;
+        // The time of those that have a limit is not over yet.
+        let is_due = |status: &Status| *status != Status::TIMEOUT || is_endless;
+        if let Some(status) = self.mood.ends_in_vain.filter(is_due) {
+            self.complete(number, status, 0);
+        }
+    }
+
+    /// Answers a poll of what is ready.
+    fn answer_at_once(&mut self, asked: &Submission, handle: Handle, control: u32, found: u32) {
+        self.counts.answered_at_once += 1;
+        if let Some(target) = self.number(handle)
+            && let Some(endpoint) = self.endpoint(target)
+        {
+            endpoint.credit(found, false);
+        }
+        self.write_outcome(asked.status, asked.info, handle, Status::SUCCESS, found);
+        if self.mood.queues_answers {
+            self.queue_answer(control, asked.context);
+        }
+    }
+
+    /// Queues a packet for what was answered at once.
+    fn queue_answer(&mut self, control: u32, context: usize) {
+        let Some((port, key)) = self.file(control).port else {
+            return;
+        };
+        if let Kind::Port(queue) = &mut self.file(port).kind {
+            queue.push_back(Queued {
+                key,
+                context,
+                status: Status::SUCCESS,
+                information: 32,
+                operation: None,
+            });
+        }
     }
 
     fn check_question(&mut self, question: &AfdPollInfo, control: u32, target: u32) {
@@ -417,10 +476,12 @@ impl State {
             operation.is_told_to_end = true;
             operation.stage
         });
-        match (found, stage) {
+        let answer = match (found, stage) {
             (Some(number), Some(Stage::Pending)) => {
                 self.counts.cancelled += 1;
-                self.complete(number, Status::CANCELLED, 0);
+                if !self.mood.ignores_cancels {
+                    self.complete(number, Status::CANCELLED, 0);
+                }
                 Status::SUCCESS
             }
             (Some(_), Some(Stage::InTransit(..))) if self.mood.cancels_too_late => {
@@ -431,17 +492,23 @@ impl State {
                 self.counts.cancels_not_found += 1;
                 Status::NOT_FOUND
             }
-        }
+        };
+        self.mood.cancel_answers.unwrap_or(answer)
     }
 
     pub(super) fn take_packets(&mut self, port: u32, packets: &mut [Packet]) -> usize {
         let room = packets.len().min(self.mood.batch);
         let mut count = 0;
+        let takes_last = self.mood.takes_last;
         while count < room {
             let Kind::Port(queue) = &mut self.file(port).kind else {
                 break;
             };
-            let Some(queued) = queue.pop_front() else {
+            let queued = match takes_last {
+                true => queue.pop_back(),
+                false => queue.pop_front(),
+            };
+            let Some(queued) = queued else {
                 break;
             };
             packets[count] = Packet {
@@ -471,7 +538,10 @@ impl State {
             && let Some(endpoint) = self.endpoint(target)
         {
             endpoint.polls.retain(|other| *other != number);
-            let has_failed = status.is_error() && status != Status::CANCELLED;
+            // What has ended in vain may be taken for a failure if it does so again and again.
+            let is_timeout = status == Status::TIMEOUT && !operation.is_endless;
+            let is_in_vain = events == 0 && !operation.is_told_to_end && !is_timeout;
+            let has_failed = status.is_error() && status != Status::CANCELLED || is_in_vain;
             endpoint.credit(events, has_failed);
         }
         self.forget_file(target);
