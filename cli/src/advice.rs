@@ -8,6 +8,17 @@ use ampe::{Address, Closed, Reason};
 
 use crate::output;
 
+/// What to do about a limit of the system's that was reached, if the error is one of those.
+pub(crate) fn of_limit(error: &io::Error) -> Option<&'static str> {
+    // EMFILE and ENFILE have these numbers on every Unix, and WSAEMFILE is the first on Windows.
+    match error.raw_os_error() {
+        Some(24) if cfg!(unix) => Some("raise the limit of open files (`ulimit -n`)"),
+        Some(23) if cfg!(unix) => Some("close other programs: the system has no descriptors left"),
+        Some(10024) if cfg!(windows) => Some("close other programs"),
+        _ => None,
+    }
+}
+
 /// Why nothing can be listened for.
 pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
     not_listening(address, closed.reason(), closed.os_error())

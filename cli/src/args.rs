@@ -1,5 +1,6 @@
 //! The command line: everything that can be checked without a network is checked here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub(crate) struct Demo {
 /// Prints the command to run on the other side, then a line "SHA-256  PATH" per file received, as
 /// `sha256sum --check` reads it: on Unix a line that starts with a backslash has \\, \n and \r in
 /// PATH for a backslash and for line ends. A file has its name only once it is whole and verified.
+/// In JSON, a name or path that is no UTF-8 has its bytes beside it, in hexadecimal, as name_hex or
+/// path_hex.
 ///
 /// Nothing authenticates a sender, so an address that other machines can reach is refused unless
 /// --anyone says that anyone may send.
@@ -89,7 +92,7 @@ pub(crate) struct Recv {
     /// Flush each file to the disk before it gets its name: slower, and survives a power failure
     #[arg(long)]
     pub(crate) sync: bool,
-    /// Show no progress
+    /// Show no progress, and say nothing of files that were received
     #[arg(long)]
     pub(crate) quiet: bool,
     /// Print one JSON document per line: listening, received, failed
@@ -103,12 +106,15 @@ pub(crate) struct Recv {
 
 /// Send files to `ampe recv`.
 ///
-/// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it.
+/// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it, as
+/// `sha256sum` does. A file that cannot be sent does not stop the others. In JSON, a name that is no
+/// UTF-8 has its bytes beside it, in hexadecimal, as name_hex.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe send --to tcp://127.0.0.1:7099 photo.jpg
   ampe send --to uds:///tmp/inbox.sock --quiet a.log b.log c.log
+  ampe send --to 127.0.0.1:7099 --as aux-driver.c aux.c
   ampe send --to [::1]:7099 backup.tar --timeout 300")]
 pub(crate) struct Send {
     /// The address that `ampe recv` printed
@@ -117,7 +123,10 @@ pub(crate) struct Send {
     /// The files to send, under their own names
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Show no progress
+    /// Send the one FILE under this name
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<OsString>,
+    /// Show no progress, and say nothing of files that were sent
     #[arg(long)]
     pub(crate) quiet: bool,
     /// Print one JSON document, also if the transfer fails

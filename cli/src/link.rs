@@ -10,6 +10,7 @@ use ampe::{
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
+use crate::patience::Patience;
 use crate::session::Session;
 use crate::transfer::protocol;
 
@@ -21,6 +22,8 @@ pub(crate) struct Link<'s> {
     timeout: Duration,
     /// Whether the peer said anything.
     has_spoken: bool,
+    /// Whether it said anything since the last step began.
+    has_chattered: bool,
     /// What the peer said when it ended the conversation.
     farewell: Option<String>,
 }
@@ -43,6 +46,7 @@ impl<'s> Link<'s> {
             to: to.clone(),
             timeout,
             has_spoken: false,
+            has_chattered: false,
             farewell: None,
         })
     }
@@ -63,18 +67,25 @@ impl<'s> Link<'s> {
         self.timeout
     }
 
+    /// The time limit of a step that begins now.
+    pub(crate) fn patience(&mut self) -> Patience {
+        self.has_chattered = false;
+        Patience::new(self.timeout, Instant::now())
+    }
+
     /// Posts, waiting for room if there is none.
     pub(crate) fn post(&mut self, mut post: Post) -> Result<Posted, Failure> {
+        let mut patience = self.patience();
         loop {
             let refused = match self.session.group().post(post) {
                 Ok(posted) => return Ok(posted),
                 Err(refused) => refused,
             };
             match refused.why {
-                PostError::Full(_) => while !matches!(self.wait()?, Event::Room(_)) {},
+                PostError::Full(_) => while !matches!(self.wait(&mut patience)?, Event::Room(_)) {},
                 // Why it has ended, its `Closed` says.
                 PostError::ChannelClosed => loop {
-                    self.wait()?;
+                    self.wait(&mut patience)?;
                 },
                 why => return Err(Failure::new(format!("not sent: {why}: run it again"))),
             }
@@ -82,14 +93,25 @@ impl<'s> Link<'s> {
         }
     }
 
-    /// The next event that is not about the connection's end, within the timeout.
-    pub(crate) fn wait(&mut self) -> Result<Event, Failure> {
-        let event = self.wait_until(Instant::now() + self.timeout)?;
-        event.ok_or_else(|| self.silence())
+    /// The next event that is not about the connection's end, while there is patience for the step
+    /// as a whole.
+    pub(crate) fn wait(&mut self, patience: &mut Patience) -> Result<Event, Failure> {
+        while !patience.is_over() {
+            if let Some(event) = self.look(patience)? {
+                return Ok(event);
+            }
+        }
+        Err(self.silence())
     }
 
-    /// As [`wait`](Link::wait), until `deadline`.
-    pub(crate) fn wait_until(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
+    /// As [`wait`](Link::wait), for a part of the patience: `None` after it.
+    pub(crate) fn look(&mut self, patience: &mut Patience) -> Result<Option<Event>, Failure> {
+        let event = self.wait_until(patience.next_look(Instant::now()));
+        patience.look(Instant::now());
+        event
+    }
+
+    fn wait_until(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
         loop {
             let event = self.session.next(Some(deadline))?;
             if let Some(event) = &event
@@ -110,7 +132,9 @@ impl<'s> Link<'s> {
                 // The `Closed` that follows says why.
                 Some(Event::Returned(_)) => {}
                 event => {
-                    self.has_spoken |= !matches!(event, None | Some(Event::Room(_)));
+                    let is_said = !matches!(event, None | Some(Event::Room(_)));
+                    self.has_spoken |= is_said;
+                    self.has_chattered |= is_said;
                     return Ok(event);
                 }
             }
@@ -124,8 +148,12 @@ impl<'s> Link<'s> {
         } else {
             "see that ampe listens there, and not another program"
         };
+        let what = match self.has_chattered {
+            true => "said nothing that was waited for",
+            false => "said nothing",
+        };
         Failure::new(format!(
-            "{} said nothing for {} s: {advice}, or wait longer with --timeout",
+            "{} {what} for {} s: {advice}, or wait longer with --timeout",
             output::shown(&self.to),
             self.timeout.as_secs_f64()
         ))
@@ -133,8 +161,9 @@ impl<'s> Link<'s> {
 
     /// The HelloResponse.
     pub(crate) fn connected(&mut self) -> Result<Received, Failure> {
+        let mut patience = self.patience();
         loop {
-            if let Event::Connected(received) = self.wait()? {
+            if let Event::Connected(received) = self.wait(&mut patience)? {
                 return Ok(received);
             }
         }
@@ -142,8 +171,9 @@ impl<'s> Link<'s> {
 
     /// The Response with this id.
     pub(crate) fn response(&mut self, id: u64) -> Result<Received, Failure> {
+        let mut patience = self.patience();
         loop {
-            match self.wait()? {
+            match self.wait(&mut patience)? {
                 Event::Response(received) if received.id() == id => return Ok(received),
                 _ => {}
             }
@@ -154,10 +184,10 @@ impl<'s> Link<'s> {
     pub(crate) fn finish(mut self) -> Result<Account, Failure> {
         let bye = self.session.group().message().bye(self.channel);
         self.post(bye)?;
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            match self.session.next(Some(deadline))? {
-                None => return Err(self.silence()),
+        let mut patience = self.patience();
+        while !patience.is_over() {
+            let look = patience.next_look(Instant::now());
+            match self.session.next(Some(look))? {
                 Some(Event::Closed(closed)) if closed.channel() == self.channel => {
                     if closed.reason() == Reason::Bye {
                         return Ok(closed.account());
@@ -166,8 +196,9 @@ impl<'s> Link<'s> {
                     let said = advice::connection(&self.to, &closed, farewell);
                     return Err(Failure::Failed(said));
                 }
-                Some(_) => {}
+                _ => patience.look(Instant::now()),
             }
         }
+        Err(self.silence())
     }
 }

@@ -3,6 +3,8 @@
 
 mod advice;
 mod args;
+mod aside;
+mod checksum;
 mod demo;
 mod doctor;
 mod echo;
@@ -10,6 +12,7 @@ mod error;
 mod interrupt;
 mod link;
 mod output;
+mod patience;
 mod ping;
 mod progress;
 mod recv;

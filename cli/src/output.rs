@@ -28,6 +28,16 @@ pub(crate) fn json(document: &Value) -> Result<(), Failure> {
     line(document.to_string())
 }
 
+/// Puts a name or path into a document: as text and, where that cannot hold it since it is no UTF-8,
+/// its bytes beside it, in hexadecimal as `NAME_hex`.
+pub(crate) fn put(document: &mut Value, key: &str, name: &[u8]) {
+    document[key] = String::from_utf8_lossy(name).into();
+    if str::from_utf8(name).is_err() {
+        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        document[format!("{key}_hex")] = hex.into();
+    }
+}
+
 /// Says in JSON too that a command failed, where it said nothing in JSON before.
 pub(crate) fn failure(json: bool, result: Result<(), Failure>) -> Result<(), Failure> {
     if let (true, Err(failure @ (Failure::Failed(_) | Failure::Interrupted))) = (json, &result) {
@@ -88,6 +98,19 @@ pub(crate) fn account(account: Account) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_holds_names_exactly() {
+        let mut document = json!({});
+        put(&mut document, "name", b"a \"b\"\n");
+        put(&mut document, "path", b"out/\xff");
+        let expected = json!({
+            "name": "a \"b\"\n",
+            "path": "out/\u{fffd}",
+            "path_hex": "6f75742fff",
+        });
+        assert_eq!(document, expected);
+    }
 
     #[test]
     fn what_is_plain_is_shown_as_it_is_and_all_else_on_one_harmless_line() {

@@ -22,10 +22,10 @@ impl Progress {
     }
 
     /// A bar that counts bytes.
-    pub(crate) fn bytes(&self, name: &str, len: u64) -> ProgressBar {
+    pub(crate) fn bytes(&self, name: &impl std::fmt::Display, len: u64) -> ProgressBar {
         const TEMPLATE: &str =
             "{msg:24!} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-        self.bar(name, len, TEMPLATE)
+        self.bar(&name.to_string(), len, TEMPLATE)
     }
 
     /// A bar that counts steps.

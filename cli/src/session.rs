@@ -40,6 +40,11 @@ impl Session {
         &self.group
     }
 
+    /// Connections that ended before they had said hello.
+    pub(crate) fn strangers(&self) -> u64 {
+        self.engine.statistics().ended_before_hello
+    }
+
     /// The next event; `None` if none came until `deadline`. Without one it waits as long as it
     /// takes.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Failure> {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Message, Post, Reason, Request, Signal};
 use indicatif::ProgressBar;
@@ -14,8 +13,12 @@ use indicatif::ProgressBar;
 use super::digest::{Digest, DigestThread};
 use super::directory::{Directory, Partial};
 use super::protocol::{Answer, Demand};
-use crate::output;
+use crate::aside::Aside;
 use crate::progress::Progress;
+
+/// How long a thread that is told to end may take, which removes what it was receiving. One that hangs
+/// in its disk is left behind.
+const END: Duration = Duration::from_secs(2);
 
 /// What a connection brings, in order.
 pub(crate) enum Work {
@@ -32,7 +35,8 @@ pub(crate) enum Report {
     /// A file was refused or lost, or the connection broke: why, and what to do.
     Failed {
         peer: String,
-        name: Option<String>,
+        /// As it came, whatever it holds.
+        name: Option<Vec<u8>>,
         why: String,
         /// How far the file had come, if it had begun.
         came: Option<Came>,
@@ -63,12 +67,12 @@ pub(crate) struct Stored {
     pub(crate) sha256: Digest,
 }
 
-/// The receiver's end of a connection thread. Dropping it ends the thread, with what it was
-/// receiving removed.
+/// The receiver's end of a connection thread. Dropping it ends the thread, with what it was receiving
+/// removed.
 pub(crate) struct Connection {
     work: Option<mpsc::Sender<Work>>,
     pending: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Aside<()>>,
 }
 
 /// What the connection threads of a receiver have in common.
@@ -97,9 +101,8 @@ impl Connection {
             account: None,
         };
         let done = Arc::clone(&pending);
-        let thread = thread::Builder::new()
-            .name(format!("ampe-connection-{}", channel.number()))
-            .spawn(move || conversation.run(&work_given, &done))?;
+        let name = format!("ampe-connection-{}", channel.number());
+        let thread = Aside::spawn(&name, move || conversation.run(&work_given, &done))?;
         Ok(Connection {
             work: Some(work),
             pending,
@@ -121,13 +124,20 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Lets the thread end when it has done what it was given.
+    pub(crate) fn end(&mut self) {
+        drop(self.work.take());
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop(self.work.take());
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !thread::panicking()
+        self.end();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
         {
-            std::panic::resume_unwind(panic);
+            thread.wait_until(Instant::now() + END);
         }
     }
 }
@@ -216,8 +226,8 @@ impl Conversation {
                 self.answer(request, &Answer::Accepted);
             }
             Err(reason) => {
-                let name = shown(request.body());
-                self.fail(Some((name, None)), &format!("refused: {reason}"));
+                let file = (told(request.body()), None);
+                self.fail(Some(file), &format!("refused: {reason}"));
                 self.answer(request, &Answer::Refused { reason });
             }
         }
@@ -249,7 +259,7 @@ impl Conversation {
             ..
         } = incoming;
         bar.finish_and_clear();
-        let name = partial.name().to_owned();
+        let name = partial.name().as_bytes().to_owned();
         let sha256 = digest.finish();
         let stored = if received != size {
             Err(format!(
@@ -345,7 +355,7 @@ impl Conversation {
         }
     }
 
-    fn fail(&mut self, file: Option<(String, Option<Came>)>, why: &str) {
+    fn fail(&mut self, file: Option<(Vec<u8>, Option<Came>)>, why: &str) {
         self.is_good = false;
         let (name, came) = file.unzip();
         self.report(Report::Failed {
@@ -365,20 +375,16 @@ impl Conversation {
     }
 }
 
-/// A name that is perhaps not plain, and not at any length.
-fn shown(name: &[u8]) -> String {
-    const CHARS_MAX: usize = 80;
-    let name = String::from_utf8_lossy(name);
-    match name.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}...", output::quoted(&name[..end])),
-        None => output::quoted(&name),
-    }
+/// A name as it came, at no length.
+fn told(name: &[u8]) -> Vec<u8> {
+    const LEN_MAX: usize = 255;
+    name[..name.len().min(LEN_MAX)].to_owned()
 }
 
 impl Incoming {
-    fn named(&self) -> (String, Option<Came>) {
+    fn named(&self) -> (Vec<u8>, Option<Came>) {
         let (received, size) = (self.received, self.size);
-        let name = self.partial.name().to_owned();
+        let name = self.partial.name().as_bytes().to_owned();
         (name, Some(Came { received, size }))
     }
 
