@@ -148,14 +148,14 @@ impl<'s> Link<'s> {
         } else {
             "see that ampe listens there, and not another program"
         };
+        let seconds = self.timeout.as_secs_f64();
         let what = match self.has_chattered {
-            true => "said nothing that was waited for",
-            false => "said nothing",
+            true => format!("gave no answer for {seconds} s, whatever else it said"),
+            false => format!("said nothing for {seconds} s"),
         };
+        let to = output::shown(&self.to);
         Failure::new(format!(
-            "{} {what} for {} s: {advice}, or wait longer with --timeout",
-            output::shown(&self.to),
-            self.timeout.as_secs_f64()
+            "{to} {what}: {advice}, or wait longer with --timeout"
         ))
     }
 

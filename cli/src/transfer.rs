@@ -35,5 +35,34 @@ pub(crate) fn options(timeout: Duration) -> Options {
     options.connections_per_listener = 512;
     options.hello_timeout = timeout.min(HELLO);
     options.connect_timeout = timeout;
+    // What is late in a conversation is noticed by us, who know what is waited for: these come later.
+    for limit in [
+        &mut options.frame_timeout,
+        &mut options.send_timeout,
+        &mut options.bye_timeout,
+    ] {
+        *limit = (*limit).max(2 * timeout);
+    }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_limit_is_that_of_connecting_and_of_saying_hello() {
+        let short = options(Duration::from_millis(300));
+        let limits = (short.connect_timeout, short.hello_timeout);
+        assert_eq!(
+            limits,
+            (Duration::from_millis(300), Duration::from_millis(300))
+        );
+        let long = options(Duration::from_secs(60));
+        assert_eq!(long.connect_timeout, Duration::from_secs(60));
+        assert_eq!(
+            long.hello_timeout, HELLO,
+            "strangers are not waited for as long"
+        );
+    }
 }

@@ -194,3 +194,59 @@ fn who_floods_and_reads_nothing_holds_up_nobody_and_loses_nothing() {
         }
     }
 }
+
+/// What is waited for is the answer, not that the peer says something.
+#[test]
+fn a_peer_that_talks_of_something_else_does_not_prolong_a_time_limit() {
+    use ampe::{Engine, GroupOptions, Options};
+    use std::time::{Duration, Instant};
+
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let file = file.to_str().unwrap();
+    for command in ["ping", "send"] {
+        let engine = Engine::start(Options::default()).unwrap();
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        let Ok(Event::Listening(listening)) = inbox.recv() else {
+            panic!("it does not listen");
+        };
+        let to = listening.address().to_string();
+        let mut arguments = vec![command, "--timeout", "0.3", "--to", &to];
+        if command == "send" {
+            arguments.push(file);
+        }
+        let running = start(&arguments);
+        let Ok(Event::Hello(hello)) = inbox.recv() else {
+            panic!("no Hello");
+        };
+        let channel = hello.channel();
+        // As a receiver of files would, so that both go on.
+        let headers = [
+            ("Application", "ampe-file"),
+            ("Version", "1"),
+            ("Role", "receiver"),
+        ];
+        let answer = headers
+            .iter()
+            .fold(group.message(), |message, (name, value)| {
+                message.header(name, value).unwrap()
+            });
+        group.post(hello.accept(answer)).unwrap();
+        let watchdog = Instant::now() + common::WATCHDOG;
+        loop {
+            assert!(Instant::now() < watchdog, "it goes on for ever");
+            let signal = group.message().signal(channel).with_id(1 << 40);
+            if group.post(signal).is_err() {
+                break;
+            }
+            let pause = Instant::now() + Duration::from_millis(20);
+            if let Ok(Some(Event::Closed(_))) = inbox.recv_until(pause) {
+                break;
+            }
+        }
+        running
+            .finish()
+            .assert_fails(1, &["gave no answer for 0.3 s"]);
+    }
+}

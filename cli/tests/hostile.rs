@@ -3,7 +3,8 @@
 mod common;
 
 use std::fs;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{Event, Reason};
@@ -129,6 +130,15 @@ fn more_less_or_other_content_than_announced_is_not_stored() {
     assert_eq!(answer, "failed");
     assert!(reason.contains("damaged"), "{reason}");
 
+    // Each part is within what was announced, and all together are not.
+    let (id, ..) = sender.offer(b"parts", 3);
+    sender.content(id, b"ab");
+    sender.content(id, b"cd");
+    let (answer, reason) = sender.answer(id);
+    assert_eq!(answer, "failed");
+    assert!(reason.contains("more than it announced"), "{reason}");
+    assert!(place.out_entries().is_empty());
+
     let (id, ..) = sender.offer(b"right", 3);
     sender.content(id, &common::content(3));
     assert_eq!(sender.store(id, &hash).0, "stored");
@@ -231,6 +241,76 @@ fn who_speaks_of_something_else_is_refused_with_a_reason() {
         assert_eq!(peer.closed().reason(), Reason::Refused);
     }
     run(&["ping", "--to", &to]).assert_fails(1, &["receiver of files", "ampe send"]);
+}
+
+#[test]
+fn a_stranger_does_not_use_up_a_receiver_of_one() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut stranger = Peer::connect(&to, &[("Application", "chess")]);
+    assert_eq!(stranger.closed().reason(), Reason::Refused);
+    let file = place.file("file", 10);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    receiver.finish().assert_succeeds();
+}
+
+/// However many there are; they are told of once.
+#[test]
+fn strangers_who_say_nothing_keep_nobody_out() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once", "--timeout", "5"]);
+    let mut strangers: Vec<_> = (0..100).map(|_| RawPeer::connect(&to)).collect();
+    let mut sender = Peer::sender(&to);
+    for stranger in &mut strangers {
+        stranger.end_writing();
+        assert_eq!(stranger.read(), None, "it is disconnected");
+    }
+    let (_, answer, _) = sender.offer(b"file", 0);
+    assert_eq!(answer, "accepted");
+    thread::sleep(Duration::from_millis(2100)); // so that the receiver has looked
+    sender.bye();
+    let finished = receiver.finish();
+    let told = finished.stderr.matches("did not say hello").count();
+    assert_eq!(told, 1, "{finished:?}");
+}
+
+#[test]
+fn a_sender_for_whom_there_is_no_place_waits_for_one() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let connect = || {
+        let mut peer = RawPeer::connect(&to);
+        peer.write(&raw_hello().bytes());
+        peer
+    };
+    let mut served: Vec<_> = (0..64).map(|_| connect()).collect();
+    for peer in &mut served {
+        assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
+    }
+    let (gone, mut waiting) = (connect(), connect());
+    drop(gone);
+    drop(served.pop());
+    let answer = waiting.read().unwrap();
+    assert_eq!(answer.op_code, OpCode::HelloResponse);
+}
+
+#[test]
+fn who_reads_no_answers_is_let_go() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let mut peer = RawPeer::connect(&to);
+    peer.write(&raw_hello().bytes());
+    let echo = Raw {
+        op_code: OpCode::Request,
+        more: false,
+        id: 2,
+        headers: b"Do:echo\r\n".to_vec(),
+        body: vec![0; 60_000],
+    };
+    let bytes = echo.bytes();
+    // Far more than the two systems and the receiver hold.
+    let is_let_go = (0..2000).any(|_| peer.try_write(&bytes).is_err());
+    assert!(is_let_go);
 }
 
 #[test]

@@ -12,13 +12,18 @@ use indicatif::ProgressBar;
 
 use super::digest::{Digest, DigestThread};
 use super::directory::{Directory, Partial};
-use super::protocol::{Answer, Demand};
+use super::protocol::{self, Answer, Demand};
 use crate::aside::Aside;
 use crate::progress::Progress;
 
 /// How long a thread that is told to end may take, which removes what it was receiving. One that hangs
 /// in its disk is left behind.
 const END: Duration = Duration::from_secs(2);
+
+/// After how much more of a file, and not sooner than after this time, the sender is told how far it has
+/// come: what is on its way to us may be more than its system still shows it.
+const PROGRESS: u64 = 4 * super::BODY_LEN as u64;
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection brings, in order.
 pub(crate) enum Work {
@@ -160,6 +165,8 @@ struct Incoming {
     digest: DigestThread,
     bar: ProgressBar,
     started: Instant,
+    /// How much the sender was told of last, and when.
+    told: (u64, Instant),
 }
 
 impl Conversation {
@@ -214,6 +221,7 @@ impl Conversation {
         match begun {
             Ok((partial, digest)) => {
                 let bar = self.common.progress.bytes(partial.name(), size);
+                let started = Instant::now();
                 self.incoming = Some(Incoming {
                     id: request.id(),
                     size,
@@ -221,7 +229,8 @@ impl Conversation {
                     partial,
                     digest,
                     bar,
-                    started: Instant::now(),
+                    started,
+                    told: (0, started),
                 });
                 self.answer(request, &Answer::Accepted);
             }
@@ -241,10 +250,19 @@ impl Conversation {
             return;
         }
         let written = incoming.write(content.into_message());
-        if let Err(why) = written
-            && let Some(incoming) = self.incoming.take()
-        {
-            self.lose(incoming, &why);
+        match (written, incoming.progress()) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(received)) => {
+                let message = protocol::progress(self.common.group.message(), received);
+                let signal = message.signal(self.channel).with_id(incoming.id);
+                // Where there is no room for it, the sender learns enough from the answer.
+                let _ = self.common.group.post(signal);
+            }
+            (Err(why), _) => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.lose(incoming, &why);
+                }
+            }
         }
     }
 
@@ -386,6 +404,16 @@ impl Incoming {
         let (received, size) = (self.received, self.size);
         let name = self.partial.name().as_bytes().to_owned();
         (name, Some(Came { received, size }))
+    }
+
+    /// How much there is, if the sender is to be told.
+    fn progress(&mut self) -> Option<u64> {
+        let (told, when) = self.told;
+        if self.received - told < PROGRESS || when.elapsed() < PROGRESS_PAUSE {
+            return None;
+        }
+        self.told = (self.received, Instant::now());
+        Some(self.received)
     }
 
     fn write(&mut self, content: Message) -> Result<(), String> {

@@ -137,15 +137,21 @@ impl<'s> Sender<'s> {
     /// is the answer, or that content goes out.
     fn final_answer(&mut self, source: &Source, id: u64) -> Result<Option<Received>, Failure> {
         let mut patience = self.link.patience();
-        let mut moved = self.moved(source);
+        let mut written = 0;
+        let mut moved = (written, self.moved(source));
         while !patience.is_over() {
             match self.link.look(&mut patience)? {
                 Some(Event::Room(_)) => source.room(),
                 Some(Event::Response(answer)) if answer.id() == id => return Ok(Some(answer)),
+                Some(Event::Signal(signal)) if signal.id() == id => {
+                    let told = protocol::read_progress(signal.text_headers());
+                    written = told.unwrap_or(written).max(written);
+                }
                 _ => {}
             }
-            let before = std::mem::replace(&mut moved, self.moved(source));
-            if before != moved {
+            let now = (written, self.moved(source));
+            if now != moved {
+                moved = now;
                 patience.renew(Instant::now());
             }
         }
