@@ -162,6 +162,8 @@ pub(crate) struct Echo {
 }
 
 /// Measure round trips to `ampe echo`, in microseconds.
+///
+/// Interrupted, it says what it measured until then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -136,9 +136,11 @@ fn measure(
     verify(&received, &sent)?;
     let bar = progress.steps(&format!("{transport}: round trips"), ROUND_TRIPS);
     let mark = |message| Demand::Echo.write(message);
-    let times = roundtrip::measure(sender.link(), ROUND_TRIPS, ROUND_TRIP_BYTES, mark, &bar);
+    let mut times = RoundTrips::new();
+    let (count, size) = (ROUND_TRIPS, ROUND_TRIP_BYTES);
+    let measured = roundtrip::measure(sender.link(), count, size, mark, &bar, &mut times);
     bar.finish_and_clear();
-    let times = times?;
+    measured?;
     let account = sender.finish()?;
     Ok(Measured {
         transport,

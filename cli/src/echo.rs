@@ -118,8 +118,10 @@ impl Echoing {
                 self.posts.extend(held);
             }
             Event::Closed(closed) => {
-                if let Some(address) = self.listeners.get(&closed.channel()) {
-                    return Err(Failure::Failed(advice::listener(address, &closed)));
+                if let Some(address) = self.listeners.remove(&closed.channel()) {
+                    let others = self.listeners.values();
+                    let said = advice::listener(&address, &closed, others);
+                    return Err(Failure::Failed(said));
                 }
                 self.held.remove(&closed.channel());
             }

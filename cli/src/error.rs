@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// SIGINT, SIGTERM or SIGHUP came.
     #[error("interrupted")]
     Interrupted,
+    /// As [`Interrupted`](Failure::Interrupted), of what has printed its results and only ended early.
+    #[error("interrupted")]
+    Stopped,
 }
 
 impl Failure {
@@ -30,7 +33,7 @@ impl Failure {
             Failure::Failed(_) | Failure::Told => 1,
             Failure::Usage(_) => 2,
             // 128 and the number of SIGINT, as shells have it.
-            Failure::Interrupted => 130,
+            Failure::Interrupted | Failure::Stopped => 130,
         })
     }
 }

@@ -29,9 +29,12 @@ use args::{Arguments, Command};
 use error::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command).map(|()| ExitCode::SUCCESS),
+        Err(said) => output::clap(&said).map(ExitCode::from),
+    };
+    match done {
+        Ok(code) => code,
         Err(failure) => {
             if !matches!(failure, Failure::Told) {
                 output::note(&failure.to_string());

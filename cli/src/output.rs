@@ -15,12 +15,25 @@ pub(crate) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     match stdout.write_all(&line).and_then(|()| stdout.flush()) {
         // The reader has seen enough; the work goes on without it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| {
-            Failure::new(format!(
-                "cannot write to stdout: {error}: send it somewhere else"
-            ))
-        }),
+        result => result.map_err(|error| unwritable(&error)),
     }
+}
+
+/// Writes what clap has to say: help to stdout, what is wrong to stderr; with its exit code.
+pub(crate) fn clap(said: &clap::Error) -> Result<u8, Failure> {
+    let code = u8::try_from(said.exit_code()).unwrap_or(1);
+    match said.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
+        Ok(()) => Ok(code),
+        Err(_) if said.use_stderr() => Ok(code), // there is nowhere left to complain to
+        Err(error) => Err(unwritable(&error)),
+    }
+}
+
+fn unwritable(error: &io::Error) -> Failure {
+    Failure::new(format!(
+        "cannot write to stdout: {error}: send it somewhere else"
+    ))
 }
 
 /// Writes a JSON document on one line, at once.
@@ -70,9 +83,21 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// A byte count as people read it.
+/// A byte count as people read it, in units of 1,000.
 pub(crate) fn bytes(count: u64) -> String {
-    indicatif::BinaryBytes(count).to_string()
+    indicatif::DecimalBytes(count).to_string()
+}
+
+/// Bytes and the time that they took, as people read it: how many, how long, and how many a second.
+pub(crate) fn bytes_in(count: u64, seconds: f64) -> String {
+    let rate = megabytes_per_second(count, seconds) * 1e6;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is not negative, and shown with a few digits"
+    )]
+    let rate = bytes(rate as u64);
+    format!("{} in {seconds:.3} s, {rate}/s", bytes(count))
 }
 
 /// Megabytes (10^6) a second.
@@ -98,6 +123,13 @@ pub(crate) fn account(account: Account) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_and_rates_have_one_unit() {
+        assert_eq!(bytes_in(0, 0.0), "0 B in 0.000 s, 0 B/s");
+        assert_eq!(bytes_in(12_400, 2.0), "12.40 kB in 2.000 s, 6.20 kB/s");
+        assert_eq!(bytes_in(3 << 30, 1.0), "3.22 GB in 1.000 s, 3.22 GB/s");
+    }
 
     #[test]
     fn json_holds_names_exactly() {

@@ -17,21 +17,27 @@ pub(crate) fn run(arguments: &Ping) -> Result<(), Failure> {
     let mut options = Options::default();
     options.connect_timeout = arguments.timeout;
     let mut session = Session::start(options)?;
-    let result = measure(&mut session, arguments);
+    let mut times = RoundTrips::new();
+    let result = measure(&mut session, arguments, &mut times);
     session.end(Duration::ZERO);
-    tell(arguments, &result?)
+    // One that was ended before its time says what it measured until then.
+    if result.is_ok() || (matches!(result, Err(Failure::Interrupted)) && times.count() > 0) {
+        tell(arguments, &times)?;
+        return result.map_err(|_| Failure::Stopped);
+    }
+    result
 }
 
-fn measure(session: &mut Session, arguments: &Ping) -> Result<RoundTrips, Failure> {
+fn measure(session: &mut Session, arguments: &Ping, times: &mut RoundTrips) -> Result<(), Failure> {
     let hello = session.group().message();
     let mut link = Link::open(session, &arguments.to, hello, arguments.timeout)?;
     let bar = Progress::new(arguments.quiet).steps("round trips", arguments.count);
     let size = usize::from(arguments.size);
-    let measured = roundtrip::measure(&mut link, arguments.count, size, |message| message, &bar);
+    let count = arguments.count;
+    let measured = roundtrip::measure(&mut link, count, size, |message| message, &bar, times);
     bar.finish_and_clear();
-    let measured = measured?;
-    link.finish()?;
-    Ok(measured)
+    measured?;
+    link.finish().map(drop)
 }
 
 fn tell(arguments: &Ping, times: &RoundTrips) -> Result<(), Failure> {

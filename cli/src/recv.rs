@@ -187,13 +187,11 @@ fn tell_stored(stored: &Stored, arguments: &Recv, progress: &Progress) -> Result
     }
     checksum::print(progress, &sha256, &stored.path)?;
     if !arguments.quiet {
-        let rate = output::megabytes_per_second(stored.bytes, stored.seconds);
         progress.note(&format!(
-            "received {} from {}: {} in {:.3} s, {rate:.0} MB/s",
+            "received {} from {}: {}",
             output::shown(stored.path.display()),
             stored.peer,
-            output::bytes(stored.bytes),
-            stored.seconds,
+            output::bytes_in(stored.bytes, stored.seconds),
         ));
     }
     Ok(())

@@ -18,18 +18,16 @@ pub(crate) struct RoundTrips {
 }
 
 /// Posts `count` Requests with a body of `size` bytes and waits for each Response before the next,
-/// after one that is not counted: it may include the connecting.
+/// after one that is not counted: it may include the connecting. What was measured is in `times`, also
+/// if it fails.
 pub(crate) fn measure(
     link: &mut Link<'_>,
     count: u64,
     size: usize,
     mark: impl Fn(Message) -> Message,
     bar: &ProgressBar,
-) -> Result<RoundTrips, Failure> {
-    // Up to a minute, to three digits.
-    let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3);
-    let mut histogram = histogram.expect("the bounds are in order and the digits are few");
-    histogram.auto(true);
+    times: &mut RoundTrips,
+) -> Result<(), Failure> {
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
     for turn in 0..=count {
         let message = mark(link.group().message());
@@ -48,14 +46,23 @@ pub(crate) fn measure(
             )));
         }
         if turn > 0 {
-            histogram.saturating_record(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+            let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
+            times.histogram.saturating_record(nanoseconds);
             bar.inc(1);
         }
     }
-    Ok(RoundTrips { histogram })
+    Ok(())
 }
 
 impl RoundTrips {
+    pub(crate) fn new() -> RoundTrips {
+        // Up to a minute, to three digits.
+        let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        let mut histogram = histogram.expect("the bounds are in order and the digits are few");
+        histogram.auto(true);
+        RoundTrips { histogram }
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }

@@ -156,12 +156,10 @@ fn tell_sent(
         checksum::print(progress, &sent.sha256.to_string(), name.as_ref())?;
     }
     if !arguments.quiet {
-        let rate = output::megabytes_per_second(sent.bytes, sent.seconds);
         progress.note(&format!(
-            "sent {}: {} in {:.3} s, {rate:.0} MB/s",
+            "sent {}: {}",
             file.name(),
-            output::bytes(sent.bytes),
-            sent.seconds,
+            output::bytes_in(sent.bytes, sent.seconds),
         ));
     }
     Ok(())

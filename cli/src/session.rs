@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ampe::{Account, ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
 
+use crate::advice;
 use crate::error::Failure;
 use crate::interrupt;
 
@@ -20,9 +21,11 @@ impl Session {
     pub(crate) fn start(options: Options) -> Result<Session, Failure> {
         let engine = Engine::start(options).map_err(|error| match error {
             StartError::Options(error) => Failure::Usage(error.to_string()),
-            error => Failure::new(format!(
-                "{error}: close other programs, or raise the limits (ulimit -n, ulimit -u)"
-            )),
+            StartError::System(error) => {
+                let advice = advice::of_start(&error);
+                Failure::new(format!("cannot start the engine: {error}: {advice}"))
+            }
+            error => Failure::new(format!("{error}: run it again")),
         })?;
         let (group, inbox) = engine
             .group(GroupOptions::default())

@@ -195,6 +195,31 @@ fn who_floods_and_reads_nothing_holds_up_nobody_and_loses_nothing() {
     }
 }
 
+#[test]
+fn an_interrupted_ping_says_what_it_measured() {
+    let (_echo, to) = echo(&[]);
+    let count = u64::MAX.to_string();
+    for json in [false, true] {
+        let mut arguments = vec!["ping", "--to", &to, "--count", &count];
+        arguments.extend(json.then_some("--json"));
+        let ping = start(&arguments);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if !ping.interrupt() {
+            return;
+        }
+        let pinged = ping.finish();
+        pinged.assert_fails(130, &["interrupted"]);
+        let said = pinged.stdout.join("\n");
+        match json {
+            false => assert!(said.contains("round trips of 64 bytes"), "{pinged:?}"),
+            true => {
+                let document: Value = serde_json::from_str(&said).unwrap();
+                assert!(document["count"].as_u64().unwrap() > 0, "{said}");
+            }
+        }
+    }
+}
+
 /// What is waited for is the answer, not that the peer says something.
 #[test]
 fn a_peer_that_talks_of_something_else_does_not_prolong_a_time_limit() {

@@ -40,6 +40,31 @@ fn address_in_use() {
     recv(&place, &to, "").assert_fails(1, &["could not listen", "another path"]);
 }
 
+/// Once a port is known that is free, or was.
+#[test]
+fn two_addresses_of_one_command_that_overlap() {
+    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let (first, second) = (
+        format!("tcp://0.0.0.0:{port}"),
+        format!("tcp://[::]:{port}"),
+    );
+    if TcpListener::bind("[::1]:0").is_err() {
+        common::skip("listening on [::]: this machine has no IPv6");
+        return;
+    }
+    let echo = run(&["echo", "--listen", &first, "--listen", &second]);
+    echo.assert_fails(
+        1,
+        &[
+            "this command listens on",
+            "already",
+            "leave one of them out",
+        ],
+    );
+}
+
 #[test]
 fn refused() {
     let place = Place::new();
@@ -404,6 +429,27 @@ fn nobody_at_stdout_is_no_panic() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }
 
+#[cfg(target_os = "linux")] // elsewhere there is no such device
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["recv", "--help"],
+        &["doctor"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ampe"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("ampe: cannot write to stdout"), "{said}");
+    }
+}
+
 #[test]
 fn a_socket_in_a_directory_that_is_missing() {
     if !has_unix_sockets() {
@@ -507,7 +553,8 @@ mod unix {
             let ping = start(&["ping", "--to", &to, "--count", &count]);
             common::until("ping catches signals", || catches_interrupts(ping.id()));
             ping.signal(name);
-            ping.finish().assert_fails(130, &["interrupted"]);
+            let pinged = ping.finish();
+            pinged.assert_fails(130, &["interrupted"]);
         }
     }
 

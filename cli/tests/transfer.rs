@@ -406,7 +406,41 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
         assert!(text.contains(&sha256(&file)), "{text}");
-        assert_eq!(text.contains("MiB/4.77 MiB"), is_drawn, "{text}");
+        assert_eq!(text.contains("MB/5.00 MB"), is_drawn, "{text}");
+    }
+}
+
+/// A bar that does not fit into one line would leave a part of itself behind.
+#[cfg(unix)] // elsewhere no program makes a terminal
+#[test]
+fn a_progress_bar_fits_into_a_narrow_terminal() {
+    let place = Place::new();
+    let file = place.file("a very long name of a file that is sent", 30_000_000);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let ampe = env!("CARGO_BIN_EXE_ampe");
+    let command = format!(
+        "stty rows 24 cols 40; {ampe} send --to {to} '{}'",
+        file.display()
+    );
+    let on_terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = on_terminal else {
+        common::skip("a progress bar: there is no program `script` to make a terminal");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let bars: Vec<_> = text
+        .split(['\r', '\n', '\u{1b}'])
+        .filter(|part| part.contains('%'))
+        .collect();
+    assert!(!bars.is_empty(), "{text}");
+    for bar in bars {
+        // Behind the escape there are the letters of what it does.
+        let bar = bar.trim_start_matches(|char: char| "[0123456789;".contains(char));
+        assert!(bar.chars().count() <= 41, "{bar:?}");
     }
 }
 

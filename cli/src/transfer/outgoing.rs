@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::names::Name;
+use crate::advice;
 use crate::output;
 
 /// A file that says it is no longer than this is read before it is offered: what is sent then is all
@@ -76,12 +77,13 @@ impl Outgoing {
     }
 
     fn unreadable(&self, error: &io::Error) -> String {
-        let advice = match error.kind() {
+        let by_kind = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
                 "check the name and its permissions"
             }
             _ => "see whether its disk is sound",
         };
+        let advice = advice::of_limit(error).unwrap_or(by_kind);
         format!("cannot read {}: {error}: {advice}", self.shown())
     }
 

@@ -265,8 +265,9 @@ impl Receiver {
     }
 
     fn on_closed(&mut self, closed: Closed) -> Result<(), Failure> {
-        if let Some(address) = self.listeners.get(&closed.channel()) {
-            return Err(Failure::Failed(advice::listener(address, &closed)));
+        if let Some(address) = self.listeners.remove(&closed.channel()) {
+            let said = advice::listener(&address, &closed, self.listeners.values());
+            return Err(Failure::Failed(said));
         }
         self.waiting
             .retain(|hello| hello.channel() != closed.channel());
