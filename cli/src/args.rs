@@ -7,14 +7,16 @@ use std::time::Duration;
 use ampe::Address;
 use clap::{Args, Parser, Subcommand};
 
+use crate::content::{self, Header};
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong usage or address; \
-130 interrupted.
+124 no answer in time; 130 interrupted.
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
 uds:///PATH; HOST:PORT and a path with a slash are understood too.";
 
-/// Send files, echo and measure over ampe, an asynchronous message passing engine.
+/// Send files and messages, answer them, and measure, over ampe, an asynchronous message passing engine.
 ///
 /// Data goes to stdout, talk to stderr.
 #[derive(Debug, Parser)]
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     Send(Send),
     Echo(Echo),
     Ping(Ping),
+    Call(Call),
+    Reply(Reply),
+    Tell(Tell),
     Doctor(Doctor),
     #[command(hide = true)]
     DemoReceiver(DemoReceiver),
@@ -187,6 +192,131 @@ pub(crate) struct Ping {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when connecting, or a response, takes this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Send a Request and print the body of its Response.
+///
+/// On stderr it says how long the answer took, and the account of the connection: what was posted,
+/// sent, returned and confirmed. Without an answer in time it exits with 124 and says whether the
+/// Request was returned, so that it may be sent again, or sent, so that it may have been served.
+///
+/// BODY is a text, @FILE for what a file holds, or - for all of stdin; without it the body is empty.
+/// A body has 65,535 bytes at most. An answer in several parts is printed part by part.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe call --to 127.0.0.1:7099 hello
+  ampe call --to uds:///tmp/service.sock -H Job-Ticket:JDF @ticket.xml > answer.xml
+  seq 1000 | ampe call --to 127.0.0.1:7099 --lines
+  ampe call --to 127.0.0.1:7099 --json hello | jq -r 'select(.event==\"answer\").body'")]
+pub(crate) struct Call {
+    /// Whom to ask
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// The body of the Request
+    pub(crate) body: Option<OsString>,
+    /// A text header of each Request, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// A text header of the HelloRequest, one or several times
+    #[arg(long, value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) hello: Vec<Header>,
+    /// Ask this many times, each when the answer before has come
+    #[arg(long, value_name = "N", default_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Ask once for each line of stdin, without waiting for the answer before; the answers are
+    /// printed, a line each, as they come
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Print the answers only
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document per line: each answer, and the account at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when an answer takes this long, connecting included
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Answer Requests: with a text, or with what a command makes of them.
+///
+/// Prints the address of each listener at once. Greets everybody, and ignores Signals. At the end it
+/// says how many it answered.
+///
+/// With --command each Request starts CMD in a shell: the body is its stdin, its stdout the body of
+/// the Response, in parts if it is longer than 65,535 bytes. AMPE_PEER is the peer's address, and
+/// AMPE_HEADERS the Request's text headers, a line each. If it fails, the Response has the header
+/// Exit-Code.
+///
+/// Nothing authenticates who asks, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may ask.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe reply --listen 127.0.0.1:7099 --body pong
+  ampe reply --listen uds:///tmp/service.sock --command 'jq .name'
+  ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
+pub(crate) struct Reply {
+    /// Where to listen, one or several times; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub(crate) listen: Vec<Address>,
+    /// The body of each Response: a text, or @FILE for what a file holds
+    #[arg(long, value_name = "BODY", required_unless_present = "command")]
+    pub(crate) body: Option<OsString>,
+    /// A command for the shell, run for each Request
+    #[arg(long, value_name = "CMD", conflicts_with = "body")]
+    pub(crate) command: Option<OsString>,
+    /// Run this many commands at the same time
+    #[arg(long, value_name = "N", default_value = "8",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) jobs: u16,
+    /// A text header of each Response, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// Listen beyond this machine: anyone who can reach the address may ask
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Print one JSON document per line: listening, and the totals at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when nothing came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Send Signals, which have no answer: each line of stdin, or one body.
+///
+/// Ends with a goodbye, which the other side answers when it has received everything, and says what
+/// was confirmed by it. BODY is a text, @FILE for what a file holds, or - for all of stdin.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe tell --to 127.0.0.1:7099 'the door is open'
+  tail -f app.log | ampe tell --to uds:///tmp/log.sock --timeout 60
+  ampe tell --to 127.0.0.1:7099 -H Kind:reading --json @reading.bin")]
+pub(crate) struct Tell {
+    /// Whom to tell
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// The body of one Signal [default: a Signal for each line of stdin]
+    pub(crate) body: Option<OsString>,
+    /// A text header of each Signal, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// A text header of the HelloRequest, one or several times
+    #[arg(long, value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) hello: Vec<Header>,
+    /// Say nothing if all goes well
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document at the end: the account
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when connecting, or the goodbye, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }

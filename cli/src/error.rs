@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// It failed, and what there is to say was said where it happened.
     #[error("failed")]
     Told,
+    /// What was waited for did not come in time.
+    #[error("{0}")]
+    Late(String),
     /// SIGINT, SIGTERM or SIGHUP came.
     #[error("interrupted")]
     Interrupted,
@@ -32,6 +35,8 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Failed(_) | Failure::Told => 1,
             Failure::Usage(_) => 2,
+            // As timeout(1) has it.
+            Failure::Late(_) => 124,
             // 128 and the number of SIGINT, as shells have it.
             Failure::Interrupted | Failure::Stopped => 130,
         })

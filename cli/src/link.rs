@@ -1,5 +1,6 @@
 //! A connection that a command opened: its events, its end, and how long it may be silent.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ampe::{
@@ -26,6 +27,17 @@ pub(crate) struct Link<'s> {
     has_chattered: bool,
     /// What the peer said when it ended the conversation.
     farewell: Option<String>,
+    /// What came back, not sent.
+    returned: HashSet<u64>,
+}
+
+/// What became of a post that was not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// It came back: the peer cannot have it whole.
+    Returned,
+    /// It was sent: the peer may have it.
+    Unknown,
 }
 
 impl<'s> Link<'s> {
@@ -48,6 +60,7 @@ impl<'s> Link<'s> {
             has_spoken: false,
             has_chattered: false,
             farewell: None,
+            returned: HashSet::new(),
         })
     }
 
@@ -115,7 +128,7 @@ impl<'s> Link<'s> {
         loop {
             let event = self.session.next(Some(deadline))?;
             if let Some(event) = &event
-                && event.channel() != Some(self.channel)
+                && event.channel().is_some_and(|of| of != self.channel)
             {
                 continue;
             }
@@ -130,9 +143,10 @@ impl<'s> Link<'s> {
                 }
                 Some(Event::Bye(bye)) => self.farewell = protocol::reason(&bye),
                 // The `Closed` that follows says why.
-                Some(Event::Returned(_)) => {}
+                Some(Event::Returned(mine)) => drop(self.returned.insert(mine.id())),
                 event => {
-                    let is_said = !matches!(event, None | Some(Event::Room(_)));
+                    let is_ours = matches!(event, None | Some(Event::Room(_) | Event::Notified(_)));
+                    let is_said = !is_ours;
                     self.has_spoken |= is_said;
                     self.has_chattered |= is_said;
                     return Ok(event);
@@ -178,6 +192,30 @@ impl<'s> Link<'s> {
                 _ => {}
             }
         }
+    }
+
+    /// What became of the post with this id, once the connection has ended.
+    pub(crate) fn fate(&self, id: u64) -> Fate {
+        match self.returned.contains(&id) {
+            true => Fate::Returned,
+            false => Fate::Unknown,
+        }
+    }
+
+    /// Ends the connection here and now; what became of the post with this id.
+    pub(crate) fn give_up(mut self, id: u64) -> Result<Fate, Failure> {
+        const WITHIN: Duration = Duration::from_secs(5);
+        // Refused if it has ended by itself.
+        let _ = self.group().post(Post::abort(self.channel));
+        let mut patience = Patience::new(WITHIN, Instant::now());
+        while !patience.is_over() {
+            match self.look(&mut patience) {
+                Ok(_) => {}
+                Err(Failure::Failed(_)) => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(self.fate(id))
     }
 
     /// Ends the conversation by ByeRequest and ByeResponse. Everything sent is confirmed then.

@@ -4,21 +4,27 @@
 mod advice;
 mod args;
 mod aside;
+mod call;
 mod checksum;
+mod content;
 mod demo;
 mod doctor;
 mod echo;
 mod error;
+mod feeder;
 mod interrupt;
 mod link;
+mod outbox;
 mod output;
 mod patience;
 mod ping;
 mod progress;
 mod recv;
+mod reply;
 mod roundtrip;
 mod send;
 mod session;
+mod tell;
 mod transfer;
 
 use std::process::ExitCode;
@@ -52,6 +58,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
         Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
+        Command::Call(arguments) => call::run(&arguments),
+        Command::Reply(arguments) => reply::run(&arguments),
+        Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
     }

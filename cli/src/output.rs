@@ -10,13 +10,21 @@ use crate::error::Failure;
 
 /// Writes a line of data, at once.
 pub(crate) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    let line = [text.as_ref(), b"\n"].concat();
+    write(&[text.as_ref(), b"\n"].concat())
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(&line).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         // The reader has seen enough; the work goes on without it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| unwritable(&error)),
     }
+}
+
+/// Writes bytes as they are, at once.
+pub(crate) fn bytes_exactly(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes)
 }
 
 /// Writes what clap has to say: help to stdout, what is wrong to stderr; with its exit code.
@@ -53,7 +61,9 @@ pub(crate) fn put(document: &mut Value, key: &str, name: &[u8]) {
 
 /// Says in JSON too that a command failed, where it said nothing in JSON before.
 pub(crate) fn failure(json: bool, result: Result<(), Failure>) -> Result<(), Failure> {
-    if let (true, Err(failure @ (Failure::Failed(_) | Failure::Interrupted))) = (json, &result) {
+    if let (true, Err(failure @ (Failure::Failed(_) | Failure::Late(_) | Failure::Interrupted))) =
+        (json, &result)
+    {
         self::json(&json!({ "error": failure.to_string() }))?;
     }
     result
@@ -107,6 +117,21 @@ pub(crate) fn bytes_in(count: u64, seconds: f64) -> String {
 )]
 pub(crate) fn megabytes_per_second(bytes: u64, seconds: f64) -> f64 {
     bytes as f64 / 1e6 / seconds.max(1e-9)
+}
+
+/// The accounts of a channel, for people.
+pub(crate) fn balance(account: &Account) -> String {
+    let Account {
+        posted,
+        sent,
+        returned,
+        confirmed,
+        received,
+        ..
+    } = account;
+    format!(
+        "posted {posted} = sent {sent} + returned {returned}; confirmed {confirmed}, received {received}"
+    )
 }
 
 /// The accounts of a channel, in JSON.

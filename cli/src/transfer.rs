@@ -64,5 +64,8 @@ mod tests {
             long.hello_timeout, HELLO,
             "strangers are not waited for as long"
         );
+        for later in [long.frame_timeout, long.send_timeout, long.bye_timeout] {
+            assert!(later > Duration::from_secs(60), "{later:?}");
+        }
     }
 }

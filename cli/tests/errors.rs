@@ -228,7 +228,9 @@ fn a_budget_too_small_names_the_least() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["demo", "recv", "send", "echo", "ping"] {
+    for command in [
+        "demo", "recv", "send", "echo", "ping", "call", "reply", "tell",
+    ] {
         let finished = run(&[command, "--help"]);
         finished.assert_succeeds();
         let text = finished.stdout.join("\n");

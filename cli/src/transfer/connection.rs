@@ -123,6 +123,22 @@ impl Connection {
         }
     }
 
+    /// One whose thread never does what it was given.
+    #[cfg(test)]
+    pub(crate) fn that_is_busy() -> Connection {
+        Connection {
+            work: None,
+            pending: Arc::new(AtomicUsize::new(1)),
+            thread: None,
+        }
+    }
+
+    /// As a thread says that it has done everything.
+    #[cfg(test)]
+    pub(crate) fn is_done(&self) {
+        self.pending.store(0, Ordering::Relaxed);
+    }
+
     /// Whether everything given was done.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.load(Ordering::Relaxed) == 0

@@ -309,3 +309,35 @@ impl Served {
         self.silence.is_over()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a connection is looked at until it counts as silent.
+    fn silent_after(served: &mut Served, mut now: Instant) -> Duration {
+        let begun = now;
+        for _ in 0..100 {
+            now = served.silence.next_look(now);
+            if served.is_silent(now) {
+                return now - begun;
+            }
+        }
+        Duration::MAX
+    }
+
+    #[test]
+    fn who_waits_for_our_disk_is_not_silent_and_its_time_begins_anew_behind_it() {
+        const LIMIT: Duration = Duration::from_secs(8);
+        let mut now = Instant::now();
+        let mut served = Served {
+            connection: Connection::that_is_busy(),
+            silence: Patience::new(LIMIT, now),
+        };
+        assert_eq!(silent_after(&mut served, now), Duration::MAX);
+        now += 1000 * LIMIT;
+        assert!(!served.is_silent(now));
+        served.connection.is_done();
+        assert_eq!(silent_after(&mut served, now), LIMIT);
+    }
+}

@@ -152,7 +152,7 @@ impl<'s> Sender<'s> {
             let now = (written, self.moved(source));
             if now != moved {
                 moved = now;
-                patience.renew(Instant::now());
+                patience = self.link.patience();
             }
         }
         match source.is_reading() {
