@@ -292,13 +292,13 @@ fn a_slow_receiver_is_waited_for_while_content_moves() {
     let file = place.file("file", 12_000_000);
     let mut receiving = Receiving::small();
     let to = &receiving.address;
-    let send = ["send", "--timeout", "0.5", "--to", to];
+    let send = ["send", "--timeout", "1", "--to", to];
     let sender = start(&[&send[..], &[file.to_str().unwrap()]].concat());
     receiving.accept();
     let group = receiving.group.clone();
     let mut received = 0;
     let store = receiving.request(|content| {
-        thread::sleep(Duration::from_millis(15));
+        thread::sleep(Duration::from_millis(20));
         received += content.body().len();
         let progress = group.message().header("Received", &received.to_string());
         let progress = progress.unwrap().signal(content.channel());

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use common::{Finished, Place, run, start};
+use common::{Finished, Place, Running, run, start};
 
 /// A little file system in memory, mounted at `out`. Dropped, it is unmounted.
 struct LittleFs {
@@ -134,6 +134,91 @@ fn a_flush_that_fails_leaves_no_file() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// The first flush of the directory is that of the start.
+#[test]
+fn a_flush_of_the_directory_that_fails_leaves_no_file_that_is_denied() {
+    let Some(little) = LittleFs::mount(&["fsyncdir=EIO", "spared=1"]) else {
+        return;
+    };
+    let (sent, received, left) = little.receive(&["--sync", "--overwrite"]);
+    sent.assert_fails(1, &["file was not stored there", "another disk"]);
+    received.assert_fails(1, &["another disk"]);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_flushed_is_refused_at_the_start() {
+    let Some(little) = LittleFs::mount(&["fsyncdir=EIO"]) else {
+        return;
+    };
+    let out = little.place.out();
+    let recv = ["recv", "--listen", "tcp://127.0.0.1:0", "--sync", "--out"];
+    let refused = run(&[&recv[..], &[out.to_str().unwrap()]].concat());
+    refused.assert_fails_among(&["cannot write into"]);
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+}
+
+/// A receiver whose calls of flock(2) have this outcome; `None`, and a line that says why, where there
+/// is no program to have it so.
+fn with_locks(place: &Place, outcome: &str, options: &[&str]) -> Option<(Running, String)> {
+    let traced = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if !traced.is_ok_and(|status| status.success()) {
+        common::skip(
+            "locks that fail or deceive: there is no program `strace` that may trace here",
+        );
+        return None;
+    }
+    let log = place.path().join("trace");
+    let prelude = format!(
+        "exec strace -f -qq -o '{}' -e trace=flock -e inject=flock:{outcome} \"$0\" \"$@\"",
+        log.display()
+    );
+    Some(place.receiver_after(&prelude, options))
+}
+
+#[test]
+fn without_locks_files_are_received_and_no_leftover_is_removed() {
+    for error in ["ENOLCK", "ENOSYS", "EOPNOTSUPP"] {
+        let place = Place::new();
+        let leftover = place.out().join(".ampe-partial-leftover");
+        fs::write(&leftover, "half").unwrap();
+        let file = place.file("file", 10);
+        let outcome = format!("error={error}");
+        let Some((receiver, to)) = with_locks(&place, &outcome, &["--once"]) else {
+            return;
+        };
+        run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+        let received = receiver.finish();
+        received.assert_succeeds();
+        assert!(received.stderr.contains("no file locks"), "{received:?}");
+        assert_eq!(place.out_entries(), [".ampe-partial-leftover", "file"]);
+    }
+}
+
+/// As those of a file system that knows only the locks of its own machine.
+#[test]
+fn locks_that_keep_nobody_out_are_none() {
+    let place = Place::new();
+    let (_first, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let mut sender = common::peer::Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    sender.content(id, &common::content(2));
+    common::until("it is being received", || common::has_partial(&place.out()));
+    // It ends by itself: killed, the program that has it so would leave it behind.
+    let options = ["--once", "--timeout", "0.2"];
+    let Some((second, _)) = with_locks(&place, "retval=0", &options) else {
+        return;
+    };
+    second.finish().assert_fails_among(&["no sender came"]);
+    assert!(common::has_partial(&place.out()), "the living file stays");
+    sender.content(id, &common::content(3)[2..]);
+    let hash = common::sha256(&place.file("three", 3));
+    assert_eq!(sender.store(id, &hash).0, "stored");
+}
+
 /// The disk answers again after a while, so that the process can end, whose thread it holds.
 #[test]
 fn a_file_whose_disk_hangs_is_told_and_the_next_is_sent() {
@@ -155,9 +240,9 @@ fn a_file_whose_disk_hangs_is_told_and_the_next_is_sent() {
     let next = elsewhere.file("next", 10);
     let (receiver, to) = elsewhere.receiver("tcp://127.0.0.1:0", &["--once"]);
     let files = [&hung, &next].map(|file| file.to_str().unwrap());
-    let send = ["send", "--quiet", "--timeout", "0.5", "--to", &to];
+    let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
     let sent = start(&[&send[..], &files].concat()).finish();
-    sent.assert_fails(1, &["hung", "its disk has not answered for 0.5 s"]);
+    sent.assert_fails(1, &["hung", "its disk has not answered for 1 s"]);
     receiver
         .finish()
         .assert_fails_among(&["hung", "the sender gave up"]);

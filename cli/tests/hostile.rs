@@ -296,21 +296,25 @@ fn a_sender_for_whom_there_is_no_place_waits_for_one() {
 
 #[test]
 fn who_reads_no_answers_is_let_go() {
-    let place = Place::new();
-    let (_receiver, to) = receiver(&place, &[]);
-    let mut peer = RawPeer::connect(&to);
-    peer.write(&raw_hello().bytes());
-    let echo = Raw {
-        op_code: OpCode::Request,
-        more: false,
-        id: 2,
-        headers: b"Do:echo\r\n".to_vec(),
-        body: vec![0; 60_000],
-    };
-    let bytes = echo.bytes();
-    // Far more than the two systems and the receiver hold.
-    let is_let_go = (0..2000).any(|_| peer.try_write(&bytes).is_err());
-    assert!(is_let_go);
+    let requests: [(&[u8], usize); 2] = [(b"Do:echo\r\n", 60_000), (b"Do:dance\r\n", 0)];
+    for (headers, body_len) in requests {
+        let place = Place::new();
+        let (_receiver, to) = receiver(&place, &[]);
+        let mut peer = RawPeer::connect(&to);
+        peer.write(&raw_hello().bytes());
+        let request = Raw {
+            op_code: OpCode::Request,
+            more: false,
+            id: 2,
+            headers: headers.to_vec(),
+            body: vec![0; body_len],
+        };
+        let bytes = request.bytes();
+        let many = bytes.repeat(120_000 / bytes.len());
+        // Far more than the two systems and the receiver hold.
+        let is_let_go = (0..2000).any(|_| peer.try_write(&many).is_err());
+        assert!(is_let_go, "{}", headers.escape_ascii());
+    }
 }
 
 #[test]

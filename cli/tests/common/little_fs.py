@@ -1,9 +1,10 @@
 """A file system in memory over /dev/fuse, without hard links, links and directories below its own, and
 without renaming that does not replace. It fails and hangs on demand.
 
-usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [hang_read_at=OFFSET hang=SECONDS]
+usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [spared=COUNT] [hang_read_at=OFFSET hang=SECONDS]
 
-OPERATION is flush (which is what close(2) asks), fsync or fsyncdir. Prints a line once it is mounted.
+OPERATION is flush (which is what close(2) asks), fsync or fsyncdir; the first COUNT of them succeed. Prints a
+line once it is mounted.
 """
 import ctypes
 import errno
@@ -25,8 +26,15 @@ print("mounted", flush=True)
 contents, names, last = {}, {}, ROOT
 
 
+spared = int(options.get("spared", 0))
+
+
 def wanted_error(operation):
-    return getattr(errno, options[operation]) if operation in options else 0
+    global spared
+    if operation not in options:
+        return 0
+    spared -= 1
+    return getattr(errno, options[operation]) if spared < 0 else 0
 
 
 def attributes(node):
