@@ -14,7 +14,8 @@ Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong
 124 no answer in time; 130 interrupted.
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
-uds:///PATH; HOST:PORT and a path with a slash are understood too.";
+uds:///PATH; HOST:PORT, a PORT of 127.0.0.1 alone, a path with a slash, unix:PATH and ipc:PATH are \
+understood too.";
 
 /// Send files and messages, answer them, and measure, over ampe, an asynchronous message passing engine.
 ///
@@ -80,7 +81,7 @@ Examples:
   ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Address,
     /// The directory to receive into
     #[arg(long, value_name = "DIR")]
@@ -153,7 +154,7 @@ Examples:
   ampe echo --listen tcp://127.0.0.1:7099 --listen uds:///tmp/echo.sock --budget 1MiB")]
 pub(crate) struct Echo {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// Memory for messages received and not yet echoed, as 4194304 or 4MiB
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
@@ -182,6 +183,9 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "N", default_value = "1000",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
+    /// Wait this long between two round trips [default: not at all]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
     /// Bytes in each message, at most 65535
     #[arg(long, value_name = "BYTES", default_value = "64")]
     pub(crate) size: u16,
@@ -262,7 +266,7 @@ Examples:
   ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
 pub(crate) struct Reply {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// The body of each Response: a text, or @FILE for what a file holds
     #[arg(long, value_name = "BODY", required_unless_present = "command")]
@@ -344,9 +348,25 @@ pub(crate) struct DemoReceiver {
 }
 
 fn peer(text: &str) -> Result<Address, ampe::AddressError> {
-    let address: Address = text.parse()?;
+    let address = address(text)?;
     address.check_connect()?;
     Ok(address)
+}
+
+/// An address as the engine reads it, or as other programs write it: `unix:PATH`, `ipc://PATH`, and a
+/// port of this machine alone.
+fn address(text: &str) -> Result<Address, ampe::AddressError> {
+    let path = ["unix://", "unix:", "ipc://", "ipc:"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    if let Some(path) = path {
+        return Address::uds(path);
+    }
+    let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_port {
+        true => format!("tcp://127.0.0.1:{text}").parse(),
+        false => text.parse(),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -400,6 +420,17 @@ mod tests {
         for refused in ["", "0", "-1", "inf", "NaN", "1e9"] {
             assert!(seconds(refused).is_err(), "{refused:?} passed");
         }
+    }
+
+    #[test]
+    fn addresses_are_read_as_other_programs_write_them() {
+        let read = |text| address(text).unwrap().to_string();
+        assert_eq!(read("7099"), "tcp://127.0.0.1:7099");
+        assert_eq!(read("127.0.0.1:7099"), "tcp://127.0.0.1:7099");
+        for text in ["unix:/a/b", "unix:///a/b", "ipc:///a/b", "ipc:/a/b", "/a/b"] {
+            assert_eq!(read(text), "uds:///a/b", "{text}");
+        }
+        assert!(address("70000").is_err() && address("unix:").is_err() && address("").is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::args::Demo;
 use crate::error::Failure;
 use crate::output;
 use crate::progress::Progress;
-use crate::roundtrip::{self, RoundTrips};
+use crate::roundtrip::{self, Plan, RoundTrips};
 use crate::session::Session;
 use crate::transfer;
 use crate::transfer::digest::Digest;
@@ -137,8 +137,12 @@ fn measure(
     let bar = progress.steps(&format!("{transport}: round trips"), ROUND_TRIPS);
     let mark = |message| Demand::Echo.write(message);
     let mut times = RoundTrips::new();
-    let (count, size) = (ROUND_TRIPS, ROUND_TRIP_BYTES);
-    let measured = roundtrip::measure(sender.link(), count, size, mark, &bar, &mut times);
+    let plan = Plan {
+        count: ROUND_TRIPS,
+        size: ROUND_TRIP_BYTES,
+        interval: None,
+    };
+    let measured = roundtrip::measure(sender.link(), plan, mark, &bar, &mut times);
     bar.finish_and_clear();
     measured?;
     let account = sender.finish()?;

@@ -194,6 +194,14 @@ impl<'s> Link<'s> {
         }
     }
 
+    /// Waits until then, unless the connection ends.
+    pub(crate) fn pause(&mut self, until: Instant) -> Result<(), Failure> {
+        while Instant::now() < until {
+            self.wait_until(until)?;
+        }
+        Ok(())
+    }
+
     /// What became of the post with this id, once the connection has ended.
     pub(crate) fn fate(&self, id: u64) -> Fate {
         match self.returned.contains(&id) {

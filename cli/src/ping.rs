@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::link::Link;
 use crate::output;
 use crate::progress::Progress;
-use crate::roundtrip::{self, RoundTrips};
+use crate::roundtrip::{self, Plan, RoundTrips};
 use crate::session::Session;
 
 pub(crate) fn run(arguments: &Ping) -> Result<(), Failure> {
@@ -32,9 +32,12 @@ fn measure(session: &mut Session, arguments: &Ping, times: &mut RoundTrips) -> R
     let hello = session.group().message();
     let mut link = Link::open(session, &arguments.to, hello, arguments.timeout)?;
     let bar = Progress::new(arguments.quiet).steps("round trips", arguments.count);
-    let size = usize::from(arguments.size);
-    let count = arguments.count;
-    let measured = roundtrip::measure(&mut link, count, size, |message| message, &bar, times);
+    let plan = Plan {
+        count: arguments.count,
+        size: usize::from(arguments.size),
+        interval: arguments.interval,
+    };
+    let measured = roundtrip::measure(&mut link, plan, |message| message, &bar, times);
     bar.finish_and_clear();
     measured?;
     link.finish().map(drop)

@@ -1,6 +1,6 @@
 //! Round trips, one after the other, into a histogram.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe::Message;
 use hdrhistogram::Histogram;
@@ -17,17 +17,31 @@ pub(crate) struct RoundTrips {
     histogram: Histogram<u64>,
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) count: u64,
+    /// Bytes in each body.
+    pub(crate) size: usize,
+    /// How long to wait between two round trips.
+    pub(crate) interval: Option<Duration>,
+}
+
 /// Posts `count` Requests with a body of `size` bytes and waits for each Response before the next,
 /// after one that is not counted: it may include the connecting. What was measured is in `times`, also
 /// if it fails.
 pub(crate) fn measure(
     link: &mut Link<'_>,
-    count: u64,
-    size: usize,
+    plan: Plan,
     mark: impl Fn(Message) -> Message,
     bar: &ProgressBar,
     times: &mut RoundTrips,
 ) -> Result<(), Failure> {
+    let Plan {
+        count,
+        size,
+        interval,
+    } = plan;
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
     for turn in 0..=count {
         let message = mark(link.group().message());
@@ -49,6 +63,9 @@ pub(crate) fn measure(
             let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
             times.histogram.saturating_record(nanoseconds);
             bar.inc(1);
+        }
+        if let Some(interval) = interval.filter(|_| turn < count) {
+            link.pause(started + interval)?;
         }
     }
     Ok(())

@@ -201,7 +201,10 @@ fn an_interrupted_ping_says_what_it_measured() {
     let count = u64::MAX.to_string();
     for json in [false, true] {
         let mut arguments = vec!["ping", "--to", &to, "--count", &count];
-        arguments.extend(json.then_some("--json"));
+        arguments.extend(match json {
+            false => ["--interval", "0.01"].as_slice(),
+            true => &["--json"],
+        });
         let ping = start(&arguments);
         std::thread::sleep(std::time::Duration::from_millis(500));
         if !ping.interrupt() {

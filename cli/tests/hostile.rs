@@ -287,7 +287,8 @@ fn a_sender_for_whom_there_is_no_place_waits_for_one() {
     for peer in &mut served {
         assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
     }
-    let (gone, mut waiting) = (connect(), connect());
+    let (mut gone, mut waiting) = (connect(), connect());
+    assert!(gone.is_silent() && waiting.is_silent());
     drop(gone);
     drop(served.pop());
     let answer = waiting.read().unwrap();

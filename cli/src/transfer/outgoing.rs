@@ -54,12 +54,11 @@ impl Outgoing {
     pub(crate) fn open(&self) -> Result<Content, String> {
         let (file, metadata) = self.open_file()?;
         if metadata.len() <= SHORT_MAX {
-            return self.read_short(file, metadata).map(Content::Short);
+            return self.read_short(&file, &metadata).map(Content::Short);
         }
         Ok(Content::Long(Long {
             file,
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
+            offered: Stamp::of(&metadata),
         }))
     }
 
@@ -105,37 +104,65 @@ impl Outgoing {
         }
     }
 
-    fn read_short(&self, mut file: File, mut metadata: Metadata) -> Result<Vec<u8>, String> {
-        let unreadable = |error| self.unreadable(&error);
-        for _ in 0..ATTEMPTS {
-            let mut content = Vec::new();
-            file.rewind().map_err(unreadable)?;
-            let read = Read::by_ref(&mut file).take(READ_MAX + 1);
-            let len = { read }.read_to_end(&mut content).map_err(unreadable)?;
-            if len as u64 > READ_MAX {
-                return Err(format!(
-                    "cannot send {}: it says that it has {} bytes, and more than {} can be read: \
-                     send a copy of it",
-                    self.shown(),
-                    metadata.len(),
-                    output::bytes(READ_MAX),
-                ));
-            }
-            let before = std::mem::replace(&mut metadata, file.metadata().map_err(unreadable)?);
-            if is_unchanged(&before, &metadata) {
-                return Ok(content);
-            }
+    fn read_short(&self, file: &File, metadata: &Metadata) -> Result<Vec<u8>, String> {
+        let read = || {
+            let (mut content, mut file) = (Vec::new(), file);
+            file.rewind()?;
+            file.take(READ_MAX + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        let content = read_unchanged(read, || file.metadata().map(|now| Stamp::of(&now)));
+        let content = content.map_err(|error| self.unreadable(&error))?;
+        let content =
+            content.ok_or_else(|| format!("cannot send {}: {WRITTEN_TO}", self.shown()))?;
+        if content.len() as u64 > READ_MAX {
+            return Err(format!(
+                "cannot send {}: it says that it has {} bytes, and more than {} can be read: send a \
+                 copy of it",
+                self.shown(),
+                metadata.len(),
+                output::bytes(READ_MAX),
+            ));
         }
-        Err(format!("cannot send {}: {WRITTEN_TO}", self.shown()))
+        Ok(content)
     }
+}
+
+/// What a write to a file changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
+}
+
+/// Reads a file between two equal stamps; `None` if it is written to all the time.
+fn read_unchanged(
+    mut read: impl FnMut() -> io::Result<Vec<u8>>,
+    mut stamp: impl FnMut() -> io::Result<Stamp>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut before = stamp()?;
+    for _ in 0..ATTEMPTS {
+        let content = read()?;
+        let after = stamp()?;
+        if after == before {
+            return Ok(Some(content));
+        }
+        before = after;
+    }
+    Ok(None)
 }
 
 const WRITTEN_TO: &str =
     "the file was written to while it was sent: send it again when nothing writes to it";
-
-fn is_unchanged(before: &Metadata, after: &Metadata) -> bool {
-    before.len() == after.len() && before.modified().ok() == after.modified().ok()
-}
 
 /// The content of a file.
 #[derive(Debug)]
@@ -149,15 +176,14 @@ pub(crate) enum Content {
 #[derive(Debug)]
 pub(crate) struct Long {
     file: File,
-    size: u64,
-    modified: Option<SystemTime>,
+    offered: Stamp,
 }
 
 impl Content {
     pub(crate) fn size(&self) -> u64 {
         match self {
             Content::Short(content) => content.len() as u64,
-            Content::Long(long) => long.size,
+            Content::Long(long) => long.offered.len,
         }
     }
 
@@ -176,24 +202,20 @@ impl Content {
 
     /// Checks, when all was read, that it is still what was offered.
     pub(crate) fn check_end(&mut self) -> Result<(), String> {
-        let Content::Long(Long {
-            file,
-            size,
-            modified,
-        }) = self
-        else {
+        let Content::Long(Long { file, offered }) = self else {
             return Ok(());
         };
         let rest = file.read(&mut [0]).map_err(|error| unread(&error))?;
         let now = file.metadata().map_err(|error| unread(&error))?;
-        if rest > 0 || now.len() > *size {
+        let now = Stamp::of(&now);
+        if rest > 0 || now.len > offered.len {
             return Err(
                 "the file became longer while it was sent: send it again when nothing \
                         writes to it"
                     .to_owned(),
             );
         }
-        if now.len() < *size || now.modified().ok() != *modified {
+        if now != *offered {
             return Err(WRITTEN_TO.to_owned());
         }
         Ok(())
@@ -235,6 +257,30 @@ mod tests {
         assert_eq!(&buffer[..3], b"ent");
         content.check_end().unwrap();
         assert!(content.read(7, &mut buffer).is_err());
+    }
+
+    #[test]
+    fn a_short_file_is_read_again_when_it_was_written_to() {
+        let read_after = |writes: u64| {
+            let (mut reads, mut stamps) = (0, 0);
+            let read = || {
+                reads += 1;
+                Ok(vec![reads])
+            };
+            let stamp = || {
+                stamps += 1;
+                let len = writes.min(stamps);
+                Ok(Stamp {
+                    len,
+                    modified: None,
+                })
+            };
+            read_unchanged(read, stamp).unwrap()
+        };
+        assert_eq!(read_after(1), Some(vec![1]));
+        assert_eq!(read_after(2), Some(vec![2]));
+        assert_eq!(read_after(3), Some(vec![3]));
+        assert_eq!(read_after(4), None);
     }
 
     #[test]

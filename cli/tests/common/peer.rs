@@ -190,6 +190,15 @@ impl RawPeer {
         self.stream.write_all(bytes)
     }
 
+    /// Whether nothing comes for a moment.
+    pub fn is_silent(&mut self) -> bool {
+        let moment = std::time::Duration::from_millis(100);
+        self.stream.set_read_timeout(Some(moment)).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+        peeked.is_err()
+    }
+
     pub fn end_writing(&mut self) {
         // Refused where the other side has reset the connection already.
         let _ = self.stream.shutdown(Shutdown::Write);
