@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Call(Call),
     Reply(Reply),
     Tell(Tell),
+    Tail(Tail),
     Doctor(Doctor),
     #[command(hide = true)]
     DemoReceiver(DemoReceiver),
@@ -323,6 +324,35 @@ pub(crate) struct Tell {
     /// Give up when connecting, or the goodbye, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+}
+
+/// Print every message that comes, a line each.
+///
+/// A line has the time of day in UTC, the peer, what kind of message it is, its id, its text headers, and
+/// its body: its length, and what can be read of its beginning. Requests and goodbyes are answered, with
+/// nothing in it. Prints the address of each listener at once, and the account of each connection at
+/// its end.
+///
+/// Nothing authenticates who sends, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe tail --listen 127.0.0.1:7099
+  ampe tail --listen uds:///tmp/log.sock --json | jq -r 'select(.op==\"Signal\").body'")]
+pub(crate) struct Tail {
+    /// Where to listen, one or several times; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    pub(crate) listen: Vec<Address>,
+    /// Listen beyond this machine: anyone who can reach the address may send
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Print one JSON document per line, with the whole body
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when nothing came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Tell what this system is and offers: paste it into a report of a defect.

@@ -74,7 +74,14 @@ fn call(
         let request = message.request(link.channel());
         let mut patience = link.patience();
         let posted = Instant::now();
-        let id = link.post(request)?.id;
+        let id = match link.post(request) {
+            Ok(posted) => posted.id,
+            Err(Failure::Failed(why)) => {
+                let fate = of_request(Fate::Returned);
+                return Err(Failure::new(format!("{why}; {fate}")));
+            }
+            Err(failure) => return Err(failure),
+        };
         loop {
             let Some(answer) = answer(&mut link, id, &mut patience)? else {
                 return Err(late(link, id));

@@ -25,6 +25,7 @@ pub(crate) fn install() -> Result<(), Failure> {
 fn catch() -> std::io::Result<()> {
     use std::sync::Arc;
 
+    use nix::sys::signal::{SigSet, SigmaskHow};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
@@ -34,7 +35,11 @@ fn catch() -> std::io::Result<()> {
     let is_ignored = |&signal: &i32| ignored & (1 << (signal - 1)) != 0;
     let mut wanted = vec![SIGINT, SIGTERM, SIGHUP];
     wanted.retain(|signal| !is_ignored(signal));
-    let mut signals = Signals::new(wanted)?;
+    // One that comes while its handler is installed would be lost, so they all wait until then.
+    let usual = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let installed = Signals::new(wanted);
+    usual.thread_set_mask()?;
+    let mut signals = installed?;
     std::thread::Builder::new()
         .name("ampe-signals".to_owned())
         .spawn(move || signals.forever().for_each(|_| interrupt()))?;
@@ -69,6 +74,10 @@ fn interrupt() {
 /// From now on an interruption wakes the receiver of this group.
 pub(crate) fn wake(group: &ChannelGroup) {
     *waiting() = Some(group.clone());
+    // One that came before found nobody to wake.
+    if IS_INTERRUPTED.load(Ordering::SeqCst) {
+        let _ = group.notify(group.message());
+    }
 }
 
 /// Fails if an interruption came.

@@ -24,6 +24,7 @@ mod reply;
 mod roundtrip;
 mod send;
 mod session;
+mod tail;
 mod tell;
 mod transfer;
 
@@ -60,6 +61,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
         Command::Call(arguments) => call::run(&arguments),
         Command::Reply(arguments) => reply::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
         Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),

@@ -22,7 +22,7 @@ use command::Commands;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
-    check_reach(arguments)?;
+    check_reach(&arguments.listen, arguments.anyone)?;
     let body = content::body(arguments.body.as_ref())?;
     let mut session = Session::start(Options::default())?;
     let group = session.group().clone();
@@ -61,10 +61,11 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     served
 }
 
-fn check_reach(arguments: &Reply) -> Result<(), Failure> {
-    let far = arguments.listen.iter().find(|listen| !listen.is_loopback());
+/// Refuses addresses that other machines reach, unless anyone may ask.
+pub(crate) fn check_reach(listen: &[Address], anyone: bool) -> Result<(), Failure> {
+    let far = listen.iter().find(|listen| !listen.is_loopback());
     match far {
-        Some(far) if !arguments.anyone => Err(Failure::Usage(format!(
+        Some(far) if !anyone => Err(Failure::Usage(format!(
             "{} can be reached from other machines, and nothing authenticates who asks: listen on \
              127.0.0.1, or add --anyone to let anyone ask",
             output::shown(far)

@@ -229,7 +229,7 @@ fn a_budget_too_small_names_the_least() {
 #[test]
 fn help_has_examples() {
     for command in [
-        "demo", "recv", "send", "echo", "ping", "call", "reply", "tell",
+        "demo", "recv", "send", "echo", "ping", "call", "reply", "tell", "tail",
     ] {
         let finished = run(&[command, "--help"]);
         finished.assert_succeeds();

@@ -162,6 +162,30 @@ fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
 }
 
 #[test]
+fn what_is_of_another_file_is_ignored() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let hash = sha256(&place.file("three", 3));
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    let other = id + 1000;
+    sender.content(id, &common::content(3)[..1]);
+    sender.content(other, b"xx");
+    for (what, header, value) in [
+        ("store", "SHA-256", &hash[..]),
+        ("cancel", "Reason", "another"),
+    ] {
+        let message = sender.group.message().header("Do", what).unwrap();
+        let message = message.header(header, value).unwrap();
+        sender.post(message.request(sender.channel).with_id(other));
+    }
+    sender.content(id, &common::content(3)[1..]);
+    assert_eq!(sender.store(id, &hash).0, "stored");
+    let received = fs::read(place.out().join("file")).unwrap();
+    assert_eq!(received, common::content(3));
+}
+
+#[test]
 fn garbage_as_the_first_bytes_harms_nobody() {
     let place = Place::new();
     let (receiver, to) = receiver(&place, &["--once"]);
@@ -258,7 +282,7 @@ fn a_stranger_does_not_use_up_a_receiver_of_one() {
 #[test]
 fn strangers_who_say_nothing_keep_nobody_out() {
     let place = Place::new();
-    let (receiver, to) = receiver(&place, &["--once", "--timeout", "5"]);
+    let (receiver, to) = receiver(&place, &["--once", "--timeout", "3"]);
     let mut strangers: Vec<_> = (0..100).map(|_| RawPeer::connect(&to)).collect();
     let mut sender = Peer::sender(&to);
     for stranger in &mut strangers {
@@ -267,7 +291,7 @@ fn strangers_who_say_nothing_keep_nobody_out() {
     }
     let (_, answer, _) = sender.offer(b"file", 0);
     assert_eq!(answer, "accepted");
-    thread::sleep(Duration::from_millis(2100)); // so that the receiver has looked
+    thread::sleep(Duration::from_millis(2100)); // so that the receiver has looked twice
     sender.bye();
     let finished = receiver.finish();
     let told = finished.stderr.matches("did not say hello").count();
@@ -289,7 +313,9 @@ fn a_sender_for_whom_there_is_no_place_waits_for_one() {
     }
     let (mut gone, mut waiting) = (connect(), connect());
     assert!(gone.is_silent() && waiting.is_silent());
+    // Who has gone meanwhile takes no place.
     drop(gone);
+    assert!(waiting.is_silent());
     drop(served.pop());
     let answer = waiting.read().unwrap();
     assert_eq!(answer.op_code, OpCode::HelloResponse);

@@ -146,7 +146,7 @@ fn a_call_without_an_answer_says_what_became_of_the_request() {
         &["could not connect", "the request was returned, not sent"],
     );
     let ended = &documents(&called)[0];
-    assert_eq!(ended["account"]["returned"], 2);
+    assert_eq!(ended["account"]["returned"], ended["account"]["posted"]);
     assert!(ended["error"].as_str().unwrap().contains("was returned"));
 }
 
@@ -318,4 +318,51 @@ fn a_command_may_say_more_than_a_body_holds() {
         .unwrap();
     assert!(status.success());
     assert_eq!(std::fs::read(answer).unwrap(), common::content(200_000));
+}
+
+#[test]
+fn what_comes_is_printed_a_line_each() {
+    let tail = |options: &[&str]| {
+        let mut tail = start(&[&["tail", "--listen", TCP], options].concat());
+        let line = tail.line();
+        (tail, line)
+    };
+    let (mut tailing, to) = tail(&[]);
+    run(&["tell", "--quiet", "--to", &to, "-H", "Kind:x", "one\ntwo"]).assert_succeeds();
+    let expected = [
+        (" HelloRequest ", "] 0 B"),
+        (" Signal ", r#"[Kind:x] 7 B "one\ntwo""#),
+        (" ByeRequest ", "[] 0 B"),
+        (" closed: ", "posted 2 = sent 2 + returned 0"),
+    ];
+    for (kind, rest) in expected {
+        let line = tailing.line();
+        assert!(
+            line.contains(" tcp://127.0.0.1:") && line.contains(kind),
+            "{line}"
+        );
+        assert!(line.contains(rest), "{line}");
+    }
+
+    let (tailing, listening) = tail(&["--json", "--timeout", "0.5"]);
+    let listening: Value = serde_json::from_str(&listening).unwrap();
+    let to = listening["address"].as_str().unwrap();
+    let called = run(&["call", "--quiet", "--to", to, "-H", "A:b", "ask"]);
+    called.assert_succeeds();
+    let tailed = tailing.finish();
+    tailed.assert_succeeds();
+    let documents = documents(&tailed);
+    let request = &documents[2];
+    assert_eq!(
+        (&request["op"], &request["body"]),
+        (&"Request".into(), &"ask".into())
+    );
+    assert_eq!(request["headers"], serde_json::json!([["A", "b"]]));
+    let ended = documents.last().unwrap();
+    assert_eq!(
+        (&ended["event"], &ended["messages"]),
+        (&"ended".into(), &3.into())
+    );
+    let refused = run(&["tail", "--listen", "tcp://0.0.0.0:0"]);
+    refused.assert_fails(2, &["--anyone"]);
 }
