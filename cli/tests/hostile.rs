@@ -186,6 +186,19 @@ fn what_is_of_another_file_is_ignored() {
 }
 
 #[test]
+fn a_goodbye_in_the_middle_of_a_file_gives_it_up_before_it_is_answered() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    sender.content(id, b"a");
+    sender.bye();
+    assert!(place.out_entries().is_empty());
+    let parts = ["file from", "after 1 of 3 bytes", "ended the conversation"];
+    receiver.finish().assert_fails(1, &parts);
+}
+
+#[test]
 fn garbage_as_the_first_bytes_harms_nobody() {
     let place = Place::new();
     let (receiver, to) = receiver(&place, &["--once"]);
