@@ -39,6 +39,9 @@ pub(crate) enum Command {
     Tell(Tell),
     Tail(Tail),
     Doctor(Doctor),
+    Completions(Completions),
+    #[command(name = "man")]
+    Manual(Manual),
     #[command(hide = true)]
     DemoReceiver(DemoReceiver),
 }
@@ -367,6 +370,29 @@ pub(crate) struct Doctor {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print what a shell needs to complete this command.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe completions bash > ~/.local/share/bash-completion/completions/ampe
+  ampe completions zsh > ~/.zfunc/_ampe")]
+pub(crate) struct Completions {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write manual pages, for man(1): one for the command, and one for each of its own.
+///
+/// Prints the path of each.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe man ~/.local/share/man/man1")]
+pub(crate) struct Manual {
+    /// The directory to write into
+    pub(crate) directory: PathBuf,
 }
 
 /// The second process of `demo`. Ends when its stdin does, and removes the directory.

@@ -14,6 +14,7 @@ mod error;
 mod feeder;
 mod interrupt;
 mod link;
+mod manual;
 mod outbox;
 mod output;
 mod patience;
@@ -64,6 +65,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Manual(arguments) => manual::manual(&arguments),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
     }
 }
