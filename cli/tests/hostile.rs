@@ -199,6 +199,27 @@ fn a_goodbye_in_the_middle_of_a_file_gives_it_up_before_it_is_answered() {
 }
 
 #[test]
+fn another_offer_gives_the_file_before_up() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let hash = sha256(&place.file("three", 3));
+    let mut sender = Peer::sender(&to);
+    let (first, ..) = sender.offer(b"first", 3);
+    sender.content(first, b"a");
+    let (second, answer, _) = sender.offer(b"second", 3);
+    assert_eq!(answer, "accepted");
+    sender.content(second, &common::content(3));
+    assert_eq!(sender.store(second, &hash).0, "stored");
+    sender.bye();
+    assert_eq!(place.out_entries(), ["second"]);
+    receiver.finish().assert_fails_among(&[
+        "first from",
+        "after 1 of 3 bytes",
+        "began another file",
+    ]);
+}
+
+#[test]
 fn garbage_as_the_first_bytes_harms_nobody() {
     let place = Place::new();
     let (receiver, to) = receiver(&place, &["--once"]);
