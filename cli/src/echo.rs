@@ -29,9 +29,11 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
         totals: Totals::default(),
     };
     let served = echo.serve(&mut session, arguments);
-    session.end(FAREWELL);
+    let account = session.end(FAREWELL);
     if arguments.json {
-        output::json(&echo.totals.json())?;
+        let mut totals = echo.totals.json();
+        totals["account"] = output::account(account.unwrap_or_default());
+        output::json(&totals)?;
     }
     served
 }

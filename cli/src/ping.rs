@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ampe::Options;
+use ampe::{Account, Options};
 use serde_json::json;
 
 use crate::args::Ping;
@@ -19,10 +19,10 @@ pub(crate) fn run(arguments: &Ping) -> Result<(), Failure> {
     let mut session = Session::start(options)?;
     let mut times = RoundTrips::new();
     let result = measure(&mut session, arguments, &mut times);
-    session.end(Duration::ZERO);
+    let account = session.end(Duration::ZERO);
     // One that was ended before its time says what it measured until then.
     if result.is_ok() || (matches!(result, Err(Failure::Interrupted)) && times.count() > 0) {
-        tell(arguments, &times)?;
+        tell(arguments, &times, account)?;
         return result.map_err(|_| Failure::Stopped);
     }
     result
@@ -43,13 +43,14 @@ fn measure(session: &mut Session, arguments: &Ping, times: &mut RoundTrips) -> R
     link.finish().map(drop)
 }
 
-fn tell(arguments: &Ping, times: &RoundTrips) -> Result<(), Failure> {
+fn tell(arguments: &Ping, times: &RoundTrips, account: Option<Account>) -> Result<(), Failure> {
     if arguments.json {
         return output::json(&json!({
             "to": arguments.to.to_string(),
             "count": times.count(),
             "size": arguments.size,
             "rtt_us": times.json(),
+            "account": account.map(output::account),
         }));
     }
     output::line(format!(

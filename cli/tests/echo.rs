@@ -99,6 +99,9 @@ fn several_listeners_and_totals() {
     // Each with Hello, Bye, and one round trip that is not counted.
     assert_eq!(totals["messages"], 2 * (10 + 3));
     assert_eq!(totals["bytes"], 2 * 11 * 100);
+    // All of them echoed.
+    assert_eq!(totals["account"]["sent"], totals["messages"]);
+    assert_eq!(totals["account"]["received"], totals["messages"]);
 }
 
 #[test]
@@ -125,6 +128,7 @@ fn ping_prints_a_histogram() {
     let document: Value = serde_json::from_str(&pinged.stdout[0]).unwrap();
     assert_eq!(document["count"], 100);
     assert_eq!(document["size"], 65535);
+    assert_eq!(document["account"]["confirmed"], 100 + 3);
     let times =
         ["min", "p50", "p90", "p99", "max"].map(|name| document["rtt_us"][name].as_f64().unwrap());
     assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");

@@ -154,7 +154,7 @@ fn a_directory_that_cannot_be_flushed_is_refused_at_the_start() {
     let out = little.place.out();
     let recv = ["recv", "--listen", "tcp://127.0.0.1:0", "--sync", "--out"];
     let refused = run(&[&recv[..], &[out.to_str().unwrap()]].concat());
-    refused.assert_fails_among(&["cannot write into"]);
+    refused.assert_fails_among(&["cannot flush", "leave --sync out"]);
     assert!(refused.stdout.is_empty(), "{refused:?}");
 }
 

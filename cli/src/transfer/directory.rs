@@ -82,7 +82,12 @@ impl Directory {
         let abilities = partial::prepare(path).map_err(failure)?;
         drop(partial::unfinished(path, abilities).map_err(failure)?);
         if policy.sync {
-            partial::sync_directory(path).map_err(failure)?;
+            partial::sync_directory(path).map_err(|error| {
+                Failure::new(format!(
+                    "cannot flush {shown} to its disk: {error}: leave --sync out, or choose a directory \
+                     that you may read and that can be flushed"
+                ))
+            })?;
         }
         Ok(Directory {
             path: path.to_owned(),
