@@ -391,6 +391,22 @@ fn a_silent_sender_is_disconnected() {
     assert!(place.out_entries().is_empty());
 }
 
+/// It measures round trips, perhaps for long.
+#[test]
+fn a_sender_that_has_its_messages_echoed_is_not_silent() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &["--timeout", "1"]);
+    let mut sender = Peer::sender(&to);
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        let echo = sender.group.message().header("Do", "echo").unwrap();
+        sender.post(echo.request(sender.channel));
+        sender.response();
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(sender.offer(b"file", 0).1, "accepted");
+}
+
 #[test]
 fn a_receiver_of_one_gives_up_when_none_comes() {
     let place = Place::new();

@@ -326,6 +326,22 @@ mod tests {
         assert_eq!(entries(temporary.path()), ["a"]);
     }
 
+    #[test]
+    fn without_exclusive_names_an_existing_file_is_looked_for_last() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(temporary.path(), Policy::default()).unwrap();
+        assert!(directory.warnings().is_empty());
+        directory.abilities.exclusive_names = false;
+        assert!(directory.warnings()[0].contains("by replacing"));
+        let directory = Arc::new(directory);
+        let mut partial = directory.begin(b"a").unwrap();
+        partial.write(b"new").unwrap();
+        fs::write(temporary.path().join("a"), "old").unwrap();
+        assert!(partial.store().unwrap_err().contains("exists"));
+        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
+        assert_eq!(entries(temporary.path()), ["a"]);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_link_is_replaced_or_refused_and_never_followed() {
