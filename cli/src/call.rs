@@ -69,7 +69,7 @@ fn call(
     for number in 1..=arguments.count {
         let message = content::with(link.group().message(), &arguments.headers)?;
         let message = message
-            .body(body)
+            .with_body(body)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let request = message.request(link.channel());
         let mut patience = link.patience();
@@ -196,7 +196,7 @@ pub(crate) fn maker(
     Box::new(move |line| {
         let message = content::with(group.message(), &headers)?;
         let message = message
-            .body(line)
+            .with_body(line)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(post(message, channel))
     })

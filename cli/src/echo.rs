@@ -127,7 +127,7 @@ impl Echoing {
 
     fn echo(&mut self, post: Post) {
         self.totals.messages += 1;
-        self.totals.bytes += post.message().body_bytes().len() as u64;
+        self.totals.bytes += post.message().body().len() as u64;
         self.outbox.push(post);
     }
 }

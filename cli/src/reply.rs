@@ -153,7 +153,7 @@ impl Replying {
             Answers::Always(body) => {
                 let message = content::with(self.group.message(), &self.headers)?;
                 let message = message
-                    .body(body)
+                    .with_body(body)
                     .map_err(|error| Failure::Usage(error.to_string()))?;
                 self.outbox.push(request.reply(message));
                 self.answered += 1;

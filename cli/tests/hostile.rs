@@ -151,7 +151,7 @@ fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
     let (_receiver, to) = receiver(&place, &[]);
     let mut sender = Peer::sender(&to);
     sender.content(42, b"of no file");
-    let message = sender.group.message().header("Do", "dance").unwrap();
+    let message = sender.group.message().with_header("Do", "dance").unwrap();
     let id = sender.post(message.request(sender.channel));
     assert_eq!(sender.answer(id).0, "refused");
     let id = sender.post(sender.group.message().request(sender.channel));
@@ -175,7 +175,7 @@ fn what_is_of_another_file_is_ignored() {
         ("store", "SHA-256", &hash[..]),
         ("cancel", "Reason", "another"),
     ] {
-        let message = sender.group.message().header("Do", what).unwrap();
+        let message = sender.group.message().with_header("Do", what).unwrap();
         let message = message.header(header, value).unwrap();
         sender.post(message.request(sender.channel).with_id(other));
     }
@@ -399,7 +399,7 @@ fn a_sender_that_has_its_messages_echoed_is_not_silent() {
     let mut sender = Peer::sender(&to);
     let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
-        let echo = sender.group.message().header("Do", "echo").unwrap();
+        let echo = sender.group.message().with_header("Do", "echo").unwrap();
         sender.post(echo.request(sender.channel));
         sender.response();
         thread::sleep(Duration::from_millis(50));

@@ -100,7 +100,7 @@ fn what_is_asked_arrives_as_it_was_said() {
     let signal = receiving.message(&[]).signal(request.channel());
     receiving.group.post(signal).unwrap();
     for (part, is_last) in [("one, ", false), ("two", true)] {
-        let message = receiving.message(&[]).body(part.as_bytes()).unwrap();
+        let message = receiving.message(&[]).with_body(part.as_bytes()).unwrap();
         let answer = request.reply(message);
         let answer = if is_last { answer } else { answer.more() };
         receiving.group.post(answer).unwrap();
