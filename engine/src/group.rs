@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use crate::account::ChannelAccount;
 use crate::address::Address;
+use crate::between::lines::Lines;
 use crate::between::mailbox::Notified;
+use crate::between::waiting::wake_all;
 use crate::channel::Channel;
 use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
@@ -16,6 +18,7 @@ use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::{NotNotified, Post, Posted, Refused};
 use crate::room::WaitForRoom;
+use crate::sending::Sending;
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[doc(alias = "MchnGroup")]
@@ -115,12 +118,53 @@ impl ChannelGroup {
         self.shared.post_many(&self.group, posts, posted)
     }
 
+    /// Posts, waiting for room as long as it takes, in a task of whatever runtime there is, or none. Who
+    /// waits for a channel in this way, or by [`post_wait`](ChannelGroup::post_wait), posts in the order in
+    /// which it came. What is posted by [`post`](ChannelGroup::post) meanwhile overtakes those who wait.
+    ///
+    /// ```
+    /// use ampe::{Channel, ChannelGroup, Refused};
+    ///
+    /// async fn send_all(group: &ChannelGroup, to: Channel, bodies: &[&[u8]]) -> Result<(), Refused> {
+    ///     for body in bodies {
+    ///         let message = group.message().body(body).expect("short");
+    ///         group.send(message.request(to)).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with the post, in [`Refused`], and the reason for which it would never be accepted:
+    /// as for [`post`](ChannelGroup::post), but for [`PostError::Full`].
+    pub fn send(&self, post: Post) -> Sending {
+        Sending::new(self.clone(), post)
+    }
+
+    /// As [`send`](ChannelGroup::send), in a thread, which sleeps until `deadline` at most. In a waker that
+    /// an engine calls, this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`post`](ChannelGroup::post): the post comes back in [`Refused`], with [`PostError::Full`] if there
+    /// was no room until `deadline`.
+    pub fn post_wait(&self, post: Post, deadline: Instant) -> Result<Posted, Refused> {
+        self.send(post).wait_until(deadline)
+    }
+
+    /// Those who wait to post.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.group.lines
+    }
+
     /// Waits until `channel` has room for the message that was refused there last, or, if none was,
     /// for any message; in a task of whatever runtime there is, or none: what [`Event::Room`] is to a
     /// thread that receives.
     ///
     /// Between a wait's end and the next post others may use the room up. So a task posts, and as
-    /// long as that is refused with [`PostError::Full`], waits and posts again:
+    /// long as that is refused with [`PostError::Full`], waits and posts again;
+    /// [`send`](ChannelGroup::send) does that:
     ///
     /// ```
     /// use ampe::{Channel, ChannelGroup, Post, PostError, Posted, Refused};
@@ -238,9 +282,11 @@ impl ChannelGroup {
         let cost = message.cost();
         let notified = Event::Notified(message);
         match self.group.mailbox.notify(notified, cost, limit) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.shared.queue.wake();
+            Ok(wakes) => {
+                if wakes.reactor {
+                    self.shared.queue.wake();
+                }
+                wake_all(wakes.task);
                 Ok(())
             }
             Err((Event::Notified(message), ended)) => Err(NotNotified {

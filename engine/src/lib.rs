@@ -79,6 +79,7 @@ pub mod address;
 pub mod wire;
 
 mod account;
+mod blocking;
 mod channel;
 mod endpoint;
 mod engine;
@@ -89,9 +90,11 @@ mod group;
 mod inbox;
 mod message;
 mod options;
+mod outbox;
 mod post;
 mod reason;
 mod room;
+mod sending;
 mod status;
 
 mod between;
@@ -125,12 +128,14 @@ pub use event::{
 };
 pub use flush::Flush;
 pub use group::ChannelGroup;
-pub use inbox::{CloseReport, Events, Inbox};
+pub use inbox::{CloseReport, Events, Inbox, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
+pub use outbox::Outbox;
 pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
+pub use sending::Sending;
 pub use status::Status;
 
 /// The program in the README is compiled and run with the other examples.

@@ -11,6 +11,10 @@
 //! lookout is disarmed, as the same would wake two; who leaves the seat arms it again. Where the seat
 //! changes hands often, that would cost more than to look each [`GRACE`], which the stand-in does then.
 //!
+//! A receiver may be a *task*, which must not block and makes no passes. Then the stand-in makes them without
+//! delay, however short a while the seat has been empty. It watches all the same, so that the seat is free
+//! when the task posts what it has to say.
+//!
 //! What was posted is never left lying: whoever posts [calls](Seat::call). A call that comes while
 //! somebody sits is noted, and passed on to the stand-in when the seat is left, unless a pass has begun
 //! since then, which finds what was posted. A call of the thread that left the seat last is left to
@@ -117,6 +121,8 @@ struct State<R: ?Sized, W> {
     /// How often in a row that was soon after the time before.
     hasty: u32,
     lookout: Option<Arc<dyn Lookout>>,
+    /// How many receivers are tasks, which make no passes: the stand-in makes them without delay.
+    tasks: usize,
     is_armed: bool,
     /// When the stand-in that watches looks around at the latest.
     watches_until: Option<Instant>,
@@ -178,6 +184,7 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
                 paced_at: None,
                 hasty: 0,
                 lookout: None,
+                tasks: 0,
                 is_armed: false,
                 watches_until: None,
                 sittings: 0,
@@ -265,9 +272,25 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         }
     }
 
-    /// Whether a receiver waits for the seat. Its thread is here to stay: a pass that it makes wakes nobody.
+    /// Whether the stand-in that sits is to leave: a receiver waits for the seat, whose thread is here to
+    /// stay, so that a pass that it makes wakes nobody; or tasks receive, which write what they post if
+    /// nobody sits, and a lookout sees when there is something to receive.
     pub(crate) fn is_wanted(&self) -> bool {
-        !lock(&self.state).waiting.is_empty()
+        let state = lock(&self.state);
+        !state.waiting.is_empty() || (state.tasks > 0 && state.lookout.is_some())
+    }
+
+    /// A receiver is a task from now on. Whoever sits is to make a pass behind this.
+    pub(crate) fn serve_task(&self) {
+        let mut state = lock(&self.state);
+        state.tasks += 1;
+        state.has_tasks = true; // so that the stand-in looks around, if it is up to it
+        self.rouse(state);
+    }
+
+    /// A receiver that was a task is one no more.
+    pub(crate) fn leave_task(&self) {
+        lock(&self.state).tasks -= 1;
     }
 
     /// A pass begins: it finds everything for which somebody called.
@@ -445,6 +468,9 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
 
     /// For so long yet the seat is left to those who are expected.
     fn grace_left(&self) -> Duration {
+        if self.tasks > 0 {
+            return Duration::ZERO;
+        }
         let Some(left_at) = self.left_at else {
             return Duration::ZERO;
         };
@@ -458,12 +484,18 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
     }
 
+    /// Whether it changes hands so often that watching costs more than looking. Where tasks receive, looks
+    /// would come too late.
+    fn is_hasty(&self) -> bool {
+        self.hasty >= HASTY_LEAVINGS && self.tasks == 0
+    }
+
     /// The stand-in has slept.
     fn look_around(&self, look: &mut Look, has_seen: bool) {
         let is_changed = self.sittings != look.sittings;
         let is_empty = self.reactor.is_some();
         look.sittings = self.sittings;
-        look.is_hasty = is_changed && self.hasty >= HASTY_LEAVINGS;
+        look.is_hasty = is_changed && self.is_hasty();
         look.in_vain = if is_changed || is_empty {
             0
         } else {
@@ -512,7 +544,8 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         match self.stand_in {
             StandIn::Sleeps => is_empty,
             StandIn::Watches => is_empty && !self.is_watched(),
-            StandIn::Naps | StandIn::IsUp => false,
+            StandIn::Naps => is_empty && self.tasks > 0,
+            StandIn::IsUp => false,
         }
     }
 
@@ -524,8 +557,7 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         };
         let looks_before = |until| self.watches_until.is_some_and(|at| at <= until);
         let is_in_time = decide(Decision::WatchEndsInTime, until.is_none_or(looks_before));
-        let is_hasty = self.hasty >= HASTY_LEAVINGS;
-        let is_due = !is_in_time || is_hasty || self.is_expected;
+        let is_due = !is_in_time || self.is_hasty() || self.is_expected;
         !is_due && (!decide(Decision::LeaverArmsWatch, true) || self.set_armed(true))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
 use crate::between::registry::{GroupId, Registry};
 use crate::between::seat::Receiver;
@@ -13,6 +14,8 @@ pub(crate) struct GroupShared {
     pub(crate) id: GroupId,
     /// The group's way from the reactor.
     pub(crate) mailbox: Mailbox<Event, Ended>,
+    /// Those who wait to post.
+    pub(crate) lines: Lines,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
@@ -28,6 +31,7 @@ impl GroupShared {
         GroupShared {
             id,
             mailbox: Mailbox::new(),
+            lines: Lines::new(),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,

@@ -221,16 +221,20 @@ impl Shared {
                 if self.work(reactor, Reads::Yes) {
                     return Ok(None);
                 }
-                if self.queue.has_told() {
-                    self.queue.wake_tasks();
-                }
                 let is_free = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
                 if is_free && !reactor.is_needed_by_others() {
                     return Ok(Some(()));
                 }
+                if self.queue.has_told() {
+                    self.queue.wake_tasks();
+                }
             }
         });
         self.leave(occupant, NOBODY);
+        // Tasks are woken when the seat is free: what they post they may write.
+        if self.queue.has_told() {
+            self.queue.wake_tasks();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use crate::address::Address;
@@ -193,7 +194,18 @@ impl Member {
     /// Takes up to `most` events from the inbox. Returns whether there was any.
     pub(super) fn receive(&mut self, context: &mut Context<'_>, most: usize) -> bool {
         for taken in 0..most {
-            match self.inbox.try_recv() {
+            // In a thread or in a task, which wait for nothing here.
+            let received = match context.rng.chance(50) {
+                true => self.inbox.try_recv(),
+                false => match self
+                    .inbox
+                    .poll_recv(&mut task::Context::from_waker(Waker::noop()))
+                {
+                    Poll::Ready(event) => event.map(Some),
+                    Poll::Pending => Ok(None),
+                },
+            };
+            match received {
                 Ok(Some(event)) => self.on_event(context, event),
                 Ok(None) => return taken > 0,
                 Err(ended) => {

@@ -187,7 +187,12 @@ impl Engine {
     /// As a thread notifies a group.
     fn notify(&self, group: usize) {
         let limit = Notified { count: 1, bytes: 1 };
-        if self.groups[group].0.notify(group, 1, limit).unwrap() {
+        if self.groups[group]
+            .0
+            .notify(group, 1, limit)
+            .unwrap()
+            .reactor
+        {
             self.poller.wake();
             self.seat.call(NOBODY);
         }
@@ -290,7 +295,7 @@ impl Engine {
             match self.seat.stand_in() {
                 Duty::WakeTasks => {}
                 Duty::End(_reactor) => {
-                    return self.groups.iter().for_each(|group| group.0.end(OVER));
+                    return self.groups.iter().for_each(|group| drop(group.0.end(OVER)));
                 }
                 Duty::Pass(reactor) => {
                     self.poller.look();
