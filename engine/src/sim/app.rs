@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use crate::address::Address;
@@ -194,18 +193,7 @@ impl Member {
     /// Takes up to `most` events from the inbox. Returns whether there was any.
     pub(super) fn receive(&mut self, context: &mut Context<'_>, most: usize) -> bool {
         for taken in 0..most {
-            // In a thread or in a task, which wait for nothing here.
-            let received = match context.rng.chance(50) {
-                true => self.inbox.try_recv(),
-                false => match self
-                    .inbox
-                    .poll_recv(&mut task::Context::from_waker(Waker::noop()))
-                {
-                    Poll::Ready(event) => event.map(Some),
-                    Poll::Pending => Ok(None),
-                },
-            };
-            match received {
+            match self.inbox.try_recv() {
                 Ok(Some(event)) => self.on_event(context, event),
                 Ok(None) => return taken > 0,
                 Err(ended) => {

@@ -9,7 +9,7 @@ use loom::thread;
 use crate::between::decision::Decision;
 use crate::between::lines::{Lines, Place};
 use crate::channel::Channel;
-use crate::task_models::Executor;
+use crate::task_models::{Executor, wake};
 use crate::{NOBODY_CAN_GO_ON, Sleeper, finds_always, proves};
 
 /// Waits until it is first, and leaves. Its place is noted while it is.
@@ -20,7 +20,7 @@ fn pass(lines: &Lines, channel: Channel, place: Place, passed: &Mutex<Vec<Place>
         sleeper.sleep();
     }
     passed.lock().unwrap().push(place);
-    lines.leave(channel, place).map(Waker::wake);
+    wake(lines.leave(channel, place));
 }
 
 /// Two pass who came one after the other, and one gives up wherever it stands.
@@ -33,7 +33,7 @@ fn all_pass_in_order() {
         let (lines, passed) = (Arc::clone(&lines), Arc::clone(&passed));
         thread::spawn(move || pass(&lines, channel, place, &passed))
     });
-    lines.leave(channel, places[1]).map(Waker::wake);
+    wake(lines.leave(channel, places[1]));
     for thread in threads {
         thread.join().unwrap();
     }

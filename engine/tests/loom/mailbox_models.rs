@@ -10,7 +10,7 @@ use loom::thread;
 use crate::between::decision::Decision;
 use crate::between::mailbox::{self, Notified, Taken};
 use crate::sync::Instant;
-use crate::task_models::Executor;
+use crate::task_models::{Executor, wake};
 use crate::{NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
@@ -25,7 +25,6 @@ type Put = fn(&Mailbox);
 
 /// The reactor's part: two batches, then the end. A task that waits is woken for each.
 fn deliver_and_end(mailbox: &Mailbox) {
-    let wake = |task: Option<Waker>| task.map(Waker::wake);
     wake(mailbox.deliver(&mut VecDeque::from([1, 2])));
     wake(mailbox.deliver(&mut VecDeque::from([3])));
     wake(mailbox.end("stopped"));
@@ -43,7 +42,7 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
         let mailbox = Arc::clone(&mailbox);
         move || match mailbox.notify(NOTE, 8, ONE) {
             Ok(wakes) => {
-                wakes.task.map(Waker::wake);
+                wake(wakes.task);
                 true
             }
             Err((event, why)) => {
@@ -173,9 +172,7 @@ fn a_task_takes_all() {
     let notifier = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
         move || {
-            let notified = mailbox
-                .notify(NOTE, 8, ONE)
-                .map(|wakes| wakes.task.map(Waker::wake));
+            let notified = mailbox.notify(NOTE, 8, ONE).map(|wakes| wake(wakes.task));
             notified.is_ok()
         }
     });
