@@ -160,7 +160,11 @@ impl Inbox {
             deadline
         };
         let taken = &mut self.taken;
-        match self.shared.receive(&self.group, taken, deadline) {
+        let group = &self.group;
+        match self
+            .shared
+            .receive(group.id, &group.mailbox, taken, deadline)
+        {
             Taken::Events => Ok(true),
             Taken::Nothing | Taken::Offer => Ok(false),
             Taken::Ended(reason) => Err(reason),
@@ -239,6 +243,7 @@ impl Inbox {
         if std::mem::replace(&mut self.is_closed, true) {
             return;
         }
+        self.shared.leave_calls(&self.group);
         let deadline = after(Instant::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);

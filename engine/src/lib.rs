@@ -80,6 +80,7 @@ pub mod wire;
 
 mod account;
 mod blocking;
+mod call;
 mod channel;
 mod endpoint;
 mod engine;
@@ -119,6 +120,7 @@ pub use ampe_poller::platform;
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
+pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};

@@ -49,14 +49,19 @@ impl Sending {
         self.post.take()
     }
 
+    /// Waits no more. Returns the post, and why it was not accepted so far.
+    pub(crate) fn give_up(mut self) -> (Post, PostError) {
+        let post = self.post.take();
+        let post = post.expect("a wait that has not ended has its post");
+        (post, PostError::Full(self.wanted))
+    }
+
     /// Waits in this thread.
     pub(crate) fn wait_until(mut self, deadline: Instant) -> Result<Posted, Refused> {
         if let Some(outcome) = blocking::wait_until(&mut self, deadline) {
             return outcome;
         }
-        let why = PostError::Full(self.wanted);
-        let post = self.post.take();
-        let post = post.expect("a wait that has not ended has its post");
+        let (post, why) = self.give_up();
         Err(Refused { post, why })
     }
 

@@ -295,7 +295,7 @@ fn fill(group: &ChannelGroup, channel: Channel) -> u64 {
             // The reactor may still find the system willing to take some.
             Poll::Pending => {
                 drop(sending);
-                let deadline = Instant::now() + Duration::from_millis(100);
+                let deadline = Instant::now() + Duration::from_millis(300);
                 match group.post_wait(large(group, channel, count + 1), deadline) {
                     Ok(_) => count += 1,
                     Err(refused) => {

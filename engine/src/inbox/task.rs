@@ -63,8 +63,7 @@ impl Inbox {
             return Poll::Ready(Ok(event));
         }
         if !std::mem::replace(&mut self.is_task, true) {
-            self.shared.seat.serve_task();
-            self.shared.queue.wake(); // whoever sits may have to leave
+            self.shared.serve_task();
         }
         // Made, and the one before dropped, while no lock is held.
         let mut waker = Some(context.waker().clone());

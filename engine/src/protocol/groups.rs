@@ -169,6 +169,9 @@ impl Core {
         for index in dirty.drain(..) {
             let group = self.groups.get_mut(index);
             group.is_dirty = false;
+            if !self.calls.is_empty() {
+                self.calls.route(&mut group.deliveries, &self.shared);
+            }
             if !group.deliveries.is_empty() {
                 self.shared
                     .queue

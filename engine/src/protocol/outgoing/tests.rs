@@ -1,3 +1,5 @@
+mod withdrawing;
+
 use std::sync::Arc;
 
 use super::*;
