@@ -1,6 +1,9 @@
 //! Message content in storage that the engine lends.
 
+mod show;
+
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use crate::storage::{Charge, Pool, Storage, cost_of};
@@ -126,14 +129,14 @@ impl Message {
     }
 
     /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
-    /// line ends around the name are dropped.
+    /// line ends around the name are dropped. The value is text or bytes.
     ///
     /// # Errors
     ///
     /// [`MessageError::TextHeader`] if the name is empty or has a `:`, CR or LF in it, the value is
     /// empty or has CR or LF in it, or all text headers together would exceed 65,535 bytes;
     /// [`MessageError::ReservedName`] if the name starts with a tilde.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, MessageError> {
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, MessageError> {
         self.add_header(name, value)?;
         Ok(self)
     }
@@ -153,16 +156,21 @@ impl Message {
     /// # Errors
     ///
     /// As [`header`](Message::header). The message is unchanged then.
-    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MessageError> {
         if name.trim_start().starts_with('~') {
             return Err(MessageError::ReservedName {
                 name: name.to_owned(),
             });
         }
-        self.add_any_header(name, value)
+        self.add_any_header(name, value.as_ref())
     }
 
-    pub(crate) fn add_any_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    pub(crate) fn add_any_header(
+        &mut self,
+        name: &str,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), MessageError> {
+        let value = value.as_ref();
         // A peer may leave out the end of its last line, which must not run on into ours.
         let block = self.text_headers().as_bytes();
         let end_of_last: &[u8] = match block.is_empty() || block.ends_with(LINE_END) {
@@ -394,6 +402,54 @@ impl Message {
 
     pub(crate) fn into_storage(self) -> Storage {
         self.storage
+    }
+}
+
+/// A copy, in storage of its own that is the application's: a clone of what was received or returned is charged
+/// to no budget.
+impl Clone for Message {
+    fn clone(&self) -> Self {
+        if self.content_len() == 0 && self.storage.home().is_none() {
+            return Message::empty();
+        }
+        let mut storage = match self.storage.home() {
+            Some(pool) => pool.take(self.frame_len()),
+            None => Storage::unpooled(self.frame_len()),
+        };
+        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        Message {
+            storage,
+            lens: self.lens,
+        }
+    }
+}
+
+/// Appends to the body, as far as the 65,535 bytes of a body go: what is beyond is not taken, so that
+/// `write_all` and `write!` fail with [`WriteZero`](io::ErrorKind::WriteZero) there.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+///
+/// # let engine = ampe::Engine::start(ampe::Options::default())?;
+/// let mut message = engine.message();
+/// write!(message, "{} of {}", 3, 7)?;
+/// assert_eq!(message.body_bytes(), b"3 of 7");
+/// # Ok(()) }
+/// ```
+impl io::Write for Message {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = usize::from(self.lens.body());
+        let taken = bytes.len().min(MAX_BODY_LEN - len);
+        let body = self
+            .resize_body_dirty(len + taken)
+            .map_err(io::Error::other)?;
+        body[len..].copy_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -205,7 +205,7 @@ impl Post {
     /// # Errors
     ///
     /// As [`Message::header`]. The post is unchanged then.
-    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MessageError> {
         self.message.add_header(name, value)
     }
 

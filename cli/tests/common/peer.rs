@@ -85,7 +85,7 @@ impl Peer {
     /// Offers a file; the id and the answer.
     pub fn offer(&mut self, name: &[u8], size: u64) -> (u64, String, String) {
         let message = self.group.message().header("Do", "offer").unwrap();
-        let message = message.header("Size", &size.to_string()).unwrap();
+        let message = message.header("Size", size.to_string()).unwrap();
         let id = self.post(message.body(name).unwrap().request(self.channel));
         let (answer, reason) = self.answer(id);
         (id, answer, reason)

@@ -259,3 +259,63 @@ fn a_message_grows_in_place_as_far_as_its_storage_goes() {
     it.resize_body(room + 1).unwrap();
     assert_ne!(it.storage().bytes().as_ptr(), place);
 }
+
+#[test]
+fn a_clone_is_the_same_and_charged_to_nobody() {
+    let pool = pool();
+    let original = received(&pool, b"Name:value\r\n", b"the body");
+    let clone = original.clone();
+    assert_eq!(clone.text_headers().get_text("Name"), Some("value"));
+    assert_eq!(clone.body_bytes(), b"the body");
+    drop(clone);
+    assert_eq!(released(&pool), 0);
+    drop(original);
+    assert!(released(&pool) > 0);
+    assert_eq!(Message::empty().clone().body_bytes(), b"");
+}
+
+#[test]
+fn a_body_is_written_to_its_limit() {
+    use std::io::{ErrorKind, Write};
+    let mut message = message().header("Name", b"\xff").unwrap();
+    write!(message, "{}", 17).unwrap();
+    message.write_all(&[7; 65_000]).unwrap();
+    assert_eq!(message.body_bytes().len(), 65_002);
+    assert_eq!(message.write(&[8; 1000]).unwrap(), 533);
+    let full = message.write_all(b"x").unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::WriteZero);
+    assert_eq!(message.body_bytes()[..4], *b"17\x07\x07");
+    assert_eq!(message.body_bytes()[65_534], 8);
+    let headers = message.text_headers();
+    assert_eq!(headers.get("Name"), Some(&b"\xff"[..]));
+    assert_eq!(headers.get_text("Name"), None);
+}
+
+#[test]
+fn a_message_is_shown_in_one_line_whatever_is_in_it() {
+    let shown = |headers: &[(&str, &[u8])], body: &[u8]| {
+        let mut message = message().body(body).unwrap();
+        for &(name, value) in headers {
+            message.add_header(name, value).unwrap();
+        }
+        message.to_string()
+    };
+    assert_eq!(shown(&[], b""), "no body");
+    assert_eq!(shown(&[], b"x"), "1 byte \"x\"");
+    let headers: [(&str, &[u8]); 2] = [("A", b"1"), ("B\x1b", b"\xff\x07")];
+    assert_eq!(
+        shown(&headers, b"two\nlines"),
+        "A: 1; B\\u{1b}: \u{fffd}\\u{7}; 9 bytes \"two\\nlines\""
+    );
+    assert_eq!(shown(&[], b"\x00\xff"), "2 bytes 00ff");
+    assert_eq!(
+        shown(&[], &[b'a'; 100]),
+        format!("100 bytes \"{}\"...", "a".repeat(64))
+    );
+    let cut = shown(&[], format!("{}\u{e4}b", "a".repeat(63)).as_bytes());
+    assert_eq!(cut, format!("66 bytes \"{}\"...", "a".repeat(63)));
+    assert_eq!(
+        shown(&[], &[0xff; 100]),
+        format!("100 bytes {}...", "ff".repeat(16))
+    );
+}

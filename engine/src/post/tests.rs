@@ -155,7 +155,7 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     let too_long = Err(PostError::HelloTooLong { len: 8193 });
     for (beyond, outcome) in [(0, Ok(())), (1, too_long)] {
         let len = 8192 - room + beyond - "A:\r\n".len() - 100;
-        let content = message().header("A", &"x".repeat(len)).unwrap();
+        let content = message().header("A", "x".repeat(len)).unwrap();
         let mut post = content.body(&[1; 100]).unwrap().hello(&address(1));
         for _ in 0..2 {
             assert_eq!(post.write_address_header(), outcome);
@@ -169,7 +169,7 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     let too_long = Err(PostError::HelloTooLong { len });
     assert_eq!(post.write_address_header(), too_long);
     let mut post = message()
-        .header("A", &"x".repeat(65_500))
+        .header("A", "x".repeat(65_500))
         .unwrap()
         .hello(&address(1));
     let too_long = PostError::HelloTooLong {

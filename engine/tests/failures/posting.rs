@@ -73,12 +73,7 @@ fn content_that_is_too_long_is_refused_before_it_is_posted() {
     // Headers that any message takes but a HelloRequest.
     let full = "x".repeat(65_535 - "Long:\r\n".len());
     let message = engine.message().header("Long", &full).unwrap();
-    assert!(
-        engine
-            .message()
-            .header("Long", &format!("{full}x"))
-            .is_err()
-    );
+    assert!(engine.message().header("Long", format!("{full}x")).is_err());
     let port = dead_port();
     let address = format!("tcp://127.0.0.1:{port}").parse().unwrap();
     let refused = group.post(message.hello(&address)).unwrap_err();
