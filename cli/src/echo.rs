@@ -131,7 +131,7 @@ impl Echoing {
 
     fn echo(&mut self, post: Post) {
         self.totals.messages += 1;
-        self.totals.bytes += post.message().body_bytes().len() as u64;
+        self.totals.bytes += post.message().body().len() as u64;
         // What goes to a channel that waits for room goes behind what waits already.
         let waiting = post
             .channel()

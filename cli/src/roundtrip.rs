@@ -34,7 +34,7 @@ pub(crate) fn measure(
     for turn in 0..=count {
         let message = mark(link.group().message());
         let message = message
-            .body(&body)
+            .with_body(&body)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let request = message.request(link.channel());
         let started = Instant::now();

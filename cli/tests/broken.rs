@@ -250,13 +250,13 @@ fn a_file_that_shrinks_while_it_is_sent_is_given_up_by_both() {
     let answer = headers
         .iter()
         .fold(group.message(), |message, (name, value)| {
-            message.header(name, value).unwrap()
+            message.with_header(name, value).unwrap()
         });
     group.post(hello.accept(answer)).unwrap();
     let Event::Request(offer) = next() else {
         panic!("no offer");
     };
-    let accepted = group.message().header("Answer", "accepted").unwrap();
+    let accepted = group.message().with_header("Answer", "accepted").unwrap();
     group.post(offer.reply(accepted)).unwrap();
     fs::File::options()
         .write(true)
@@ -268,8 +268,8 @@ fn a_file_that_shrinks_while_it_is_sent_is_given_up_by_both() {
         if let Event::Request(request) = next() {
             let demand = request.text_headers().get("Do").unwrap();
             assert_eq!(demand, b"cancel");
-            let failed = group.message().header("Answer", "failed").unwrap();
-            let failed = failed.header("Reason", "the sender gave up").unwrap();
+            let failed = group.message().with_header("Answer", "failed").unwrap();
+            let failed = failed.with_header("Reason", "the sender gave up").unwrap();
             group.post(request.reply(failed)).unwrap();
             break;
         }

@@ -152,7 +152,11 @@ fn garbage_ends_its_own_connection_only() {
 fn flood(peer: &mut Peer, to_send: u64) -> u64 {
     let mut posts: VecDeque<_> = (1..=to_send)
         .map(|id| {
-            let message = peer.group.message().body(&[1; 32 * 1024]).expect("it fits");
+            let message = peer
+                .group
+                .message()
+                .with_body(&[1; 32 * 1024])
+                .expect("it fits");
             message.signal(peer.channel).with_id(id)
         })
         .collect();

@@ -133,7 +133,7 @@ fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
     let (_receiver, to) = receiver(&place, &[]);
     let mut sender = Peer::sender(&to);
     sender.content(42, b"of no file");
-    let message = sender.group.message().header("Do", "dance").unwrap();
+    let message = sender.group.message().with_header("Do", "dance").unwrap();
     let id = sender.post(message.request(sender.channel));
     assert_eq!(sender.answer(id).0, "refused");
     let id = sender.post(sender.group.message().request(sender.channel));

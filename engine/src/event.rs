@@ -182,7 +182,7 @@ impl Received {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        self.message.body_bytes()
+        self.message.body()
     }
 
     /// The content.

@@ -128,7 +128,7 @@ impl ChannelGroup {
     ///
     /// async fn send_all(group: &ChannelGroup, to: Channel, bodies: &[&[u8]]) -> Result<(), Refused> {
     ///     for body in bodies {
-    ///         let message = group.message().body(body).expect("short");
+    ///         let message = group.message().with_body(body).expect("short");
     ///         group.send(message.request(to)).await?;
     ///     }
     ///     Ok(())
@@ -170,7 +170,7 @@ impl ChannelGroup {
     /// # let engine = ampe::Engine::start(ampe::Options::default())?;
     /// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
     /// let server = group.connect(&"tcp://127.0.0.1:7000".parse()?)?;
-    /// let request = engine.message().body(b"how late is it?")?;
+    /// let request = engine.message().with_body(b"how late is it?")?;
     /// match group.call(server, request, Instant::now() + Duration::from_secs(5)).wait() {
     ///     Ok(answer) => println!("{} bytes", answer.body().len()),
     ///     Err(CallError::Refused { why, .. }) => println!("it will not say: {why}"),

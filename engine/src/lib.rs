@@ -25,7 +25,7 @@
 //!         Event::Bye(bye) => Some(bye.echo()), // behind the answers that wait
 //!         // The client's part: here it connects to the server that it is itself.
 //!         Event::Listening(listening) => Some(engine.message().hello(listening.address())),
-//!         Event::Connected(_) => Some(engine.message().body(b"hello")?.request(channel)),
+//!         Event::Connected(_) => Some(engine.message().with_body(b"hello")?.request(channel)),
 //!         Event::Response(response) => {
 //!             assert_eq!(response.body(), b"hello");
 //!             Some(engine.message().bye(channel))

@@ -24,9 +24,9 @@ const LINE_END: &[u8] = b"\r\n";
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = ampe::Engine::start(ampe::Options::default())?;
-/// let message = engine.message().header("Content-Type", "text/plain")?.body(b"hello")?;
+/// let message = engine.message().with_header("Content-Type", "text/plain")?.with_body(b"hello")?;
 /// assert_eq!(message.text_headers().get("Content-Type"), Some(&b"text/plain"[..]));
-/// assert_eq!(message.body_bytes(), b"hello");
+/// assert_eq!(message.body(), b"hello");
 /// # Ok(()) }
 /// ```
 pub struct Message {
@@ -114,13 +114,13 @@ impl Message {
     }
 
     /// The body.
-    pub fn body_bytes(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.content()[usize::from(self.lens.text_headers())..]
     }
 
     /// The body, to be written in place. Its length is changed by
     /// [`resize_body`](Message::resize_body).
-    pub fn body_bytes_mut(&mut self) -> &mut [u8] {
+    pub fn body_mut(&mut self) -> &mut [u8] {
         let (start, end) = (self.body_start(), self.frame_len());
         self.storage
             .bytes_mut()
@@ -136,7 +136,11 @@ impl Message {
     /// [`MessageError::TextHeader`] if the name is empty or has a `:`, CR or LF in it, the value is
     /// empty or has CR or LF in it, or all text headers together would exceed 65,535 bytes;
     /// [`MessageError::ReservedName`] if the name starts with a tilde.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, MessageError> {
+    pub fn with_header(
+        mut self,
+        name: &str,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Self, MessageError> {
         self.add_header(name, value)?;
         Ok(self)
     }
@@ -146,16 +150,16 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes.
-    pub fn body(mut self, body: &[u8]) -> Result<Self, MessageError> {
+    pub fn with_body(mut self, body: &[u8]) -> Result<Self, MessageError> {
         self.set_body(body)?;
         Ok(self)
     }
 
-    /// As [`header`](Message::header), in place.
+    /// As [`with_header`](Message::with_header), in place.
     ///
     /// # Errors
     ///
-    /// As [`header`](Message::header). The message is unchanged then.
+    /// As [`with_header`](Message::with_header). The message is unchanged then.
     pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MessageError> {
         if name.trim_start().starts_with('~') {
             return Err(MessageError::ReservedName {
@@ -216,11 +220,11 @@ impl Message {
         self.lens = Lens::new(kept_len, self.lens.body());
     }
 
-    /// As [`body`](Message::body), in place.
+    /// As [`with_body`](Message::with_body), in place.
     ///
     /// # Errors
     ///
-    /// As [`body`](Message::body). The message is unchanged then.
+    /// As [`with_body`](Message::with_body). The message is unchanged then.
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
         self.resize_body_dirty(body.len())?.copy_from_slice(body);
         Ok(())
@@ -262,7 +266,7 @@ impl Message {
         };
         self.reserve(self.body_start() + len);
         self.lens = Lens::new(self.lens.text_headers(), body_len);
-        Ok(self.body_bytes_mut())
+        Ok(self.body_mut())
     }
 
     /// Removes text headers and body. The storage stays.
@@ -434,7 +438,7 @@ impl Clone for Message {
 /// # let engine = ampe::Engine::start(ampe::Options::default())?;
 /// let mut message = engine.message();
 /// write!(message, "{} of {}", 3, 7)?;
-/// assert_eq!(message.body_bytes(), b"3 of 7");
+/// assert_eq!(message.body(), b"3 of 7");
 /// # Ok(()) }
 /// ```
 impl io::Write for Message {

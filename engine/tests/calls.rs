@@ -30,7 +30,7 @@ fn soon() -> Instant {
 }
 
 fn message(group: &ChannelGroup, body: &[u8]) -> Message {
-    group.message().body(body).unwrap()
+    group.message().with_body(body).unwrap()
 }
 
 /// Takes requests, and answers them as it likes, until told that it is over.
@@ -232,14 +232,14 @@ fn what_was_not_sent_in_time_comes_back() {
         let called = client.call(channel, large(&client), soon()).wait();
         let (it, why) = not_sent(called);
         assert_eq!(why, WhyNotSent::NotPosted(PostError::Full(Budget::Channel)));
-        assert_eq!(it.body_bytes().len(), 60_000);
+        assert_eq!(it.body().len(), 60_000);
         // A small one is admitted, behind what is queued.
         let called = client
             .call(channel, message(&client, b"small"), soon())
             .wait();
         let (it, why) = not_sent(called);
         assert_eq!(why, WhyNotSent::Returned(Reason::Withdrawn));
-        assert_eq!(it.body_bytes(), b"small");
+        assert_eq!(it.body(), b"small");
         drop(it);
         // Neither has come to the peer.
         let mut inbox = pair.client.1;
@@ -252,7 +252,7 @@ fn what_was_not_sent_in_time_comes_back() {
                     break;
                 }
                 Event::Returned(returned) => {
-                    assert_eq!(returned.message().body_bytes().len(), 60_000)
+                    assert_eq!(returned.message().body().len(), 60_000)
                 }
                 Event::Room(_) => {}
                 other => panic!("unexpected {other:?}"),
@@ -386,7 +386,7 @@ fn what_is_withdrawn_comes_back_and_the_rest_arrives() {
         while came_back.len() < withdrawn.len() {
             match next(&mut inbox, "what was withdrawn") {
                 Event::Returned(returned) => {
-                    assert_eq!(returned.message().body_bytes(), returned.id().to_be_bytes());
+                    assert_eq!(returned.message().body(), returned.id().to_be_bytes());
                     came_back.push(returned.id());
                 }
                 Event::Room(_) => {}
@@ -462,7 +462,7 @@ fn a_call_that_is_ready_polls_ready_only_once() {
             Poll::Pending => thread::yield_now(),
         }
     };
-    assert_eq!(answer.into_message().body_bytes(), b"?");
+    assert_eq!(answer.into_message().body(), b"?");
     let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         call.as_mut().poll(&mut context).is_ready()
     }));

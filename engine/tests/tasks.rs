@@ -73,7 +73,7 @@ async fn ask(group: ChannelGroup, mut inbox: Inbox, address: Address, calls: u64
     let mut answered = 0;
     loop {
         let post = match inbox.recv_async().await.unwrap() {
-            Event::Connected(_) => group.message().body(&[0; 8]).unwrap().request(channel),
+            Event::Connected(_) => group.message().with_body(&[0; 8]).unwrap().request(channel),
             Event::Response(response) => {
                 assert_eq!(response.body(), u64::to_be_bytes(answered));
                 answered += 1;
@@ -81,7 +81,7 @@ async fn ask(group: ChannelGroup, mut inbox: Inbox, address: Address, calls: u64
                     last if last == calls => group.message().bye(channel),
                     next => {
                         let body = u64::to_be_bytes(next);
-                        group.message().body(&body).unwrap().request(channel)
+                        group.message().with_body(&body).unwrap().request(channel)
                     }
                 }
             }
@@ -189,7 +189,7 @@ fn an_inbox_changes_between_tasks_and_threads() {
         let sender = posting.clone();
         let body = [round];
         let notify = move || {
-            let message = sender.message().body(&body).unwrap();
+            let message = sender.message().with_body(&body).unwrap();
             sender.notify(message).unwrap();
         };
         let thread = thread::spawn(notify);
@@ -203,7 +203,7 @@ fn an_inbox_changes_between_tasks_and_threads() {
                 thread::yield_now();
             },
         };
-        assert!(matches!(event, Event::Notified(it) if it.body_bytes() == [round]));
+        assert!(matches!(event, Event::Notified(it) if it.body() == [round]));
         thread.join().unwrap();
     }
 }
@@ -215,13 +215,13 @@ fn a_receipt_that_is_cancelled_loses_no_event() {
     let (posting, mut inbox) = group(&engine);
     for round in 0..100_u8 {
         assert!(poll_once(&mut inbox.recv_async()).is_pending());
-        let message = posting.message().body(&[round]).unwrap();
+        let message = posting.message().with_body(&[round]).unwrap();
         posting.notify(message).unwrap();
         drop(inbox.recv_async());
         let Poll::Ready(Ok(Event::Notified(message))) = poll_once(&mut inbox.recv_async()) else {
             panic!("the event of round {round} is gone");
         };
-        assert_eq!(message.body_bytes(), [round]);
+        assert_eq!(message.body(), [round]);
     }
 }
 
@@ -359,7 +359,7 @@ fn who_waits_to_post_gets_it_back_when_the_channel_ends() {
         let refused = task.join().unwrap().unwrap_err();
         assert_eq!(refused.why, PostError::ChannelClosed);
         assert_eq!(refused.post.id(), id);
-        assert_eq!(refused.post.message().body_bytes().len(), 60_000);
+        assert_eq!(refused.post.message().body().len(), 60_000);
     }
 }
 

@@ -383,11 +383,11 @@ impl Incoming {
     }
 
     fn write(&mut self, content: Message) -> Result<(), String> {
-        let len = content.body_bytes().len() as u64;
+        let len = content.body().len() as u64;
         if len > self.size - self.received {
             return Err("the sender sent more than it announced: send it again".to_owned());
         }
-        self.partial.write(content.body_bytes())?;
+        self.partial.write(content.body())?;
         self.received += len;
         self.bar.set_position(self.received);
         self.digest.update(content);

@@ -146,7 +146,7 @@ impl<'s> Sender<'s> {
     fn offer(&mut self, outgoing: &Outgoing, size: u64) -> Result<Result<u64, String>, Failure> {
         let message = Demand::Offer { size }.write(self.link.group().message());
         let message = message
-            .body(outgoing.name.as_bytes())
+            .with_body(outgoing.name.as_bytes())
             .expect("a name is shorter than the longest body");
         let id = self.link.post(message.request(self.link.channel()))?.id;
         let answer = self.link.response(id)?;

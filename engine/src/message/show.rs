@@ -58,7 +58,7 @@ fn show_headers(formatter: &mut fmt::Formatter<'_>, headers: TextHeaders<'_>) ->
 impl fmt::Display for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         show_headers(formatter, self.text_headers())?;
-        let body = self.body_bytes();
+        let body = self.body();
         match body.len() {
             0 => formatter.write_str("no body"),
             1 => write!(formatter, "1 byte {}", Bytes(body)),

@@ -64,7 +64,7 @@ impl Trace {
             id,
             more,
             text_headers: message.text_headers().as_bytes().to_vec(),
-            body: message.body_bytes().to_vec(),
+            body: message.body().to_vec(),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Bench {
     fn push_message(&mut self, len: usize) {
         let header = self.header(len);
         let body = vec![header.message_id as u8; len];
-        let mut message = Message::new(&self.it.pool).body(&body).unwrap();
+        let mut message = Message::new(&self.it.pool).with_body(&body).unwrap();
         message.encode_header(&header);
         let outgoing = Outgoing {
             message,
@@ -143,7 +143,7 @@ impl Bench {
 
 /// The id and length of a message, which is whole.
 fn whole(outgoing: &Outgoing) -> (u64, usize) {
-    let body = outgoing.message.body_bytes();
+    let body = outgoing.message.body();
     assert_eq!(body, vec![outgoing.id as u8; body.len()]);
     assert_eq!(outgoing.cost, outgoing.message.cost());
     (outgoing.id, body.len())
