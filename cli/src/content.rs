@@ -36,7 +36,7 @@ pub(crate) fn with(message: Message, headers: &[Header]) -> Result<Message, Fail
     headers.iter().try_fold(message, |message, header| {
         let Header { name, value } = header;
         message
-            .header(name, value)
+            .with_header(name, value)
             .map_err(|error| Failure::Usage(format!("the header {name:?}: {error}")))
     })
 }

@@ -300,7 +300,9 @@ fn a_slow_receiver_is_waited_for_while_content_moves() {
     let store = receiving.request(|content| {
         thread::sleep(Duration::from_millis(20));
         received += content.body().len();
-        let progress = group.message().with_header("Received", &received.to_string());
+        let progress = group
+            .message()
+            .with_header("Received", received.to_string());
         let progress = progress.unwrap().signal(content.channel());
         group.post(progress.with_id(content.id())).unwrap();
     });

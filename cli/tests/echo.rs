@@ -156,7 +156,11 @@ fn garbage_ends_its_own_connection_only() {
 fn flood(peer: &mut Peer, to_send: u64) -> u64 {
     let mut posts: VecDeque<_> = (1..=to_send)
         .map(|id| {
-            let message = peer.group.message().with_body(&[1; 32 * 1024]).expect("it fits");
+            let message = peer
+                .group
+                .message()
+                .with_body(&[1; 32 * 1024])
+                .expect("it fits");
             message.signal(peer.channel).with_id(id)
         })
         .collect();
@@ -262,7 +266,7 @@ fn a_peer_that_talks_of_something_else_does_not_prolong_a_time_limit() {
         let answer = headers
             .iter()
             .fold(group.message(), |message, (name, value)| {
-                message.header(name, value).unwrap()
+                message.with_header(name, value).unwrap()
             });
         group.post(hello.accept(answer)).unwrap();
         let watchdog = Instant::now() + common::WATCHDOG;

@@ -176,7 +176,7 @@ fn what_is_of_another_file_is_ignored() {
         ("cancel", "Reason", "another"),
     ] {
         let message = sender.group.message().with_header("Do", what).unwrap();
-        let message = message.header(header, value).unwrap();
+        let message = message.with_header(header, value).unwrap();
         sender.post(message.request(sender.channel).with_id(other));
     }
     sender.content(id, &common::content(3)[1..]);

@@ -195,7 +195,7 @@ fn printable(text: &str) -> String {
 
 fn with(message: Message, name: &str, value: &str) -> Message {
     message
-        .header(name, value)
+        .with_header(name, value)
         .expect("our own headers are short, and have no line ends in them")
 }
 

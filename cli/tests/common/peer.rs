@@ -32,7 +32,7 @@ impl Peer {
         let hello = headers
             .iter()
             .fold(group.message(), |message, (name, value)| {
-                message.header(name, value).unwrap()
+                message.with_header(name, value).unwrap()
             });
         let posted = group.post(hello.hello(&address.parse().unwrap())).unwrap();
         Peer {
@@ -85,7 +85,7 @@ impl Peer {
     /// Offers a file; the id and the answer.
     pub fn offer(&mut self, name: &[u8], size: u64) -> (u64, String, String) {
         let message = self.group.message().with_header("Do", "offer").unwrap();
-        let message = message.with_header("Size", &size.to_string()).unwrap();
+        let message = message.with_header("Size", size.to_string()).unwrap();
         let id = self.post(message.with_body(name).unwrap().request(self.channel));
         let (answer, reason) = self.answer(id);
         (id, answer, reason)

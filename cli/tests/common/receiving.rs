@@ -46,7 +46,7 @@ impl Receiving {
         headers
             .iter()
             .fold(self.group.message(), |message, (name, value)| {
-                message.header(name, value).unwrap()
+                message.with_header(name, value).unwrap()
             })
     }
 
