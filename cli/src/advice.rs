@@ -8,9 +8,60 @@ use ampe::{Address, Closed, Reason};
 
 use crate::output;
 
-/// Why nothing can be listened for.
-pub(crate) fn listener(address: &Address, closed: &Closed) -> String {
-    not_listening(address, closed.reason(), closed.os_error())
+/// What to do about a limit of the system's that was reached, if the error is one of those.
+pub(crate) fn of_limit(error: &io::Error) -> Option<&'static str> {
+    // EMFILE and ENFILE have these numbers on every Unix, and WSAEMFILE is the first on Windows.
+    match error.raw_os_error() {
+        Some(24) if cfg!(unix) => Some("raise the limit of open files (`ulimit -n`)"),
+        Some(23) if cfg!(unix) => Some("close other programs: the system has no descriptors left"),
+        Some(10024) if cfg!(windows) => Some("close other programs"),
+        _ => None,
+    }
+}
+
+/// What to do where the system refuses what an engine is made of: epoll, an eventfd, a thread.
+pub(crate) fn of_start(error: &io::Error) -> &'static str {
+    let by_kind = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
+            "this system, or a sandbox around it (seccomp), does not let it wait for sockets: allow \
+             epoll_create1, epoll_ctl, epoll_wait and eventfd2, or run it outside"
+        }
+        io::ErrorKind::WouldBlock => "raise the limit of processes and threads (`ulimit -u`)",
+        _ => "close other programs, or raise the limits (`ulimit -n`, `ulimit -u`)",
+    };
+    of_limit(error).unwrap_or(by_kind)
+}
+
+/// Why nothing can be listened for. `others` is where this command listens besides.
+pub(crate) fn listener<'a>(
+    address: &Address,
+    closed: &Closed,
+    others: impl IntoIterator<Item = &'a Address>,
+) -> String {
+    let error = closed.os_error();
+    let is_in_use = error.as_ref().map(io::Error::kind) == Some(io::ErrorKind::AddrInUse);
+    let own = others.into_iter().find(|other| overlap(address, other));
+    match own.filter(|_| is_in_use) {
+        Some(own) => format!(
+            "could not listen on {}: this command listens on {} already, which takes what comes there \
+             (`[::]` takes IPv4 as well): leave one of them out",
+            output::shown(address),
+            output::shown(own),
+        ),
+        None => not_listening(address, closed.reason(), error),
+    }
+}
+
+/// Whether two listeners of one program cannot both have what they ask for.
+fn overlap(one: &Address, other: &Address) -> bool {
+    let is_any = |address: &Address| {
+        let socket = address.socket_addr();
+        socket.is_some_and(|socket| socket.ip().is_unspecified())
+    };
+    let port = one.port().filter(|&port| port != 0);
+    port.is_some()
+        && port == other.port()
+        && (one.host() == other.host() || is_any(one) || is_any(other))
 }
 
 fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) -> String {
@@ -28,7 +79,11 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
         _ => {}
     }
     let kind = error.as_ref().map(io::Error::kind);
+    let limit = error.as_ref().and_then(of_limit);
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
+    if let Some(advice) = limit {
+        return format!("could not listen on {shown}{because}: {advice}");
+    }
     let advice = match (address, kind) {
         (Address::Tcp { .. }, Some(io::ErrorKind::AddrInUse)) => {
             "end the program that uses it, or let the system choose a port by giving port 0"
@@ -100,6 +155,9 @@ fn broken(address: &Address, reason: Reason, error: Option<io::Error>, has_spoke
         return format!("could not talk to {shown}: {}", unpolled(error));
     }
     let is_ours = error.is_none();
+    if let Some((error, advice)) = error.as_ref().and_then(|it| Some((it, of_limit(it)?))) {
+        return format!("could not talk to {shown}: {error}: {advice}");
+    }
     let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
     match reason {
         Reason::ConnectFailed => not_connected(address, &because),
@@ -181,6 +239,37 @@ mod tests {
                 assert!(ends && said.contains(&address.to_string()), "{said}");
             }
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn limits_and_sandboxes_have_advice_of_their_own() {
+        let error = io::Error::from_raw_os_error;
+        let to = "tcp://127.0.0.1:7099".parse().unwrap();
+        for said in [
+            not_listening(&to, Reason::ListenFailed, Some(error(24))),
+            broken(&to, Reason::ConnectFailed, Some(error(24)), false),
+            of_start(&error(24)).to_owned(),
+        ] {
+            assert!(said.contains("`ulimit -n`"), "{said}");
+        }
+        for refused in [1, 13, 38] {
+            assert!(of_start(&error(refused)).contains("seccomp"), "{refused}");
+        }
+        assert!(of_start(&error(11)).contains("`ulimit -u`"));
+    }
+
+    #[test]
+    fn listeners_of_one_program_that_overlap() {
+        let overlap =
+            |one: &str, other: &str| super::overlap(&one.parse().unwrap(), &other.parse().unwrap());
+        assert!(overlap("tcp://[::]:7099", "tcp://0.0.0.0:7099"));
+        assert!(overlap("tcp://127.0.0.1:7099", "tcp://[::]:7099"));
+        assert!(overlap("tcp://127.0.0.1:7099", "tcp://127.0.0.1:7099"));
+        assert!(!overlap("tcp://[::]:7099", "tcp://0.0.0.0:7098"));
+        assert!(!overlap("tcp://[::]:0", "tcp://[::]:0"));
+        assert!(!overlap("tcp://[::1]:7099", "tcp://127.0.0.1:7099"));
+        assert!(!overlap("uds:///a", "uds:///a"));
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! The command line: everything that can be checked without a network is checked here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ampe::Address;
 use clap::{Args, Parser, Subcommand};
 
+use crate::content::{self, Header};
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong usage or address; \
-130 interrupted.
+124 no answer in time; 130 interrupted.
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
-uds:///PATH; HOST:PORT and a path with a slash are understood too.";
+uds:///PATH; HOST:PORT, a PORT of 127.0.0.1 alone, a path with a slash, unix:PATH and ipc:PATH are \
+understood too.";
 
-/// Send files, echo and measure over ampe, an asynchronous message passing engine.
+/// Send files and messages, answer them, and measure, over ampe, an asynchronous message passing engine.
 ///
 /// Data goes to stdout, talk to stderr.
 #[derive(Debug, Parser)]
@@ -30,7 +34,14 @@ pub(crate) enum Command {
     Send(Send),
     Echo(Echo),
     Ping(Ping),
+    Call(Call),
+    Reply(Reply),
+    Tell(Tell),
+    Tail(Tail),
     Doctor(Doctor),
+    Completions(Completions),
+    #[command(name = "man")]
+    Manual(Manual),
     #[command(hide = true)]
     DemoReceiver(DemoReceiver),
 }
@@ -61,6 +72,8 @@ pub(crate) struct Demo {
 /// Prints the command to run on the other side, then a line "SHA-256  PATH" per file received, as
 /// `sha256sum --check` reads it: on Unix a line that starts with a backslash has \\, \n and \r in
 /// PATH for a backslash and for line ends. A file has its name only once it is whole and verified.
+/// In JSON, a name or path that is no UTF-8 has its bytes beside it, in hexadecimal, as name_hex or
+/// path_hex.
 ///
 /// Nothing authenticates a sender, so an address that other machines can reach is refused unless
 /// --anyone says that anyone may send.
@@ -72,7 +85,7 @@ Examples:
   ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Address,
     /// The directory to receive into
     #[arg(long, value_name = "DIR")]
@@ -89,7 +102,7 @@ pub(crate) struct Recv {
     /// Flush each file to the disk before it gets its name: slower, and survives a power failure
     #[arg(long)]
     pub(crate) sync: bool,
-    /// Show no progress
+    /// Show no progress, and say nothing of files that were received
     #[arg(long)]
     pub(crate) quiet: bool,
     /// Print one JSON document per line: listening, received, failed
@@ -103,12 +116,15 @@ pub(crate) struct Recv {
 
 /// Send files to `ampe recv`.
 ///
-/// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it.
+/// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it, as
+/// `sha256sum` does. A file that cannot be sent does not stop the others. In JSON, a name that is no
+/// UTF-8 has its bytes beside it, in hexadecimal, as name_hex.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe send --to tcp://127.0.0.1:7099 photo.jpg
   ampe send --to uds:///tmp/inbox.sock --quiet a.log b.log c.log
+  ampe send --to 127.0.0.1:7099 --as aux-driver.c aux.c
   ampe send --to [::1]:7099 backup.tar --timeout 300")]
 pub(crate) struct Send {
     /// The address that `ampe recv` printed
@@ -117,7 +133,10 @@ pub(crate) struct Send {
     /// The files to send, under their own names
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Show no progress
+    /// Send the one FILE under this name
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<OsString>,
+    /// Show no progress, and say nothing of files that were sent
     #[arg(long)]
     pub(crate) quiet: bool,
     /// Print one JSON document, also if the transfer fails
@@ -139,7 +158,7 @@ Examples:
   ampe echo --listen tcp://127.0.0.1:7099 --listen uds:///tmp/echo.sock --budget 1MiB")]
 pub(crate) struct Echo {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// Memory for messages received and not yet echoed, as 4194304 or 4MiB
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
@@ -153,6 +172,8 @@ pub(crate) struct Echo {
 }
 
 /// Measure round trips to `ampe echo`, in microseconds.
+///
+/// Interrupted, it says what it measured until then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -166,6 +187,9 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "N", default_value = "1000",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
+    /// Wait this long between two round trips [default: not at all]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
     /// Bytes in each message, at most 65535
     #[arg(long, value_name = "BYTES", default_value = "64")]
     pub(crate) size: u16,
@@ -178,6 +202,160 @@ pub(crate) struct Ping {
     /// Give up when connecting, or a response, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+}
+
+/// Send a Request and print the body of its Response.
+///
+/// On stderr it says how long the answer took, and the account of the connection: what was posted,
+/// sent, returned and confirmed. Without an answer in time it exits with 124 and says whether the
+/// Request was returned, so that it may be sent again, or sent, so that it may have been served.
+///
+/// BODY is a text, @FILE for what a file holds, or - for all of stdin; without it the body is empty.
+/// A body has 65,535 bytes at most. An answer in several parts is printed part by part.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe call --to 127.0.0.1:7099 hello
+  ampe call --to uds:///tmp/service.sock -H Job-Ticket:JDF @ticket.xml > answer.xml
+  seq 1000 | ampe call --to 127.0.0.1:7099 --lines
+  ampe call --to 127.0.0.1:7099 --json hello | jq -r 'select(.event==\"answer\").body'")]
+pub(crate) struct Call {
+    /// Whom to ask
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// The body of the Request
+    pub(crate) body: Option<OsString>,
+    /// A text header of each Request, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// A text header of the HelloRequest, one or several times
+    #[arg(long, value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) hello: Vec<Header>,
+    /// Ask this many times, each when the answer before has come
+    #[arg(long, value_name = "N", default_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Ask once for each line of stdin, without waiting for the answer before; the answers are
+    /// printed, a line each, as they come
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// Print the answers only
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document per line: each answer, and the account at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when an answer takes this long, connecting included
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Answer Requests: with a text, or with what a command makes of them.
+///
+/// Prints the address of each listener at once. Greets everybody, and ignores Signals. At the end it
+/// says how many it answered.
+///
+/// With --command each Request starts CMD in a shell: the body is its stdin, its stdout the body of
+/// the Response, in parts if it is longer than 65,535 bytes. AMPE_PEER is the peer's address, and
+/// AMPE_HEADERS the Request's text headers, a line each. If it fails, the Response has the header
+/// Exit-Code.
+///
+/// Nothing authenticates who asks, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may ask.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe reply --listen 127.0.0.1:7099 --body pong
+  ampe reply --listen uds:///tmp/service.sock --command 'jq .name'
+  ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
+pub(crate) struct Reply {
+    /// Where to listen, one or several times; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    pub(crate) listen: Vec<Address>,
+    /// The body of each Response: a text, or @FILE for what a file holds
+    #[arg(long, value_name = "BODY", required_unless_present = "command")]
+    pub(crate) body: Option<OsString>,
+    /// A command for the shell, run for each Request
+    #[arg(long, value_name = "CMD", conflicts_with = "body")]
+    pub(crate) command: Option<OsString>,
+    /// Run this many commands at the same time
+    #[arg(long, value_name = "N", default_value = "8",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) jobs: u16,
+    /// A text header of each Response, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// Listen beyond this machine: anyone who can reach the address may ask
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Print one JSON document per line: listening, and the totals at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when nothing came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Send Signals, which have no answer: each line of stdin, or one body.
+///
+/// Ends with a goodbye, which the other side answers when it has received everything, and says what
+/// was confirmed by it. BODY is a text, @FILE for what a file holds, or - for all of stdin.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe tell --to 127.0.0.1:7099 'the door is open'
+  tail -f app.log | ampe tell --to uds:///tmp/log.sock --timeout 60
+  ampe tell --to 127.0.0.1:7099 -H Kind:reading --json @reading.bin")]
+pub(crate) struct Tell {
+    /// Whom to tell
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// The body of one Signal [default: a Signal for each line of stdin]
+    pub(crate) body: Option<OsString>,
+    /// A text header of each Signal, one or several times
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) headers: Vec<Header>,
+    /// A text header of the HelloRequest, one or several times
+    #[arg(long, value_name = "NAME:VALUE", value_parser = content::header)]
+    pub(crate) hello: Vec<Header>,
+    /// Say nothing if all goes well
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document at the end: the account
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when connecting, or the goodbye, takes this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Print every message that comes, a line each.
+///
+/// A line has the time of day in UTC, the peer, what kind of message it is, its id, its text headers, and
+/// its body: its length, and what can be read of its beginning. Requests and goodbyes are answered, with
+/// nothing in it. Prints the address of each listener at once, and the account of each connection at
+/// its end.
+///
+/// Nothing authenticates who sends, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe tail --listen 127.0.0.1:7099
+  ampe tail --listen uds:///tmp/log.sock --json | jq -r 'select(.op==\"Signal\").body'")]
+pub(crate) struct Tail {
+    /// Where to listen, one or several times; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    pub(crate) listen: Vec<Address>,
+    /// Listen beyond this machine: anyone who can reach the address may send
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Print one JSON document per line, with the whole body
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End when nothing came for this long [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Tell what this system is and offers: paste it into a report of a defect.
@@ -194,6 +372,29 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// Print what a shell needs to complete this command.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe completions bash > ~/.local/share/bash-completion/completions/ampe
+  ampe completions zsh > ~/.zfunc/_ampe")]
+pub(crate) struct Completions {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write manual pages, for man(1): one for the command, and one for each of its own.
+///
+/// Prints the path of each.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe man ~/.local/share/man/man1")]
+pub(crate) struct Manual {
+    /// The directory to write into
+    pub(crate) directory: PathBuf,
+}
+
 /// The second process of `demo`. Ends when its stdin does, and removes the directory.
 #[derive(Debug, Args)]
 pub(crate) struct DemoReceiver {
@@ -203,9 +404,25 @@ pub(crate) struct DemoReceiver {
 }
 
 fn peer(text: &str) -> Result<Address, ampe::AddressError> {
-    let address: Address = text.parse()?;
+    let address = address(text)?;
     address.check_connect()?;
     Ok(address)
+}
+
+/// An address as the engine reads it, or as other programs write it: `unix:PATH`, `ipc://PATH`, and a
+/// port of this machine alone.
+fn address(text: &str) -> Result<Address, ampe::AddressError> {
+    let path = ["unix://", "unix:", "ipc://", "ipc:"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    if let Some(path) = path {
+        return Address::uds(path);
+    }
+    let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_port {
+        true => format!("tcp://127.0.0.1:{text}").parse(),
+        false => text.parse(),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -259,6 +476,17 @@ mod tests {
         for refused in ["", "0", "-1", "inf", "NaN", "1e9"] {
             assert!(seconds(refused).is_err(), "{refused:?} passed");
         }
+    }
+
+    #[test]
+    fn addresses_are_read_as_other_programs_write_them() {
+        let read = |text| address(text).unwrap().to_string();
+        assert_eq!(read("7099"), "tcp://127.0.0.1:7099");
+        assert_eq!(read("127.0.0.1:7099"), "tcp://127.0.0.1:7099");
+        for text in ["unix:/a/b", "unix:///a/b", "ipc:///a/b", "ipc:/a/b", "/a/b"] {
+            assert_eq!(read(text), "uds:///a/b", "{text}");
+        }
+        assert!(address("70000").is_err() && address("unix:").is_err() && address("").is_err());
     }
 
     #[test]

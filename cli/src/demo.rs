@@ -6,6 +6,7 @@ pub(crate) mod receiver;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ampe::{Account, Address};
@@ -17,12 +18,13 @@ use crate::args::Demo;
 use crate::error::Failure;
 use crate::output;
 use crate::progress::Progress;
-use crate::roundtrip::{self, RoundTrips};
+use crate::roundtrip::{self, Plan, RoundTrips};
 use crate::session::Session;
 use crate::transfer;
 use crate::transfer::digest::Digest;
+use crate::transfer::outgoing::Outgoing;
 use crate::transfer::protocol::Demand;
-use crate::transfer::sender::{Outgoing, Sender, Sent};
+use crate::transfer::sender::{Sender, Sent};
 
 use child::Child;
 
@@ -42,7 +44,11 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => own_executable()?,
     };
-    let outgoing = Outgoing::check(&path).map_err(Failure::Failed)?;
+    let outgoing = Outgoing::new(&path, None).and_then(|outgoing| {
+        outgoing.check()?;
+        Ok(Arc::new(outgoing))
+    });
+    let outgoing = outgoing.map_err(Failure::Failed)?;
     let directory = temporary_directory()?;
     // Dropped, the child is ended and waited for; only then the directory is removed.
     let mut child = Child::start(directory.path(), arguments.timeout)?;
@@ -93,7 +99,7 @@ fn temporary_directory() -> Result<TempDir, Failure> {
 
 fn measure_all(
     child: &mut Child,
-    outgoing: &Outgoing,
+    outgoing: &Arc<Outgoing>,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Vec<Measured>, Failure> {
@@ -112,7 +118,7 @@ fn measure_all(
 fn measure(
     session: &mut Session,
     address: &Address,
-    outgoing: &Outgoing,
+    outgoing: &Arc<Outgoing>,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Measured, Failure> {
@@ -122,19 +128,23 @@ fn measure(
     };
     let progress = Progress::new(false);
     let mut sender = Sender::connect(session, address, timeout)?;
-    let bar = progress.bytes(
-        &format!("{transport}: {}", outgoing.name()),
-        outgoing.size(),
-    );
+    let bar = progress.bytes(&format_args!("{transport}: {}", outgoing.name()), 0);
     let sent = sender.send(outgoing, &bar);
     bar.finish_and_clear();
     let sent = sent?.map_err(Failure::Failed)?;
-    verify(&receiver::received_path(directory, outgoing.name()), &sent)?;
+    let received = receiver::received_path(directory, &outgoing.name().to_os());
+    verify(&received, &sent)?;
     let bar = progress.steps(&format!("{transport}: round trips"), ROUND_TRIPS);
     let mark = |message| Demand::Echo.write(message);
-    let times = roundtrip::measure(sender.link(), ROUND_TRIPS, ROUND_TRIP_BYTES, mark, &bar);
+    let mut times = RoundTrips::new();
+    let plan = Plan {
+        count: ROUND_TRIPS,
+        size: ROUND_TRIP_BYTES,
+        interval: None,
+    };
+    let measured = roundtrip::measure(sender.link(), plan, mark, &bar, &mut times);
     bar.finish_and_clear();
-    let times = times?;
+    measured?;
     let account = sender.finish()?;
     Ok(Measured {
         transport,

@@ -1,14 +1,15 @@
 //! `ampe echo`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, Channel, ChannelGroup, Event, Options, Post, PostError, Posted};
+use ampe::{Address, Channel, ChannelGroup, Event, Options, Post};
 use serde_json::json;
 
 use crate::advice;
 use crate::args::Echo;
 use crate::error::Failure;
+use crate::outbox::Outbox;
 use crate::output;
 use crate::session::Session;
 
@@ -24,15 +25,15 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
     let mut echo = Echoing {
         group: session.group().clone(),
         listeners: HashMap::new(),
-        posts: VecDeque::new(),
-        posted: Vec::new(),
-        held: HashMap::new(),
+        outbox: Outbox::new(session.group().clone()),
         totals: Totals::default(),
     };
     let served = echo.serve(&mut session, arguments);
-    session.end(FAREWELL);
+    let account = session.end(FAREWELL);
     if arguments.json {
-        output::json(&echo.totals.json())?;
+        let mut totals = echo.totals.json();
+        totals["account"] = output::account(account.unwrap_or_default());
+        output::json(&totals)?;
     }
     served
 }
@@ -50,12 +51,8 @@ fn options(budget: usize) -> Options {
 struct Echoing {
     group: ChannelGroup,
     listeners: HashMap<Channel, Address>,
-    /// Echoes of the events at hand, to be posted together.
-    posts: VecDeque<Post>,
-    posted: Vec<Posted>,
-    /// Echoes that a channel had no room for, oldest first. They stay charged to the inbound
-    /// budget, which bounds them.
-    held: HashMap<Channel, VecDeque<Post>>,
+    /// What waits there stays charged to the inbound budget, which bounds it.
+    outbox: Outbox,
     totals: Totals,
 }
 
@@ -95,7 +92,7 @@ impl Echoing {
             for event in events.drain(..) {
                 self.on_event(event, arguments.json)?;
             }
-            self.post_all();
+            self.outbox.post_all();
         }
     }
 
@@ -113,15 +110,14 @@ impl Echoing {
             Event::Request(request) => self.echo(request.echo()),
             Event::Signal(signal) => self.echo(signal.echo()),
             Event::Bye(bye) => self.echo(bye.echo()),
-            Event::Room(channel) => {
-                let held = self.held.remove(&channel).unwrap_or_default();
-                self.posts.extend(held);
-            }
+            Event::Room(channel) => self.outbox.room(channel),
             Event::Closed(closed) => {
-                if let Some(address) = self.listeners.get(&closed.channel()) {
-                    return Err(Failure::Failed(advice::listener(address, &closed)));
+                if let Some(address) = self.listeners.remove(&closed.channel()) {
+                    let others = self.listeners.values();
+                    let said = advice::listener(&address, &closed, others);
+                    return Err(Failure::Failed(said));
                 }
-                self.held.remove(&closed.channel());
+                self.outbox.forget(closed.channel());
             }
             // Returned: its channel ends, and nobody is left to echo to.
             _ => {}
@@ -131,41 +127,7 @@ impl Echoing {
 
     fn echo(&mut self, post: Post) {
         self.totals.messages += 1;
-        self.totals.bytes += post.message().body_bytes().len() as u64;
-        // What goes to a channel that waits for room goes behind what waits already.
-        let waiting = post
-            .channel()
-            .and_then(|channel| self.held.get_mut(&channel));
-        waiting.unwrap_or(&mut self.posts).push_back(post);
-    }
-
-    fn post_all(&mut self) {
-        self.posted.clear();
-        while let Err(why) = self.group.post_many(&mut self.posts, &mut self.posted) {
-            let refused = self
-                .posts
-                .pop_front()
-                .and_then(|post| Some((post.channel()?, post)));
-            // Refused for another reason, its channel has ended.
-            if let Some((channel, post)) = refused
-                && matches!(why, PostError::Full(_))
-            {
-                self.hold(channel, post);
-            }
-        }
-    }
-
-    /// Holds back a post that its channel has no room for, and all behind it for the same channel;
-    /// those of other channels go on.
-    fn hold(&mut self, channel: Channel, post: Post) {
-        let held = self.held.entry(channel).or_default();
-        held.push_back(post);
-        for post in std::mem::take(&mut self.posts) {
-            if post.channel() == Some(channel) {
-                held.push_back(post);
-            } else {
-                self.posts.push_back(post);
-            }
-        }
+        self.totals.bytes += post.message().body().len() as u64;
+        self.outbox.push(post);
     }
 }

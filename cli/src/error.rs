@@ -14,9 +14,15 @@ pub(crate) enum Failure {
     /// It failed, and what there is to say was said where it happened.
     #[error("failed")]
     Told,
+    /// What was waited for did not come in time.
+    #[error("{0}")]
+    Late(String),
     /// SIGINT, SIGTERM or SIGHUP came.
     #[error("interrupted")]
     Interrupted,
+    /// As [`Interrupted`](Failure::Interrupted), of what has printed its results and only ended early.
+    #[error("interrupted")]
+    Stopped,
 }
 
 impl Failure {
@@ -29,8 +35,10 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Failed(_) | Failure::Told => 1,
             Failure::Usage(_) => 2,
+            // As timeout(1) has it.
+            Failure::Late(_) => 124,
             // 128 and the number of SIGINT, as shells have it.
-            Failure::Interrupted => 130,
+            Failure::Interrupted | Failure::Stopped => 130,
         })
     }
 }

@@ -3,19 +3,30 @@
 
 mod advice;
 mod args;
+mod aside;
+mod call;
+mod checksum;
+mod content;
 mod demo;
 mod doctor;
 mod echo;
 mod error;
+mod feeder;
 mod interrupt;
 mod link;
+mod manual;
+mod outbox;
 mod output;
+mod patience;
 mod ping;
 mod progress;
 mod recv;
+mod reply;
 mod roundtrip;
 mod send;
 mod session;
+mod tail;
+mod tell;
 mod transfer;
 
 use std::process::ExitCode;
@@ -26,9 +37,12 @@ use args::{Arguments, Command};
 use error::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command).map(|()| ExitCode::SUCCESS),
+        Err(said) => output::clap(&said).map(ExitCode::from),
+    };
+    match done {
+        Ok(code) => code,
         Err(failure) => {
             if !matches!(failure, Failure::Told) {
                 output::note(&failure.to_string());
@@ -46,7 +60,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
         Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
+        Command::Call(arguments) => call::run(&arguments),
+        Command::Reply(arguments) => reply::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Manual(arguments) => manual::manual(&arguments),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),
     }
 }

@@ -22,18 +22,25 @@ impl Progress {
     }
 
     /// A bar that counts bytes.
-    pub(crate) fn bytes(&self, name: &str, len: u64) -> ProgressBar {
-        const TEMPLATE: &str =
-            "{msg:24!} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-        self.bar(name, len, TEMPLATE)
+    pub(crate) fn bytes(&self, name: &impl std::fmt::Display, len: u64) -> ProgressBar {
+        const WIDE: &str = "{msg:24!} {wide_bar} {decimal_bytes}/{decimal_total_bytes} \
+                            {decimal_bytes_per_sec} {eta}";
+        const NARROW: &str = "{wide_msg} {percent:>3}% {decimal_bytes_per_sec}";
+        self.bar(&name.to_string(), len, WIDE, NARROW)
     }
 
     /// A bar that counts steps.
     pub(crate) fn steps(&self, name: &str, len: u64) -> ProgressBar {
-        self.bar(name, len, "{msg:24!} {wide_bar} {pos}/{len} {eta}")
+        const WIDE: &str = "{msg:24!} {wide_bar} {pos}/{len} {eta}";
+        const NARROW: &str = "{wide_msg} {percent:>3}%";
+        self.bar(name, len, WIDE, NARROW)
     }
 
-    fn bar(&self, name: &str, len: u64, template: &str) -> ProgressBar {
+    fn bar(&self, name: &str, len: u64, wide: &str, narrow: &str) -> ProgressBar {
+        // What is longer than a line is not all removed again.
+        const WIDE_COLUMNS: u16 = 80;
+        let (_, columns) = console::Term::stderr().size();
+        let template = if columns < WIDE_COLUMNS { narrow } else { wide };
         let Some(bars) = &self.bars else {
             return ProgressBar::hidden();
         };

@@ -1,18 +1,19 @@
 //! `ampe recv`.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ampe::Address;
 use serde_json::json;
 
 use crate::args::Recv;
+use crate::checksum;
 use crate::error::Failure;
 use crate::output;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::transfer::connection::Report;
+use crate::transfer::connection::{Came, Report, Stored};
 use crate::transfer::directory::{Directory, Policy};
+use crate::transfer::names::{self, Name};
 use crate::transfer::receiver::{Happening, Receiver};
 
 /// How long a silent sender is waited for, if nothing else was asked for.
@@ -37,12 +38,15 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
         sync: arguments.sync,
     };
     let directory = Directory::open(&arguments.out, policy)?;
+    for warning in directory.warnings() {
+        output::note(&warning);
+    }
     let silence = arguments.timeout.unwrap_or(SILENCE);
     let session = Session::start(crate::transfer::options(silence))?;
     let progress = Progress::new(arguments.quiet);
     let mut receiver = Receiver::new(session, directory, progress.clone(), silence);
     if arguments.once {
-        receiver = receiver.once();
+        receiver = receiver.once(arguments.timeout);
     }
     receiver.listen(&arguments.listen)?;
     let served = serve(&mut receiver, arguments, &progress);
@@ -62,10 +66,8 @@ fn check_reach(arguments: &Recv) -> Result<(), Failure> {
 }
 
 fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
-    let patience = arguments.timeout.filter(|_| arguments.once);
-    let given_up = patience.map(|patience| Instant::now() + patience);
     loop {
-        match receiver.next(given_up)? {
+        match receiver.next()? {
             Happening::Listening(address) => tell_address(&address, arguments, progress)?,
             Happening::Report(Report::Ended { is_good, .. }) if arguments.once => {
                 return if is_good { Ok(()) } else { Err(Failure::Told) };
@@ -83,7 +85,7 @@ fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Resu
 }
 
 fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
-    let (to, is_whole) = reachable(address);
+    let (to, hint) = reachable(address);
     let paste = format!("ampe send --to {} FILE", quoted(&to));
     if arguments.json {
         return output::json(&json!({
@@ -92,24 +94,33 @@ fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Res
             "paste": paste,
         }));
     }
-    if !is_whole {
-        progress.note("put the name or address of this machine in place of THIS-MACHINE");
+    if let Some(hint) = hint {
+        progress.note(&hint);
     }
     progress.line(paste)
 }
 
-/// The address that another process can connect to, and whether that is all of it.
-fn reachable(address: &Address) -> (String, bool) {
+/// The address that another process can connect to, and what to mind about it.
+fn reachable(address: &Address) -> (String, Option<String>) {
     match (address, address.socket_addr()) {
         (_, Some(socket)) if socket.ip().is_unspecified() => {
-            (format!("tcp://THIS-MACHINE:{}", socket.port()), false)
+            let hint = "put the name or address of this machine in place of THIS-MACHINE";
+            let to = format!("tcp://THIS-MACHINE:{}", socket.port());
+            (to, Some(hint.to_owned()))
         }
         // The other side may run in another directory.
-        (Address::Uds(path), _) => match std::path::absolute(path.as_path()) {
-            Ok(absolute) => (format!("uds://{}", absolute.display()), true),
-            Err(_) => (address.to_string(), true),
-        },
-        _ => (address.to_string(), true),
+        (Address::Uds(path), _) if path.as_path().is_relative() => {
+            let absolute = std::path::absolute(path.as_path());
+            match absolute.ok().and_then(|path| Address::uds(path).ok()) {
+                Some(absolute) => (absolute.to_string(), None),
+                None => {
+                    let hint = "this address holds in this directory only, whose own path is too \
+                                long for a Unix socket's";
+                    (address.to_string(), Some(hint.to_owned()))
+                }
+            }
+        }
+        _ => (address.to_string(), None),
     }
 }
 
@@ -125,26 +136,7 @@ fn quoted(word: &str) -> String {
 
 fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
     match report {
-        Report::Stored(stored) if arguments.json => output::json(&json!({
-            "event": "received",
-            "path": stored.path.to_string_lossy(),
-            "bytes": stored.bytes,
-            "seconds": stored.seconds,
-            "sha256": stored.sha256.to_string(),
-            "peer": stored.peer,
-        })),
-        Report::Stored(stored) => {
-            progress.line(checksum_line(&stored.sha256.to_string(), &stored.path))?;
-            let rate = output::megabytes_per_second(stored.bytes, stored.seconds);
-            progress.note(&format!(
-                "received {} from {}: {} in {:.3} s, {rate:.0} MB/s",
-                output::shown(stored.path.display()),
-                stored.peer,
-                output::bytes(stored.bytes),
-                stored.seconds,
-            ));
-            Ok(())
-        }
+        Report::Stored(stored) => tell_stored(stored, arguments, progress),
         Report::Failed {
             peer,
             name,
@@ -153,50 +145,71 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             account,
         } => {
             let what = match name {
-                Some(name) => format!("{name} from {peer}"),
+                Some(name) => format!("{} from {peer}", shown(name)),
                 None => peer.clone(),
             };
             progress.note(&format!("{what}: {why}"));
-            if arguments.json {
-                output::json(&json!({
-                    "event": "failed",
-                    "peer": peer,
-                    "name": name,
-                    "received": came.map(|came| came.received),
-                    "bytes": came.map(|came| came.size),
-                    "error": why,
-                    "account": account.map(output::account),
-                }))?;
+            if !arguments.json {
+                return Ok(());
             }
-            Ok(())
+            let came: Option<&Came> = came.as_ref();
+            let mut document = json!({
+                "event": "failed",
+                "peer": peer,
+                "name": null,
+                "received": came.map(|came| came.received),
+                "bytes": came.map(|came| came.size),
+                "error": why,
+                "account": account.map(output::account),
+            });
+            if let Some(name) = name {
+                output::put(&mut document, "name", name);
+            }
+            output::json(&document)
         }
         Report::Ended { .. } => Ok(()),
     }
 }
 
-/// A line as `sha256sum` prints it, byte for byte, for its `--check` to read. Where it would end
-/// early or read otherwise, a backslash in front says that the path is escaped.
-#[cfg(unix)]
-fn checksum_line(sha256: &str, path: &Path) -> Vec<u8> {
-    let mut escaped = Vec::new();
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'\\' => escaped.extend(br"\\"),
-            b'\n' => escaped.extend(br"\n"),
-            b'\r' => escaped.extend(br"\r"),
-            _ => escaped.push(byte),
-        }
+fn tell_stored(stored: &Stored, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+    let sha256 = stored.sha256.to_string();
+    if arguments.json {
+        let mut document = json!({
+            "event": "received",
+            "bytes": stored.bytes,
+            "seconds": stored.seconds,
+            "sha256": sha256,
+            "peer": stored.peer,
+        });
+        let path = stored.path.as_os_str();
+        output::put(&mut document, "path", path.as_encoded_bytes());
+        return output::json(&document);
     }
-    let is_escaped = escaped.len() > path.as_os_str().len();
-    let mark = if is_escaped { "\\" } else { "" };
-    [mark.as_bytes(), sha256.as_bytes(), b"  ", &escaped].concat()
+    checksum::print(progress, &sha256, &stored.path)?;
+    if !arguments.quiet {
+        progress.note(&format!(
+            "received {} from {}: {}",
+            output::shown(stored.path.display()),
+            stored.peer,
+            output::bytes_in(stored.bytes, stored.seconds),
+        ));
+    }
+    Ok(())
 }
 
-/// No path holds line ends here, and backslashes separate its parts: without a mark in front they
-/// are read as they are.
-#[cfg(not(unix))]
-fn checksum_line(sha256: &str, path: &Path) -> String {
-    format!("{sha256}  {}", path.display())
+/// A name that came from the network, plain or not, and not at any length.
+fn shown(name: &[u8]) -> String {
+    const CHARS_MAX: usize = 80;
+    match Name::from_wire(name) {
+        Ok(name) => name.to_string(),
+        Err(_) => {
+            let text = names::text(name);
+            match text.char_indices().nth(CHARS_MAX) {
+                Some((end, _)) => format!("{}...", output::quoted(&text[..end])),
+                None => output::quoted(&text),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -212,25 +225,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_checksum_stays_one_line() {
-        let line = |path: &str| {
-            String::from_utf8_lossy(checksum_line("0a", path.as_ref()).as_ref()).into_owned()
-        };
-        assert_eq!(line("out/it's a file"), "0a  out/it's a file");
-        if cfg!(unix) {
-            assert_eq!(line("two\nlines/file"), r"\0a  two\nlines/file");
-            assert_eq!(line("a\rb\\n/file"), r"\0a  a\rb\\n/file");
-        } else {
-            assert_eq!(line(r"C:\new\file"), r"0a  C:\new\file");
-        }
-    }
-
-    #[test]
     fn any_interface_is_no_address_to_connect_to() {
-        let (address, is_whole) = reachable(&"tcp://0.0.0.0:7099".parse().unwrap());
-        assert_eq!(
-            (address.as_str(), is_whole),
-            ("tcp://THIS-MACHINE:7099", false)
-        );
+        let (address, hint) = reachable(&"tcp://0.0.0.0:7099".parse().unwrap());
+        assert_eq!(address, "tcp://THIS-MACHINE:7099");
+        assert!(hint.unwrap().contains("THIS-MACHINE"));
     }
 }

@@ -1,6 +1,6 @@
 //! Round trips, one after the other, into a histogram.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe::Message;
 use hdrhistogram::Histogram;
@@ -17,24 +17,36 @@ pub(crate) struct RoundTrips {
     histogram: Histogram<u64>,
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) count: u64,
+    /// Bytes in each body.
+    pub(crate) size: usize,
+    /// How long to wait between two round trips.
+    pub(crate) interval: Option<Duration>,
+}
+
 /// Posts `count` Requests with a body of `size` bytes and waits for each Response before the next,
-/// after one that is not counted: it may include the connecting.
+/// after one that is not counted: it may include the connecting. What was measured is in `times`, also
+/// if it fails.
 pub(crate) fn measure(
     link: &mut Link<'_>,
-    count: u64,
-    size: usize,
+    plan: Plan,
     mark: impl Fn(Message) -> Message,
     bar: &ProgressBar,
-) -> Result<RoundTrips, Failure> {
-    // Up to a minute, to three digits.
-    let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3);
-    let mut histogram = histogram.expect("the bounds are in order and the digits are few");
-    histogram.auto(true);
+    times: &mut RoundTrips,
+) -> Result<(), Failure> {
+    let Plan {
+        count,
+        size,
+        interval,
+    } = plan;
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
     for turn in 0..=count {
         let message = mark(link.group().message());
         let message = message
-            .body(&body)
+            .with_body(&body)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let request = message.request(link.channel());
         let started = Instant::now();
@@ -48,14 +60,26 @@ pub(crate) fn measure(
             )));
         }
         if turn > 0 {
-            histogram.saturating_record(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+            let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
+            times.histogram.saturating_record(nanoseconds);
             bar.inc(1);
         }
+        if let Some(interval) = interval.filter(|_| turn < count) {
+            link.pause(started + interval)?;
+        }
     }
-    Ok(RoundTrips { histogram })
+    Ok(())
 }
 
 impl RoundTrips {
+    pub(crate) fn new() -> RoundTrips {
+        // Up to a minute, to three digits.
+        let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        let mut histogram = histogram.expect("the bounds are in order and the digits are few");
+        histogram.auto(true);
+        RoundTrips { histogram }
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }

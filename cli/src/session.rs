@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use ampe::{Account, ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
 
+use crate::advice;
 use crate::error::Failure;
 use crate::interrupt;
 
@@ -12,7 +13,7 @@ pub(crate) struct Session {
     engine: Engine,
     group: ChannelGroup,
     inbox: Inbox,
-    /// Of the channel that ended last.
+    /// Of all channels that ended, together.
     account: Option<Account>,
 }
 
@@ -20,9 +21,11 @@ impl Session {
     pub(crate) fn start(options: Options) -> Result<Session, Failure> {
         let engine = Engine::start(options).map_err(|error| match error {
             StartError::Options(error) => Failure::Usage(error.to_string()),
-            error => Failure::new(format!(
-                "{error}: close other programs, or raise the limits (ulimit -n, ulimit -u)"
-            )),
+            StartError::System(error) => {
+                let advice = advice::of_start(&error);
+                Failure::new(format!("cannot start the engine: {error}: {advice}"))
+            }
+            error => Failure::new(format!("{error}: run it again")),
         })?;
         let (group, inbox) = engine
             .group(GroupOptions::default())
@@ -40,6 +43,11 @@ impl Session {
         &self.group
     }
 
+    /// Connections that ended before they had said hello.
+    pub(crate) fn strangers(&self) -> u64 {
+        self.engine.statistics().ended_before_hello
+    }
+
     /// The next event; `None` if none came until `deadline`. Without one it waits as long as it
     /// takes.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Failure> {
@@ -49,7 +57,7 @@ impl Session {
         };
         // Noted before an interruption is looked for, which would lose the event.
         if let Ok(Some(event)) = &received {
-            self.account = account_of(event).or(self.account);
+            add(&mut self.account, event);
         }
         interrupt::check()?;
         received.map_err(|ended| over(&ended))
@@ -69,7 +77,10 @@ impl Session {
             events.extend(first);
             while !is_quiet && events.len() < MOST {
                 match self.inbox.try_recv() {
-                    Ok(Some(event)) => events.push(event),
+                    Ok(Some(event)) => {
+                        add(&mut self.account, &event);
+                        events.push(event);
+                    }
                     // An end is met again by the next call.
                     Ok(None) | Err(_) => break,
                 }
@@ -78,26 +89,37 @@ impl Session {
         }
         let received = self.inbox.recv_many();
         interrupt::check()?;
-        events.extend(received.map_err(|ended| over(&ended))?.take(MOST));
+        let account = &mut self.account;
+        let received = received.map_err(|ended| over(&ended))?.take(MOST);
+        events.extend(received.inspect(|event| add(account, event)));
         Ok(())
     }
 
-    /// Closes everything; what was posted may still be sent for as long as `within`. The account
-    /// of the channel that ended last, now or before: of a session's only one, at any end.
-    pub(crate) fn end(self, within: Duration) -> Option<Account> {
+    /// Closes everything; what was posted may still be sent for as long as `within`. The account of all
+    /// channels that ended, now or before, at any end.
+    pub(crate) fn end(mut self, within: Duration) -> Option<Account> {
         let report = self.inbox.close(within);
-        let account = report.unread.iter().rev().find_map(account_of);
+        for event in &report.unread {
+            add(&mut self.account, event);
+        }
         drop(report);
         self.engine.stop(within);
-        account.or(self.account)
+        self.account
     }
 }
 
-fn account_of(event: &Event) -> Option<Account> {
-    match event {
-        Event::Closed(closed) => Some(closed.account()),
-        _ => None,
-    }
+/// Adds the account of a channel that ended.
+fn add(total: &mut Option<Account>, event: &Event) {
+    let Event::Closed(closed) = event else {
+        return;
+    };
+    let account = closed.account();
+    let total = total.get_or_insert_default();
+    total.posted += account.posted;
+    total.sent += account.sent;
+    total.returned += account.returned;
+    total.confirmed += account.confirmed;
+    total.received += account.received;
 }
 
 fn over(ended: &Ended) -> Failure {

@@ -48,3 +48,29 @@ fn the_limit_that_holds_is_told() {
             .is_none_or(|hard| hard >= 123)
     );
 }
+
+#[test]
+fn shells_and_man_are_told_of_each_command() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = run(&["completions", shell]);
+        script.assert_succeeds();
+        let script = script.stdout.join("\n");
+        assert!(
+            script.contains("doctor") && script.contains("overwrite"),
+            "{shell}"
+        );
+    }
+    let place = common::Place::new();
+    let out = place.out();
+    let written = run(&["man", out.to_str().unwrap()]);
+    written.assert_succeeds();
+    assert_eq!(written.stdout.len(), place.out_entries().len());
+    let page = std::fs::read_to_string(out.join("ampe-recv.1")).unwrap();
+    assert!(
+        page.contains("overwrite") && page.contains("sha256sum"),
+        "{page}"
+    );
+    let nowhere = out.join("missing");
+    let failed = run(&["man", nowhere.to_str().unwrap()]);
+    failed.assert_fails(1, &["cannot write", "a directory that exists"]);
+}

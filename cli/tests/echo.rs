@@ -99,6 +99,9 @@ fn several_listeners_and_totals() {
     // Each with Hello, Bye, and one round trip that is not counted.
     assert_eq!(totals["messages"], 2 * (10 + 3));
     assert_eq!(totals["bytes"], 2 * 11 * 100);
+    // All of them echoed.
+    assert_eq!(totals["account"]["sent"], totals["messages"]);
+    assert_eq!(totals["account"]["received"], totals["messages"]);
 }
 
 #[test]
@@ -125,6 +128,7 @@ fn ping_prints_a_histogram() {
     let document: Value = serde_json::from_str(&pinged.stdout[0]).unwrap();
     assert_eq!(document["count"], 100);
     assert_eq!(document["size"], 65535);
+    assert_eq!(document["account"]["confirmed"], 100 + 3);
     let times =
         ["min", "p50", "p90", "p99", "max"].map(|name| document["rtt_us"][name].as_f64().unwrap());
     assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
@@ -152,7 +156,11 @@ fn garbage_ends_its_own_connection_only() {
 fn flood(peer: &mut Peer, to_send: u64) -> u64 {
     let mut posts: VecDeque<_> = (1..=to_send)
         .map(|id| {
-            let message = peer.group.message().body(&[1; 32 * 1024]).expect("it fits");
+            let message = peer
+                .group
+                .message()
+                .with_body(&[1; 32 * 1024])
+                .expect("it fits");
             message.signal(peer.channel).with_id(id)
         })
         .collect();
@@ -192,5 +200,89 @@ fn who_floods_and_reads_nothing_holds_up_nobody_and_loses_nothing() {
             }
             event => panic!("unexpected: {event:?}"),
         }
+    }
+}
+
+#[test]
+fn an_interrupted_ping_says_what_it_measured() {
+    let (_echo, to) = echo(&[]);
+    let count = u64::MAX.to_string();
+    for json in [false, true] {
+        let mut arguments = vec!["ping", "--to", &to, "--count", &count];
+        arguments.extend(match json {
+            false => ["--interval", "0.01"].as_slice(),
+            true => &["--json"],
+        });
+        let ping = start(&arguments);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if !ping.interrupt() {
+            return;
+        }
+        let pinged = ping.finish();
+        pinged.assert_fails(130, &["interrupted"]);
+        let said = pinged.stdout.join("\n");
+        match json {
+            false => assert!(said.contains("round trips of 64 bytes"), "{pinged:?}"),
+            true => {
+                let document: Value = serde_json::from_str(&said).unwrap();
+                assert!(document["count"].as_u64().unwrap() > 0, "{said}");
+            }
+        }
+    }
+}
+
+/// What is waited for is the answer, not that the peer says something.
+#[test]
+fn a_peer_that_talks_of_something_else_does_not_prolong_a_time_limit() {
+    use ampe::{Engine, GroupOptions, Options};
+    use std::time::{Duration, Instant};
+
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let file = file.to_str().unwrap();
+    for command in ["ping", "send"] {
+        let engine = Engine::start(Options::default()).unwrap();
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        let Ok(Event::Listening(listening)) = inbox.recv() else {
+            panic!("it does not listen");
+        };
+        let to = listening.address().to_string();
+        let mut arguments = vec![command, "--timeout", "0.3", "--to", &to];
+        if command == "send" {
+            arguments.push(file);
+        }
+        let running = start(&arguments);
+        let Ok(Event::Hello(hello)) = inbox.recv() else {
+            panic!("no Hello");
+        };
+        let channel = hello.channel();
+        // As a receiver of files would, so that both go on.
+        let headers = [
+            ("Application", "ampe-file"),
+            ("Version", "1"),
+            ("Role", "receiver"),
+        ];
+        let answer = headers
+            .iter()
+            .fold(group.message(), |message, (name, value)| {
+                message.with_header(name, value).unwrap()
+            });
+        group.post(hello.accept(answer)).unwrap();
+        let watchdog = Instant::now() + common::WATCHDOG;
+        loop {
+            assert!(Instant::now() < watchdog, "it goes on for ever");
+            let signal = group.message().signal(channel).with_id(1 << 40);
+            if group.post(signal).is_err() {
+                break;
+            }
+            let pause = Instant::now() + Duration::from_millis(20);
+            if let Ok(Some(Event::Closed(_))) = inbox.recv_until(pause) {
+                break;
+            }
+        }
+        running
+            .finish()
+            .assert_fails(1, &["gave no answer for 0.3 s"]);
     }
 }

@@ -40,6 +40,31 @@ fn address_in_use() {
     recv(&place, &to, "").assert_fails(1, &["could not listen", "another path"]);
 }
 
+/// Once a port is known that is free, or was.
+#[test]
+fn two_addresses_of_one_command_that_overlap() {
+    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let (first, second) = (
+        format!("tcp://0.0.0.0:{port}"),
+        format!("tcp://[::]:{port}"),
+    );
+    if TcpListener::bind("[::1]:0").is_err() {
+        common::skip("listening on [::]: this machine has no IPv6");
+        return;
+    }
+    let echo = run(&["echo", "--listen", &first, "--listen", &second]);
+    echo.assert_fails(
+        1,
+        &[
+            "this command listens on",
+            "already",
+            "leave one of them out",
+        ],
+    );
+}
+
 #[test]
 fn refused() {
     let place = Place::new();
@@ -203,7 +228,9 @@ fn a_budget_too_small_names_the_least() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["demo", "recv", "send", "echo", "ping"] {
+    for command in [
+        "demo", "recv", "send", "echo", "ping", "call", "reply", "tell", "tail",
+    ] {
         let finished = run(&[command, "--help"]);
         finished.assert_succeeds();
         let text = finished.stdout.join("\n");
@@ -258,27 +285,57 @@ fn files_that_cannot_be_sent() {
     let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
     let missing = place.path().join("missing");
     let good = place.file("good", 10);
+    // What is wrong with one does not stop the others.
     let sent = run(&[
         "send",
+        "--quiet",
         "--to",
         &to,
-        good.to_str().unwrap(),
         missing.to_str().unwrap(),
+        good.to_str().unwrap(),
     ]);
     sent.assert_fails(1, &["missing", &os_text(NO_SUCH_FILE), "check the name"]);
-    assert!(
-        place.out_entries().is_empty(),
-        "nothing is sent if a name is wrong"
-    );
+    assert_eq!(place.out_entries(), ["good"]);
+    assert_eq!(sent.stdout.len(), 1, "{sent:?}");
     let sent = run(&["send", "--to", &to, place.out().to_str().unwrap()]);
     sent.assert_fails(1, &["no regular file"]);
+    let below = format!("{}/..", place.out().display());
+    run(&["send", "--to", &to, &below]).assert_fails(1, &["the name is empty", "--as"]);
     if cfg!(unix) {
-        let odd = place.file("odd:name", 10);
-        let sent = run(&["send", "--to", &to, odd.to_str().unwrap()]);
-        sent.assert_fails(1, &["odd:name", "rename"]);
         run(&["send", "--to", &to, "/dev/zero"]).assert_fails(1, &["no regular file"]);
     }
     run(&["demo", missing.to_str().unwrap()]).assert_fails(1, &[&os_text(NO_SUCH_FILE)]);
+}
+
+/// Nobody is connected to: there is nothing that could be sent.
+#[test]
+fn where_no_file_can_be_sent_each_is_told() {
+    let place = Place::new();
+    let missing = ["first", "second"].map(|name| place.path().join(name).display().to_string());
+    let send = ["send", "--to", "tcp://127.0.0.1:1"];
+    let sent = run(&[&send[..], &missing.each_ref().map(String::as_str)].concat());
+    assert_eq!(sent.code, Some(1), "{sent:?}");
+    let lines: Vec<_> = sent.stderr.lines().collect();
+    assert!(
+        lines[0].contains("first") && lines[1].contains("second"),
+        "{sent:?}"
+    );
+    assert_eq!(lines.len(), 2, "{sent:?}");
+}
+
+#[test]
+fn two_files_of_one_name_are_refused_before_anything_is_sent() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--overwrite"]);
+    let good = place.file("good", 10);
+    fs::create_dir(place.path().join("below")).unwrap();
+    let (first, second) = (place.file("same", 10), place.file("below/same", 20));
+    let files = [&good, &first, &second].map(|file| file.to_str().unwrap());
+    let sent = run(&[&["send", "--to", &to], &files[..]].concat());
+    sent.assert_fails(2, &["same", "below", "nothing was sent", "--as"]);
+    assert!(place.out_entries().is_empty());
+    let sent = run(&[&["send", "--as", "x", "--to", &to], &files[..]].concat());
+    sent.assert_fails(2, &["--as names one file"]);
 }
 
 /// A failure is one line on stderr, and does nothing to a terminal, whatever files are called.
@@ -300,11 +357,10 @@ fn names_with_line_ends_and_escapes_stay_on_one_line() {
     fails(&["demo", &below], "check the name");
     fails(&["recv", "--listen", listen, "--out", name], "create it");
     fs::write(&odd, "").unwrap();
-    fails(&["send", "--to", &to, name], "rename it");
     fails(&["recv", "--listen", listen, "--out", name], "no directory");
     fs::remove_file(&odd).unwrap();
     fs::create_dir(&odd).unwrap();
-    fails(&["send", "--to", &to, name], "rename it");
+    fails(&["send", "--to", &to, name], "no regular file");
     // Addresses hold no line ends; the rest of it they may.
     let uds = place.uds("\u{1b}[2J");
     let file = place.file("file", 10);
@@ -373,6 +429,27 @@ fn nobody_at_stdout_is_no_panic() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+#[cfg(target_os = "linux")] // elsewhere there is no such device
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["recv", "--help"],
+        &["doctor"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ampe"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("ampe: cannot write to stdout"), "{said}");
+    }
 }
 
 #[test]
@@ -478,7 +555,8 @@ mod unix {
             let ping = start(&["ping", "--to", &to, "--count", &count]);
             common::until("ping catches signals", || catches_interrupts(ping.id()));
             ping.signal(name);
-            ping.finish().assert_fails(130, &["interrupted"]);
+            let pinged = ping.finish();
+            pinged.assert_fails(130, &["interrupted"]);
         }
     }
 

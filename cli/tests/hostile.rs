@@ -3,7 +3,8 @@
 mod common;
 
 use std::fs;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{Event, Reason};
@@ -21,7 +22,7 @@ fn unsafe_names_are_refused_by_the_receiver() {
     let place = Place::new();
     let (receiver, to) = receiver(&place, &["--overwrite", "--once"]);
     let mut sender = Peer::sender(&to);
-    let names: [&[u8]; 23] = [
+    let everywhere: [&[u8]; 10] = [
         b"",
         b".",
         b"..",
@@ -29,27 +30,35 @@ fn unsafe_names_are_refused_by_the_receiver() {
         b"../escaped",
         b"a/../../escaped",
         b"a/b",
+        b"a\0b",
+        b".ampe-partial-x",
+        &[b'x'; 256],
+    ];
+    let on_windows: [&[u8]; 15] = [
         b"..\\escaped",
         b"C:escaped",
         b"a:b",
+        b"a:$DATA",
         b"nul",
         b"CON",
         b"com1.txt",
         b"LPT9",
         b"aux.tar.gz",
         b"a ",
-        b"a:$DATA",
-        b"a\0b",
+        b"a.",
         b"a\nb",
         b"\x1b[2J",
-        b"a.",
+        b"why?",
         b"\xff",
-        b".ampe-partial-x",
     ];
-    for name in names {
+    let mut names = everywhere.to_vec();
+    if cfg!(windows) {
+        names.extend(on_windows);
+    }
+    for name in &names {
         let (_, answer, reason) = sender.offer(name, 3);
         assert_eq!(answer, "refused", "{}", name.escape_ascii());
-        assert!(reason.contains("rename"), "{reason}");
+        assert!(reason.contains("--as"), "{reason}");
     }
     sender.bye();
     let finished = receiver.finish();
@@ -121,6 +130,15 @@ fn more_less_or_other_content_than_announced_is_not_stored() {
     assert_eq!(answer, "failed");
     assert!(reason.contains("damaged"), "{reason}");
 
+    // Each part is within what was announced, and all together are not.
+    let (id, ..) = sender.offer(b"parts", 3);
+    sender.content(id, b"ab");
+    sender.content(id, b"cd");
+    let (answer, reason) = sender.answer(id);
+    assert_eq!(answer, "failed");
+    assert!(reason.contains("more than it announced"), "{reason}");
+    assert!(place.out_entries().is_empty());
+
     let (id, ..) = sender.offer(b"right", 3);
     sender.content(id, &common::content(3));
     assert_eq!(sender.store(id, &hash).0, "stored");
@@ -133,7 +151,7 @@ fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
     let (_receiver, to) = receiver(&place, &[]);
     let mut sender = Peer::sender(&to);
     sender.content(42, b"of no file");
-    let message = sender.group.message().header("Do", "dance").unwrap();
+    let message = sender.group.message().with_header("Do", "dance").unwrap();
     let id = sender.post(message.request(sender.channel));
     assert_eq!(sender.answer(id).0, "refused");
     let id = sender.post(sender.group.message().request(sender.channel));
@@ -141,6 +159,64 @@ fn nonsense_is_answered_and_content_of_nothing_is_ignored() {
     let account = sender.bye();
     assert_eq!(account.posted, account.confirmed);
     assert!(place.out_entries().is_empty());
+}
+
+#[test]
+fn what_is_of_another_file_is_ignored() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let hash = sha256(&place.file("three", 3));
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    let other = id + 1000;
+    sender.content(id, &common::content(3)[..1]);
+    sender.content(other, b"xx");
+    for (what, header, value) in [
+        ("store", "SHA-256", &hash[..]),
+        ("cancel", "Reason", "another"),
+    ] {
+        let message = sender.group.message().with_header("Do", what).unwrap();
+        let message = message.with_header(header, value).unwrap();
+        sender.post(message.request(sender.channel).with_id(other));
+    }
+    sender.content(id, &common::content(3)[1..]);
+    assert_eq!(sender.store(id, &hash).0, "stored");
+    let received = fs::read(place.out().join("file")).unwrap();
+    assert_eq!(received, common::content(3));
+}
+
+#[test]
+fn a_goodbye_in_the_middle_of_a_file_gives_it_up_before_it_is_answered() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    sender.content(id, b"a");
+    sender.bye();
+    assert!(place.out_entries().is_empty());
+    let parts = ["file from", "after 1 of 3 bytes", "ended the conversation"];
+    receiver.finish().assert_fails(1, &parts);
+}
+
+#[test]
+fn another_offer_gives_the_file_before_up() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let hash = sha256(&place.file("three", 3));
+    let mut sender = Peer::sender(&to);
+    let (first, ..) = sender.offer(b"first", 3);
+    sender.content(first, b"a");
+    let (second, answer, _) = sender.offer(b"second", 3);
+    assert_eq!(answer, "accepted");
+    sender.content(second, &common::content(3));
+    assert_eq!(sender.store(second, &hash).0, "stored");
+    sender.bye();
+    assert_eq!(place.out_entries(), ["second"]);
+    receiver.finish().assert_fails_among(&[
+        "first from",
+        "after 1 of 3 bytes",
+        "began another file",
+    ]);
 }
 
 #[test]
@@ -226,6 +302,83 @@ fn who_speaks_of_something_else_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_stranger_does_not_use_up_a_receiver_of_one() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once"]);
+    let mut stranger = Peer::connect(&to, &[("Application", "chess")]);
+    assert_eq!(stranger.closed().reason(), Reason::Refused);
+    let file = place.file("file", 10);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    receiver.finish().assert_succeeds();
+}
+
+/// However many there are; they are told of once.
+#[test]
+fn strangers_who_say_nothing_keep_nobody_out() {
+    let place = Place::new();
+    let (receiver, to) = receiver(&place, &["--once", "--timeout", "3"]);
+    let mut strangers: Vec<_> = (0..100).map(|_| RawPeer::connect(&to)).collect();
+    let mut sender = Peer::sender(&to);
+    for stranger in &mut strangers {
+        stranger.end_writing();
+        assert_eq!(stranger.read(), None, "it is disconnected");
+    }
+    let (_, answer, _) = sender.offer(b"file", 0);
+    assert_eq!(answer, "accepted");
+    thread::sleep(Duration::from_millis(2100)); // so that the receiver has looked twice
+    sender.bye();
+    let finished = receiver.finish();
+    let told = finished.stderr.matches("did not say hello").count();
+    assert_eq!(told, 1, "{finished:?}");
+}
+
+#[test]
+fn a_sender_for_whom_there_is_no_place_waits_for_one() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &[]);
+    let connect = || {
+        let mut peer = RawPeer::connect(&to);
+        peer.write(&raw_hello().bytes());
+        peer
+    };
+    let mut served: Vec<_> = (0..64).map(|_| connect()).collect();
+    for peer in &mut served {
+        assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
+    }
+    let (mut gone, mut waiting) = (connect(), connect());
+    assert!(gone.is_silent() && waiting.is_silent());
+    // Who has gone meanwhile takes no place.
+    drop(gone);
+    assert!(waiting.is_silent());
+    drop(served.pop());
+    let answer = waiting.read().unwrap();
+    assert_eq!(answer.op_code, OpCode::HelloResponse);
+}
+
+#[test]
+fn who_reads_no_answers_is_let_go() {
+    let requests: [(&[u8], usize); 2] = [(b"Do:echo\r\n", 60_000), (b"Do:dance\r\n", 0)];
+    for (headers, body_len) in requests {
+        let place = Place::new();
+        let (_receiver, to) = receiver(&place, &[]);
+        let mut peer = RawPeer::connect(&to);
+        peer.write(&raw_hello().bytes());
+        let request = Raw {
+            op_code: OpCode::Request,
+            more: false,
+            id: 2,
+            headers: headers.to_vec(),
+            body: vec![0; body_len],
+        };
+        let bytes = request.bytes();
+        let many = bytes.repeat(120_000 / bytes.len());
+        // Far more than the two systems and the receiver hold.
+        let is_let_go = (0..2000).any(|_| peer.try_write(&many).is_err());
+        assert!(is_let_go, "{}", headers.escape_ascii());
+    }
+}
+
+#[test]
 fn a_silent_sender_is_disconnected() {
     let place = Place::new();
     let (receiver, to) = receiver(&place, &["--once", "--timeout", "0.2"]);
@@ -236,6 +389,22 @@ fn a_silent_sender_is_disconnected() {
     let finished = receiver.finish();
     finished.assert_fails(1, &["broken off after 4 of 100 bytes", "silent"]);
     assert!(place.out_entries().is_empty());
+}
+
+/// It measures round trips, perhaps for long.
+#[test]
+fn a_sender_that_has_its_messages_echoed_is_not_silent() {
+    let place = Place::new();
+    let (_receiver, to) = receiver(&place, &["--timeout", "1"]);
+    let mut sender = Peer::sender(&to);
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        let echo = sender.group.message().with_header("Do", "echo").unwrap();
+        sender.post(echo.request(sender.channel));
+        sender.response();
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(sender.offer(b"file", 0).1, "accepted");
 }
 
 #[test]

@@ -200,7 +200,10 @@ fn json_is_one_document_per_line() {
     assert_eq!(lines[0]["event"], "received");
     assert_eq!(lines[0]["bytes"], 100_000);
     assert_eq!(lines[0]["sha256"], sha256(&file));
-    assert_eq!(lines[1]["event"], "failed");
+    assert_eq!(
+        (&lines[1]["event"], &lines[1]["name"]),
+        (&"failed".into(), &"taken".into())
+    );
 }
 
 #[test]
@@ -211,6 +214,165 @@ fn quiet_says_nothing() {
     let sent = run(&["send", "--quiet", "--to", &to, file.to_str().unwrap()]);
     sent.assert_succeeds();
     assert_eq!(sent.stderr, "");
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--quiet", "--once", "--overwrite"]);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    assert_eq!(receiver.finish().stderr, "");
+}
+
+#[cfg(unix)] // elsewhere there are no such rights
+#[test]
+fn a_received_file_has_the_rights_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for (mask, expected) in [("027", 0o640), ("000", 0o666)] {
+        let place = Place::new();
+        let file = place.file("file", 10);
+        let (receiver, to) = place.receiver_after(&format!("umask {mask}"), &["--once"]);
+        run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+        receiver.finish().assert_succeeds();
+        let found = fs::metadata(place.out().join("file")).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, expected);
+    }
+}
+
+#[test]
+fn a_file_is_sent_under_another_name() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let file = file.to_str().unwrap();
+    let sent = run(&["send", "--quiet", "--to", &to, "--as", "other", file]);
+    sent.assert_succeeds();
+    assert!(sent.stdout[0].ends_with("  other"), "{sent:?}");
+    assert_eq!(place.out_entries(), ["other"]);
+    for name in ["", "..", "a/b"] {
+        let sent = run(&["send", "--to", &to, "--as", name, file]);
+        sent.assert_fails(1, &["the name", "--as"]);
+    }
+    assert_eq!(place.out_entries(), ["other"]);
+}
+
+#[cfg(target_os = "linux")] // others have no such files
+#[test]
+fn a_file_of_the_system_that_says_it_is_empty_is_sent_to_its_end() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    run(&["send", "--to", &to, "/proc/version"]).assert_succeeds();
+    let received = fs::read(place.out().join("version")).unwrap();
+    assert_eq!(received, fs::read("/proc/version").unwrap());
+    assert!(!received.is_empty());
+}
+
+/// Its own path is longer than an address may be.
+#[cfg(unix)] // elsewhere Unix sockets are rare
+#[test]
+fn the_line_to_paste_is_usable_in_a_directory_with_a_long_path() {
+    let place = Place::new();
+    let long = place.path().join("d".repeat(120));
+    fs::create_dir(&long).unwrap();
+    fs::write(long.join("file"), "content").unwrap();
+    let here = |command: &mut Command| {
+        command.current_dir(&long);
+    };
+    let out = place.out();
+    let recv = ["recv", "--once", "--listen", "./in.sock", "--out"];
+    let recv = [&recv[..], &[out.to_str().unwrap()]].concat();
+    let mut receiver = common::start_with(&recv, here);
+    let to = common::pasted(&receiver.line());
+    let sent = common::start_with(&["send", "--to", &to, "file"], here).finish();
+    sent.assert_succeeds();
+    let received = receiver.finish();
+    received.assert_succeeds();
+    assert!(
+        received.stderr.contains("in this directory only"),
+        "{received:?}"
+    );
+}
+
+/// Whatever Unix holds arrives under the name that it has, is told in lines that `sha256sum` reads,
+/// and exactly in JSON.
+#[cfg(target_os = "linux")] // elsewhere file systems take UTF-8 only
+#[test]
+fn names_of_every_kind_arrive_as_they_are() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let long = [b'x'; 255];
+    let names: [&[u8]; 14] = [
+        b"log-2026-11-28T12:00:00.txt",
+        b"C:\\new\\file",
+        b"con.txt",
+        b"aux.c",
+        b"dot.",
+        b"blank ",
+        b" ",
+        b"...",
+        b"two\nlines\r",
+        b"\x1b[2J",
+        b"\"quoted\"",
+        b"no \xff UTF-8",
+        "gpj.\u{202e}exe".as_bytes(),
+        &long,
+    ];
+    let place = Place::new();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let path = place.path().join(OsStr::from_bytes(name));
+            fs::write(&path, name).unwrap();
+            path
+        })
+        .collect();
+    let out = place.out();
+    let recv = ["recv", "--json", "--once", "--listen", "tcp://127.0.0.1:0"];
+    let mut receiver = start(&[&recv[..], &["--out", out.to_str().unwrap()]].concat());
+    let listening: Value = serde_json::from_str(&receiver.line()).unwrap();
+    let send = ["send", "--to", listening["address"].as_str().unwrap()];
+    let mut arguments: Vec<&OsStr> = send.iter().map(OsStr::new).collect();
+    arguments.extend(files.iter().map(|file| file.as_os_str()));
+    let sent = Command::new(env!("CARGO_BIN_EXE_ampe"))
+        .args(&arguments)
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{sent:?}");
+    let said = String::from_utf8_lossy(&sent.stderr);
+    assert!(!said.contains(['\u{1b}', '\u{202e}']), "{said}");
+    assert_eq!(said.lines().count(), names.len(), "{said}");
+    for name in names {
+        let received = fs::read(out.join(OsStr::from_bytes(name))).unwrap();
+        assert_eq!(received, name);
+    }
+    let received = receiver.finish();
+    received.assert_succeeds();
+    for (line, name) in received.stdout[1..].iter().zip(names) {
+        let document: Value = serde_json::from_str(line).unwrap();
+        let path = out.join(OsStr::from_bytes(name));
+        let told = match &document["path_hex"] {
+            Value::Null => document["path"].as_str().unwrap().as_bytes().to_owned(),
+            hex => unhex(hex.as_str().unwrap()),
+        };
+        assert_eq!(told, path.as_os_str().as_bytes());
+    }
+    let lines = place.path().join("lines");
+    fs::write(&lines, &sent.stdout).unwrap();
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet"])
+        .arg(&lines)
+        .current_dir(&out)
+        .output();
+    match checked {
+        Ok(checked) => assert!(checked.status.success(), "{checked:?}"),
+        Err(_) => common::skip("lines of checksums: there is no program `sha256sum`"),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |at| text[at..at + 2].to_owned();
+    let digits = (0..text.len()).step_by(2).map(digit);
+    digits
+        .map(|two| u8::from_str_radix(&two, 16).expect("hexadecimal digits"))
+        .collect()
 }
 
 #[test]
@@ -244,7 +406,41 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
         assert!(text.contains(&sha256(&file)), "{text}");
-        assert_eq!(text.contains("MiB/4.77 MiB"), is_drawn, "{text}");
+        assert_eq!(text.contains("MB/5.00 MB"), is_drawn, "{text}");
+    }
+}
+
+/// A bar that does not fit into one line would leave a part of itself behind.
+#[cfg(unix)] // elsewhere no program makes a terminal
+#[test]
+fn a_progress_bar_fits_into_a_narrow_terminal() {
+    let place = Place::new();
+    let file = place.file("a very long name of a file that is sent", 30_000_000);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let ampe = env!("CARGO_BIN_EXE_ampe");
+    let command = format!(
+        "stty rows 24 cols 40; {ampe} send --to {to} '{}'",
+        file.display()
+    );
+    let on_terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = on_terminal else {
+        common::skip("a progress bar: there is no program `script` to make a terminal");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let bars: Vec<_> = text
+        .split(['\r', '\n', '\u{1b}'])
+        .filter(|part| part.contains('%'))
+        .collect();
+    assert!(!bars.is_empty(), "{text}");
+    for bar in bars {
+        // Behind the escape there are the letters of what it does.
+        let bar = bar.trim_start_matches(|char: char| "[0123456789;".contains(char));
+        assert!(bar.chars().count() <= 41, "{bar:?}");
     }
 }
 

@@ -41,6 +41,7 @@ impl From<Progress> for ChannelAccount {
         let Progress {
             posted,
             returned,
+            withdrawn: _, // among the returned
             report,
             queued_bytes,
         } = progress;

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::address::Address;
+use crate::call::REFUSED;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::message::Message;
@@ -181,7 +182,7 @@ impl Received {
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        self.message.body_bytes()
+        self.message.body()
     }
 
     /// The content.
@@ -280,6 +281,24 @@ impl Request {
     pub fn reply(&self, message: Message) -> Post {
         let id = self.0.id_of_answer();
         Post::to(self.0.channel, OpCode::Response, id, message)
+    }
+
+    /// Refuses: a Response without a body and with a text header `~refused` that says why, which a
+    /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError). A reason that a text header
+    /// cannot carry (empty, or with CR or LF in it) becomes `refused`.
+    pub fn refuse(self, why: &str) -> Post {
+        let id = self.0.id_of_answer();
+        let Received {
+            channel,
+            mut message,
+            ..
+        } = self.0;
+        message.clear();
+        if message.add_any_header(REFUSED, why).is_err() {
+            // An empty message takes it.
+            let _ = message.add_any_header(REFUSED, "refused");
+        }
+        Post::to(channel, OpCode::Response, id, message)
     }
 
     /// The Response with the very content, and `more`, that came.

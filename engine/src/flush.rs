@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::between::flushing::{FlushWait, Flushed};
+use crate::blocking;
 use crate::channel::Channel;
 use crate::error::FlushError;
-use crate::handles::{GroupShared, Shared, reactor_thread};
+use crate::handles::{GroupShared, Shared};
 
 /// The future of [`ChannelGroup::flush`](crate::ChannelGroup::flush): ends when all was sent that had
 /// been posted to a channel when it was polled first, or when some of it has come back.
@@ -38,19 +38,8 @@ impl Flush {
     }
 
     /// Waits in this thread.
-    pub(crate) fn wait_until(mut self, deadline: Instant) -> Result<(), FlushError> {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(outcome) = Pin::new(&mut self).poll(&mut context) {
-                return outcome;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || reactor_thread::is_here() {
-                return Err(FlushError::TimedOut);
-            }
-            thread::park_timeout(left);
-        }
+    pub(crate) fn wait_until(self, deadline: Instant) -> Result<(), FlushError> {
+        blocking::wait_until(self, deadline).unwrap_or(Err(FlushError::TimedOut))
     }
 
     fn leave(&mut self) {
@@ -96,14 +85,5 @@ impl fmt::Debug for Flush {
             .debug_struct("Flush")
             .field("channel", &self.channel)
             .finish_non_exhaustive()
-    }
-}
-
-/// The waker of a thread that sleeps.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

@@ -6,16 +6,20 @@ use std::time::Instant;
 
 use crate::account::ChannelAccount;
 use crate::address::Address;
+use crate::between::lines::Lines;
 use crate::between::mailbox::Notified;
+use crate::between::waiting::wake_all;
+use crate::call::Call;
 use crate::channel::Channel;
 use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
 use crate::flush::Flush;
-use crate::handles::{GroupShared, Shared};
+use crate::handles::{CallLine, GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::{NotNotified, Post, Posted, Refused};
 use crate::room::WaitForRoom;
+use crate::sending::Sending;
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[doc(alias = "MchnGroup")]
@@ -115,12 +119,123 @@ impl ChannelGroup {
         self.shared.post_many(&self.group, posts, posted)
     }
 
+    /// Posts, waiting for room as long as it takes, in a task of whatever runtime there is, or none. Who
+    /// waits for a channel in this way, or by [`post_wait`](ChannelGroup::post_wait), posts in the order in
+    /// which it came. What is posted by [`post`](ChannelGroup::post) meanwhile overtakes those who wait.
+    ///
+    /// ```
+    /// use ampe::{Channel, ChannelGroup, Refused};
+    ///
+    /// async fn send_all(group: &ChannelGroup, to: Channel, bodies: &[&[u8]]) -> Result<(), Refused> {
+    ///     for body in bodies {
+    ///         let message = group.message().with_body(body).expect("short");
+    ///         group.send(message.request(to)).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with the post, in [`Refused`], and the reason for which it would never be accepted:
+    /// as for [`post`](ChannelGroup::post), but for [`PostError::Full`].
+    pub fn send(&self, post: Post) -> Sending {
+        Sending::new(self.clone(), post)
+    }
+
+    /// As [`send`](ChannelGroup::send), in a thread, which sleeps until `deadline` at most. In a waker that
+    /// an engine calls, this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`post`](ChannelGroup::post): the post comes back in [`Refused`], with [`PostError::Full`] if there
+    /// was no room until `deadline`.
+    pub fn post_wait(&self, post: Post, deadline: Instant) -> Result<Posted, Refused> {
+        self.send(post).wait_until(deadline)
+    }
+
+    /// Asks the peer of `channel`, and waits for its answer until `deadline`: await the [`Call`], or
+    /// [`wait`](Call::wait) for it. Any number of threads and tasks may do so at once; answers come in
+    /// whatever order the peer gives them, and find who asked. They do not go through the inbox, so that
+    /// nobody need receive from it meanwhile.
+    ///
+    /// If there is no room for the request it is waited for, behind those who came before, as by
+    /// [`send`](ChannelGroup::send).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::{Duration, Instant};
+    /// use ampe::CallError;
+    ///
+    /// # let engine = ampe::Engine::start(ampe::Options::default())?;
+    /// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
+    /// let server = group.connect(&"tcp://127.0.0.1:7000".parse()?)?;
+    /// let request = engine.message().with_body(b"how late is it?")?;
+    /// match group.call(server, request, Instant::now() + Duration::from_secs(5)).wait() {
+    ///     Ok(answer) => println!("{} bytes", answer.body().len()),
+    ///     Err(CallError::Refused { why, .. }) => println!("it will not say: {why}"),
+    ///     Err(CallError::NotSent(it)) => println!("safe to ask somebody else: {}", it.why),
+    ///     Err(CallError::Unknown(why)) => println!("it may have been asked: {why}"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Once the deadline has come, a request that was not sent is taken back; an answer that comes later goes
+    /// to the inbox, as [`Event::Response`].
+    pub fn call(&self, channel: Channel, request: Message, deadline: Instant) -> Call {
+        Call::new(self.clone(), channel, request, deadline)
+    }
+
+    /// Takes a Request, Response or Signal back that was posted to `channel` with this id, if no byte of it was
+    /// sent: it comes as [`Event::Returned`] with [`Reason::Withdrawn`](crate::Reason::Withdrawn), to the
+    /// [`Call`] if it is one's. Nothing comes if it was sent already. What lies before it in the channel's queue is
+    /// looked at one by one. Nothing comes either if the channel is another group's.
+    ///
+    /// # Errors
+    ///
+    /// [`PostError::EngineEnded`].
+    pub fn withdraw(&self, channel: Channel, id: u64) -> Result<(), PostError> {
+        let group = self.group.id;
+        self.submit(Submission::Withdraw { channel, id, group })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn submit(&self, submission: Submission) -> Result<(), PostError> {
+        let submitted = self.shared.queue.submit(|_, batch| batch.push(submission));
+        submitted.map_err(PostError::from)
+    }
+
+    /// As [`Shared::post_call`].
+    pub(crate) fn post_call(
+        &self,
+        post: &mut Post,
+        line: CallLine,
+        deadline: Instant,
+    ) -> Result<Posted, PostError> {
+        self.shared.post_call(&self.group, post, line, deadline)
+    }
+
+    /// As [`Shared::serve_calls`].
+    pub(crate) fn serve_calls(&self) {
+        self.shared.serve_calls(&self.group);
+    }
+
+    /// Those who wait to post.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.group.lines
+    }
+
     /// Waits until `channel` has room for the message that was refused there last, or, if none was,
     /// for any message; in a task of whatever runtime there is, or none: what [`Event::Room`] is to a
     /// thread that receives.
     ///
     /// Between a wait's end and the next post others may use the room up. So a task posts, and as
-    /// long as that is refused with [`PostError::Full`], waits and posts again:
+    /// long as that is refused with [`PostError::Full`], waits and posts again;
+    /// [`send`](ChannelGroup::send) does that:
     ///
     /// ```
     /// use ampe::{Channel, ChannelGroup, Post, PostError, Posted, Refused};
@@ -238,9 +353,11 @@ impl ChannelGroup {
         let cost = message.cost();
         let notified = Event::Notified(message);
         match self.group.mailbox.notify(notified, cost, limit) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.shared.queue.wake();
+            Ok(wakes) => {
+                if wakes.reactor {
+                    self.shared.queue.wake();
+                }
+                wake_all(wakes.task);
                 Ok(())
             }
             Err((Event::Notified(message), ended)) => Err(NotNotified {

@@ -1,5 +1,7 @@
 //! A channel group's receiving side, which one thread has.
 
+mod task;
+
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use crate::error::Ended;
 use crate::event::{AnswerBye, Event, Returned};
 use crate::handles::{GroupShared, Shared, reactor_thread};
 use crate::options::{DROP_WITHIN, after};
+
+pub use self::task::Recv;
 
 /// The receiving side of a group: what happens on its channels, as events.
 ///
@@ -28,6 +32,8 @@ pub struct Inbox {
     group: Arc<GroupShared>,
     /// Taken from the mailbox by the batch, and not yet yielded.
     taken: VecDeque<Event>,
+    /// A task receives.
+    is_task: bool,
     is_closed: bool,
 }
 
@@ -57,6 +63,7 @@ impl Inbox {
             shared,
             group,
             taken: VecDeque::new(),
+            is_task: false,
             is_closed: false,
         }
     }
@@ -75,7 +82,7 @@ impl Inbox {
     #[doc(alias = "waitReceive")]
     pub fn recv(&mut self) -> Result<Event, Ended> {
         self.fill_waiting()?;
-        Ok(self.pop().expect("it was waited for"))
+        Ok(self.pop_taken())
     }
 
     /// The next event; `None` if none came until `deadline`. In a waker that an engine calls, this does
@@ -144,13 +151,20 @@ impl Inbox {
         if !self.taken.is_empty() {
             return Ok(true);
         }
+        if self.is_task && deadline.is_none_or(|deadline| deadline > Instant::now()) {
+            self.leave_task(); // here is a thread that waits
+        }
         let deadline = if reactor_thread::is_here() {
             Some(Instant::now())
         } else {
             deadline
         };
         let taken = &mut self.taken;
-        match self.shared.receive(&self.group, taken, deadline) {
+        let group = &self.group;
+        match self
+            .shared
+            .receive(group.id, &group.mailbox, taken, deadline)
+        {
             Taken::Events => Ok(true),
             Taken::Nothing | Taken::Offer => Ok(false),
             Taken::Ended(reason) => Err(reason),
@@ -180,6 +194,11 @@ impl Inbox {
             on_taken(&self.shared, &self.group, &mut event);
         }
         Some(event)
+    }
+
+    /// The next of them, where there is one.
+    fn pop_taken(&mut self) -> Event {
+        self.pop().expect("the mailbox had some")
     }
 
     /// Closes the group: listeners end, nothing more can be posted, what was posted is sent as far
@@ -224,6 +243,7 @@ impl Inbox {
         if std::mem::replace(&mut self.is_closed, true) {
             return;
         }
+        self.shared.leave_calls(&self.group);
         let deadline = after(Instant::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);

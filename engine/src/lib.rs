@@ -25,7 +25,7 @@
 //!         Event::Bye(bye) => Some(bye.echo()), // behind the answers that wait
 //!         // The client's part: here it connects to the server that it is itself.
 //!         Event::Listening(listening) => Some(engine.message().hello(listening.address())),
-//!         Event::Connected(_) => Some(engine.message().body(b"hello")?.request(channel)),
+//!         Event::Connected(_) => Some(engine.message().with_body(b"hello")?.request(channel)),
 //!         Event::Response(response) => {
 //!             assert_eq!(response.body(), b"hello");
 //!             Some(engine.message().bye(channel))
@@ -79,6 +79,8 @@ pub mod address;
 pub mod wire;
 
 mod account;
+mod blocking;
+mod call;
 mod channel;
 mod endpoint;
 mod engine;
@@ -89,9 +91,11 @@ mod group;
 mod inbox;
 mod message;
 mod options;
+mod outbox;
 mod post;
 mod reason;
 mod room;
+mod sending;
 mod status;
 
 mod between;
@@ -116,6 +120,7 @@ pub use ampe_poller::platform;
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
+pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
@@ -125,12 +130,14 @@ pub use event::{
 };
 pub use flush::Flush;
 pub use group::ChannelGroup;
-pub use inbox::{CloseReport, Events, Inbox};
+pub use inbox::{CloseReport, Events, Inbox, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
+pub use outbox::Outbox;
 pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
+pub use sending::Sending;
 pub use status::Status;
 
 /// The program in the README is compiled and run with the other examples.

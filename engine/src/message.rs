@@ -1,6 +1,9 @@
 //! Message content in storage that the engine lends.
 
+mod show;
+
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use crate::storage::{Charge, Pool, Storage, cost_of};
@@ -21,9 +24,9 @@ const LINE_END: &[u8] = b"\r\n";
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = ampe::Engine::start(ampe::Options::default())?;
-/// let message = engine.message().header("Content-Type", "text/plain")?.body(b"hello")?;
+/// let message = engine.message().with_header("Content-Type", "text/plain")?.with_body(b"hello")?;
 /// assert_eq!(message.text_headers().get("Content-Type"), Some(&b"text/plain"[..]));
-/// assert_eq!(message.body_bytes(), b"hello");
+/// assert_eq!(message.body(), b"hello");
 /// # Ok(()) }
 /// ```
 pub struct Message {
@@ -111,13 +114,13 @@ impl Message {
     }
 
     /// The body.
-    pub fn body_bytes(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.content()[usize::from(self.lens.text_headers())..]
     }
 
     /// The body, to be written in place. Its length is changed by
     /// [`resize_body`](Message::resize_body).
-    pub fn body_bytes_mut(&mut self) -> &mut [u8] {
+    pub fn body_mut(&mut self) -> &mut [u8] {
         let (start, end) = (self.body_start(), self.frame_len());
         self.storage
             .bytes_mut()
@@ -126,14 +129,18 @@ impl Message {
     }
 
     /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
-    /// line ends around the name are dropped.
+    /// line ends around the name are dropped. The value is text or bytes.
     ///
     /// # Errors
     ///
     /// [`MessageError::TextHeader`] if the name is empty or has a `:`, CR or LF in it, the value is
     /// empty or has CR or LF in it, or all text headers together would exceed 65,535 bytes;
     /// [`MessageError::ReservedName`] if the name starts with a tilde.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, MessageError> {
+    pub fn with_header(
+        mut self,
+        name: &str,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Self, MessageError> {
         self.add_header(name, value)?;
         Ok(self)
     }
@@ -143,26 +150,31 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes.
-    pub fn body(mut self, body: &[u8]) -> Result<Self, MessageError> {
+    pub fn with_body(mut self, body: &[u8]) -> Result<Self, MessageError> {
         self.set_body(body)?;
         Ok(self)
     }
 
-    /// As [`header`](Message::header), in place.
+    /// As [`with_header`](Message::with_header), in place.
     ///
     /// # Errors
     ///
-    /// As [`header`](Message::header). The message is unchanged then.
-    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    /// As [`with_header`](Message::with_header). The message is unchanged then.
+    pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MessageError> {
         if name.trim_start().starts_with('~') {
             return Err(MessageError::ReservedName {
                 name: name.to_owned(),
             });
         }
-        self.add_any_header(name, value)
+        self.add_any_header(name, value.as_ref())
     }
 
-    pub(crate) fn add_any_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    pub(crate) fn add_any_header(
+        &mut self,
+        name: &str,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), MessageError> {
+        let value = value.as_ref();
         // A peer may leave out the end of its last line, which must not run on into ours.
         let block = self.text_headers().as_bytes();
         let end_of_last: &[u8] = match block.is_empty() || block.ends_with(LINE_END) {
@@ -208,11 +220,11 @@ impl Message {
         self.lens = Lens::new(kept_len, self.lens.body());
     }
 
-    /// As [`body`](Message::body), in place.
+    /// As [`with_body`](Message::with_body), in place.
     ///
     /// # Errors
     ///
-    /// As [`body`](Message::body). The message is unchanged then.
+    /// As [`with_body`](Message::with_body). The message is unchanged then.
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
         self.resize_body_dirty(body.len())?.copy_from_slice(body);
         Ok(())
@@ -254,7 +266,7 @@ impl Message {
         };
         self.reserve(self.body_start() + len);
         self.lens = Lens::new(self.lens.text_headers(), body_len);
-        Ok(self.body_bytes_mut())
+        Ok(self.body_mut())
     }
 
     /// Removes text headers and body. The storage stays.
@@ -394,6 +406,54 @@ impl Message {
 
     pub(crate) fn into_storage(self) -> Storage {
         self.storage
+    }
+}
+
+/// A copy, in storage of its own that is the application's: a clone of what was received or returned is charged
+/// to no budget.
+impl Clone for Message {
+    fn clone(&self) -> Self {
+        if self.content_len() == 0 && self.storage.home().is_none() {
+            return Message::empty();
+        }
+        let mut storage = match self.storage.home() {
+            Some(pool) => pool.take(self.frame_len()),
+            None => Storage::unpooled(self.frame_len()),
+        };
+        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        Message {
+            storage,
+            lens: self.lens,
+        }
+    }
+}
+
+/// Appends to the body, as far as the 65,535 bytes of a body go: what is beyond is not taken, so that
+/// `write_all` and `write!` fail with [`WriteZero`](io::ErrorKind::WriteZero) there.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+///
+/// # let engine = ampe::Engine::start(ampe::Options::default())?;
+/// let mut message = engine.message();
+/// write!(message, "{} of {}", 3, 7)?;
+/// assert_eq!(message.body(), b"3 of 7");
+/// # Ok(()) }
+/// ```
+impl io::Write for Message {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = usize::from(self.lens.body());
+        let taken = bytes.len().min(MAX_BODY_LEN - len);
+        let body = self
+            .resize_body_dirty(len + taken)
+            .map_err(io::Error::other)?;
+        body[len..].copy_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

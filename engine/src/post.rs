@@ -101,7 +101,7 @@ impl Message {
     /// # let engine = ampe::Engine::start(ampe::Options::default())?;
     /// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
     /// # let channel = group.connect(&"tcp://127.0.0.1:7000".parse()?)?;
-    /// group.post(engine.message().body(b"the disk is full")?.abort(channel))?;
+    /// group.post(engine.message().with_body(b"the disk is full")?.abort(channel))?;
     /// # Ok(()) }
     /// ```
     #[doc(alias = "ByeSignal")]
@@ -204,8 +204,8 @@ impl Post {
     ///
     /// # Errors
     ///
-    /// As [`Message::header`]. The post is unchanged then.
-    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
+    /// As [`Message::with_header`]. The post is unchanged then.
+    pub fn add_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), MessageError> {
         self.message.add_header(name, value)
     }
 

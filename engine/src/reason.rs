@@ -18,6 +18,10 @@ pub enum Reason {
     /// connection.
     #[error("the peer aborted")]
     PeerAborted,
+    /// The application withdrew the message: [`ChannelGroup::withdraw`](crate::ChannelGroup::withdraw), or a
+    /// [`Call`](crate::Call) that was given up. The channel goes on.
+    #[error("withdrawn")]
+    Withdrawn,
     /// The application posted a ByeSignal.
     #[error("aborted here")]
     Aborted,
@@ -118,6 +122,7 @@ impl Reason {
     /// The protocol's status code for this reason, as listed in the wire format.
     pub fn status(self) -> Status {
         match self {
+            Reason::Withdrawn => Status::Success,
             Reason::Bye
             | Reason::Refused
             | Reason::PeerAborted

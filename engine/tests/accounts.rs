@@ -40,11 +40,7 @@ impl Book {
                 Ok(posted) => assert!(self.posted.insert(posted.id), "ids are unique"),
                 Err(refused) => {
                     assert!(matches!(refused.why, PostError::Full(_)));
-                    assert_eq!(
-                        refused.post.message().body_bytes().len(),
-                        BODY,
-                        "it comes back"
-                    );
+                    assert_eq!(refused.post.message().body().len(), BODY, "it comes back");
                     return;
                 }
             }
@@ -60,11 +56,7 @@ impl Book {
             );
             match event {
                 Event::Returned(returned) if returned.channel() == channel => {
-                    assert_eq!(
-                        returned.message().body_bytes().len(),
-                        BODY,
-                        "comes back whole"
-                    );
+                    assert_eq!(returned.message().body().len(), BODY, "comes back whole");
                     let before = self.returned.insert(returned.id(), returned.reason());
                     assert!(before.is_none(), "no message comes back twice");
                     assert!(
@@ -197,8 +189,8 @@ fn a_peer_that_aborts() {
 fn a_peer_that_aborts_and_says_why() {
     for transport in transports() {
         let mut it = connected(transport);
-        let words = it.engine.message().header("Code", "28").unwrap();
-        let words = words.body(b"the disk is full").unwrap();
+        let words = it.engine.message().with_header("Code", "28").unwrap();
+        let words = words.with_body(b"the disk is full").unwrap();
         it.server.0.post(words.abort(it.to_client)).unwrap();
         let told = expect!(it.client.1, ByeSignal);
         assert_eq!(told.body(), b"the disk is full");
@@ -208,7 +200,7 @@ fn a_peer_that_aborts_and_says_why() {
         let of_peer = expect!(it.server.1, Closed);
         assert_eq!(of_peer.reason(), Reason::Aborted);
         assert_eq!(closed.account().received, of_peer.account().sent);
-        let long = it.engine.message().body(&[0; 1025]).unwrap();
+        let long = it.engine.message().with_body(&[0; 1025]).unwrap();
         let refused = it.server.0.post(long.abort(it.to_client)).unwrap_err();
         assert_eq!(refused.why, PostError::AbortTooLong { len: 1025 });
     }
@@ -220,7 +212,7 @@ fn an_abort_takes_the_content_of_any_message() {
     for transport in transports() {
         let mut it = connected(transport);
         // Returned ones, with words; the second abort of a channel changes nothing.
-        let message = || it.engine.message().body(b"enough").unwrap();
+        let message = || it.engine.message().with_body(b"enough").unwrap();
         let signals = [(); 2].map(|()| message().signal(it.to_client));
         let mut posts = signals
             .into_iter()

@@ -18,9 +18,9 @@ fn requests_are_answered_and_accounts_agree() {
         let post = it
             .engine
             .message()
-            .header("Job-Ticket", "JDF")
+            .with_header("Job-Ticket", "JDF")
             .unwrap()
-            .body(b"one")
+            .with_body(b"one")
             .unwrap();
         let posted = it.client.0.post(post.request(it.to_server).more()).unwrap();
         let request = expect!(it.server.1, Request);
@@ -73,7 +73,7 @@ fn large_and_small_messages_keep_their_order() {
                 waiting.push_back(
                     it.engine
                         .message()
-                        .body(&body)
+                        .with_body(&body)
                         .unwrap()
                         .signal(it.to_server),
                 );
@@ -170,7 +170,7 @@ fn what_was_received_may_be_enlarged_and_passed_on_by_another_engine() {
             let signal = first
                 .engine
                 .message()
-                .body(b"short")
+                .with_body(b"short")
                 .unwrap()
                 .signal(first.to_server);
             first.client.0.post(signal).unwrap();
@@ -204,9 +204,9 @@ fn the_content_of_an_abort_can_be_used() {
     let it = connected(common::Transport::Tcp);
     let message = ampe::Post::abort(it.to_server).into_message();
     let message = message
-        .header("Name", "value")
+        .with_header("Name", "value")
         .unwrap()
-        .body(&[1; 3000])
+        .with_body(&[1; 3000])
         .unwrap();
     assert_eq!(message.text_headers().get("Name"), Some(&b"value"[..]));
     let mut it = it;
@@ -244,9 +244,9 @@ fn an_echo_may_say_who_echoes() {
     let signal = it
         .engine
         .message()
-        .header("Name", "first")
+        .with_header("Name", "first")
         .unwrap()
-        .body(b"body")
+        .with_body(b"body")
         .unwrap();
     it.client.0.post(signal.signal(it.to_server)).unwrap();
     let mut echo = expect!(it.server.1, Signal).echo();
@@ -288,7 +288,7 @@ fn for_ever_is_a_time_like_any_other() {
 #[test]
 fn a_large_goodbye_waits_for_room_and_a_small_one_does_not() {
     let mut it = connected(common::Transport::Tcp);
-    let large = |message: ampe::Message| message.body(&[1; 60_000]).unwrap();
+    let large = |message: ampe::Message| message.with_body(&[1; 60_000]).unwrap();
     // More than the credit in one batch, so that the reactor cannot make room meanwhile.
     let mut posts: std::collections::VecDeque<_> = (0..100)
         .map(|_| large(it.engine.message()).signal(it.to_server))

@@ -40,7 +40,7 @@ fn closing_with_a_full_inbox_brings_all_that_the_peer_sent_and_waits_for_no_time
     let (_, bound) = listen(&posting, &mut inbox, &local());
     let mut peer = TcpStream::connect(bound.socket_addr().unwrap()).unwrap();
     let hello = frame(HELLO_REQUEST, 1).bytes();
-    let signals = frame(SIGNAL, 5).body([1; 900]).bytes().repeat(400);
+    let signals = frame(SIGNAL, 5).with_body([1; 900]).bytes().repeat(400);
     peer.write_all(&[hello, signals].concat()).unwrap();
     drop(peer); // an orderly end
     let hello = next(&mut inbox, "Hello"); // the rest follows on its heels
@@ -63,7 +63,7 @@ fn a_flood_fills_no_more_than_a_report_may_hold() {
     let (_, bound) = listen(&posting, &mut inbox, &local());
     let mut peer = TcpStream::connect(bound.socket_addr().unwrap()).unwrap();
     peer.write_all(&frame(HELLO_REQUEST, 1).bytes()).unwrap();
-    let flood = frame(SIGNAL, 5).body([1; 65_535]).bytes();
+    let flood = frame(SIGNAL, 5).with_body([1; 65_535]).bytes();
     let flooder = thread::spawn(move || while peer.write_all(&flood).is_ok() {});
     assert!(matches!(next(&mut inbox, "Hello"), Event::Hello(_)));
     let report = inbox.close(Duration::from_secs(2));
@@ -102,7 +102,7 @@ fn counting_server() -> (Address, JoinHandle<usize>) {
 fn post_a_thousand(engine: &Engine, posting: &ChannelGroup, address: &Address) {
     let channel = posting.connect(address).unwrap();
     for _ in 0..1000 {
-        let message = engine.message().body(b"x").unwrap();
+        let message = engine.message().with_body(b"x").unwrap();
         posting.post(message.signal(channel)).unwrap();
     }
 }

@@ -38,10 +38,10 @@ struct Attempt {
 
 /// The posts behind the HelloRequest. They are refused if the channel has failed already.
 fn early_posts(group: &ChannelGroup, channel: Channel) -> Vec<Post> {
-    let message = || group.message().header("Job", "early").unwrap();
+    let message = || group.message().with_header("Job", "early").unwrap();
     vec![
         message().request(channel).more(),
-        message().body(&[7; 65_535]).unwrap().signal(channel),
+        message().with_body(&[7; 65_535]).unwrap().signal(channel),
         message().response(channel, 99),
         message().bye(channel),
     ]
@@ -56,9 +56,9 @@ const OP_CODES: [OpCode; 5] = [
 ];
 
 fn attempt(group: &ChannelGroup, address: &Address) -> Attempt {
-    let hello = group.message().header("Job", "first").unwrap();
+    let hello = group.message().with_header("Job", "first").unwrap();
     let posted = group
-        .post(hello.body(b"content").unwrap().hello(address))
+        .post(hello.with_body(b"content").unwrap().hello(address))
         .unwrap();
     let (channel, mut ids) = (posted.channel, vec![posted.id]);
     for post in early_posts(group, channel) {
@@ -92,7 +92,7 @@ fn check_shape(inbox: &mut Inbox, attempt: &Attempt, reason: Reason) -> Closed {
             _ => (b"early", b""),
         };
         assert_eq!(returned.message().text_headers().get("Job"), Some(job));
-        assert_eq!(returned.message().body_bytes(), body);
+        assert_eq!(returned.message().body(), body);
     }
     let closed = expect!(*inbox, Closed);
     assert_eq!(

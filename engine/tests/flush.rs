@@ -31,7 +31,7 @@ fn fill(posting: &ChannelGroup, channel: Channel) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     let (mut posted, mut sent, mut since) = (0, 0, Instant::now());
     loop {
-        let message = posting.message().body(&body).unwrap();
+        let message = posting.message().with_body(&body).unwrap();
         match posting.post(message.signal(channel)) {
             Ok(_) => posted += 1,
             Err(refused) => {

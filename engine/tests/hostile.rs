@@ -163,7 +163,7 @@ fn what_no_peer_may_send_ends_its_connection_alone() {
         for (bad, violation) in violations().into_iter().chain([towards_acceptor]) {
             for behind in [frame(SIGNAL, 2).bytes(), Vec::new()] {
                 let (mut peer, channel) = it.greeted();
-                let before = frame(SIGNAL, 1).body(b"before").bytes();
+                let before = frame(SIGNAL, 1).with_body(b"before").bytes();
                 let is_last = behind.is_empty();
                 let header = if is_last {
                     announcing(&bad)
@@ -233,7 +233,7 @@ fn whoever_does_not_say_hello_first_is_not_heard() {
         let others = (0..16_u8).filter(|&proto| proto != HELLO_REQUEST);
         for proto in others.chain([HELLO_REQUEST | MORE]) {
             let mut peer = Peer::connect(&it.address);
-            let bad = frame(proto, 1).headers("a:b\r\n").body(b"data");
+            let bad = frame(proto, 1).headers("a:b\r\n").with_body(b"data");
             peer.send_regardless(&[bad.bytes(), hello_to(&it.address, 1).bytes()].concat());
             unheard += 1;
             it.wait_for_unheard(unheard);
@@ -318,7 +318,7 @@ fn a_stream_that_ends_within_a_frame_delivers_nothing_of_it() {
         let mut it = target(transport);
         let whole = frame(SIGNAL, 1)
             .headers("a:b\r\n")
-            .body(vec![7; 40_000])
+            .with_body(vec![7; 40_000])
             .bytes();
         let within = [17, 20, 21, 22, 30_000, whole.len() - 1];
         for cut in (0..=16).chain(within).chain([whole.len()]) {
@@ -354,7 +354,7 @@ fn what_comes_before_an_end_is_delivered() {
         let mut peer = Peer::connect(&it.address);
         let mut stream = hello_to(&it.address, 1).bytes();
         for id in 1..=500 {
-            stream.extend(frame(SIGNAL, id).body(vec![1; 100]).bytes());
+            stream.extend(frame(SIGNAL, id).with_body(vec![1; 100]).bytes());
         }
         peer.send(&stream);
         drop(peer); // hang-up may be seen together with the data
@@ -412,7 +412,7 @@ fn a_peer_that_gives_up_by_a_frame_is_believed() {
             peer.end();
         }
         let (mut peer, channel) = it.greeted();
-        peer.send(&[frame(BYE_RESPONSE, 1).body(b"no").bytes(), behind].concat());
+        peer.send(&[frame(BYE_RESPONSE, 1).with_body(b"no").bytes(), behind].concat());
         assert_eq!(expect!(it.server.1, ByeResponse).body(), b"no");
         assert_eq!(it.closed(channel), Reason::Refused);
         peer.end();

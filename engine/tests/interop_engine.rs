@@ -66,7 +66,7 @@ fn as_frame(received: &Received) -> Frame {
     for (name, value) in received.text_headers() {
         came.headers.extend([name, b":", value, b"\r\n"].concat());
     }
-    came.body(received.body())
+    came.with_body(received.body())
 }
 
 /// The longest block of text headers, made of one header.
@@ -90,7 +90,7 @@ fn contents() -> [(String, Vec<u8>); 6] {
 
 /// The content as a message of the engine's.
 fn message(engine: &Engine, headers: &str, body: &[u8]) -> Message {
-    let mut message = engine.message().body(body).unwrap();
+    let mut message = engine.message().with_body(body).unwrap();
     for line in headers.split_terminator("\r\n") {
         let (name, value) = line.split_once(':').unwrap();
         message.add_header(name, value).unwrap();
@@ -104,7 +104,7 @@ fn converse(engine: &Engine, side: &mut (ChannelGroup, Inbox), channel: Channel,
         for more in [0, MORE] {
             let id = 0xAABB_CCDD_0000_0000 + step as u64;
             for proto in [REQUEST | more, SIGNAL | more] {
-                let asked = frame(proto, id).headers(&headers).body(&body);
+                let asked = frame(proto, id).headers(&headers).with_body(&body);
                 peer.send_frame(&asked);
                 let (came, post) = match common::next(&mut side.1, "data") {
                     Event::Request(request) => (as_frame(&request), request.echo()),
@@ -118,7 +118,7 @@ fn converse(engine: &Engine, side: &mut (ChannelGroup, Inbox), channel: Channel,
                 } else {
                     RESPONSE | more
                 };
-                let answer = from(channel, answer, id).headers(&headers).body(&body);
+                let answer = from(channel, answer, id).headers(&headers).with_body(&body);
                 peer.receive_exactly(&answer.bytes());
             }
             let posts = [
@@ -133,9 +133,11 @@ fn converse(engine: &Engine, side: &mut (ChannelGroup, Inbox), channel: Channel,
                 let post = if more == MORE { post.more() } else { post };
                 let posted = side.0.post(post).unwrap();
                 let expected = from(channel, proto | more, posted.id);
-                peer.receive_exactly(&expected.headers(&headers).body(&body).bytes());
+                peer.receive_exactly(&expected.headers(&headers).with_body(&body).bytes());
             }
-            let response = frame(RESPONSE | more, id).headers(&headers).body(&body);
+            let response = frame(RESPONSE | more, id)
+                .headers(&headers)
+                .with_body(&body);
             peer.send_frame(&response);
             let came = expect!(side.1, Response);
             assert!(as_frame(&came) == response, "response, content {step}");
@@ -152,7 +154,7 @@ fn a_peer_that_connects_is_understood_byte_for_byte() {
         let address_line = format!("~connect_to:{}\r\n", wire_form(&it.address));
         let greeting = frame(HELLO_REQUEST, id)
             .headers(format!("{address_line}Job-Ticket:JDF\r\n"))
-            .body(b"content");
+            .with_body(b"content");
         peer.send_frame(&greeting);
         let hello = expect!(it.inbox, Hello);
         assert!(as_frame(&hello) == greeting);
@@ -169,13 +171,17 @@ fn a_peer_that_connects_is_understood_byte_for_byte() {
         let mut side = (it.group, it.inbox);
         converse(&it.engine, &mut side, channel, &mut peer);
 
-        peer.send_frame(&frame(BYE_REQUEST, 9).headers("Why:done\r\n").body(b"."));
+        peer.send_frame(
+            &frame(BYE_REQUEST, 9)
+                .headers("Why:done\r\n")
+                .with_body(b"."),
+        );
         let bye = expect!(side.1, Bye);
         assert_eq!(bye.text_headers().get("Why"), Some(&b"done"[..]));
         side.0.post(bye.echo()).unwrap();
         let answer = from(channel, BYE_RESPONSE, 9)
             .headers("Why:done\r\n")
-            .body(b".");
+            .with_body(b".");
         peer.receive_exactly(&answer.bytes());
         assert_eq!(
             peer.end(),
@@ -197,7 +203,7 @@ fn a_peer_that_is_connected_to_is_understood_byte_for_byte() {
         let listener = PeerListener::bind(transport);
         let engine = engine();
         let mut side = group(&engine);
-        let hello = engine.message().header("Job-Ticket", "JDF").unwrap();
+        let hello = engine.message().with_header("Job-Ticket", "JDF").unwrap();
         let posted = side.0.post(hello.hello(&listener.address)).unwrap();
         let channel = posted.channel;
         let mut peer = listener.accept();
@@ -217,7 +223,7 @@ fn a_peer_that_is_connected_to_is_understood_byte_for_byte() {
         let posted = side.0.post(engine.message().bye(channel)).unwrap();
         peer.receive_exactly(&from(channel, BYE_REQUEST, posted.id).bytes());
         // What the responder owes still comes, before its answer.
-        peer.send_frame(&frame(SIGNAL, 77).body(b"late"));
+        peer.send_frame(&frame(SIGNAL, 77).with_body(b"late"));
         peer.send_frame(&frame(BYE_RESPONSE, posted.id));
         assert_eq!(expect!(side.1, Signal).body(), b"late");
         assert_eq!(expect!(side.1, ByeResponse).id(), posted.id);
@@ -412,7 +418,7 @@ fn recorded_greeting(it: &mut Server) -> Message {
     let content = expect!(it.inbox, Hello).echo().into_message();
     drop(peer);
     assert_eq!(expect!(it.inbox, Closed).reason(), Reason::PeerDisconnected);
-    content.header("Server", "echo").unwrap()
+    content.with_header("Server", "echo").unwrap()
 }
 
 #[test]
@@ -465,7 +471,7 @@ fn the_recorded_server_answers_an_engine() {
             let engine = engine();
             let (group, mut inbox) = group(&engine);
             let recorded = frames(CLIENT_TO_SERVER);
-            let hello = engine.message().header("Job-Ticket", "JDF").unwrap();
+            let hello = engine.message().with_header("Job-Ticket", "JDF").unwrap();
             let hello = hello.hello(&listener.address).with_id(recorded[0].id);
             let channel = group.post(hello).unwrap().channel;
             for frame in &recorded[1..] {
@@ -520,11 +526,11 @@ fn a_header_that_is_added_to_received_content_stands_on_a_line_of_its_own() {
             ("a:b", "a:b\r\nc:d\r\n"),
             ("a:b\r", "a:b\r\r\nc:d\r\n"),
         ] {
-            peer.send_frame(&frame(SIGNAL, 1).headers(came).body(b"body"));
+            peer.send_frame(&frame(SIGNAL, 1).headers(came).with_body(b"body"));
             let content = expect!(it.inbox, Signal).into_message();
-            let content = content.header("c", "d").unwrap();
+            let content = content.with_header("c", "d").unwrap();
             it.group.post(content.signal(channel).with_id(2)).unwrap();
-            let expected = from(channel, SIGNAL, 2).headers(goes).body(b"body");
+            let expected = from(channel, SIGNAL, 2).headers(goes).with_body(b"body");
             peer.receive_exactly(&expected.bytes());
         }
     }

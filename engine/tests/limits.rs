@@ -86,7 +86,7 @@ fn a_stale_channel_is_refused_after_its_number_was_used_again() {
             .unwrap();
         expect!(client.1, Connected);
 
-        let message = || client_engine.message().body(b"for another").unwrap();
+        let message = || client_engine.message().with_body(b"for another").unwrap();
         let posts = [
             message().request(first),
             message().signal(first),
@@ -359,9 +359,9 @@ fn the_least_options_are_enough_for_the_largest_messages() {
         let mut it = common::connected_with(transport, options.clone());
         for round in 0..100 {
             let header = "x".repeat(65_535 - "Long:\r\n".len());
-            let request = it.engine.message().header("Long", &header).unwrap();
+            let request = it.engine.message().with_header("Long", &header).unwrap();
             let mut post = request
-                .body(&[round; 65_535])
+                .with_body(&[round; 65_535])
                 .unwrap()
                 .request(it.to_server);
             loop {
@@ -403,7 +403,7 @@ fn budgets_may_be_without_end() {
         let mut it = common::connected_with(transport, options);
         for len in [10, 5000, 65_535] {
             let mut posts: std::collections::VecDeque<Post> = (0..200)
-                .map(|_| it.engine.message().body(&vec![7; len]).unwrap())
+                .map(|_| it.engine.message().with_body(&vec![7; len]).unwrap())
                 .map(|message| message.signal(it.to_server))
                 .collect();
             it.client.0.post_many(&mut posts, &mut Vec::new()).unwrap();

@@ -37,6 +37,8 @@ mod sync;
 mod credit_models;
 #[path = "loom/flush_models.rs"]
 mod flush_models;
+#[path = "loom/line_models.rs"]
+mod line_models;
 #[path = "loom/mailbox_models.rs"]
 mod mailbox_models;
 #[path = "loom/pool_models.rs"]

@@ -16,7 +16,7 @@ use common::{Transport, connected, next};
 fn a_grown_body_shows_nothing_of_earlier_messages() {
     let mut it = connected(Transport::Tcp);
     let secret = [0x5E; 200];
-    let message = it.client.0.message().body(&secret).unwrap();
+    let message = it.client.0.message().with_body(&secret).unwrap();
     it.client.0.post(message.signal(it.to_server)).unwrap();
     assert!(matches!(
         next(&mut it.server.1, "the secret"),
@@ -36,21 +36,17 @@ fn a_grown_body_shows_nothing_of_earlier_messages() {
         "cut off for good"
     );
     message.resize_body(1000).unwrap();
-    assert_eq!(
-        message.body_bytes()[..2],
-        *b"ab",
-        "kept in larger storage too"
-    );
-    assert_eq!(message.body_bytes()[2..], [0; 998]);
+    assert_eq!(message.body()[..2], *b"ab", "kept in larger storage too");
+    assert_eq!(message.body()[2..], [0; 998]);
 }
 
 /// The form that saves the setting leaves what was there, which is what its name says.
 #[test]
 fn a_body_resized_dirty_keeps_its_old_part() {
     let engine = common::engine();
-    let mut message = engine.message().body(b"abcd").unwrap();
+    let mut message = engine.message().with_body(b"abcd").unwrap();
     message.resize_body_dirty(2).unwrap();
     assert_eq!(message.resize_body_dirty(4).unwrap(), b"abcd");
     assert!(message.resize_body_dirty(65_536).is_err());
-    assert_eq!(message.body_bytes(), b"abcd", "unchanged");
+    assert_eq!(message.body(), b"abcd", "unchanged");
 }

@@ -18,7 +18,7 @@ use ampe::{Channel, ChannelGroup, Engine, Event, Inbox, Options};
 use common::{PATIENCE, Transport, connected, engine, group, listen, next, place, transports};
 
 fn ask(group: &ChannelGroup, inbox: &mut Inbox, channel: Channel) {
-    let request = group.message().body(b"?").unwrap().request(channel);
+    let request = group.message().with_body(b"?").unwrap().request(channel);
     let posted = group.post(request).unwrap();
     match next(inbox, "an answer") {
         Event::Response(response) => assert_eq!(response.id(), posted.id),
@@ -150,7 +150,7 @@ fn a_waker_that_stops_the_engine_is_called_behind_the_last_pass_of_a_receiver() 
         let waker = Waker::from(stops);
         let mut room = Box::pin(waiting.room(full));
         while room.as_mut().poll(&mut Context::from_waker(&waker)) != Poll::Pending {
-            let post = || waiting.post(waiting.message().body(&body).unwrap().signal(full));
+            let post = || waiting.post(waiting.message().with_body(&body).unwrap().signal(full));
             while post().is_ok() {}
         }
         let receiver = thread::spawn(move || while other.recv().is_ok() {});
@@ -182,7 +182,7 @@ fn tasks_are_woken_by_the_engine_s_own_thread_though_a_receiver_makes_the_passes
     let (server, mut requests) = it.server;
     let body = vec![0; 60_000];
     let full = || loop {
-        let message = client.message().body(&body).unwrap();
+        let message = client.message().with_body(&body).unwrap();
         if client.post(message.signal(it.to_server)).is_err() {
             return;
         }

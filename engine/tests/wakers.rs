@@ -71,7 +71,7 @@ fn wait<'a>(
     let body = vec![0; 60_000];
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let message = posting.message().body(&body).unwrap();
+        let message = posting.message().with_body(&body).unwrap();
         let is_refused = posting.post(message.signal(full.channel)).is_err();
         if is_refused {
             let mut room = Box::pin(posting.room(full.channel));

@@ -145,7 +145,7 @@ fn with_passes(measured: Measured, engine: &Engine) -> Measured {
 }
 
 fn message(group: &ChannelGroup, body: &[u8]) -> Result<Message> {
-    group.message().body(body).context("a body fits")
+    group.message().with_body(body).context("a body fits")
 }
 
 fn listen(engine: &Engine, address: &str) -> Result<Group> {

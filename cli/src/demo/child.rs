@@ -65,7 +65,7 @@ impl Child {
         let transports = transports();
         while addresses.len() < transports {
             match session.next(Some(deadline))? {
-                Some(Event::Notified(line)) => addresses.push(self.address(line.body_bytes())?),
+                Some(Event::Notified(line)) => addresses.push(self.address(line.body())?),
                 Some(_) => {}
                 None => {
                     return Err(Failure::new(format!(
@@ -121,7 +121,7 @@ fn pass_lines(stdout: process::ChildStdout, group: &ChannelGroup) {
         let line = lines.next();
         let message = group
             .message()
-            .body(line.as_deref().unwrap_or("").as_bytes());
+            .with_body(line.as_deref().unwrap_or("").as_bytes());
         if let Ok(message) = message {
             // Refused once the demo is over.
             let _ = group.notify(message);

@@ -35,7 +35,7 @@ pub(super) fn socket_path(directory: &Path) -> PathBuf {
 }
 
 /// Where a file of this name is received.
-pub(super) fn received_path(directory: &Path, name: &str) -> PathBuf {
+pub(super) fn received_path(directory: &Path, name: &std::ffi::OsStr) -> PathBuf {
     directory.join("received").join(name)
 }
 
@@ -78,7 +78,7 @@ fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {
 
 fn serve(receiver: &mut Receiver, has_ended: &AtomicBool) -> Result<(), Failure> {
     while !has_ended.load(Ordering::Relaxed) {
-        if let Happening::Listening(address) = receiver.next(None)? {
+        if let Happening::Listening(address) = receiver.next()? {
             output::line(address.to_string())?;
         }
     }

@@ -5,17 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Message, Post, Reason, Request, Signal};
 use indicatif::ProgressBar;
 
 use super::digest::{Digest, DigestThread};
 use super::directory::{Directory, Partial};
-use super::protocol::{Answer, Demand};
-use crate::output;
+use super::protocol::{self, Answer, Demand};
+use crate::aside::Aside;
 use crate::progress::Progress;
+
+/// How long a thread that is told to end may take, which removes what it was receiving. One that hangs
+/// in its disk is left behind.
+const END: Duration = Duration::from_secs(2);
+
+/// After how much more of a file, and not sooner than after this time, the sender is told how far it has
+/// come: what is on its way to us may be more than its system still shows it.
+const PROGRESS: u64 = 4 * super::BODY_LEN as u64;
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection brings, in order.
 pub(crate) enum Work {
@@ -32,7 +40,8 @@ pub(crate) enum Report {
     /// A file was refused or lost, or the connection broke: why, and what to do.
     Failed {
         peer: String,
-        name: Option<String>,
+        /// As it came, whatever it holds.
+        name: Option<Vec<u8>>,
         why: String,
         /// How far the file had come, if it had begun.
         came: Option<Came>,
@@ -63,12 +72,12 @@ pub(crate) struct Stored {
     pub(crate) sha256: Digest,
 }
 
-/// The receiver's end of a connection thread. Dropping it ends the thread, with what it was
-/// receiving removed.
+/// The receiver's end of a connection thread. Dropping it ends the thread, with what it was receiving
+/// removed.
 pub(crate) struct Connection {
     work: Option<mpsc::Sender<Work>>,
     pending: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Aside<()>>,
 }
 
 /// What the connection threads of a receiver have in common.
@@ -97,9 +106,8 @@ impl Connection {
             account: None,
         };
         let done = Arc::clone(&pending);
-        let thread = thread::Builder::new()
-            .name(format!("ampe-connection-{}", channel.number()))
-            .spawn(move || conversation.run(&work_given, &done))?;
+        let name = format!("ampe-connection-{}", channel.number());
+        let thread = Aside::spawn(&name, move || conversation.run(&work_given, &done))?;
         Ok(Connection {
             work: Some(work),
             pending,
@@ -115,19 +123,42 @@ impl Connection {
         }
     }
 
+    /// One whose thread never does what it was given.
+    #[cfg(test)]
+    pub(crate) fn that_is_busy() -> Connection {
+        Connection {
+            work: None,
+            pending: Arc::new(AtomicUsize::new(1)),
+            thread: None,
+        }
+    }
+
+    /// As a thread says that it has done everything.
+    #[cfg(test)]
+    pub(crate) fn is_done(&self) {
+        self.pending.store(0, Ordering::Relaxed);
+    }
+
     /// Whether everything given was done.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.load(Ordering::Relaxed) == 0
     }
 }
 
+impl Connection {
+    /// Lets the thread end when it has done what it was given.
+    pub(crate) fn end(&mut self) {
+        drop(self.work.take());
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop(self.work.take());
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !thread::panicking()
+        self.end();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
         {
-            std::panic::resume_unwind(panic);
+            thread.wait_until(Instant::now() + END);
         }
     }
 }
@@ -150,6 +181,8 @@ struct Incoming {
     digest: DigestThread,
     bar: ProgressBar,
     started: Instant,
+    /// How much the sender was told of last, and when.
+    told: (u64, Instant),
 }
 
 impl Conversation {
@@ -204,6 +237,7 @@ impl Conversation {
         match begun {
             Ok((partial, digest)) => {
                 let bar = self.common.progress.bytes(partial.name(), size);
+                let started = Instant::now();
                 self.incoming = Some(Incoming {
                     id: request.id(),
                     size,
@@ -211,13 +245,14 @@ impl Conversation {
                     partial,
                     digest,
                     bar,
-                    started: Instant::now(),
+                    started,
+                    told: (0, started),
                 });
                 self.answer(request, &Answer::Accepted);
             }
             Err(reason) => {
-                let name = shown(request.body());
-                self.fail(Some((name, None)), &format!("refused: {reason}"));
+                let file = (told(request.body()), None);
+                self.fail(Some(file), &format!("refused: {reason}"));
                 self.answer(request, &Answer::Refused { reason });
             }
         }
@@ -231,10 +266,19 @@ impl Conversation {
             return;
         }
         let written = incoming.write(content.into_message());
-        if let Err(why) = written
-            && let Some(incoming) = self.incoming.take()
-        {
-            self.lose(incoming, &why);
+        match (written, incoming.progress()) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(received)) => {
+                let message = protocol::progress(self.common.group.message(), received);
+                let signal = message.signal(self.channel).with_id(incoming.id);
+                // Where there is no room for it, the sender learns enough from the answer.
+                let _ = self.common.group.post(signal);
+            }
+            (Err(why), _) => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.lose(incoming, &why);
+                }
+            }
         }
     }
 
@@ -249,7 +293,7 @@ impl Conversation {
             ..
         } = incoming;
         bar.finish_and_clear();
-        let name = partial.name().to_owned();
+        let name = partial.name().as_bytes().to_owned();
         let sha256 = digest.finish();
         let stored = if received != size {
             Err(format!(
@@ -345,7 +389,7 @@ impl Conversation {
         }
     }
 
-    fn fail(&mut self, file: Option<(String, Option<Came>)>, why: &str) {
+    fn fail(&mut self, file: Option<(Vec<u8>, Option<Came>)>, why: &str) {
         self.is_good = false;
         let (name, came) = file.unzip();
         self.report(Report::Failed {
@@ -365,29 +409,35 @@ impl Conversation {
     }
 }
 
-/// A name that is perhaps not plain, and not at any length.
-fn shown(name: &[u8]) -> String {
-    const CHARS_MAX: usize = 80;
-    let name = String::from_utf8_lossy(name);
-    match name.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}...", output::quoted(&name[..end])),
-        None => output::quoted(&name),
-    }
+/// A name as it came, at no length.
+fn told(name: &[u8]) -> Vec<u8> {
+    const LEN_MAX: usize = 255;
+    name[..name.len().min(LEN_MAX)].to_owned()
 }
 
 impl Incoming {
-    fn named(&self) -> (String, Option<Came>) {
+    fn named(&self) -> (Vec<u8>, Option<Came>) {
         let (received, size) = (self.received, self.size);
-        let name = self.partial.name().to_owned();
+        let name = self.partial.name().as_bytes().to_owned();
         (name, Some(Came { received, size }))
     }
 
+    /// How much there is, if the sender is to be told.
+    fn progress(&mut self) -> Option<u64> {
+        let (told, when) = self.told;
+        if self.received - told < PROGRESS || when.elapsed() < PROGRESS_PAUSE {
+            return None;
+        }
+        self.told = (self.received, Instant::now());
+        Some(self.received)
+    }
+
     fn write(&mut self, content: Message) -> Result<(), String> {
-        let len = content.body_bytes().len() as u64;
+        let len = content.body().len() as u64;
         if len > self.size - self.received {
             return Err("the sender sent more than it announced: send it again".to_owned());
         }
-        self.partial.write(content.body_bytes())?;
+        self.partial.write(content.body())?;
         self.received += len;
         self.bar.set_position(self.received);
         self.digest.update(content);

@@ -85,7 +85,7 @@ impl DigestThread {
         let hash = move || {
             let mut hasher = Sha256::new();
             for message in received {
-                hasher.update(message.body_bytes());
+                hasher.update(message.body());
             }
             hasher
         };

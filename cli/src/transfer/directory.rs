@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fs4::{FileExt, TryLockError};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::NamedTempFile;
 
-use super::names::{self, PARTIAL_PREFIX};
+use super::names::Name;
+use super::partial::{self, Abilities};
+use crate::advice;
 use crate::error::Failure;
 use crate::output;
 
@@ -31,12 +32,13 @@ pub(crate) struct Policy {
 pub(crate) struct Directory {
     path: PathBuf,
     policy: Policy,
+    abilities: Abilities,
     /// Names being received, so that two senders of one name do not meet at the end.
-    names: Mutex<HashSet<String>>,
+    names: Mutex<HashSet<Name>>,
 }
 
-/// A file on its way: under a temporary name in the directory, locked as long as it lives, so that
-/// other receivers can tell it from a leftover. Dropped, it is removed.
+/// A file on its way: under a temporary name in the directory, locked as long as it lives where there
+/// are locks, so that other receivers can tell it from a leftover. Dropped, it is removed.
 #[derive(Debug)]
 pub(crate) struct Partial {
     file: NamedTempFile,
@@ -48,7 +50,7 @@ pub(crate) struct Partial {
 /// A name that is being received.
 #[derive(Debug)]
 struct Reserved {
-    name: String,
+    name: Name,
     directory: Arc<Directory>,
 }
 
@@ -69,28 +71,64 @@ impl Directory {
             )));
         }
         let failure = |error: io::Error| {
+            let advice = advice::of_limit(&error);
+            let advice = advice.unwrap_or("choose a directory that you may write to");
             Failure::new(format!(
-                "cannot write into {shown}: {}: choose a directory that you may write to",
+                "cannot write into {shown}: {}: {advice}",
                 cause(&error)
             ))
         };
-        remove_leftovers(path).map_err(failure)?;
-        // Tried now rather than when the first file comes.
-        drop(unfinished(path).map_err(failure)?);
+        // All that a directory lacks is found now rather than when the first file comes.
+        let abilities = partial::prepare(path).map_err(failure)?;
+        drop(partial::unfinished(path, abilities).map_err(failure)?);
+        if policy.sync {
+            partial::sync_directory(path).map_err(|error| {
+                Failure::new(format!(
+                    "cannot flush {shown} to its disk: {error}: leave --sync out, or choose a directory \
+                     that you may read and that can be flushed"
+                ))
+            })?;
+        }
         Ok(Directory {
             path: path.to_owned(),
             policy,
+            abilities,
             names: Mutex::default(),
         })
     }
 
+    /// What its file system cannot do, and what follows from it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let shown = output::shown(self.path.display());
+        let mut warnings = Vec::new();
+        if !self.abilities.locks {
+            warnings.push(format!(
+                "there are no file locks in {shown}: unfinished files of receivers that were killed \
+                 are not removed"
+            ));
+        }
+        if !self.abilities.exclusive_names && !self.policy.overwrite {
+            warnings.push(format!(
+                "in {shown} a file is renamed by replacing: one that another program creates under \
+                 the same name at that moment is lost"
+            ));
+        }
+        warnings
+    }
+
     /// Begins to receive a file, or says why not, and what to do. No content is needed for that.
     pub(crate) fn begin(self: &Arc<Self>, name: &[u8]) -> Result<Partial, String> {
-        let name = names::plain(name)
-            .map_err(|error| format!("{error}: rename the file before sending it"))?;
-        self.check_free(name)?;
-        let name = self.reserve(name)?;
-        let file = unfinished(&self.path).map_err(|error| not_stored(&error))?;
+        const OTHER_NAME: &str = "rename it, or choose another name with `ampe send --as`";
+        let name = Name::from_wire(name).map_err(|error| format!("{error}: {OTHER_NAME}"))?;
+        self.check_free(&name)?;
+        let name = self.reserve(&name)?;
+        let file = partial::unfinished(&self.path, self.abilities);
+        let file = file.map_err(|error| not_stored(&error))?;
+        // Behind the first file, which fails for all other reasons.
+        partial::try_name(&self.path, &name.name).map_err(|error| {
+            let cause = cause(&error);
+            format!("the directory cannot hold a file of this name: {cause}: {OTHER_NAME}")
+        })?;
         Ok(Partial {
             file,
             name,
@@ -98,19 +136,19 @@ impl Directory {
         })
     }
 
-    fn reserve(self: &Arc<Self>, name: &str) -> Result<Reserved, String> {
-        if !self.names().insert(name.to_owned()) {
+    fn reserve(self: &Arc<Self>, name: &Name) -> Result<Reserved, String> {
+        if !self.names().insert(name.clone()) {
             return Err("a file of this name is being received now: send it later".to_owned());
         }
         Ok(Reserved {
-            name: name.to_owned(),
+            name: name.clone(),
             directory: Arc::clone(self),
         })
     }
 
-    fn check_free(&self, name: &str) -> Result<(), String> {
+    fn check_free(&self, name: &Name) -> Result<(), String> {
         // Links are looked at, not followed: replacing one replaces the name, not its target.
-        match fs::symlink_metadata(self.path.join(name)) {
+        match fs::symlink_metadata(self.path.join(name.to_os())) {
             Ok(found) if found.is_dir() => {
                 Err("a directory of this name exists: send it under another name".to_owned())
             }
@@ -121,13 +159,39 @@ impl Directory {
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
+    /// Gives a finished file its name.
+    fn name_file(&self, file: NamedTempFile, name: &Name) -> Result<PathBuf, String> {
+        let final_path = self.path.join(name.to_os());
+        // Renaming replaces a name, whatever it stands for, and never follows a link. The file
+        // stays open, and so locked, until its temporary name is gone.
+        let named = if self.policy.overwrite {
+            file.persist(&final_path)
+        } else if self.abilities.exclusive_names {
+            file.persist_noclobber(&final_path)
+        } else {
+            // Looked at last, for there is no way to do both in one step.
+            self.check_free(name)?;
+            file.persist(&final_path)
+        };
+        match named {
+            Ok(_) => Ok(final_path),
+            Err(refused) => Err(match refused.error.kind() {
+                io::ErrorKind::AlreadyExists => exists(),
+                io::ErrorKind::NotFound => "its unfinished file was removed by somebody else: see \
+                                            who removes files there, and send it again"
+                    .to_owned(),
+                _ => not_stored(&refused.error),
+            }),
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<Name>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Partial {
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &Name {
         &self.name.name
     }
 
@@ -148,27 +212,21 @@ impl Partial {
     /// Gives the file its name, in one step. On failure it is removed.
     pub(crate) fn store(self) -> Result<PathBuf, String> {
         let Partial { file, name, .. } = self;
-        let Directory { path, policy, .. } = &*name.directory;
-        let final_path = path.join(&name.name);
-        if policy.sync {
+        let directory = &*name.directory;
+        if directory.policy.sync {
             let synced = file.as_file().sync_all();
             synced.map_err(|error| not_stored(&error))?;
         }
-        // Renaming replaces a name, whatever it stands for, and never follows a link. The file
-        // stays open, and so locked, until its temporary name is gone.
-        let stored = if policy.overwrite {
-            file.persist(&final_path)
-        } else {
-            file.persist_noclobber(&final_path)
-        };
-        stored.map_err(|refused| match refused.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(),
-            _ => not_stored(&refused.error),
-        })?;
-        if policy.sync {
-            sync_directory(path).map_err(|error| not_stored(&error))?;
+        partial::check_close(file.as_file()).map_err(|error| not_stored(&error))?;
+        let path = directory.name_file(file, &name.name)?;
+        if directory.policy.sync
+            && let Err(error) = partial::sync_directory(&directory.path)
+        {
+            // What was asked for, that it survives a power failure, cannot be said of it.
+            let _ = fs::remove_file(&path);
+            return Err(not_stored(&error));
         }
-        Ok(final_path)
+        Ok(path)
     }
 }
 
@@ -193,73 +251,21 @@ fn cause(error: &io::Error) -> String {
 }
 
 fn not_stored(error: &io::Error) -> String {
-    let advice = match error.kind() {
+    let by_kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
         io::ErrorKind::PermissionDenied => "receive into another directory",
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit (`ulimit -f`), or receive onto a disk that holds such files"
+        }
         _ => "receive into another directory, or on another disk",
     };
+    let advice = advice::of_limit(error).unwrap_or(by_kind);
     format!("it cannot be stored: {}: {advice}", cause(error))
-}
-
-/// A new unfinished file, locked.
-fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
-    const ATTEMPTS: usize = 16;
-    let mut builder = Builder::new();
-    builder.prefix(PARTIAL_PREFIX).rand_bytes(12);
-    #[cfg(unix)]
-    let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    #[cfg(unix)]
-    builder.permissions(permissions); // less the umask, as any new file
-    for _ in 0..ATTEMPTS {
-        let file = builder.tempfile_in(directory)?;
-        match FileExt::try_lock(file.as_file()) {
-            Ok(()) => {}
-            // Another receiver looks whether this is a leftover, and thinks so.
-            Err(TryLockError::WouldBlock) => continue,
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // It may have thought so, and be done, between creation and lock.
-        if fs::symlink_metadata(file.path()).is_ok() {
-            return Ok(file);
-        }
-    }
-    Err(io::Error::other("other receivers remove our files at once"))
-}
-
-/// Removes unfinished files that nobody holds a lock on: their receivers were killed.
-fn remove_leftovers(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let is_partial = entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(PARTIAL_PREFIX);
-        // The type is that of the entry itself: a link is no leftover of ours.
-        if !is_partial || !entry.file_type()?.is_file() {
-            continue;
-        }
-        // What vanished meanwhile, or belongs to somebody else, is not ours to remove.
-        let Ok(file) = File::options().read(true).write(true).open(entry.path()) else {
-            continue;
-        };
-        if FileExt::try_lock(&file).is_ok() {
-            // The lock is held while it is removed, so its creator cannot take it for its own.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    Ok(())
-}
-
-/// Flushes a directory's names, where the system has a way to.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(path)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::PARTIAL_PREFIX;
     use super::*;
 
     fn open(path: &Path, overwrite: bool) -> Arc<Directory> {
@@ -316,6 +322,22 @@ mod tests {
         fs::write(temporary.path().join("a"), "old").unwrap();
         assert!(partial.store().unwrap_err().contains("exists"));
         assert!(directory.begin(b"a").unwrap_err().contains("exists"));
+        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
+        assert_eq!(entries(temporary.path()), ["a"]);
+    }
+
+    #[test]
+    fn without_exclusive_names_an_existing_file_is_looked_for_last() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(temporary.path(), Policy::default()).unwrap();
+        assert!(directory.warnings().is_empty());
+        directory.abilities.exclusive_names = false;
+        assert!(directory.warnings()[0].contains("by replacing"));
+        let directory = Arc::new(directory);
+        let mut partial = directory.begin(b"a").unwrap();
+        partial.write(b"new").unwrap();
+        fs::write(temporary.path().join("a"), "old").unwrap();
+        assert!(partial.store().unwrap_err().contains("exists"));
         assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
         assert_eq!(entries(temporary.path()), ["a"]);
     }

@@ -13,6 +13,7 @@ const ANSWER: &str = "Answer";
 const SIZE: &str = "Size";
 const SHA_256: &str = "SHA-256";
 const REASON: &str = "Reason";
+const RECEIVED: &str = "Received";
 
 /// The longest reason that is told or shown.
 const REASON_CHARS_MAX: usize = 300;
@@ -154,6 +155,16 @@ impl Answer {
     }
 }
 
+/// The content of a Signal that says how much of a file has been written.
+pub(crate) fn progress(message: Message, received: u64) -> Message {
+    with(message, RECEIVED, &received.to_string())
+}
+
+/// How much of a file has been written, if it says that.
+pub(crate) fn read_progress(headers: TextHeaders<'_>) -> Option<u64> {
+    text(headers, RECEIVED)?.parse().ok()
+}
+
 /// The reason that a peer gave for ending the conversation.
 pub(crate) fn reason(last: &Received) -> Option<String> {
     reason_of(last.text_headers())
@@ -184,7 +195,7 @@ fn printable(text: &str) -> String {
 
 fn with(message: Message, name: &str, value: &str) -> Message {
     message
-        .header(name, value)
+        .with_header(name, value)
         .expect("our own headers are short, and have no line ends in them")
 }
 
@@ -232,6 +243,14 @@ mod tests {
             let read = read_back(|message| answer.write(message), Answer::read);
             assert_eq!(read, Some(answer));
         }
+    }
+
+    #[test]
+    fn progress_is_read_as_written() {
+        let read = read_back(|message| progress(message, 1 << 40), read_progress);
+        assert_eq!(read, Some(1 << 40));
+        assert_eq!(read_progress(TextHeaders::new(b"Received:all\r\n")), None);
+        assert_eq!(read_progress(TextHeaders::new(b"")), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Receives files on any number of connections at the same time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,18 @@ use super::protocol::{self, Demand, Role};
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
+use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::session::Session;
+
+/// Connections served at the same time: each has a thread. Others wait until one of them ends.
+const SERVED_MOST: usize = 64;
+
+/// More events than the engine's budget holds: who has handled as many has seen all that had come.
+const EVENTS_MOST: usize = 100_000;
+
+/// How often strangers are looked for.
+const STRANGERS: Duration = Duration::from_secs(2);
 
 /// What a receiver yields.
 pub(crate) enum Happening {
@@ -32,21 +42,29 @@ pub(crate) enum Happening {
 pub(crate) struct Receiver {
     // The connections end before the session does.
     connections: HashMap<Channel, Served>,
+    /// Senders that wait until one of the others has ended.
+    waiting: VecDeque<Hello>,
     listeners: HashMap<Channel, Address>,
     reports: mpsc::Receiver<Report>,
     common: Common,
     session: Session,
     timeout: Duration,
-    /// When silence was last looked for.
-    looked: Instant,
+    /// When silence is looked for next.
+    look: Instant,
+    /// Events handled since that was due.
+    overdue: usize,
     once: bool,
+    /// For the first connection, if there is to be one only and it has not come.
+    coming: Option<Patience>,
     /// Whether a connection was taken: the last one, if there is to be one only.
     is_taken: bool,
+    /// Whether strangers were told of.
+    has_told: bool,
 }
 
 struct Served {
     connection: Connection,
-    heard: Instant,
+    silence: Patience,
 }
 
 impl Receiver {
@@ -65,20 +83,25 @@ impl Receiver {
         };
         Receiver {
             connections: HashMap::new(),
+            waiting: VecDeque::new(),
             listeners: HashMap::new(),
             reports,
             common,
             session,
             timeout,
-            looked: Instant::now(),
-            is_taken: false,
+            look: Instant::now(),
+            overdue: 0,
             once: false,
+            coming: None,
+            is_taken: false,
+            has_told: false,
         }
     }
 
-    /// Takes one connection only.
-    pub(crate) fn once(mut self) -> Receiver {
+    /// Takes one connection only, and waits no longer for it than this.
+    pub(crate) fn once(mut self, within: Option<Duration>) -> Receiver {
         self.once = true;
+        self.coming = within.map(|within| Patience::new(within, Instant::now()));
         self
     }
 
@@ -96,26 +119,67 @@ impl Receiver {
         &self.common.group
     }
 
-    /// The next happening. While no connection exists, one is waited for until `given_up`.
-    pub(crate) fn next(&mut self, given_up: Option<Instant>) -> Result<Happening, Failure> {
+    /// The next happening.
+    pub(crate) fn next(&mut self) -> Result<Happening, Failure> {
         loop {
             if let Ok(report) = self.reports.try_recv() {
                 if let Report::Ended { channel, .. } = &report {
                     self.connections.remove(channel);
+                    self.serve_waiting();
                 }
                 return Ok(Happening::Report(report));
             }
-            let look = self.end_silent();
-            match self.session.next(look.or(given_up))? {
+            match self.session.next(Some(self.look))? {
                 Some(Event::Notified(_)) => return Ok(Happening::Woken),
                 Some(event) => {
                     if let Some(address) = self.on_event(event)? {
                         return Ok(Happening::Listening(address));
                     }
+                    let now = Instant::now();
+                    self.overdue += usize::from(now >= self.look);
+                    if self.overdue < EVENTS_MOST {
+                        continue;
+                    }
                 }
-                None if look.is_none() => return Ok(Happening::NobodyCame),
                 None => {}
             }
+            // All that had come until then was handled.
+            if self.look_for_silence(Instant::now()) {
+                return Ok(Happening::NobodyCame);
+            }
+        }
+    }
+
+    /// Disconnects who said nothing for too long, while we waited for it and not it for us. Whether
+    /// nobody came at all.
+    fn look_for_silence(&mut self, now: Instant) -> bool {
+        self.overdue = 0;
+        self.tell_strangers();
+        self.look = now + STRANGERS;
+        for (&channel, served) in &mut self.connections {
+            if served.is_silent(now) {
+                // Refused if it has ended by itself.
+                let _ = self.common.group.post(Post::abort(channel));
+                served.silence.renew(now);
+            }
+            self.look = self.look.min(served.silence.next_look(now));
+        }
+        let Some(coming) = self.coming.as_mut().filter(|_| !self.is_taken) else {
+            return false;
+        };
+        coming.look(now);
+        self.look = self.look.min(coming.next_look(now));
+        coming.is_over()
+    }
+
+    /// Says once that there are strangers.
+    fn tell_strangers(&mut self) {
+        if !self.has_told && self.session.strangers() > 0 {
+            self.has_told = true;
+            self.common.progress.note(
+                "somebody connected and did not say hello as ampe does, and was disconnected: \
+                 perhaps a port scan, or another program; this is told once",
+            );
         }
     }
 
@@ -145,83 +209,135 @@ impl Receiver {
     }
 
     fn on_hello(&mut self, hello: Hello) {
-        let channel = hello.channel();
-        let peer = output::shown(hello.peer());
         let checked = protocol::check_hello(hello.text_headers(), Role::Sender)
             .map_err(|what| format!("this is a receiver of files and {what}: use `ampe send`"));
         let checked = checked.and_then(|()| {
             if self.once && self.is_taken {
                 return Err("this receiver takes one connection only: start another".to_owned());
             }
-            Connection::spawn(self.common.clone(), channel, peer.clone())
-                .map_err(|error| format!("no thread can be started: {error}: try later"))
+            Ok(())
         });
-        let answer = match checked {
-            Ok(connection) => {
-                self.is_taken = true;
-                let heard = Instant::now();
-                self.connections
-                    .insert(channel, Served { connection, heard });
-                hello.accept(protocol::hello(self.common.group.message(), Role::Receiver))
-            }
-            Err(why) => {
-                self.common.progress.note(&format!("refused {peer}: {why}"));
-                hello.refuse(&why)
+        match checked {
+            Ok(()) if self.connections.len() >= SERVED_MOST => self.waiting.push_back(hello),
+            Ok(()) => self.serve(hello),
+            Err(why) => self.refuse(hello, &why),
+        }
+    }
+
+    fn serve(&mut self, hello: Hello) {
+        let channel = hello.channel();
+        let peer = output::shown(hello.peer());
+        let connection = match Connection::spawn(self.common.clone(), channel, peer) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let why = format!("no thread can be started: {error}: try later");
+                return self.refuse(hello, &why);
             }
         };
+        self.is_taken = true;
+        let now = Instant::now();
+        let silence = Patience::new(self.timeout, now);
+        self.look = self.look.min(silence.next_look(now));
+        let served = Served {
+            connection,
+            silence,
+        };
+        self.connections.insert(channel, served);
+        let answer = protocol::hello(self.common.group.message(), Role::Receiver);
         // Refused if the channel has ended, or has room for not even one answer; then its silence
         // ends it.
-        let _ = self.common.group.post(answer);
+        let _ = self.common.group.post(hello.accept(answer));
+    }
+
+    fn refuse(&mut self, hello: Hello, why: &str) {
+        let peer = output::shown(hello.peer());
+        self.common.progress.note(&format!("refused {peer}: {why}"));
+        // As above: who has no room for it has ended, or reads nothing.
+        let _ = self.common.group.post(hello.refuse(why));
+    }
+
+    fn serve_waiting(&mut self) {
+        while self.connections.len() < SERVED_MOST
+            && let Some(hello) = self.waiting.pop_front()
+        {
+            self.serve(hello);
+        }
     }
 
     fn on_closed(&mut self, closed: Closed) -> Result<(), Failure> {
-        if let Some(address) = self.listeners.get(&closed.channel()) {
-            return Err(Failure::Failed(advice::listener(address, &closed)));
+        if let Some(address) = self.listeners.remove(&closed.channel()) {
+            let said = advice::listener(&address, &closed, self.listeners.values());
+            return Err(Failure::Failed(said));
         }
+        self.waiting
+            .retain(|hello| hello.channel() != closed.channel());
         self.give(closed.channel(), Work::Closed(closed));
         Ok(())
     }
 
     fn heard(&mut self, channel: Channel) {
         if let Some(served) = self.connections.get_mut(&channel) {
-            served.heard = Instant::now();
+            served.silence.renew(Instant::now());
         }
     }
 
     fn give(&mut self, channel: Channel, work: Work) {
         // Others were refused at their Hello.
         if let Some(served) = self.connections.get_mut(&channel) {
-            served.heard = Instant::now();
+            served.silence.renew(Instant::now());
             served.connection.give(work);
         }
     }
 
-    /// Disconnects who said nothing for too long, while we waited for it and not it for us. Says
-    /// when to look again: sooner than it matters, seldom enough not to.
-    fn end_silent(&mut self) -> Option<Instant> {
-        let pause = self.timeout / 4;
-        let now = Instant::now();
-        if self.connections.is_empty() {
-            return None;
-        }
-        if now < self.looked + pause {
-            return Some(self.looked + pause);
-        }
-        self.looked = now;
-        for (&channel, served) in &mut self.connections {
-            if !served.connection.is_idle() {
-                served.heard = now;
-            } else if now.duration_since(served.heard) >= self.timeout {
-                // Refused if it has ended by itself.
-                let _ = self.common.group.post(Post::abort(channel));
-            }
-        }
-        Some(now + pause)
-    }
-
     /// Ends all connections; what was posted may still be sent for as long as `within`.
     pub(crate) fn end(self, within: Duration) {
-        drop(self.connections);
+        let mut connections = self.connections;
+        connections.values_mut().for_each(|of| of.connection.end());
+        drop(connections);
         self.session.end(within);
+    }
+}
+
+impl Served {
+    /// Whether it said nothing for too long. One that waits for our disk is not silent.
+    fn is_silent(&mut self, now: Instant) -> bool {
+        if self.connection.is_idle() {
+            self.silence.look(now);
+        } else {
+            self.silence.renew(now);
+        }
+        self.silence.is_over()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a connection is looked at until it counts as silent.
+    fn silent_after(served: &mut Served, mut now: Instant) -> Duration {
+        let begun = now;
+        for _ in 0..100 {
+            now = served.silence.next_look(now);
+            if served.is_silent(now) {
+                return now - begun;
+            }
+        }
+        Duration::MAX
+    }
+
+    #[test]
+    fn who_waits_for_our_disk_is_not_silent_and_its_time_begins_anew_behind_it() {
+        const LIMIT: Duration = Duration::from_secs(8);
+        let mut now = Instant::now();
+        let mut served = Served {
+            connection: Connection::that_is_busy(),
+            silence: Patience::new(LIMIT, now),
+        };
+        assert_eq!(silent_after(&mut served, now), Duration::MAX);
+        now += 1000 * LIMIT;
+        assert!(!served.is_silent(now));
+        served.connection.is_done();
+        assert_eq!(silent_after(&mut served, now), LIMIT);
     }
 }

@@ -1,16 +1,16 @@
 //! The sending side of the conversation.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ampe::{Account, Address, Event, Received};
 use indicatif::ProgressBar;
 
 use super::digest::Digest;
-use super::names;
+use super::outgoing::{Content, Outgoing};
 use super::protocol::{self, Answer, Demand, Role};
 use super::source::{Job, Source, Stopped};
+use crate::aside;
 use crate::error::Failure;
 use crate::link::Link;
 use crate::output;
@@ -21,66 +21,12 @@ pub(crate) struct Sender<'s> {
     link: Link<'s>,
 }
 
-/// A file to be sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
-    path: PathBuf,
-    name: String,
-}
-
 /// A file that the receiver has, verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) bytes: u64,
     pub(crate) seconds: f64,
     pub(crate) sha256: Digest,
-}
-
-impl Outgoing {
-    /// Checks that there is such a file and that a receiver would take its name; else says what to
-    /// do.
-    pub(crate) fn check(path: &Path) -> Result<Outgoing, String> {
-        let name = path.file_name().unwrap_or_default();
-        let name = names::plain(name.as_encoded_bytes()).map_err(|error| {
-            let shown = output::shown(path.display());
-            format!("cannot send {shown}: {error}: rename it")
-        })?;
-        let outgoing = Outgoing {
-            path: path.to_owned(),
-            name: name.to_owned(),
-        };
-        outgoing.open()?;
-        Ok(outgoing)
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The size now, for a progress bar.
-    pub(crate) fn size(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
-    }
-
-    fn open(&self) -> Result<(File, u64), String> {
-        let shown = output::shown(self.path.display());
-        let unreadable = |error: std::io::Error| {
-            format!("cannot read {shown}: {error}: check the name and its permissions")
-        };
-        let no_file =
-            || format!("cannot send {shown}: it is no regular file: name a file, or pack it first");
-        // Looked at before it is opened: opening a pipe would wait for a writer.
-        if !std::fs::metadata(&self.path).map_err(unreadable)?.is_file() {
-            return Err(no_file());
-        }
-        let file = File::open(&self.path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_file() {
-            Ok((file, metadata.len()))
-        } else {
-            Err(no_file())
-        }
-    }
 }
 
 impl<'s> Sender<'s> {
@@ -109,32 +55,24 @@ impl<'s> Sender<'s> {
     /// Sends a file. The inner error is about this file alone: others can still be sent.
     pub(crate) fn send(
         &mut self,
-        outgoing: &Outgoing,
+        outgoing: &Arc<Outgoing>,
         bar: &ProgressBar,
     ) -> Result<Result<Sent, String>, Failure> {
-        let (file, size) = match outgoing.open() {
-            Ok(opened) => opened,
-            Err(why) => return Ok(Err(why)),
+        let opening = Arc::clone(outgoing);
+        let timeout = self.link.timeout();
+        let content = match aside::run(timeout, move || opening.open())? {
+            Some(Ok(content)) => content,
+            Some(Err(why)) => return Ok(Err(why)),
+            None => return Ok(Err(outgoing.hangs(timeout.as_secs_f64()))),
         };
+        let size = content.size();
+        bar.set_length(size);
         let started = Instant::now();
         let id = match self.offer(outgoing, size)? {
             Ok(id) => id,
             Err(why) => return Ok(Err(why)),
         };
-        let job = Job {
-            file,
-            size,
-            group: self.link.group().clone(),
-            channel: self.link.channel(),
-            id,
-            bar: bar.clone(),
-        };
-        let source = Source::spawn(job).map_err(|error| {
-            Failure::new(format!(
-                "cannot start a thread: {error}: close other programs"
-            ))
-        })?;
-        let sent = self.watch(source, outgoing, id)?;
+        let sent = self.send_content(outgoing, content, id, bar)?;
         Ok(sent.map(|sha256| Sent {
             bytes: size,
             seconds: started.elapsed().as_secs_f64(),
@@ -146,32 +84,42 @@ impl<'s> Sender<'s> {
     fn offer(&mut self, outgoing: &Outgoing, size: u64) -> Result<Result<u64, String>, Failure> {
         let message = Demand::Offer { size }.write(self.link.group().message());
         let message = message
-            .body(outgoing.name.as_bytes())
+            .with_body(outgoing.name().as_bytes())
             .expect("a name is shorter than the longest body");
         let id = self.link.post(message.request(self.link.channel()))?.id;
         let answer = self.link.response(id)?;
         match Answer::read(answer.text_headers()) {
             Some(Answer::Accepted) => Ok(Ok(id)),
             Some(Answer::Refused { reason }) => {
-                Ok(Err(format!("{} was refused: {reason}", outgoing.name)))
+                Ok(Err(format!("{} was refused: {reason}", outgoing.name())))
             }
             _ => Err(self.nonsense()),
         }
     }
 
-    /// Waits for the answer to a file whose content is being sent.
-    fn watch(
+    fn send_content(
         &mut self,
-        source: Source,
         outgoing: &Outgoing,
+        content: Content,
         id: u64,
+        bar: &ProgressBar,
     ) -> Result<Result<Digest, String>, Failure> {
-        let answer = self.final_answer(&source, id);
+        let job = Job {
+            content,
+            group: self.link.group().clone(),
+            channel: self.link.channel(),
+            id,
+            bar: bar.clone(),
+        };
+        let source = Source::spawn(job).map_err(|error| aside::no_thread(&error))?;
+        let Some(answer) = self.final_answer(&source, id)? else {
+            drop(source);
+            return self.give_up(outgoing, id);
+        };
         // Whatever the answer is, nothing more is sent after it.
-        let sent = source.finish();
-        let answer = Answer::read(answer?.text_headers());
-        let name = &outgoing.name;
-        match (answer, sent) {
+        let sent = source.finish(self.link.timeout())?;
+        let name = outgoing.name();
+        match (Answer::read(answer.text_headers()), sent) {
             (Some(Answer::Stored { sha256 }), Ok(sent)) if sha256 == sent => Ok(Ok(sent)),
             (Some(Answer::Stored { .. }), _) => Ok(Err(format!(
                 "{name} arrived with another content than was sent: remove it there, and send it \
@@ -185,22 +133,49 @@ impl<'s> Sender<'s> {
         }
     }
 
-    fn final_answer(&mut self, source: &Source, id: u64) -> Result<Received, Failure> {
-        let mut posted = source.posted();
-        loop {
-            let deadline = Instant::now() + self.link.timeout();
-            match self.link.wait_until(deadline)? {
+    /// The answer to a file whose content is being sent; `None` if its disk hangs. What is waited for
+    /// is the answer, or that content goes out.
+    fn final_answer(&mut self, source: &Source, id: u64) -> Result<Option<Received>, Failure> {
+        let mut patience = self.link.patience();
+        let mut written = 0;
+        let mut moved = (written, self.moved(source));
+        while !patience.is_over() {
+            match self.link.look(&mut patience)? {
                 Some(Event::Room(_)) => source.room(),
-                Some(Event::Response(answer)) if answer.id() == id => return Ok(answer),
-                Some(_) => {}
-                None => {
-                    let before = std::mem::replace(&mut posted, source.posted());
-                    if before == posted {
-                        return Err(self.link.silence());
-                    }
+                Some(Event::Response(answer)) if answer.id() == id => return Ok(Some(answer)),
+                Some(Event::Signal(signal)) if signal.id() == id => {
+                    let told = protocol::read_progress(signal.text_headers());
+                    written = told.unwrap_or(written).max(written);
                 }
+                _ => {}
+            }
+            let now = (written, self.moved(source));
+            if now != moved {
+                moved = now;
+                patience = self.link.patience();
             }
         }
+        match source.is_reading() {
+            true => Ok(None),
+            false => Err(self.link.silence()),
+        }
+    }
+
+    /// What grows while content goes out: bytes posted, and messages that the system took.
+    fn moved(&self, source: &Source) -> (u64, u64) {
+        let account = self.link.group().account(self.link.channel());
+        (source.posted(), account.map_or(0, |account| account.sent))
+    }
+
+    /// Tells the receiver that no more comes of a file whose disk hangs.
+    fn give_up(&mut self, outgoing: &Outgoing, id: u64) -> Result<Result<Digest, String>, Failure> {
+        let seconds = self.link.timeout().as_secs_f64();
+        let reason = format!("the sender's disk has not answered for {seconds} s");
+        let message = Demand::Cancel { reason }.write(self.link.group().message());
+        let cancel = message.request(self.link.channel()).with_id(id);
+        self.link.post(cancel)?;
+        self.link.response(id)?;
+        Ok(Err(outgoing.hangs(seconds)))
     }
 
     fn nonsense(&self) -> Failure {

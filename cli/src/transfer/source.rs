@@ -2,12 +2,11 @@
 //! the thread that receives answers never waits for a disk.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
-use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ampe::{Channel, ChannelGroup, Post, PostError};
 use indicatif::ProgressBar;
@@ -15,15 +14,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::BODY_LEN;
 use super::digest::Digest;
+use super::outgoing::Content;
 use super::protocol::Demand;
+use crate::aside::Aside;
+use crate::error::Failure;
 
 /// Messages posted under one lock.
 const BATCH: usize = 8;
 
 /// What is to be sent, and where.
 pub(crate) struct Job {
-    pub(crate) file: File,
-    pub(crate) size: u64,
+    pub(crate) content: Content,
     pub(crate) group: ChannelGroup,
     pub(crate) channel: Channel,
     /// The id of the offer, which all messages of the file carry.
@@ -31,11 +32,13 @@ pub(crate) struct Job {
     pub(crate) bar: ProgressBar,
 }
 
-/// The thread that sends a file's content, and then asks for it to be stored.
+/// The thread that sends a file's content, and then asks for it to be stored. Dropped, it sends
+/// nothing more; where it hangs in its disk, it is left behind.
 pub(crate) struct Source {
-    thread: JoinHandle<Result<Digest, Stopped>>,
+    thread: Aside<Result<Digest, Stopped>>,
     room: mpsc::Sender<()>,
     posted: Arc<AtomicU64>,
+    is_reading: Arc<AtomicBool>,
 }
 
 /// Why not all was sent.
@@ -51,19 +54,20 @@ impl Source {
     pub(crate) fn spawn(job: Job) -> io::Result<Source> {
         let (room, room_told) = mpsc::channel();
         let posted = Arc::new(AtomicU64::new(0));
+        let is_reading = Arc::new(AtomicBool::new(false));
         let sending = Sending {
             job,
             room: room_told,
             posted: Arc::clone(&posted),
+            is_reading: Arc::clone(&is_reading),
             batch: VecDeque::with_capacity(BATCH),
         };
-        let thread = thread::Builder::new()
-            .name("ampe-source".to_owned())
-            .spawn(move || sending.run())?;
+        let thread = Aside::spawn("ampe-source", move || sending.run())?;
         Ok(Source {
             thread,
             room,
             posted,
+            is_reading,
         })
     }
 
@@ -78,13 +82,17 @@ impl Source {
         self.posted.load(Ordering::Relaxed)
     }
 
-    /// Stops if it has not ended yet, and returns the hash of what was sent.
-    pub(crate) fn finish(self) -> Result<Digest, Stopped> {
+    /// Whether it waits for its disk.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.is_reading.load(Ordering::Relaxed)
+    }
+
+    /// Stops if it has not ended yet, and returns the hash of what was sent. One that hangs for as
+    /// long as `limit` is left behind.
+    pub(crate) fn finish(self, limit: Duration) -> Result<Result<Digest, Stopped>, Failure> {
         drop(self.room);
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        let ended = self.thread.wait(limit)?;
+        Ok(ended.unwrap_or(Err(Stopped::NotWanted)))
     }
 }
 
@@ -92,6 +100,7 @@ struct Sending {
     job: Job,
     room: mpsc::Receiver<()>,
     posted: Arc<AtomicU64>,
+    is_reading: Arc<AtomicBool>,
     batch: VecDeque<Post>,
 }
 
@@ -113,25 +122,38 @@ impl Sending {
 
     fn send_content(&mut self) -> Result<Digest, Stopped> {
         let mut hasher = Sha256::new();
-        let mut left = self.job.size;
-        while left > 0 {
+        let size = self.job.content.size();
+        let mut done = 0;
+        while done < size {
+            let left = size - done;
             let len = usize::try_from(left).map_or(BODY_LEN, |left| left.min(BODY_LEN));
             let mut message = self.job.group.message();
             // Every byte is read, or the message is dropped.
             let body = message
                 .resize_body_dirty(len)
                 .expect("our bodies are shorter than the longest");
-            self.job.file.read_exact(body).map_err(unreadable)?;
+            self.read(|content| content.read(done, body))?;
             hasher.update(&*body);
-            left -= len as u64;
+            done += len as u64;
             let content = message.signal(self.job.channel).with_id(self.job.id);
             self.batch.push_back(content.more());
-            if self.batch.len() >= BATCH || left == 0 {
+            if self.batch.len() >= BATCH || done == size {
                 self.post_batch()?;
-                self.count(self.job.size - left);
+                self.count(done);
             }
         }
+        self.read(Content::check_end)?;
         Ok(Digest::of_hasher(hasher))
+    }
+
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut Content) -> Result<(), String>,
+    ) -> Result<(), Stopped> {
+        self.is_reading.store(true, Ordering::Relaxed);
+        let done = read(&mut self.job.content);
+        self.is_reading.store(false, Ordering::Relaxed);
+        done.map_err(Stopped::Unreadable)
     }
 
     fn count(&self, posted: u64) {
@@ -161,14 +183,4 @@ impl Sending {
             }
         }
     }
-}
-
-fn unreadable(error: io::Error) -> Stopped {
-    Stopped::Unreadable(match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            "the file became shorter while it was sent: send it again when nothing writes to it"
-                .to_owned()
-        }
-        _ => format!("the file cannot be read to its end: {error}: see whether its disk is sound"),
-    })
 }

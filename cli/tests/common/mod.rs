@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by it")]
 
 pub mod peer;
+pub mod receiving;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -54,8 +55,22 @@ pub fn start_with<S: AsRef<std::ffi::OsStr>>(
     change: impl FnOnce(&mut Command),
 ) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ampe"));
+    command.args(arguments);
+    start_command(command, change)
+}
+
+/// Starts `ampe` in a shell, after what `prelude` does there.
+#[cfg(unix)]
+pub fn start_after(prelude: &str, arguments: &[&str]) -> Running {
+    let mut command = Command::new("sh");
+    let script = format!("{prelude}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_ampe")]);
+    command.args(arguments);
+    start_command(command, |_| {})
+}
+
+fn start_command(mut command: Command, change: impl FnOnce(&mut Command)) -> Running {
     command
-        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -271,8 +286,18 @@ pub fn os_text(code: i32) -> String {
 
 #[cfg(unix)]
 fn interrupt(id: u32) -> bool {
-    signal(id, "INT");
+    // Whoever runs the tests in the background has this one ignored.
+    let is_ignored = ignored_signals(id) & 0b10 != 0;
+    signal(id, if is_ignored { "TERM" } else { "INT" });
     true
+}
+
+/// The signals that a process ignores: a bit for each, the lowest for number 1.
+#[cfg(unix)]
+pub fn ignored_signals(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
 }
 
 #[cfg(windows)]
@@ -355,17 +380,37 @@ impl Place {
 
     /// A receiver into `out`, and the address that it printed.
     pub fn receiver(&self, listen: &str, options: &[&str]) -> (Running, String) {
+        self.started(listen, options, |arguments| start(arguments))
+    }
+
+    /// As [`receiver`](Place::receiver), in a shell after what `prelude` does there.
+    #[cfg(unix)]
+    pub fn receiver_after(&self, prelude: &str, options: &[&str]) -> (Running, String) {
+        let start = |arguments: &[&str]| start_after(prelude, arguments);
+        self.started("tcp://127.0.0.1:0", options, start)
+    }
+
+    fn started(
+        &self,
+        listen: &str,
+        options: &[&str],
+        start: impl FnOnce(&[&str]) -> Running,
+    ) -> (Running, String) {
         let out = self.out();
         let mut arguments = vec!["recv", "--listen", listen, "--out", out.to_str().unwrap()];
         arguments.extend(options);
         let mut receiver = start(&arguments);
-        let line = receiver.line();
-        let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!(words[..3], ["ampe", "send", "--to"]);
-        assert_eq!(words[4..], ["FILE"]);
-        let address = words[3].trim_matches('\'').to_owned();
+        let address = pasted(&receiver.line());
         (receiver, address)
     }
+}
+
+/// The address in the line that a receiver prints.
+pub fn pasted(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words[..3], ["ampe", "send", "--to"]);
+    assert_eq!(words[4..], ["FILE"]);
+    words[3].trim_matches('\'').to_owned()
 }
 
 pub fn content(len: usize) -> Vec<u8> {

@@ -32,7 +32,7 @@ impl Peer {
         let hello = headers
             .iter()
             .fold(group.message(), |message, (name, value)| {
-                message.header(name, value).unwrap()
+                message.with_header(name, value).unwrap()
             });
         let posted = group.post(hello.hello(&address.parse().unwrap())).unwrap();
         Peer {
@@ -84,9 +84,9 @@ impl Peer {
 
     /// Offers a file; the id and the answer.
     pub fn offer(&mut self, name: &[u8], size: u64) -> (u64, String, String) {
-        let message = self.group.message().header("Do", "offer").unwrap();
-        let message = message.header("Size", &size.to_string()).unwrap();
-        let id = self.post(message.body(name).unwrap().request(self.channel));
+        let message = self.group.message().with_header("Do", "offer").unwrap();
+        let message = message.with_header("Size", size.to_string()).unwrap();
+        let id = self.post(message.with_body(name).unwrap().request(self.channel));
         let (answer, reason) = self.answer(id);
         (id, answer, reason)
     }
@@ -100,13 +100,13 @@ impl Peer {
     }
 
     pub fn content(&self, id: u64, body: &[u8]) {
-        let message = self.group.message().body(body).unwrap();
+        let message = self.group.message().with_body(body).unwrap();
         self.post(message.signal(self.channel).with_id(id).more());
     }
 
     pub fn store(&mut self, id: u64, sha256: &str) -> (String, String) {
-        let message = self.group.message().header("Do", "store").unwrap();
-        let message = message.header("SHA-256", sha256).unwrap();
+        let message = self.group.message().with_header("Do", "store").unwrap();
+        let message = message.with_header("SHA-256", sha256).unwrap();
         self.post(message.request(self.channel).with_id(id));
         self.answer(id)
     }
@@ -183,7 +183,20 @@ impl RawPeer {
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.try_write(bytes).unwrap();
+    }
+
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Whether nothing comes for a moment.
+    pub fn is_silent(&mut self) -> bool {
+        let moment = std::time::Duration::from_millis(100);
+        self.stream.set_read_timeout(Some(moment)).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+        peeked.is_err()
     }
 
     pub fn end_writing(&mut self) {

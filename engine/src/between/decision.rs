@@ -33,6 +33,12 @@ pub(crate) enum Decision {
     WakeIsOutstanding,
     /// A receiver says that it sleeps before it does.
     ReceiverIsAnnounced,
+    /// A task that waits for events leaves its waker before it does.
+    TaskIsAnnounced,
+    /// Who waits to post to a channel and is not the first waits on.
+    LineIsKept,
+    /// Who leaves a line as its first wakes the next.
+    NextInLineIsWoken,
     /// A receiver that may sleep in a pass is woken there by a notification.
     PassingReceiverIsWoken,
     /// Somebody who posts while another thread sits is remembered until a pass begins.

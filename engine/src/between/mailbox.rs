@@ -1,6 +1,7 @@
 //! What the reactor hands to one group: batches of events, and the wake of its receiver.
 
 use std::collections::VecDeque;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::decision::Decision;
@@ -24,6 +25,17 @@ struct State<T, E> {
     is_offered: bool,
     /// The receiver may be making a pass, and looks again behind it.
     is_passing: bool,
+    /// The task that waits for events in the place of a thread.
+    task: Option<Waker>,
+}
+
+/// Who is to be woken for a notification, once no lock is held.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    /// The reactor, in which the receiver may sleep.
+    pub(crate) reactor: bool,
+    /// The task that waits for events.
+    pub(crate) task: Option<Waker>,
 }
 
 /// How much a group's notifications are, or may be: those that wait here, and those that the receiver
@@ -56,6 +68,7 @@ impl<T, E: Copy> Mailbox<T, E> {
             is_waiting: false,
             is_offered: false,
             is_passing: false,
+            task: None,
         };
         Mailbox {
             state: Mutex::new(state),
@@ -63,26 +76,26 @@ impl<T, E: Copy> Mailbox<T, E> {
         }
     }
 
-    /// Appends a batch and leaves it empty, mostly by swapping the two containers.
-    pub(crate) fn deliver(&self, batch: &mut VecDeque<T>) {
+    /// Appends a batch and leaves it empty, mostly by swapping the two containers. Returns the task that
+    /// waited for it, if one did, to be woken.
+    pub(crate) fn deliver(&self, batch: &mut VecDeque<T>) -> Option<Waker> {
         let mut state = lock(&self.state);
         if state.events.is_empty() {
             std::mem::swap(&mut state.events, batch);
         } else {
             state.events.append(batch);
         }
-        self.signal(state);
+        self.signal(state)
     }
 
     /// Appends a notification of `cost` bytes, unless that were more than `limit` or the end was
-    /// reached. How many other events wait does not matter. Returns whether the reactor has to be woken
-    /// for it, in which the receiver may sleep.
+    /// reached. How many other events wait does not matter.
     pub(crate) fn notify(
         &self,
         event: T,
         cost: usize,
         limit: Notified,
-    ) -> Result<bool, (T, Option<E>)> {
+    ) -> Result<Wakes, (T, Option<E>)> {
         let mut state = lock(&self.state);
         let (count, bytes) = (state.notified.count + 1, state.notified.bytes + cost);
         if state.ended.is_some() || count > limit.count || bytes > limit.bytes {
@@ -91,8 +104,10 @@ impl<T, E: Copy> Mailbox<T, E> {
         state.notified = Notified { count, bytes };
         state.events.push_back(event);
         let is_passing = std::mem::replace(&mut state.is_passing, false);
-        self.signal(state);
-        Ok(decide(Decision::PassingReceiverIsWoken, is_passing))
+        Ok(Wakes {
+            task: self.signal(state),
+            reactor: decide(Decision::PassingReceiverIsWoken, is_passing),
+        })
     }
 
     /// A notification of `cost` bytes has reached the application, and makes way for another.
@@ -112,19 +127,23 @@ impl<T, E: Copy> Mailbox<T, E> {
         lock(&self.state).notified
     }
 
-    /// Says that no event will follow. The first reason stays.
-    pub(crate) fn end(&self, reason: E) {
+    /// Says that no event will follow. The first reason stays. Returns the task that waited, if one did,
+    /// to be woken.
+    pub(crate) fn end(&self, reason: E) -> Option<Waker> {
         let mut state = lock(&self.state);
         state.ended.get_or_insert(reason);
-        self.signal(state);
+        self.signal(state)
     }
 
-    fn signal(&self, mut state: MutexGuard<'_, State<T, E>>) {
+    /// Wakes the thread that waits, and hands the task over that does.
+    fn signal(&self, mut state: MutexGuard<'_, State<T, E>>) -> Option<Waker> {
         let wake = std::mem::replace(&mut state.is_waiting, false);
+        let task = state.task.take();
         drop(state);
         if wake {
             self.arrived.notify_one();
         }
+        task
     }
 
     /// Offers the reactor's seat to the receiver, unless it has events and does not wait any more.
@@ -134,7 +153,8 @@ impl<T, E: Copy> Mailbox<T, E> {
             return false;
         }
         state.is_offered = true;
-        self.signal(state);
+        let task = self.signal(state);
+        assert!(task.is_none(), "a receiver waits in a thread or in a task");
         true
     }
 
@@ -148,7 +168,30 @@ impl<T, E: Copy> Mailbox<T, E> {
         take_from(&mut lock(&self.state), into)
     }
 
-    /// The same; else the receiver makes a pass, until it asks again or
+    /// The same; else the task waits whose waker this is. A waker that waited before is left in its place,
+    /// to be dropped once no lock is held.
+    pub(crate) fn poll_take(
+        &self,
+        into: &mut VecDeque<T>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Taken<E>> {
+        let mut state = lock(&self.state);
+        if let Some(taken) = take_from(&mut state, into) {
+            return Poll::Ready(taken);
+        }
+        if decide(Decision::TaskIsAnnounced, true) {
+            std::mem::swap(&mut state.task, waker);
+        }
+        Poll::Pending
+    }
+
+    /// No task waits any more. Hands back the waker of one that did.
+    #[must_use = "a waker is dropped when the lock is free"]
+    pub(crate) fn leave(&self) -> Option<Waker> {
+        lock(&self.state).task.take()
+    }
+
+    /// As [`take_now`](Self::take_now); else the receiver makes a pass, until it asks again or
     /// [passes no more](Self::pass_no_more).
     pub(crate) fn take_or_pass(&self, into: &mut VecDeque<T>) -> Option<Taken<E>> {
         let mut state = lock(&self.state);

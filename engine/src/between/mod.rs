@@ -14,6 +14,7 @@
 pub(crate) mod decision;
 pub(crate) mod flushing;
 pub(crate) mod key;
+pub(crate) mod lines;
 pub(crate) mod mailbox;
 pub(crate) mod queue;
 pub(crate) mod registry;

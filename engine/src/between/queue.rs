@@ -150,6 +150,16 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         }
     }
 
+    /// Has a task woken behind the pass, if there is one, by [`wake_tasks`](Self::wake_tasks).
+    pub(crate) fn tell(&self, task: Option<Waker>) {
+        let Some(task) = task else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        state.told.push(task);
+        self.told.store(state.told.len() as u64, Ordering::Relaxed);
+    }
+
     /// Whether the reactor has told tasks that are to be woken.
     pub(crate) fn has_told(&self) -> bool {
         self.told.load(Ordering::Relaxed) > 0

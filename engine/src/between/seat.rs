@@ -11,6 +11,10 @@
 //! lookout is disarmed, as the same would wake two; who leaves the seat arms it again. Where the seat
 //! changes hands often, that would cost more than to look each [`GRACE`], which the stand-in does then.
 //!
+//! A receiver may be a *task*, which must not block and makes no passes. Then the stand-in makes them without
+//! delay, however short a while the seat has been empty. It watches all the same, so that the seat is free
+//! when the task posts what it has to say.
+//!
 //! What was posted is never left lying: whoever posts [calls](Seat::call). A call that comes while
 //! somebody sits is noted, and passed on to the stand-in when the seat is left, unless a pass has begun
 //! since then, which finds what was posted. A call of the thread that left the seat last is left to
@@ -43,13 +47,20 @@ pub(crate) type Sitter = u64;
 /// The engine's own thread, and whoever is not expected back.
 pub(crate) const NOBODY: Sitter = 0;
 
-/// A receiver: it waits for events, or for the seat if that is free sooner.
-pub(crate) trait Receiver {
-    type Event;
-    type End: Copy;
-
-    fn mailbox(&self) -> &Mailbox<Self::Event, Self::End>;
+/// A receiver, of whatever kind of event: it waits for one, or for the seat if that is free sooner.
+pub(crate) trait Receiver: Send + Sync {
+    /// Offers it the seat. Returns whether it waits for one.
+    fn offer(&self) -> bool;
 }
+
+impl<T: Send, E: Copy + Send> Receiver for Mailbox<T, E> {
+    fn offer(&self) -> bool {
+        Mailbox::offer(self)
+    }
+}
+
+/// Names a receiver among those that wait.
+pub(crate) type ReceiverId = u64;
 
 /// Sees for the stand-in, which does not sit, that there is something for a pass.
 pub(crate) trait Lookout: Send + Sync {
@@ -88,17 +99,17 @@ pub(crate) enum Duty<R: ?Sized> {
     End(Box<R>),
 }
 
-pub(crate) struct Seat<R: ?Sized, W> {
-    state: Mutex<State<R, W>>,
+pub(crate) struct Seat<R: ?Sized> {
+    state: Mutex<State<R>>,
     /// The stand-in sleeps here.
     stand_in: Condvar,
 }
 
-struct State<R: ?Sized, W> {
+struct State<R: ?Sized> {
     /// Here while nobody sits.
     reactor: Option<Box<R>>,
-    /// Receivers that sleep because somebody else sits, by their group.
-    waiting: BTreeMap<u64, Arc<W>>,
+    /// Receivers that sleep because somebody else sits.
+    waiting: BTreeMap<ReceiverId, Arc<dyn Receiver>>,
     /// The stand-in is to sit down at once.
     is_called: bool,
     /// Somebody called since the last pass began.
@@ -117,6 +128,8 @@ struct State<R: ?Sized, W> {
     /// How often in a row that was soon after the time before.
     hasty: u32,
     lookout: Option<Arc<dyn Lookout>>,
+    /// How many receivers are tasks, which make no passes: the stand-in makes them without delay.
+    tasks: usize,
     is_armed: bool,
     /// When the stand-in that watches looks around at the latest.
     watches_until: Option<Instant>,
@@ -161,7 +174,7 @@ enum Next {
     Watch(Option<Instant>),
 }
 
-impl<R: ?Sized, W: Receiver> Seat<R, W> {
+impl<R: ?Sized> Seat<R> {
     /// A seat in which nobody can sit before there is a [reactor](Seat::furnish).
     pub(crate) fn new() -> Self {
         Seat {
@@ -178,6 +191,7 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
                 paced_at: None,
                 hasty: 0,
                 lookout: None,
+                tasks: 0,
                 is_armed: false,
                 watches_until: None,
                 sittings: 0,
@@ -206,27 +220,27 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     /// Takes the events of a receiver into `into`, which must be empty, waiting until `deadline` for the
     /// first. If it would sleep it takes the seat and lets `sit` make passes, until there are events and
     /// the seat was left again, or waits where somebody else sits.
-    pub(crate) fn receive(
+    pub(crate) fn receive<T: Send + 'static, E: Copy + Send + 'static>(
         &self,
-        group: u64,
-        receiver: &Arc<W>,
-        into: &mut VecDeque<W::Event>,
+        id: ReceiverId,
+        mailbox: &Arc<Mailbox<T, E>>,
+        into: &mut VecDeque<T>,
         deadline: Option<Instant>,
-        mut sit: impl FnMut(Box<R>, &mut VecDeque<W::Event>) -> Taken<W::End>,
-    ) -> Taken<W::End> {
-        if let Some(taken) = receiver.mailbox().take_now(into) {
+        mut sit: impl FnMut(Box<R>, &mut VecDeque<T>) -> Taken<E>,
+    ) -> Taken<E> {
+        if let Some(taken) = mailbox.take_now(into) {
             return taken;
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Taken::Nothing;
         }
         loop {
-            let taken = match self.sit_or_line_up(group, receiver) {
+            let taken = match self.sit_or_line_up(id, mailbox) {
                 Some(reactor) => sit(reactor, into),
                 None => {
-                    let taken = receiver.mailbox().take(into, deadline);
+                    let taken = mailbox.take(into, deadline);
                     if !matches!(taken, Taken::Offer) {
-                        self.wait_no_more(group);
+                        self.wait_no_more(id);
                     }
                     taken
                 }
@@ -237,27 +251,31 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         }
     }
 
-    /// Takes the seat, or lines up for it: then `receiver` waits for events or an offer, and says in
+    /// Takes the seat, or lines up for it: then the receiver waits for events or an offer, and says in
     /// the end that it [waits no more](Seat::wait_no_more).
-    fn sit_or_line_up(&self, group: u64, receiver: &Arc<W>) -> Option<Box<R>> {
+    fn sit_or_line_up<T: Send + 'static, E: Copy + Send + 'static>(
+        &self,
+        id: ReceiverId,
+        mailbox: &Arc<Mailbox<T, E>>,
+    ) -> Option<Box<R>> {
         let mut state = lock(&self.state);
         let reactor = state.take();
         if reactor.is_some() {
-            state.waiting.remove(&group);
+            state.waiting.remove(&id);
             if state.stand_in == StandIn::Watches {
                 state.set_armed(false); // what comes is found here
             }
         } else if !state.is_over {
-            state.waiting.insert(group, Arc::clone(receiver));
+            state.waiting.insert(id, Arc::clone(mailbox) as _);
         }
         reactor
     }
 
     /// A receiver that lined up goes on with something else. The seat may have been offered to it: then
     /// somebody else is asked.
-    fn wait_no_more(&self, group: u64) {
+    fn wait_no_more(&self, id: ReceiverId) {
         let mut state = lock(&self.state);
-        let was_offered = state.waiting.remove(&group).is_none();
+        let was_offered = state.waiting.remove(&id).is_none();
         let passes_on = decide(Decision::OfferIsPassedOn, was_offered);
         if passes_on && state.reactor.is_some() {
             state.hand_on();
@@ -265,9 +283,25 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         }
     }
 
-    /// Whether a receiver waits for the seat. Its thread is here to stay: a pass that it makes wakes nobody.
+    /// Whether the stand-in that sits is to leave: a receiver waits for the seat, whose thread is here to
+    /// stay, so that a pass that it makes wakes nobody; or tasks receive, which write what they post if
+    /// nobody sits, and a lookout sees when there is something to receive.
     pub(crate) fn is_wanted(&self) -> bool {
-        !lock(&self.state).waiting.is_empty()
+        let state = lock(&self.state);
+        !state.waiting.is_empty() || (state.tasks > 0 && state.lookout.is_some())
+    }
+
+    /// A receiver is a task from now on. Whoever sits is to make a pass behind this.
+    pub(crate) fn serve_task(&self) {
+        let mut state = lock(&self.state);
+        state.tasks += 1;
+        state.has_tasks = true; // so that the stand-in looks around, if it is up to it
+        self.rouse(state);
+    }
+
+    /// A receiver that was a task is one no more.
+    pub(crate) fn leave_task(&self) {
+        lock(&self.state).tasks -= 1;
     }
 
     /// A pass begins: it finds everything for which somebody called.
@@ -351,9 +385,9 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
 
     fn nap<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<R, W>>,
+        mut state: MutexGuard<'a, State<R>>,
         left: Duration,
-    ) -> MutexGuard<'a, State<R, W>> {
+    ) -> MutexGuard<'a, State<R>> {
         state.announce(StandIn::Naps);
         let slept = self.stand_in.wait_timeout(state, left);
         let mut state = slept.unwrap_or_else(PoisonError::into_inner).0;
@@ -361,7 +395,7 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
         state
     }
 
-    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State<R, W>>) -> MutexGuard<'a, State<R, W>> {
+    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State<R>>) -> MutexGuard<'a, State<R>> {
         state.announce(StandIn::Sleeps);
         let slept = self.stand_in.wait(state);
         let mut state = slept.unwrap_or_else(PoisonError::into_inner);
@@ -373,10 +407,10 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     /// is something.
     fn watch<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<R, W>>,
+        mut state: MutexGuard<'a, State<R>>,
         until: Option<Instant>,
         has_seen: &mut bool,
-    ) -> MutexGuard<'a, State<R, W>> {
+    ) -> MutexGuard<'a, State<R>> {
         let Some(lookout) = state.lookout.clone() else {
             return state;
         };
@@ -402,7 +436,7 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     }
 
     /// Lets the lock go, and wakes the stand-in if there is something for it.
-    fn rouse(&self, mut state: MutexGuard<'_, State<R, W>>) {
+    fn rouse(&self, mut state: MutexGuard<'_, State<R>>) {
         if state.stand_in == StandIn::IsUp || !state.needs_stand_in() {
             return;
         }
@@ -417,7 +451,7 @@ impl<R: ?Sized, W: Receiver> Seat<R, W> {
     }
 }
 
-impl<R: ?Sized, W: Receiver> State<R, W> {
+impl<R: ?Sized> State<R> {
     /// Takes the seat, unless somebody has it.
     fn take(&mut self) -> Option<Box<R>> {
         if self.is_over {
@@ -435,7 +469,7 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
     /// Returns whether somebody was offered it.
     fn hand_on(&mut self) -> bool {
         while let Some((_, receiver)) = self.waiting.pop_first() {
-            if receiver.mailbox().offer() {
+            if receiver.offer() {
                 return true;
             }
         }
@@ -445,6 +479,9 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
 
     /// For so long yet the seat is left to those who are expected.
     fn grace_left(&self) -> Duration {
+        if self.tasks > 0 {
+            return Duration::ZERO;
+        }
         let Some(left_at) = self.left_at else {
             return Duration::ZERO;
         };
@@ -458,12 +495,18 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         self.hasty = if is_hasty { self.hasty + 1 } else { 0 };
     }
 
+    /// Whether it changes hands so often that watching costs more than looking. Where tasks receive, looks
+    /// would come too late.
+    fn is_hasty(&self) -> bool {
+        self.hasty >= HASTY_LEAVINGS && self.tasks == 0
+    }
+
     /// The stand-in has slept.
     fn look_around(&self, look: &mut Look, has_seen: bool) {
         let is_changed = self.sittings != look.sittings;
         let is_empty = self.reactor.is_some();
         look.sittings = self.sittings;
-        look.is_hasty = is_changed && self.hasty >= HASTY_LEAVINGS;
+        look.is_hasty = is_changed && self.is_hasty();
         look.in_vain = if is_changed || is_empty {
             0
         } else {
@@ -512,7 +555,8 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         match self.stand_in {
             StandIn::Sleeps => is_empty,
             StandIn::Watches => is_empty && !self.is_watched(),
-            StandIn::Naps | StandIn::IsUp => false,
+            StandIn::Naps => is_empty && self.tasks > 0,
+            StandIn::IsUp => false,
         }
     }
 
@@ -524,8 +568,7 @@ impl<R: ?Sized, W: Receiver> State<R, W> {
         };
         let looks_before = |until| self.watches_until.is_some_and(|at| at <= until);
         let is_in_time = decide(Decision::WatchEndsInTime, until.is_none_or(looks_before));
-        let is_hasty = self.hasty >= HASTY_LEAVINGS;
-        let is_due = !is_in_time || is_hasty || self.is_expected;
+        let is_due = !is_in_time || self.is_hasty() || self.is_expected;
         !is_due && (!decide(Decision::LeaverArmsWatch, true) || self.set_armed(true))
     }
 

@@ -126,7 +126,7 @@ impl<T: Copy> Waiting<T> {
 ///
 /// A waker that panics is a defect of whoever made it, and must not keep the others asleep, nor
 /// end the reactor.
-pub(crate) fn wake_all(told: Vec<Waker>) {
+pub(crate) fn wake_all(told: impl IntoIterator<Item = Waker>) {
     for waker in told {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             // What was panicked with is the application's as well, and may panic when dropped.

@@ -252,10 +252,10 @@ mod unpolled;
 #[test]
 fn a_notification_arrives_without_the_reactor() {
     let mut bench = Bench::new();
-    let note = bench.posting.message().body(b"note").unwrap();
+    let note = bench.posting.message().with_body(b"note").unwrap();
     bench.posting.notify(note).unwrap();
     let arrived = bench.inbox.try_recv();
-    assert!(matches!(arrived, Ok(Some(Event::Notified(it))) if it.body_bytes() == b"note"));
+    assert!(matches!(arrived, Ok(Some(Event::Notified(it))) if it.body() == b"note"));
     assert_eq!(bench.shared.counters.passes.load(Ordering::Relaxed), 0);
 }
 

@@ -126,7 +126,7 @@ fn check_refusals(
     );
     let another = failed.group(GroupOptions::default());
     assert_eq!(another.unwrap_err(), Ended::EngineFailed);
-    assert!(failed.message().body(b"still a message").is_ok());
+    assert!(failed.message().with_body(b"still a message").is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Admission: checks a post, charges it, and puts it into the batch.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry, Run};
 use crate::channel::Channel;
@@ -12,6 +13,7 @@ use crate::storage::{Charge, MESSAGE_COST_MAX};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::batch::Batch;
+use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::shared::Shared;
 use super::submission::Submission;
@@ -34,6 +36,35 @@ impl Shared {
         admitted
             .and_then(|admitted| admitted)
             .map_err(|why| Refused { post, why })
+    }
+
+    /// Posts a request whose answer goes to who called. Where there is no room it has the call begin all the
+    /// same, so that it is given up in time. The post stays as it is then, and gets its id in any case.
+    pub(crate) fn post_call(
+        &self,
+        group: &GroupShared,
+        post: &mut Post,
+        line: CallLine,
+        deadline: Instant,
+    ) -> Result<Posted, PostError> {
+        self.prepare(post)?;
+        let submitted = self.submit_posts(|registry, batch| {
+            group.check_open()?;
+            let channel = post.channel().expect("a request has its channel");
+            post.message_id = id_for(registry, post);
+            let id = post.message_id;
+            let admitted = admit_one(registry, batch, group.id, post);
+            if matches!(admitted, Ok(_) | Err(PostError::Full(_))) {
+                batch.push(Submission::Call {
+                    channel,
+                    id,
+                    line,
+                    deadline,
+                });
+            }
+            admitted
+        });
+        submitted.map_err(PostError::from)?
     }
 
     /// Posts many in order, up to the first that is refused. Accepted posts are removed from the front

@@ -1,10 +1,11 @@
 //! What the handles of one group share with the reactor.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
 use crate::between::registry::{GroupId, Registry};
-use crate::between::seat::Receiver;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 
@@ -12,7 +13,11 @@ use crate::event::Event;
 pub(crate) struct GroupShared {
     pub(crate) id: GroupId,
     /// The group's way from the reactor.
-    pub(crate) mailbox: Mailbox<Event, Ended>,
+    pub(crate) mailbox: Arc<Mailbox<Event, Ended>>,
+    /// Those who wait to post.
+    pub(crate) lines: Lines,
+    /// Tasks call, so that the stand-in serves them.
+    calls_in_tasks: AtomicBool,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
@@ -27,7 +32,9 @@ impl GroupShared {
     pub(crate) fn new(id: GroupId, inbound_reserve: usize, outbound_reserve: usize) -> Self {
         GroupShared {
             id,
-            mailbox: Mailbox::new(),
+            mailbox: Arc::new(Mailbox::new()),
+            lines: Lines::new(),
+            calls_in_tasks: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,
@@ -51,6 +58,12 @@ impl GroupShared {
         self.is_abandoned.load(Ordering::Acquire)
     }
 
+    /// Whether tasks call. Returns whether that is new.
+    pub(super) fn set_calls_in_tasks(&self, so: bool) -> bool {
+        self.calls_in_tasks.load(Ordering::Relaxed) != so
+            && self.calls_in_tasks.swap(so, Ordering::Relaxed) != so
+    }
+
     pub(super) fn check_open(&self) -> Result<(), PostError> {
         let is_closed = self.is_closed.load(Ordering::Relaxed);
         if is_closed {
@@ -58,14 +71,5 @@ impl GroupShared {
         } else {
             Ok(())
         }
-    }
-}
-
-impl Receiver for GroupShared {
-    type Event = Event;
-    type End = Ended;
-
-    fn mailbox(&self) -> &Mailbox<Event, Ended> {
-        &self.mailbox
     }
 }

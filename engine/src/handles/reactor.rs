@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::between::mailbox::Taken;
-use crate::between::seat::{self, Duty, NOBODY, Rest, Sitter};
+use crate::between::mailbox::{Mailbox, Taken};
+use crate::between::seat::{self, Duty, NOBODY, ReceiverId, Rest, Sitter};
 use crate::error::Ended;
-use crate::event::Event;
 
 use super::group_shared::GroupShared;
 use super::reactor_thread;
@@ -43,7 +42,7 @@ pub(crate) enum Reads {
     No,
 }
 
-pub(crate) type Seat = seat::Seat<Occupant, GroupShared>;
+pub(crate) type Seat = seat::Seat<Occupant>;
 
 /// The reactor with the reason for which it has ended, if it has.
 pub(crate) struct Occupant {
@@ -108,36 +107,37 @@ impl Shared {
         HAS_RECEIVED.get() == self.identity() && HAS_RECEIVED.replace(0) != 0
     }
 
-    /// Takes the events of a group into `into`, waiting until `deadline` for the first. A thread that
+    /// Takes what a mailbox has into `into`, waiting until `deadline` for the first. A thread that
     /// would sleep takes the reactor's seat if it is free, and makes its passes meanwhile.
-    pub(crate) fn receive(
+    pub(crate) fn receive<T: Send + 'static>(
         &self,
-        group: &Arc<GroupShared>,
-        into: &mut VecDeque<Event>,
+        id: ReceiverId,
+        mailbox: &Arc<Mailbox<T, Ended>>,
+        into: &mut VecDeque<T>,
         deadline: Option<Instant>,
     ) -> Taken<Ended> {
         self.seat
-            .receive(group.id, group, into, deadline, |occupant, into| {
-                self.make_passes(occupant, group, into, deadline)
+            .receive(id, mailbox, into, deadline, |occupant, into| {
+                self.make_passes(occupant, mailbox, into, deadline)
             })
     }
 
-    /// Makes passes until the group has events or has ended.
-    fn make_passes(
+    /// Makes passes until there is something in the mailbox, or nothing will come.
+    fn make_passes<T>(
         &self,
         mut occupant: Box<Occupant>,
-        group: &GroupShared,
-        into: &mut VecDeque<Event>,
+        mailbox: &Mailbox<T, Ended>,
+        into: &mut VecDeque<T>,
         deadline: Option<Instant>,
     ) -> Taken<Ended> {
         let taken = occupant.attempt(|reactor| {
             loop {
                 // Also before the first: whoever sat before may have delivered at the last moment.
-                if let Some(taken) = group.mailbox.take_or_pass(into) {
+                if let Some(taken) = mailbox.take_or_pass(into) {
                     return Ok(Some(taken));
                 }
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    group.mailbox.pass_no_more();
+                    mailbox.pass_no_more();
                     return Ok(Some(Taken::Nothing));
                 }
                 reactor.wait(deadline)?;
@@ -170,6 +170,26 @@ impl Shared {
     fn work(&self, reactor: &mut dyn Reactor, reads: Reads) -> bool {
         self.seat.begin_pass();
         reactor.work(reads)
+    }
+
+    /// A task receives: from now on the stand-in makes passes without delay.
+    pub(crate) fn serve_task(&self) {
+        self.seat.serve_task();
+        self.queue.wake(); // whoever sits may have to leave
+    }
+
+    /// The tasks of a group call: the same, until its inbox goes.
+    pub(crate) fn serve_calls(&self, group: &GroupShared) {
+        if group.set_calls_in_tasks(true) {
+            self.serve_task();
+        }
+    }
+
+    /// They do so no more.
+    pub(crate) fn leave_calls(&self, group: &GroupShared) {
+        if group.set_calls_in_tasks(false) {
+            self.seat.leave_task();
+        }
     }
 
     fn leave(&self, mut occupant: Box<Occupant>, sitter: Sitter) {
@@ -221,16 +241,20 @@ impl Shared {
                 if self.work(reactor, Reads::Yes) {
                     return Ok(None);
                 }
-                if self.queue.has_told() {
-                    self.queue.wake_tasks();
-                }
                 let is_free = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
                 if is_free && !reactor.is_needed_by_others() {
                     return Ok(Some(()));
                 }
+                if self.queue.has_told() {
+                    self.queue.wake_tasks();
+                }
             }
         });
         self.leave(occupant, NOBODY);
+        // Tasks are woken when the seat is free: what they post they may write.
+        if self.queue.has_told() {
+            self.queue.wake_tasks();
+        }
     }
 }
 

@@ -85,7 +85,9 @@ impl Shared {
             let group = Arc::clone(group);
             items.push(Submission::OpenGroup { group, place });
         });
-        submitted.inspect_err(|&ended| group.mailbox.end(ended))
+        submitted.inspect_err(|&ended| {
+            group.mailbox.end(ended); // no task waits yet
+        })
     }
 
     /// How many groups are remembered.
@@ -100,9 +102,10 @@ impl Shared {
         drop(self.queue.end(reason));
         let groups = std::mem::take(&mut *lock(&self.groups));
         for group in groups.iter().filter_map(Weak::upgrade) {
-            group.mailbox.end(reason);
+            self.queue.tell(group.mailbox.end(reason));
             self.drop_abandoned(&group);
         }
+        self.queue.wake_tasks();
         self.pool.close();
     }
 

@@ -12,6 +12,7 @@ use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
 use super::batch::Frames;
+use super::calls::CallLine;
 use super::group_shared::GroupShared;
 
 /// One entry of the batch that the reactor takes.
@@ -24,6 +25,24 @@ pub(crate) enum Submission {
     },
     /// Small frames that were posted by value.
     Frames(Frames),
+    /// A request was posted, or waits for room, whose answer goes to who called.
+    Call {
+        channel: Channel,
+        id: u64,
+        line: CallLine,
+        deadline: Instant,
+    },
+    /// Nobody waits for the answer any more.
+    AbandonCall {
+        channel: Channel,
+        id: u64,
+    },
+    /// A message is to come back, if nothing of it was sent.
+    Withdraw {
+        channel: Channel,
+        id: u64,
+        group: GroupId,
+    },
     OpenGroup {
         group: Arc<GroupShared>,
         /// Where the registry has it.

@@ -49,7 +49,7 @@ fn the_longest_hello_is_taken_when_other_channels_have_used_up_the_budget() {
     let message = || Message::new(&shared.pool);
     let posted = shared.post(&group, message().hello(&address()));
     let greedy = posted.unwrap().channel;
-    let post = || message().body(&[0; 60_000]).unwrap().signal(greedy);
+    let post = || message().with_body(&[0; 60_000]).unwrap().signal(greedy);
     let refused = loop {
         if let Err(refused) = shared.post(&group, post()) {
             break refused;
@@ -58,7 +58,7 @@ fn the_longest_hello_is_taken_when_other_channels_have_used_up_the_budget() {
     assert_eq!(refused.why, PostError::Full(Budget::Engine));
     let header = "~connect_to:tcp|127.0.0.1|1\r\n".len();
     let longest = || {
-        let content = message().body(&vec![0; MAX_HELLO_LEN - header]);
+        let content = message().with_body(&vec![0; MAX_HELLO_LEN - header]);
         content.unwrap().hello(&address())
     };
     for _ in 0..100 {
@@ -150,7 +150,7 @@ fn what_came_back_and_is_dropped_wakes_the_reactor_where_somebody_waits_for_room
     let group = GroupShared::new(1, 0, 0);
     let open = |registry: &mut Registry| registry.open_group(1, 0);
     let place = shared.queue.with_registry(open);
-    let message = || Message::new(&shared.pool).body(&[0; 60_000]).unwrap();
+    let message = || Message::new(&shared.pool).with_body(&[0; 60_000]).unwrap();
     let hello = || Message::new(&shared.pool).hello(&address());
     let channels = [(); 2].map(|()| shared.post(&group, hello()).unwrap().channel);
     let mut cost = 0;

@@ -195,14 +195,14 @@ fn a_notification_lies_in_storage_that_fits() {
         .with_registry(|registry| registry.open_group(1, 0));
     let (posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
     let _reactor = Reactor(Arc::clone(&group));
-    let mut message = posting.message().body(&[7; 60_000]).unwrap();
+    let mut message = posting.message().with_body(&[7; 60_000]).unwrap();
     message.resize_body(3).unwrap();
     posting.notify(message).unwrap();
     let Ok(Some(Event::Notified(message))) = inbox.try_recv() else {
         panic!("it was accepted")
     };
     assert_eq!(message.storage().bytes().len(), 256);
-    assert_eq!(message.body_bytes(), [7; 3]);
+    assert_eq!(message.body(), [7; 3]);
     drop(message);
     shared.pool.close();
 }

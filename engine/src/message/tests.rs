@@ -54,7 +54,7 @@ fn released(pool: &Pool) -> usize {
 
 #[test]
 fn headers_keep_their_order_and_repetitions_in_front_of_the_body() {
-    let mut message = message().body(b"the body").unwrap();
+    let mut message = message().with_body(b"the body").unwrap();
     for (name, value) in [("One", "1"), ("Two", "2"), ("One", "3")] {
         message.add_header(name, value).unwrap();
     }
@@ -62,7 +62,7 @@ fn headers_keep_their_order_and_repetitions_in_front_of_the_body() {
     let expected: [(&[u8], &[u8]); 3] = [(b"One", b"1"), (b"Two", b"2"), (b"One", b"3")];
     assert_eq!(headers, expected);
     assert_eq!(message.text_headers().get("One"), Some(&b"1"[..]));
-    assert_eq!(message.body_bytes(), b"the body");
+    assert_eq!(message.body(), b"the body");
     let block = message.text_headers().as_bytes().len();
     assert_eq!(usize::from(message.text_headers_len()), block);
     assert_eq!(message.frame_len(), 16 + block + 8);
@@ -72,30 +72,30 @@ fn headers_keep_their_order_and_repetitions_in_front_of_the_body() {
         3,
         "the body's alone is set"
     );
-    assert_eq!(message.body_bytes(), b"another");
+    assert_eq!(message.body(), b"another");
 }
 
 #[test]
 fn a_body_lent_for_writing_is_the_body_and_nothing_else() {
     let mut message = message()
-        .header("Name", "value")
+        .with_header("Name", "value")
         .unwrap()
-        .body(b"abc")
+        .with_body(b"abc")
         .unwrap();
-    assert_eq!(message.body_bytes_mut().len(), 3);
-    message.body_bytes_mut().fill(b'x');
-    assert_eq!(message.body_bytes(), b"xxx");
+    assert_eq!(message.body_mut().len(), 3);
+    message.body_mut().fill(b'x');
+    assert_eq!(message.body(), b"xxx");
     assert_eq!(message.text_headers().get("Name"), Some(&b"value"[..]));
-    assert!(Message::empty().body_bytes_mut().is_empty());
-    assert!(Message::empty().body_bytes().is_empty());
+    assert!(Message::empty().body_mut().is_empty());
+    assert!(Message::empty().body().is_empty());
 }
 
 #[test]
 fn what_cannot_be_written_leaves_a_message_as_it_was() {
     let mut message = message()
-        .header("Name", "value")
+        .with_header("Name", "value")
         .unwrap()
-        .body(b"abc")
+        .with_body(b"abc")
         .unwrap();
     let reserved = ["~", "~connect_to", " ~connect_to", "\t~x"];
     for name in reserved {
@@ -122,12 +122,12 @@ fn what_cannot_be_written_leaves_a_message_as_it_was() {
     let error = message.set_body(&[0; 65_536]).unwrap_err();
     assert_eq!(error, MessageError::BodyTooLong { len: 65_536 });
     assert_eq!(message.text_headers().as_bytes(), b"Name:value\r\n");
-    assert_eq!(message.body_bytes(), b"abc");
+    assert_eq!(message.body(), b"abc");
 }
 
 #[test]
 fn the_longest_headers_and_the_longest_body_fit_together_and_no_more() {
-    let mut message = message().body(&[7; 65_535]).unwrap();
+    let mut message = message().with_body(&[7; 65_535]).unwrap();
     let value = "x".repeat(65_535 - "Long:\r\n".len() - "A:b\r\n".len());
     message.add_header("Long", &value).unwrap();
     let error = message.add_header("A", "bc").unwrap_err();
@@ -136,18 +136,18 @@ fn the_longest_headers_and_the_longest_body_fit_together_and_no_more() {
     message.add_header("A", "b").unwrap();
     assert_eq!(message.text_headers_len(), 65_535);
     assert_eq!(message.text_headers().get("Long"), Some(value.as_bytes()));
-    assert_eq!(message.body_bytes(), [7; 65_535]);
+    assert_eq!(message.body(), [7; 65_535]);
 }
 
 #[test]
 fn a_cleared_message_has_no_content_and_can_be_filled_anew() {
     let mut message = message()
-        .header("Name", "value")
+        .with_header("Name", "value")
         .unwrap()
-        .body(b"abc")
+        .with_body(b"abc")
         .unwrap();
     message.clear();
-    assert!(message.body_bytes().is_empty());
+    assert!(message.body().is_empty());
     assert!(message.text_headers().as_bytes().is_empty());
     assert_eq!(message.frame_len(), 16);
     assert_eq!(message.resize_body(3).unwrap(), [0; 3], "cut off for good");
@@ -163,7 +163,7 @@ fn a_header_behind_a_line_without_an_end_starts_a_line_of_its_own() {
     message.add_header("Three", "3").unwrap();
     let block = message.text_headers().as_bytes();
     assert_eq!(block, b"One:1\r\nTwo:2\r\nThree:3\r\n");
-    assert_eq!(message.body_bytes(), b"body");
+    assert_eq!(message.body(), b"body");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn all_headers_of_a_name_are_removed_and_all_else_stays_as_it_is() {
         let mut message = received(&pool, block, b"the body");
         message.remove_headers("~x");
         assert_eq!(message.text_headers().as_bytes(), expected, "{block:?}");
-        assert_eq!(message.body_bytes(), b"the body", "{block:?}");
+        assert_eq!(message.body(), b"the body", "{block:?}");
     }
 }
 
@@ -196,7 +196,7 @@ fn a_received_message_is_charged_until_it_outgrows_its_storage() {
     assert_eq!(released(&pool), 0, "the same storage");
     message.resize_body(300).unwrap();
     assert_eq!(released(&pool), cost);
-    assert_eq!(message.body_bytes()[..4], *b"body");
+    assert_eq!(message.body()[..4], *b"body");
     drop(message);
     assert_eq!(released(&pool), 0, "once");
 
@@ -222,7 +222,7 @@ fn an_adopted_message_leaves_its_storage_and_its_charge_behind() {
     assert_eq!(released(&theirs), cost);
     assert!(Arc::ptr_eq(message.storage().home().unwrap(), &ours));
     assert_eq!(message.text_headers().get("A"), Some(&b"1"[..]));
-    assert_eq!(message.body_bytes(), b"body");
+    assert_eq!(message.body(), b"body");
     let place = message.frame().as_ptr();
     message.adopt(&ours);
     assert_eq!(
@@ -236,9 +236,9 @@ fn an_adopted_message_leaves_its_storage_and_its_charge_behind() {
 #[test]
 fn a_message_is_shown_by_its_lengths() {
     let message = message()
-        .header("Secret", "s3cret")
+        .with_header("Secret", "s3cret")
         .unwrap()
-        .body(b"s3cret")
+        .with_body(b"s3cret")
         .unwrap();
     let shown = format!("{message:?}");
     assert!(
@@ -258,4 +258,64 @@ fn a_message_grows_in_place_as_far_as_its_storage_goes() {
     assert_eq!(it.storage().bytes().as_ptr(), place);
     it.resize_body(room + 1).unwrap();
     assert_ne!(it.storage().bytes().as_ptr(), place);
+}
+
+#[test]
+fn a_clone_is_the_same_and_charged_to_nobody() {
+    let pool = pool();
+    let original = received(&pool, b"Name:value\r\n", b"the body");
+    let clone = original.clone();
+    assert_eq!(clone.text_headers().get_text("Name"), Some("value"));
+    assert_eq!(clone.body(), b"the body");
+    drop(clone);
+    assert_eq!(released(&pool), 0);
+    drop(original);
+    assert!(released(&pool) > 0);
+    assert_eq!(Message::empty().clone().body(), b"");
+}
+
+#[test]
+fn a_body_is_written_to_its_limit() {
+    use std::io::{ErrorKind, Write};
+    let mut message = message().with_header("Name", b"\xff").unwrap();
+    write!(message, "{}", 17).unwrap();
+    message.write_all(&[7; 65_000]).unwrap();
+    assert_eq!(message.body().len(), 65_002);
+    assert_eq!(message.write(&[8; 1000]).unwrap(), 533);
+    let full = message.write_all(b"x").unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::WriteZero);
+    assert_eq!(message.body()[..4], *b"17\x07\x07");
+    assert_eq!(message.body()[65_534], 8);
+    let headers = message.text_headers();
+    assert_eq!(headers.get("Name"), Some(&b"\xff"[..]));
+    assert_eq!(headers.get_text("Name"), None);
+}
+
+#[test]
+fn a_message_is_shown_in_one_line_whatever_is_in_it() {
+    let shown = |headers: &[(&str, &[u8])], body: &[u8]| {
+        let mut message = message().with_body(body).unwrap();
+        for &(name, value) in headers {
+            message.add_header(name, value).unwrap();
+        }
+        message.to_string()
+    };
+    assert_eq!(shown(&[], b""), "no body");
+    assert_eq!(shown(&[], b"x"), "1 byte \"x\"");
+    let headers: [(&str, &[u8]); 2] = [("A", b"1"), ("B\x1b", b"\xff\x07")];
+    assert_eq!(
+        shown(&headers, b"two\nlines"),
+        "A: 1; B\\u{1b}: \u{fffd}\\u{7}; 9 bytes \"two\\nlines\""
+    );
+    assert_eq!(shown(&[], b"\x00\xff"), "2 bytes 00ff");
+    assert_eq!(
+        shown(&[], &[b'a'; 100]),
+        format!("100 bytes \"{}\"...", "a".repeat(64))
+    );
+    let cut = shown(&[], format!("{}\u{e4}b", "a".repeat(63)).as_bytes());
+    assert_eq!(cut, format!("66 bytes \"{}\"...", "a".repeat(63)));
+    assert_eq!(
+        shown(&[], &[0xff; 100]),
+        format!("100 bytes {}...", "ff".repeat(16))
+    );
 }

@@ -85,7 +85,7 @@ fn each_verb_makes_the_post_that_it_names() {
 
 #[test]
 fn what_is_said_of_a_post_stays_with_it() {
-    let post = message().body(b"content").unwrap().signal(channel());
+    let post = message().with_body(b"content").unwrap().signal(channel());
     let mut post = post.with_id(5).more().with_id(6);
     assert!(post.has_more());
     assert_eq!(post.id(), 6, "the last counts");
@@ -95,7 +95,7 @@ fn what_is_said_of_a_post_stays_with_it() {
         "an engine's name"
     );
     assert_eq!(post.message().text_headers().iter().count(), 1);
-    assert_eq!(post.into_message().body_bytes(), b"content");
+    assert_eq!(post.into_message().body(), b"content");
 }
 
 /// However often it is refused and posted again.
@@ -109,8 +109,8 @@ fn a_post_that_opens_a_channel_carries_its_address_once() {
         }),
     ];
     for (name, open) in kinds {
-        let content = message().header("Name", "value").unwrap();
-        let mut post = open(&address(1), content.body(b"body").unwrap());
+        let content = message().with_header("Name", "value").unwrap();
+        let mut post = open(&address(1), content.with_body(b"body").unwrap());
         for _ in 0..3 {
             post.write_address_header().unwrap();
         }
@@ -125,7 +125,7 @@ fn a_post_that_opens_a_channel_carries_its_address_once() {
             post.message().text_headers().get("Name"),
             Some(&b"value"[..])
         );
-        assert_eq!(post.message().body_bytes(), b"body");
+        assert_eq!(post.message().body(), b"body");
     }
 }
 
@@ -155,8 +155,8 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     let too_long = Err(PostError::HelloTooLong { len: 8193 });
     for (beyond, outcome) in [(0, Ok(())), (1, too_long)] {
         let len = 8192 - room + beyond - "A:\r\n".len() - 100;
-        let content = message().header("A", &"x".repeat(len)).unwrap();
-        let mut post = content.body(&[1; 100]).unwrap().hello(&address(1));
+        let content = message().with_header("A", "x".repeat(len)).unwrap();
+        let mut post = content.with_body(&[1; 100]).unwrap().hello(&address(1));
         for _ in 0..2 {
             assert_eq!(post.write_address_header(), outcome);
         }
@@ -169,7 +169,7 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
     let too_long = Err(PostError::HelloTooLong { len });
     assert_eq!(post.write_address_header(), too_long);
     let mut post = message()
-        .header("A", &"x".repeat(65_500))
+        .with_header("A", "x".repeat(65_500))
         .unwrap()
         .hello(&address(1));
     let too_long = PostError::HelloTooLong {
@@ -182,7 +182,7 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
 fn a_post_that_is_posted_again_keeps_its_headers_as_they_are() {
     let mut post = message().hello(&address(1));
     post.write_address_header().unwrap();
-    let content = post.into_message().header("Name", "value").unwrap();
+    let content = post.into_message().with_header("Name", "value").unwrap();
     let mut post = content.hello(&address(1));
     let before = post.message().text_headers().as_bytes().to_vec();
     post.write_address_header().unwrap();

@@ -169,14 +169,19 @@ impl Core {
         for index in dirty.drain(..) {
             let group = self.groups.get_mut(index);
             group.is_dirty = false;
+            if !self.calls.is_empty() {
+                self.calls.route(&mut group.deliveries, &self.shared);
+            }
             if !group.deliveries.is_empty() {
-                group.shared.mailbox.deliver(&mut group.deliveries);
+                self.shared
+                    .queue
+                    .tell(group.shared.mailbox.deliver(&mut group.deliveries));
                 self.shared.drop_abandoned(&group.shared);
             }
             if let (Some(reason), true, true) =
                 (group.closing, group.members.is_empty(), group.is_sealed)
             {
-                group.shared.mailbox.end(reason);
+                self.shared.queue.tell(group.shared.mailbox.end(reason));
                 self.shared.drop_abandoned(&group.shared);
                 self.budget.close(group.budget_key);
                 let id = group.shared.id;
@@ -191,7 +196,9 @@ impl Core {
     /// Hands over what a pass that ended early has left. Valid after a panic in any other method.
     pub(crate) fn deliver_last(&mut self) {
         for mut group in self.groups.places.drain(..).flatten() {
-            group.shared.mailbox.deliver(&mut group.deliveries);
+            self.shared
+                .queue
+                .tell(group.shared.mailbox.deliver(&mut group.deliveries));
         }
     }
 

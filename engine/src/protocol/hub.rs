@@ -13,6 +13,7 @@ use crate::reason::Reason;
 use crate::storage::Cache;
 
 use super::budget::Budget;
+use super::calls::Calls;
 use super::connection::{Connection, Context};
 use super::groups::Groups;
 use super::outgoing::{Gather, Nodes};
@@ -38,6 +39,7 @@ impl Core {
             by_number: Vec::new(),
             groups: Groups::default(),
             nodes: Nodes::new(),
+            calls: Calls::default(),
             timers: Timers::default(),
             holder: None,
             actions: Actions::default(),
@@ -257,6 +259,7 @@ impl Core {
             by_number: _,
             groups: _,
             nodes: _,
+            calls,
             budget,
             stopping: _,
             #[cfg(test)]
@@ -273,7 +276,7 @@ impl Core {
             Some(now)
         } else {
             let drops_at = drops_at.filter(|_| budget.is_starving());
-            let times = [timers.next(), promises.next(), drops_at];
+            let times = [timers.next(), promises.next(), drops_at, calls.next_due()];
             times.into_iter().flatten().min()
         }
     }

@@ -44,6 +44,7 @@ mod attempts;
 #[cfg(test)]
 pub(crate) mod audit;
 mod budget;
+mod calls;
 mod connection;
 pub(crate) mod decisions;
 mod groups;
@@ -74,6 +75,7 @@ use crate::reason::Reason;
 use crate::storage::Cache;
 
 use self::budget::Budget;
+use self::calls::Calls;
 use self::groups::Groups;
 use self::outgoing::Nodes;
 use self::promises::Promises;
@@ -193,6 +195,7 @@ pub(crate) struct Core {
     by_number: Vec<Option<RecordKey>>,
     groups: Groups,
     nodes: Nodes,
+    calls: Calls,
     budget: Budget,
     timers: Timers,
     /// Whose unread bytes are in the shared buffer.

@@ -1,6 +1,8 @@
 //! Messages on their way out: a queue for each channel, in storage that all channels share. Small ones
 //! that were posted by value lie in runs, as they are sent.
 
+mod withdrawing;
+
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -300,7 +302,7 @@ impl Nodes {
         let first = self.at(fifo.head)?;
         let decoded = match first {
             Queued::Message(_) => None,
-            Queued::Run(run) => Some(decode(run, cache)),
+            Queued::Run(run) => Some(decode(run.left(), run.queued_at, cache)),
         };
         fifo.sent = 0;
         if let Some(outgoing) = decoded {
@@ -403,20 +405,22 @@ impl Nodes {
     }
 }
 
-/// The first message of a run, as it was before it was posted.
-fn decode(run: &Run, cache: &mut Cache) -> Outgoing {
-    let header = run.first();
+/// The message of the first of these frames, as it was before it was posted.
+fn decode(frames: &[u8], queued_at: u32, cache: &mut Cache) -> Outgoing {
+    let header = frames.first_chunk().expect("a frame has a header");
+    let header = Header::decode(header).expect("what was encoded here");
     let len = header.frame_len();
     let mut message = Message::receiving(cache.take(len), &header);
-    let content = &run.left()[Header::LEN..len];
-    message.content_mut().copy_from_slice(content);
+    message
+        .content_mut()
+        .copy_from_slice(&frames[Header::LEN..len]);
     Outgoing {
         message,
         op_code: header.op_code,
         more: header.more,
         id: header.message_id,
         cost: cost_of(len),
-        queued_at: run.queued_at,
+        queued_at,
     }
 }
 

@@ -29,6 +29,18 @@ impl Core {
             } => {
                 self.handle_post(channel, group, post, cost, now);
             }
+            Submission::Call {
+                channel,
+                id,
+                line,
+                deadline,
+            } => self.begin_call(channel, id, line, deadline),
+            Submission::AbandonCall { channel, id } => self.abandon_call(channel, id, now),
+            Submission::Withdraw { channel, id, group } => {
+                if self.group_of(channel) == Some(group) {
+                    self.withdraw(channel, id, now);
+                }
+            }
             Submission::OpenGroup { group, place } => self.open_group(group, place, now),
             Submission::CloseGroup { group, deadline } => self.close_group(group, deadline, now),
             Submission::Stop { deadline } => self.stop(deadline, now),
@@ -132,6 +144,11 @@ impl Core {
             None => it.start_opening(context),
         });
         key
+    }
+
+    fn group_of(&self, channel: Channel) -> Option<GroupId> {
+        let record = self.table.get(self.key_of(channel)?)?;
+        Some(self.group_id(record.group))
     }
 
     fn open_group_index(&self, group: GroupId) -> usize {

@@ -184,7 +184,7 @@ impl Member {
         let mut body = HELLO_MAGIC.to_vec();
         let token = context.rng.next();
         body.extend_from_slice(&token.to_le_bytes());
-        let message = self.posting.message().body(&body).unwrap();
+        let message = self.posting.message().with_body(&body).unwrap();
         if let Some(channel) = self.post(context, message.hello(address)) {
             context.ledger.dialled(token, self.line(channel));
         }

@@ -61,6 +61,12 @@ impl<'a> TextHeaders<'a> {
             .find(|(found, _)| *found == name.as_bytes())
             .map(|(_, value)| value)
     }
+
+    /// The same as text; `None` also if it is not UTF-8.
+    #[must_use]
+    pub fn get_text(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
 }
 
 impl fmt::Debug for TextHeaders<'_> {
@@ -184,9 +190,10 @@ pub enum TextHeaderError {
 /// - [`TextHeaderError::EmptyName`], [`TextHeaderError::InvalidName`],
 ///   [`TextHeaderError::EmptyValue`], [`TextHeaderError::InvalidValue`]: as [`append`].
 /// - [`TextHeaderError::TooLong`]: it alone is longer than [`MAX_TEXT_HEADERS_LEN`].
-pub fn encoded_len(name: &str, value: &str) -> Result<usize, TextHeaderError> {
-    let name = check(name.as_bytes(), value.as_bytes())?;
-    within_limit(line_len(name, value.as_bytes()))
+pub fn encoded_len(name: &str, value: impl AsRef<[u8]>) -> Result<usize, TextHeaderError> {
+    let value = value.as_ref();
+    let name = check(name.as_bytes(), value)?;
+    within_limit(line_len(name, value))
 }
 
 /// Writes one header to the front of `buffer` and returns its length in bytes: for callers with
@@ -198,8 +205,12 @@ pub fn encoded_len(name: &str, value: &str) -> Result<usize, TextHeaderError> {
 /// - [`TextHeaderError::BufferTooSmall`]: `buffer` is shorter than [`encoded_len`].
 ///
 /// On an error `buffer` is unchanged.
-pub fn write_into(buffer: &mut [u8], name: &str, value: &str) -> Result<usize, TextHeaderError> {
-    let (value, available) = (value.as_bytes(), buffer.len());
+pub fn write_into(
+    buffer: &mut [u8],
+    name: &str,
+    value: impl AsRef<[u8]>,
+) -> Result<usize, TextHeaderError> {
+    let (value, available) = (value.as_ref(), buffer.len());
     let name = check(name.as_bytes(), value)?;
     let needed = within_limit(line_len(name, value))?;
     let Some(line) = buffer.get_mut(..needed) else {
@@ -244,8 +255,12 @@ pub fn write_into(buffer: &mut [u8], name: &str, value: &str) -> Result<usize, T
 /// assert_eq!(block, b"Job-Ticket:JDF\r\n");
 /// # Ok::<(), TextHeaderError>(())
 /// ```
-pub fn append(block: &mut Vec<u8>, name: &str, value: &str) -> Result<(), TextHeaderError> {
-    let value = value.as_bytes();
+pub fn append(
+    block: &mut Vec<u8>,
+    name: &str,
+    value: impl AsRef<[u8]>,
+) -> Result<(), TextHeaderError> {
+    let value = value.as_ref();
     let name = check(name.as_bytes(), value)?;
     within_limit(line_len(name, value).saturating_add(block.len()))?;
     block.reserve(line_len(name, value));

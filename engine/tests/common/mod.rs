@@ -182,7 +182,7 @@ pub(crate) fn serve_well(server: &mut (ChannelGroup, Inbox), address: &Address) 
     let to_client = hello.channel();
     server.0.post(hello.echo()).unwrap();
     expect!(client.1, Connected);
-    let request = engine.message().body(b"still there?").unwrap();
+    let request = engine.message().with_body(b"still there?").unwrap();
     client.0.post(request.request(to_server)).unwrap();
     let request = expect!(server.1, Request);
     assert_eq!(request.channel(), to_client);

@@ -60,7 +60,11 @@ fn check_routes(
     routes: &BTreeMap<Channel, Channel>,
 ) {
     for (&here, &there) in routes {
-        let request = from.0.message().body(&here.number().to_be_bytes()).unwrap();
+        let request = from
+            .0
+            .message()
+            .with_body(&here.number().to_be_bytes())
+            .unwrap();
         let posted = from.0.post(request.request(here)).unwrap();
         let request = expect!(to.1, Request);
         assert_eq!((request.channel(), request.id()), (there, posted.id));
@@ -171,8 +175,12 @@ fn a_hello_carries_content_and_early_posts_follow_it() {
         let (mut server, mut client) = (group(&engine), group(&engine));
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
         let bound: Address = bound;
-        let hello = engine.message().header("Job-Ticket", "JDF").unwrap();
-        let hello = hello.body(&[9; 8000]).unwrap().hello(&bound).with_id(77);
+        let hello = engine.message().with_header("Job-Ticket", "JDF").unwrap();
+        let hello = hello
+            .with_body(&[9; 8000])
+            .unwrap()
+            .hello(&bound)
+            .with_id(77);
         let posted = client.0.post(hello).unwrap();
         assert_eq!(posted.id, 77);
         for id in 100..200 {
@@ -202,7 +210,11 @@ fn a_hello_is_refused() {
             let (place, engine) = (place(transport), engine());
             let (mut server, mut client) = (group(&engine), group(&engine));
             let (_, bound) = listen(&server.0, &mut server.1, &place.address);
-            let hello = engine.message().body(b"let me in").unwrap().hello(&bound);
+            let hello = engine
+                .message()
+                .with_body(b"let me in")
+                .unwrap()
+                .hello(&bound);
             let posted = client.0.post(hello).unwrap();
             let hello = expect!(server.1, Hello);
             let to_client = hello.channel();

@@ -17,7 +17,7 @@ fn a_closed_group_hands_over_what_was_not_read() {
         let mut it = connected(transport);
         it.server
             .0
-            .notify(it.engine.message().body(b"note").unwrap())
+            .notify(it.engine.message().with_body(b"note").unwrap())
             .unwrap();
         for id in 1..=10 {
             let signal = it.engine.message().signal(it.to_server).with_id(id);
@@ -27,7 +27,7 @@ fn a_closed_group_hands_over_what_was_not_read() {
             .0
             .post(it.engine.message().bye(it.to_server))
             .unwrap();
-        assert_eq!(expect!(it.server.1, Notified).body_bytes(), b"note");
+        assert_eq!(expect!(it.server.1, Notified).body(), b"note");
         assert_eq!(expect!(it.server.1, Signal).id(), 1);
         // The rest has arrived when an answer to the last, on another connection, has.
         let report = it.server.1.close(PATIENCE);
@@ -129,10 +129,10 @@ fn an_engine_is_stopped_twice_and_its_inboxes_end() {
         }
         // Handles outlive it: nothing is accepted, nothing blocks, messages can still be made.
         let group = &it.server.0;
-        let message = it.engine.message().body(b"kept").unwrap();
+        let message = it.engine.message().with_body(b"kept").unwrap();
         let refused = group.post(message.signal(it.to_client)).unwrap_err();
         assert_eq!(refused.why, PostError::EngineEnded);
-        assert_eq!(refused.post.message().body_bytes(), b"kept");
+        assert_eq!(refused.post.message().body(), b"kept");
         assert_eq!(
             group.connect(&it.place.address).unwrap_err().why,
             PostError::EngineEnded
@@ -185,7 +185,7 @@ fn an_engine_that_stops_sends_what_was_posted() {
         let (_, bound) = listen(&server.0, &mut server.1, &place.address);
         let channel = client.0.connect(&bound).unwrap();
         for id in 1..=50 {
-            let signal = client_engine.message().body(&[1; 30_000]).unwrap();
+            let signal = client_engine.message().with_body(&[1; 30_000]).unwrap();
             client.0.post(signal.signal(channel).with_id(id)).unwrap();
         }
         let stopper = std::thread::spawn(move || client_engine.stop(PATIENCE));

@@ -18,7 +18,7 @@ type Refusal = (PostError, Post);
 fn what_cannot_be_posted_comes_back_with_the_reason() {
     for transport in transports() {
         let mut it = connected(transport);
-        let message = || it.engine.message().header("Job", "mine").unwrap();
+        let message = || it.engine.message().with_header("Job", "mine").unwrap();
         let (to_server, listener) = (it.to_server, it.listener);
         let of_client: Vec<Refusal> = vec![
             (
@@ -68,15 +68,15 @@ fn what_cannot_be_posted_comes_back_with_the_reason() {
 fn content_that_is_too_long_is_refused_before_it_is_posted() {
     let engine = engine();
     let (group, mut inbox) = group(&engine);
-    let error = engine.message().body(&[0; 65_536]).unwrap_err();
+    let error = engine.message().with_body(&[0; 65_536]).unwrap_err();
     assert_eq!(error, MessageError::BodyTooLong { len: 65_536 });
     // Headers that any message takes but a HelloRequest.
     let full = "x".repeat(65_535 - "Long:\r\n".len());
-    let message = engine.message().header("Long", &full).unwrap();
+    let message = engine.message().with_header("Long", &full).unwrap();
     assert!(
         engine
             .message()
-            .header("Long", &format!("{full}x"))
+            .with_header("Long", format!("{full}x"))
             .is_err()
     );
     let port = dead_port();
@@ -91,7 +91,7 @@ fn content_that_is_too_long_is_refused_before_it_is_posted() {
     assert_nothing(&mut inbox);
     let reserved = engine
         .message()
-        .header("~connect_to", "tcp|127.0.0.1|1")
+        .with_header("~connect_to", "tcp|127.0.0.1|1")
         .unwrap_err();
     assert!(matches!(reserved, MessageError::ReservedName { .. }));
 }
@@ -170,18 +170,14 @@ fn notifications_come_in_order_up_to_their_limit() {
     options.notifications = LIMIT;
     let engine = Engine::start(options).unwrap();
     let (group, mut inbox) = group(&engine);
-    let numbered = |number: usize| engine.message().body(&[number as u8]).unwrap();
+    let numbered = |number: usize| engine.message().with_body(&[number as u8]).unwrap();
     for round in 0..3 {
         for number in 0..LIMIT {
             group.notify(numbered(10 * round + number)).unwrap();
         }
         let refused = group.notify(numbered(99)).unwrap_err();
         assert_eq!(refused.why, PostError::Full(Budget::Notifications));
-        assert_eq!(
-            refused.message.body_bytes(),
-            [99],
-            "it is still the caller's"
-        );
+        assert_eq!(refused.message.body(), [99], "it is still the caller's");
         for number in 0..LIMIT {
             let event = inbox
                 .try_recv()
@@ -191,7 +187,7 @@ fn notifications_come_in_order_up_to_their_limit() {
             let Event::Notified(message) = event else {
                 panic!("got {event:?}")
             };
-            assert_eq!(message.body_bytes(), [(10 * round + number) as u8]);
+            assert_eq!(message.body(), [(10 * round + number) as u8]);
         }
         assert_nothing(&mut inbox);
     }
@@ -206,7 +202,7 @@ fn notifications_come_in_order_up_to_their_limit() {
 fn notifications_stop_at_their_limit_in_bytes() {
     let engine = engine();
     let (group, mut inbox) = group(&engine);
-    let large = || engine.message().body(&[7; 60_000]).unwrap();
+    let large = || engine.message().with_body(&[7; 60_000]).unwrap();
     let mut accepted = 0;
     while group.notify(large()).is_ok() {
         accepted += 1;

@@ -53,7 +53,7 @@ fn a_deaf_peer_that_goes_is_let_go_though_what_it_sent_is_kept() {
             it.server.0.post(signal()).unwrap();
         }
         // The fourth waits for budget, so nobody looks at the connection for anything to read.
-        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
+        let large = frame(SIGNAL, 1).with_body(vec![9; 65_535]);
         peer.send(&large.bytes().repeat(4));
         let kept = [(); 3].map(|()| expect!(it.server.1, Signal));
 
@@ -107,7 +107,7 @@ fn what_the_system_still_has_of_a_deaf_peer_that_went_is_received() {
             message.resize_body(BODY).unwrap();
             it.server.0.post(message.signal(channel)).unwrap();
         }
-        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
+        let large = frame(SIGNAL, 1).with_body(vec![9; 65_535]);
         peer.send(&large.bytes().repeat(5));
         let kept = [(); 3].map(|()| expect!(it.server.1, Signal));
         #[cfg(target_os = "linux")]
@@ -177,7 +177,7 @@ fn a_peer_that_resets_while_its_messages_wait_for_budget_is_let_go() {
         options.frame_timeout = Duration::from_millis(300);
         let mut it = target_with(transport, options);
         let (mut peer, channel) = it.greeted();
-        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
+        let large = frame(SIGNAL, 1).with_body(vec![9; 65_535]);
         peer.send(&large.bytes().repeat(4));
         let kept = [(); 3].map(|()| expect!(it.server.1, Signal));
         // Left unread there, so that closing is a reset.

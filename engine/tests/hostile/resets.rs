@@ -50,7 +50,7 @@ fn a_reset_is_survived_at_every_stage() {
         peer.reset();
         it.wait_for_unheard(1 + index as u64);
     }
-    let started = frame(SIGNAL, 1).body(vec![0; 50_000]).bytes();
+    let started = frame(SIGNAL, 1).with_body(vec![0; 50_000]).bytes();
     for cut in [0, 1, 15, 16, 17, 40_000] {
         let peer = Resetting::connect(&it.address);
         peer.send(&hello);

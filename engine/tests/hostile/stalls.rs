@@ -63,7 +63,7 @@ fn a_peer_whose_frames_are_not_taken_here_does_not_stall() {
         let mut it = target_with(transport, hasty());
         let (mut clock, to_clock) = it.greeted();
         let (mut patient, to_patient) = it.greeted();
-        let large = frame(SIGNAL, 1).body(vec![9; 65_535]);
+        let large = frame(SIGNAL, 1).with_body(vec![9; 65_535]);
         patient.send(&large.bytes().repeat(5));
         let mut held: Vec<_> = (0..3).map(|_| expect!(it.server.1, Signal)).collect();
         // The fourth waits for budget, and for longer than this one, which is waited for.

@@ -67,7 +67,7 @@ pub(crate) fn mark(post: &mut Post, identity: Identity) {
 
 /// Who a message is, if it says; or what is wrong with its content.
 pub(crate) fn identify(message: &Message, id: u64) -> Result<Option<Identity>, String> {
-    let body = message.body_bytes();
+    let body = message.body();
     let (identity, rest) = match message.text_headers().get(HEADER) {
         Some(value) => {
             let value = String::from_utf8_lossy(value);

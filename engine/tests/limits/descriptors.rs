@@ -72,7 +72,7 @@ impl Drop for Server {
 }
 
 fn check_echo(peer: &mut Peer, id: u64) {
-    peer.send_frame(&frame(REQUEST, id).body(b"echo"));
+    peer.send_frame(&frame(REQUEST, id).with_body(b"echo"));
     let answer = peer.receive();
     assert_eq!((answer.proto, answer.id), (RESPONSE, id));
 }

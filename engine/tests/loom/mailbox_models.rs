@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use loom::thread;
@@ -9,7 +10,8 @@ use loom::thread;
 use crate::between::decision::Decision;
 use crate::between::mailbox::{self, Notified, Taken};
 use crate::sync::Instant;
-use crate::{NOBODY_CAN_GO_ON, finds, finds_always, proves};
+use crate::task_models::{Executor, wake};
+use crate::{NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
@@ -21,11 +23,11 @@ const ONE: Notified = Notified { count: 1, bytes: 8 };
 
 type Put = fn(&Mailbox);
 
-/// The reactor's part: two batches, then the end.
+/// The reactor's part: two batches, then the end. A task that waits is woken for each.
 fn deliver_and_end(mailbox: &Mailbox) {
-    mailbox.deliver(&mut VecDeque::from([1, 2]));
-    mailbox.deliver(&mut VecDeque::from([3]));
-    mailbox.end("stopped");
+    wake(mailbox.deliver(&mut VecDeque::from([1, 2])));
+    wake(mailbox.deliver(&mut VecDeque::from([3])));
+    wake(mailbox.end("stopped"));
 }
 
 /// The reactor delivers while a thread notifies and the receiver takes, first `patience` times
@@ -39,7 +41,10 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
     let notifier = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
         move || match mailbox.notify(NOTE, 8, ONE) {
-            Ok(_) => true,
+            Ok(wakes) => {
+                wake(wakes.task);
+                true
+            }
             Err((event, why)) => {
                 assert_eq!(event, NOTE, "what is refused comes back");
                 assert_eq!(why, Some("stopped"), "other events are in nobody's way");
@@ -153,4 +158,59 @@ fn canary_an_end_before_the_last_batch() {
         };
         a_receiver_takes_all(end_early, 0);
     });
+}
+
+/// The reactor delivers while a thread notifies and a task takes.
+fn a_task_takes_all() {
+    let mailbox = Arc::new(Mailbox::new());
+    let sleeper = Sleeper::new();
+    let waker = Waker::from(Arc::new(Executor(Arc::clone(&sleeper))));
+    let reactor = thread::spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || deliver_and_end(&mailbox)
+    });
+    let notifier = thread::spawn({
+        let mailbox = Arc::clone(&mailbox);
+        move || {
+            let notified = mailbox.notify(NOTE, 8, ONE).map(|wakes| wake(wakes.task));
+            notified.is_ok()
+        }
+    });
+    let (mut events, mut seen) = (VecDeque::new(), Vec::new());
+    loop {
+        match mailbox.poll_take(&mut events, &mut Some(waker.clone())) {
+            Poll::Ready(Taken::Events) => seen.extend(events.drain(..)),
+            Poll::Ready(Taken::Ended(_)) => break,
+            Poll::Ready(other) => panic!("nobody offers and nothing is due: {other:?}"),
+            Poll::Pending => sleeper.sleep(),
+        }
+    }
+    reactor.join().unwrap();
+    let notified = notifier.join().unwrap();
+    let notes = seen.iter().filter(|&&event| event == NOTE).count();
+    assert_eq!(notes, usize::from(notified), "notified once, seen once");
+    seen.retain(|&event| event != NOTE);
+    assert_eq!(seen, [1, 2, 3], "the reactor's events, in their order");
+}
+
+#[test]
+fn a_task_that_waits_takes_all() {
+    proves(
+        "a_task_that_waits_takes_all",
+        Some(2),
+        1000,
+        a_task_takes_all,
+    );
+}
+
+/// Changed: the task does not leave its waker.
+#[test]
+fn canary_a_task_that_sleeps_unannounced() {
+    finds_always(
+        Decision::TaskIsAnnounced,
+        false,
+        NOBODY_CAN_GO_ON,
+        None,
+        a_task_takes_all,
+    );
 }

@@ -19,17 +19,8 @@ const STOP: usize = usize::MAX;
 
 const OVER: &str = "over";
 
-/// A group; its index is its number.
-struct Group(Mailbox<usize, &'static str>);
-
-impl seat::Receiver for Group {
-    type Event = usize;
-    type End = &'static str;
-
-    fn mailbox(&self) -> &Mailbox<usize, &'static str> {
-        &self.0
-    }
-}
+/// A group's mailbox; the group's index is its number.
+type Group = Mailbox<usize, &'static str>;
 
 /// What the reactor sleeps on, as the poller has it: a wake is kept until the next sleep, and only what
 /// comes from the network is seen from outside.
@@ -121,7 +112,7 @@ struct Reactor {
 }
 
 struct Engine {
-    seat: seat::Seat<Reactor, Group>,
+    seat: seat::Seat<Reactor>,
     groups: Vec<Arc<Group>>,
     /// Each is the group that it is for: a peer that answers at once.
     posted: sync::Mutex<Vec<usize>>,
@@ -164,9 +155,7 @@ impl Engine {
         let lookout = watches.map(|_| Arc::clone(&poller) as Arc<dyn Lookout>);
         let engine = Engine {
             seat: seat::Seat::new(),
-            groups: (0..groups)
-                .map(|_| Arc::new(Group(Mailbox::new())))
-                .collect(),
+            groups: (0..groups).map(|_| Arc::new(Mailbox::new())).collect(),
             posted: sync::Mutex::new(Vec::new()),
             poller,
             watches,
@@ -187,7 +176,7 @@ impl Engine {
     /// As a thread notifies a group.
     fn notify(&self, group: usize) {
         let limit = Notified { count: 1, bytes: 1 };
-        if self.groups[group].0.notify(group, 1, limit).unwrap() {
+        if self.groups[group].notify(group, 1, limit).unwrap().reactor {
             self.poller.wake();
             self.seat.call(NOBODY);
         }
@@ -228,7 +217,7 @@ impl Engine {
             if group == STOP {
                 return Passed::WasLast;
             }
-            self.groups[group].0.deliver(&mut VecDeque::from([group]));
+            self.groups[group].deliver(&mut VecDeque::from([group]));
         }
         Passed::Made
     }
@@ -265,7 +254,7 @@ impl Engine {
         let sit = |reactor, into: &mut VecDeque<usize>| {
             let mut may_look = self.looks_before_passes;
             loop {
-                if let Some(taken) = may_look.then(|| receiver.0.take_or_pass(into)).flatten() {
+                if let Some(taken) = may_look.then(|| receiver.take_or_pass(into)).flatten() {
                     self.rise(reactor, sitter, &Passed::Made);
                     return taken;
                 }
@@ -290,7 +279,7 @@ impl Engine {
             match self.seat.stand_in() {
                 Duty::WakeTasks => {}
                 Duty::End(_reactor) => {
-                    return self.groups.iter().for_each(|group| group.0.end(OVER));
+                    return self.groups.iter().for_each(|group| drop(group.end(OVER)));
                 }
                 Duty::Pass(reactor) => {
                     self.poller.look();
@@ -357,7 +346,7 @@ fn post_to_who_waits(engine: &Arc<Engine>) {
     engine.post(STOP, 2);
     receiver.join().unwrap();
     stand_in.join().unwrap();
-    let (mailbox, mut into) = (&engine.groups[0].0, VecDeque::new());
+    let (mailbox, mut into) = (&engine.groups[0], VecDeque::new());
     assert_eq!(mailbox.take_now(&mut into), Some(Taken::Ended(OVER)));
 }
 

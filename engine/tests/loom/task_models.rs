@@ -24,6 +24,13 @@ impl Wake for Executor {
     }
 }
 
+/// Wakes a task, if there is one.
+pub(crate) fn wake(task: Option<Waker>) {
+    if let Some(task) = task {
+        task.wake();
+    }
+}
+
 /// A wait for room, as `WaitForRoom` makes it.
 struct Wait {
     queue: Arc<Posts>,

@@ -7,6 +7,18 @@ use crate::between::mailbox::{self, Notified, Taken};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
+/// Whether the reactor is to be woken for a notification that was accepted.
+fn notify(
+    mailbox: &Mailbox,
+    event: u32,
+    cost: usize,
+    limit: Notified,
+) -> Result<bool, (u32, Option<&'static str>)> {
+    mailbox
+        .notify(event, cost, limit)
+        .map(|wakes| wakes.reactor)
+}
+
 fn take(mailbox: &Mailbox) -> (Taken<&'static str>, VecDeque<u32>) {
     let mut events = VecDeque::new();
     let taken = mailbox.take(&mut events, Some(Instant::now()));
@@ -63,7 +75,7 @@ fn limit(count: usize, bytes: usize) -> Notified {
 fn a_notification_is_accepted_and_overtakes_nothing_while_65536_messages_wait() {
     let mailbox = Mailbox::new();
     mailbox.deliver(&mut (0..65_536).collect());
-    assert_eq!(mailbox.notify(70_000, 1, limit(1, 1)), Ok(false));
+    assert_eq!(notify(&mailbox, 70_000, 1, limit(1, 1)), Ok(false));
     mailbox.deliver(&mut VecDeque::from([65_536]));
     let (_, events) = take(&mailbox);
     assert_eq!(events.len(), 65_538);
@@ -75,26 +87,26 @@ fn a_notification_is_accepted_and_overtakes_nothing_while_65536_messages_wait() 
 fn notifications_stop_at_either_limit_and_come_back() {
     for limit in [limit(2, 100), limit(9, 20)] {
         let mailbox = Mailbox::new();
-        assert_eq!(mailbox.notify(1, 10, limit), Ok(false));
+        assert_eq!(notify(&mailbox, 1, 10, limit), Ok(false));
         assert_eq!(
-            mailbox.notify(2, 10, limit),
+            notify(&mailbox, 2, 10, limit),
             Ok(false),
             "the limit is allowed"
         );
-        assert_eq!(mailbox.notify(3, 1, limit), Err((3, None)));
+        assert_eq!(notify(&mailbox, 3, 1, limit), Err((3, None)));
         mailbox.deliver(&mut VecDeque::from([4]));
         let (_, events) = take(&mailbox);
         assert_eq!(events, [1, 2, 4], "the limit is not the reactor's");
         assert_eq!(
-            mailbox.notify(5, 1, limit),
+            notify(&mailbox, 5, 1, limit),
             Err((5, None)),
             "they are with the receiver, and hold their memory"
         );
         mailbox.notification_taken(10);
-        assert_eq!(mailbox.notify(6, 10, limit), Ok(false));
+        assert_eq!(notify(&mailbox, 6, 10, limit), Ok(false));
         mailbox.end("stopped");
         mailbox.notification_taken(10);
-        assert_eq!(mailbox.notify(7, 1, limit), Err((7, Some("stopped"))));
+        assert_eq!(notify(&mailbox, 7, 1, limit), Err((7, Some("stopped"))));
         mailbox.notification_taken(10);
         assert_eq!(mailbox.notified(), Notified { count: 0, bytes: 0 });
     }
@@ -104,7 +116,7 @@ fn notifications_stop_at_either_limit_and_come_back() {
 #[should_panic(expected = "a notification is taken once")]
 fn a_notification_is_not_taken_twice() {
     let mailbox = Mailbox::new();
-    assert_eq!(mailbox.notify(1, 10, limit(1, 10)), Ok(false));
+    assert_eq!(notify(&mailbox, 1, 10, limit(1, 10)), Ok(false));
     mailbox.notification_taken(10);
     mailbox.notification_taken(10);
 }
@@ -132,9 +144,9 @@ fn events_are_not_taken_over_others() {
 #[test]
 fn whoever_waits_is_woken_by_each_kind_of_arrival() {
     let arrivals: [fn(&Mailbox); 3] = [
-        |mailbox| mailbox.deliver(&mut VecDeque::from([1])),
-        |mailbox| assert!(!mailbox.notify(1, 1, limit(1, 1)).unwrap()),
-        |mailbox| mailbox.end("stopped"),
+        |mailbox| drop(mailbox.deliver(&mut VecDeque::from([1]))),
+        |mailbox| assert!(!mailbox.notify(1, 1, limit(1, 1)).unwrap().reactor),
+        |mailbox| drop(mailbox.end("stopped")),
     ];
     let far = Instant::now() + Duration::from_secs(600);
     for arrive in arrivals {
@@ -153,7 +165,7 @@ fn whoever_waits_is_woken_by_each_kind_of_arrival() {
 #[test]
 fn a_notification_wakes_the_reactor_only_for_a_receiver_that_makes_passes() {
     let mailbox = Mailbox::new();
-    let notify = || mailbox.notify(1, 1, limit(9, 9)).unwrap();
+    let notify = || mailbox.notify(1, 1, limit(9, 9)).unwrap().reactor;
     let mut into = VecDeque::new();
     assert_eq!(mailbox.take_now(&mut into), None);
     assert!(!notify(), "it only looked");

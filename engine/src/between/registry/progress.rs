@@ -15,6 +15,8 @@ use super::{GroupId, Registry};
 pub(crate) struct Progress {
     pub(crate) posted: u64,
     pub(crate) returned: u64,
+    /// Those of the returned that the application asked for: others behind them may yet be sent.
+    pub(crate) withdrawn: u64,
     pub(crate) report: Report,
     /// Bytes charged for messages that are neither sent nor returned.
     pub(crate) queued_bytes: usize,
@@ -32,12 +34,15 @@ pub(crate) struct Report {
 
 impl Progress {
     /// What has become of the first `target` messages, once that is certain. Messages are sent in
-    /// their order, and when some come back all do that were not sent.
+    /// their order, and when some come back all do that were not sent, but for those that were withdrawn:
+    /// which of the others were posted before them is not known here, so all are waited for.
     fn outcome(&self, target: u64) -> Option<Flushed> {
-        if self.report.sent >= target {
+        let sent = self.report.sent;
+        if sent >= target || sent + self.withdrawn >= self.posted {
             Some(Flushed::Sent)
-        } else if self.returned > 0 {
-            Some(Flushed::Returned(target - self.report.sent))
+        } else if self.returned > self.withdrawn {
+            let left = target.saturating_sub(sent + self.withdrawn);
+            Some(Flushed::Returned(left.max(1)))
         } else {
             None
         }
@@ -57,6 +62,15 @@ impl Registry {
     pub(crate) fn report_returned(&mut self, channel: Channel, report: Report, returned: u64) {
         if let Some(slot) = self.slot(channel) {
             slot.progress.returned = returned;
+        }
+        self.report(channel, report);
+    }
+
+    /// The same when a message was returned that had been withdrawn, so many in all.
+    pub(crate) fn report_withdrawn(&mut self, channel: Channel, report: Report, returned: u64) {
+        if let Some(slot) = self.slot(channel) {
+            slot.progress.returned = returned;
+            slot.progress.withdrawn += 1;
         }
         self.report(channel, report);
     }

@@ -41,7 +41,7 @@ fn an_abort_that_says_why_ends_in_order_behind_its_words() {
     let audit = bench.core.audit();
     let seen = audit.connections.iter().find(|it| it.key == key).unwrap();
     let channel = seen.channel.unwrap();
-    let why = bench.posting.message().body(b"why").unwrap();
+    let why = bench.posting.message().with_body(b"why").unwrap();
     bench.posting.post(why.abort(channel)).unwrap();
     assert!(matches!(bench.event(), Event::Closed(it) if it.reason() == Reason::Aborted));
     let mut bytes = Vec::new();

@@ -76,7 +76,7 @@ fn open(shared: &Shared) -> Channel {
 fn foreign_posts(of: &Shared, channel: Channel, count: usize) -> VecDeque<Post> {
     let post = |_| {
         Message::new(&of.pool)
-            .body(&[7; 60_000])
+            .with_body(&[7; 60_000])
             .unwrap()
             .signal(channel)
     };
@@ -252,13 +252,13 @@ fn a_shortened_message_is_posted_in_storage_that_fits() {
     let (shared, _reactor) = engine();
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
-    let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+    let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
     message.resize_body(2000).unwrap();
     let posted = shared.post(&group, message.signal(channel));
     posted.unwrap();
     assert_eq!(used(&shared), crate::storage::cost_of(2016));
 
-    let mut message = Message::new(&shared.pool).body(&[9; 60_000]).unwrap();
+    let mut message = Message::new(&shared.pool).with_body(&[9; 60_000]).unwrap();
     message.set_body(&[1; 2000]).unwrap();
     let mut post = message.signal(channel);
     // A refused post has been prepared as well.
@@ -267,7 +267,7 @@ fn a_shortened_message_is_posted_in_storage_that_fits() {
         .with_registry(|registry| registry.close(channel));
     post = shared.post(&group, post).unwrap_err().post;
     assert_eq!(post.message().storage().bytes().len(), 2048);
-    assert_eq!(post.message().body_bytes(), [1; 2000]);
+    assert_eq!(post.message().body(), [1; 2000]);
     shared.pool.close();
 }
 
@@ -278,9 +278,9 @@ fn a_small_message_is_posted_by_value_and_leaves_its_storage() {
     let (shared, reactor) = engine();
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
-    let message = || Message::new(&shared.pool).body(&[7; 64]).unwrap();
+    let message = || Message::new(&shared.pool).with_body(&[7; 64]).unwrap();
     let large = || {
-        let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+        let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
         message.set_body(b"few").unwrap();
         message
     };
@@ -311,7 +311,7 @@ fn a_small_message_of_another_engine_goes_back_there() {
     let ((shared, _reactor), (other, _)) = (engine(), engine());
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
-    let message = Message::new(&other.pool).body(b"theirs").unwrap();
+    let message = Message::new(&other.pool).with_body(b"theirs").unwrap();
     shared.post(&group, message.signal(channel)).unwrap();
     assert_eq!((shared.pool.free(0), other.pool.free(0)), (1, 1));
     shared.pool.close();
@@ -343,7 +343,7 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
         let (shared, _reactor) = engine();
         let group = GroupShared::new(1, 0, 0);
         let channel = open(&shared);
-        let mut message = Message::new(&shared.pool).body(&[7; 60_000]).unwrap();
+        let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
         let cost = message.cost();
         shared.queue.with_registry(|registry| {
             registry.admit(channel, 1, Role::Data, cost, None).unwrap();
@@ -394,7 +394,7 @@ fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_he
     let channel = open(&shared);
     let credit = Arc::new(Credit::default());
     let creditor: Arc<dyn Creditor> = credit.clone();
-    let mut message = Message::new(&other.pool).body(b"returned").unwrap();
+    let mut message = Message::new(&other.pool).with_body(b"returned").unwrap();
     let hold = Hold::new(creditor, 900);
     message.storage_mut().set_charge(Charge::Returned(hold));
     shared.post(&group, message.signal(channel)).unwrap();
@@ -406,7 +406,7 @@ fn an_abort_says_so_much_and_without_words_needs_no_storage() {
     let (shared, reactor) = engine();
     let group = GroupShared::new(1, 0, 0);
     let say = |len: usize| {
-        let words = Message::new(&shared.pool).body(&vec![7; len]).unwrap();
+        let words = Message::new(&shared.pool).with_body(&vec![7; len]).unwrap();
         words.abort(open(&shared))
     };
     assert!(shared.post(&group, say(MAX_ABORT_LEN)).is_ok());

@@ -483,6 +483,25 @@ impl Connection {
         cost
     }
 
+    /// Returns a message that was posted, if nothing of it was sent and it would be. Says what it had been
+    /// charged.
+    pub(super) fn withdraw(
+        &mut self,
+        id: u64,
+        creditor: &Arc<dyn Creditor>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
+        let channel = self.channel.filter(|_| !self.is_unsendable())?;
+        let outgoing = self.outbound.withdraw(id, context.nodes, context.cache)?;
+        let cost = outgoing.cost;
+        self.messages.returned += 1;
+        let hold = Hold::new(Arc::clone(creditor), cost);
+        let returned = returned(channel, Reason::Withdrawn, outgoing, hold);
+        context.events.push_back(Event::Returned(returned));
+        self.finish_sending_if_done(context);
+        Some(cost)
+    }
+
     /// What became of its messages so far.
     pub(super) fn account(&self) -> crate::event::Account {
         let mut account = self.messages;

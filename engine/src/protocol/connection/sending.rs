@@ -59,6 +59,20 @@ impl Outbound {
         nodes.pop(&mut self.fifo, cache)
     }
 
+    /// Takes a message out of the queue of which nothing was sent.
+    pub(super) fn withdraw(
+        &mut self,
+        id: u64,
+        nodes: &mut Nodes,
+        cache: &mut Cache,
+    ) -> Option<Outgoing> {
+        let withdrawn = nodes.withdraw(&mut self.fifo, id, cache);
+        if self.is_empty() {
+            self.stop_looking(); // nothing waits to be sent
+        }
+        withdrawn
+    }
+
     /// Whether the system has taken nothing for as long as `timeout`. Looks again if not.
     pub(super) fn is_stuck(&mut self, now: Instant, timeout: Duration) -> bool {
         if self.look.is_none_or(|look| look > now) {

@@ -100,7 +100,7 @@ impl Alone {
     }
 
     fn post(&mut self, op_code: OpCode, id: u64, body: &[u8]) {
-        let message = Message::new(&self.pool).body(body).unwrap();
+        let message = Message::new(&self.pool).with_body(body).unwrap();
         let post = Post::to(Channel::new(7, 7), op_code, id, message);
         self.posted += 1;
         self.act(|it, context| it.enqueue(post, 1000, context));

@@ -1,3 +1,5 @@
+mod withdrawing;
+
 use std::sync::Arc;
 
 use super::*;
@@ -30,7 +32,7 @@ impl Queued {
         for len in lens {
             let body = vec![7; len - crate::wire::Header::LEN];
             let outgoing = Outgoing {
-                message: Message::new(&it.pool).body(&body).unwrap(),
+                message: Message::new(&it.pool).with_body(&body).unwrap(),
                 op_code: OpCode::Signal,
                 more: false,
                 id: 0,
@@ -197,7 +199,7 @@ fn frames_by_value_come_back_as_the_messages_that_they_were() {
             (op_code, id, more),
             (OpCode::Request, 100 + place, place == 1)
         );
-        assert_eq!(outgoing.message.body_bytes(), vec![place as u8; len]);
+        assert_eq!(outgoing.message.body(), vec![place as u8; len]);
         assert_eq!(outgoing.cost, outgoing.message.cost());
         assert!(it.fifo.is_between_frames());
     }

@@ -10,7 +10,7 @@ use super::bench::{Bench, address, reset};
 use super::goodbyes::{account, feed, post, returned_and_closed};
 
 fn abort(bench: &mut Bench, channel: Channel, words: &[u8]) {
-    let message = bench.posting.message().body(words).unwrap();
+    let message = bench.posting.message().with_body(words).unwrap();
     bench.post(message.abort(channel).with_id(9));
 }
 

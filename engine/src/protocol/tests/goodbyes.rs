@@ -16,7 +16,7 @@ use super::bench::{Bench, reset};
 
 pub(super) fn post(bench: &mut Bench, channel: Channel, bodies: &[&[u8]]) {
     for body in bodies {
-        let message = bench.posting.message().body(body).unwrap();
+        let message = bench.posting.message().with_body(body).unwrap();
         bench.post(message.signal(channel));
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn returned_and_closed(bench: &mut Bench) -> (Vec<Vec<u8>>, Closed) {
     let mut bodies = Vec::new();
     for event in bench.events() {
         match event {
-            Event::Returned(it) => bodies.push(it.message().body_bytes().to_vec()),
+            Event::Returned(it) => bodies.push(it.message().body().to_vec()),
             Event::Closed(closed) => return (bodies, closed),
             Event::ByeResponse(_) | Event::Signal(_) | Event::Bye(_) => {}
             other => panic!("{other:?}"),
@@ -401,7 +401,7 @@ fn a_write_error_lets_the_peer_s_last_words_arrive() {
     assert_eq!(bench.closing(key), None);
     assert!(bench.wanted[&key].readable && !bench.wanted[&key].writable);
     let returned = bench.event();
-    assert!(matches!(&returned, Event::Returned(it) if it.message().body_bytes() == b"unsent"));
+    assert!(matches!(&returned, Event::Returned(it) if it.message().body() == b"unsent"));
     let refused = bench.posting.post(bench.posting.message().signal(channel));
     assert_eq!(refused.unwrap_err().why, PostError::ChannelClosed);
     feed(&mut bench, key, OpCode::Signal, 4);

@@ -50,7 +50,7 @@ fn let_go(event: Event) {
 #[inline(never)]
 fn build(bench: &Bench, posts: &mut VecDeque<crate::Post>, channel: Channel, count: usize) {
     for _ in 0..count {
-        let message = bench.posting.message().body(&[7; BODY]).unwrap();
+        let message = bench.posting.message().with_body(&[7; BODY]).unwrap();
         posts.push_back(message.signal(channel));
     }
 }

@@ -62,8 +62,22 @@ pub(super) fn ends(bench: &mut Bench) -> (Vec<(OpCode, Reason)>, Reason) {
 fn a_refused_connection_returns_what_was_queued_in_order() {
     let mut bench = Bench::new();
     let channel = bench.posting.connect(&address(7000)).unwrap();
-    bench.post(bench.posting.message().body(b"1").unwrap().request(channel));
-    bench.post(bench.posting.message().body(b"2").unwrap().signal(channel));
+    bench.post(
+        bench
+            .posting
+            .message()
+            .with_body(b"1")
+            .unwrap()
+            .request(channel),
+    );
+    bench.post(
+        bench
+            .posting
+            .message()
+            .with_body(b"2")
+            .unwrap()
+            .signal(channel),
+    );
     bench.pass();
     let (key, _) = bench.connect_action();
     bench.core.handle_connect_failed(key, &refused(), bench.now);

@@ -22,7 +22,7 @@ fn who_has_much_to_send_writes_once_a_pass() {
     let mut bench = Bench::new();
     let (channel, key) = bench.connect();
     for _ in 0..12 {
-        let message = bench.posting.message().body(&[1; 60_000]).unwrap();
+        let message = bench.posting.message().with_body(&[1; 60_000]).unwrap();
         bench.post(message.signal(channel));
     }
     bench.pass();

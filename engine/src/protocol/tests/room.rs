@@ -25,7 +25,7 @@ fn large(bench: &Bench, channel: crate::Channel) -> Post {
     bench
         .posting
         .message()
-        .body(&[1; 65_535])
+        .with_body(&[1; 65_535])
         .unwrap()
         .signal(channel)
 }
@@ -59,7 +59,7 @@ fn any_number_of_refusals_brings_one_room() {
     for _ in 0..5 {
         let refused = bench.posting.post(large(&bench, channel)).unwrap_err();
         assert!(matches!(refused.why, PostError::Full(_)));
-        assert_eq!(refused.post.message().body_bytes(), [1; 65_535]);
+        assert_eq!(refused.post.message().body(), [1; 65_535]);
     }
     bench.rest();
     assert!(bench.events().is_empty());
@@ -84,7 +84,7 @@ fn use_up(bench: &mut Bench) -> crate::Channel {
         bench.accepts.insert(key, 0);
         let mut why = None;
         for len in [65_000, 16_000, 4_000, 100] {
-            let message = || bench.posting.message().body(&vec![1; len]).unwrap();
+            let message = || bench.posting.message().with_body(&vec![1; len]).unwrap();
             while why.is_none_or(|why| why == PostError::Full(Budget::Engine)) {
                 match bench.posting.post(message().signal(channel)) {
                     Ok(_) => {}
@@ -121,7 +121,7 @@ fn small_messages_go_though_others_hold_the_engines_budget() {
     bench.post(hello.accept(bench.posting.message()));
     bench.connect();
     for _ in 0..100 {
-        let message = bench.posting.message().body(b"small").unwrap();
+        let message = bench.posting.message().with_body(b"small").unwrap();
         bench.post(message.signal(good));
         bench.rest();
     }

@@ -498,7 +498,7 @@ fn frames_whose_first_parts_are_here_all_come_whole_however_many_wait() {
                     let (headers, body) = frame[Header::LEN..].split_at(65_535);
                     let message = it.into_message();
                     assert_eq!(message.text_headers().as_bytes(), headers);
-                    assert_eq!(message.body_bytes(), body);
+                    assert_eq!(message.body(), body);
                     whole += 1;
                 }
                 other => held.push(other),

@@ -106,7 +106,10 @@ fn a_waker_may_drop_an_inbox() {
         let (posting, inbox, [ours, theirs]) = with_channel(&mut world);
         let before = received(&world, LISTENS, theirs);
         for _ in 0..3 {
-            let message = posting.message().body(b"posted before").expect("it fits");
+            let message = posting
+                .message()
+                .with_body(b"posted before")
+                .expect("it fits");
             posting.post(message.signal(ours)).expect("accepted");
         }
         let task = Task::new(inbox, drop);
@@ -137,7 +140,7 @@ fn a_waker_may_post() {
             for _ in 0..3 {
                 let message = posting
                     .message()
-                    .body(b"posted by a waker")
+                    .with_body(b"posted by a waker")
                     .expect("it fits");
                 posting.post(message.signal(channel)).expect("accepted");
             }

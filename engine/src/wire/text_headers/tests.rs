@@ -130,7 +130,7 @@ fn writer_refuses_what_could_forge_a_line_and_leaves_the_block_alone() {
 #[test]
 fn the_block_is_filled_to_its_limit_and_no_further() {
     let mut block = Vec::new();
-    append(&mut block, "a", &"x".repeat(MAX_TEXT_HEADERS_LEN - 4 - 5)).unwrap();
+    append(&mut block, "a", "x".repeat(MAX_TEXT_HEADERS_LEN - 4 - 5)).unwrap();
     assert_eq!(block.len(), MAX_TEXT_HEADERS_LEN - 5);
     let too_long = Err(TextHeaderError::TooLong {
         needed: MAX_TEXT_HEADERS_LEN + 1,

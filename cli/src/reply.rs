@@ -1,0 +1,194 @@
+//! `ampe reply`: answers Requests, with a text or by a command.
+
+mod command;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use ampe::{Address, Bye, Channel, ChannelGroup, Event, Options, Post, Request};
+use serde_json::json;
+
+use crate::advice;
+use crate::args::Reply;
+use crate::content::{self, Header};
+use crate::error::Failure;
+use crate::outbox::Outbox;
+use crate::output;
+use crate::session::Session;
+
+use command::Commands;
+
+/// How long the last answers may take to go out.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
+    check_reach(&arguments.listen, arguments.anyone)?;
+    let body = content::body(arguments.body.as_ref())?;
+    let mut session = Session::start(Options::default())?;
+    let group = session.group().clone();
+    // What is wrong with the headers is found before anybody asks.
+    content::with(group.message(), &arguments.headers)?;
+    let answers = match &arguments.command {
+        Some(command) => Answers::ByCommand(Commands::start(command, arguments, &group)?),
+        None => Answers::Always(body),
+    };
+    let mut replying = Replying {
+        outbox: Outbox::new(group.clone()),
+        group,
+        headers: arguments.headers.clone(),
+        answers,
+        listeners: HashMap::new(),
+        open: HashMap::new(),
+        byes: HashMap::new(),
+        peers: HashMap::new(),
+        answered: 0,
+    };
+    let served = replying.serve(&mut session, arguments);
+    let account = session.end(FAREWELL).unwrap_or_default();
+    if arguments.json {
+        output::json(&json!({
+            "event": "ended",
+            "answered": replying.answered,
+            "account": output::account(account),
+        }))?;
+    } else {
+        let balance = output::balance(&account);
+        output::note(&format!(
+            "answered {} requests; {balance}",
+            replying.answered
+        ));
+    }
+    served
+}
+
+/// Refuses addresses that other machines reach, unless anyone may ask.
+pub(crate) fn check_reach(listen: &[Address], anyone: bool) -> Result<(), Failure> {
+    let far = listen.iter().find(|listen| !listen.is_loopback());
+    match far {
+        Some(far) if !anyone => Err(Failure::Usage(format!(
+            "{} can be reached from other machines, and nothing authenticates who asks: listen on \
+             127.0.0.1, or add --anyone to let anyone ask",
+            output::shown(far)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+enum Answers {
+    Always(Vec<u8>),
+    ByCommand(Commands),
+}
+
+struct Replying {
+    group: ChannelGroup,
+    headers: Vec<Header>,
+    answers: Answers,
+    listeners: HashMap<Channel, Address>,
+    outbox: Outbox,
+    /// Requests whose commands are at work.
+    open: HashMap<Channel, usize>,
+    /// Goodbyes that are answered behind all answers.
+    byes: HashMap<Channel, Bye>,
+    /// Who is at the other end.
+    peers: HashMap<Channel, String>,
+    answered: u64,
+}
+
+impl Replying {
+    fn serve(&mut self, session: &mut Session, arguments: &Reply) -> Result<(), Failure> {
+        for address in &arguments.listen {
+            let listening = self.group.listen(address);
+            let channel =
+                listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
+            self.listeners.insert(channel, address.clone());
+        }
+        let mut events = Vec::new();
+        loop {
+            let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
+            session.next_many(&mut events, deadline)?;
+            if events.is_empty() && self.open.is_empty() {
+                return Ok(());
+            }
+            for event in events.drain(..) {
+                self.on_event(event, arguments.json)?;
+            }
+            self.take_done();
+            self.outbox.post_all();
+            self.answer_byes();
+        }
+    }
+
+    fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {
+        match event {
+            Event::Listening(listening) if json => {
+                let address = listening.address().to_string();
+                output::json(&json!({ "event": "listening", "address": address }))?;
+            }
+            Event::Listening(listening) => output::line(listening.address().to_string())?,
+            Event::Hello(hello) => {
+                self.peers.insert(hello.channel(), hello.peer().to_string());
+                self.outbox.push(hello.accept(self.group.message()));
+            }
+            Event::Request(request) => self.on_request(request)?,
+            Event::Bye(bye) => drop(self.byes.insert(bye.channel(), bye)),
+            Event::Room(channel) => self.outbox.room(channel),
+            Event::Closed(closed) => {
+                let channel = closed.channel();
+                if let Some(address) = self.listeners.remove(&channel) {
+                    let said = advice::listener(&address, &closed, self.listeners.values());
+                    return Err(Failure::Failed(said));
+                }
+                self.outbox.forget(channel);
+                self.byes.remove(&channel);
+                self.peers.remove(&channel);
+            }
+            // Signals have no answer. Returned: its channel ends, and nobody is left to answer.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self, request: Request) -> Result<(), Failure> {
+        match &self.answers {
+            Answers::Always(body) => {
+                let message = content::with(self.group.message(), &self.headers)?;
+                let message = message
+                    .with_body(body)
+                    .map_err(|error| Failure::Usage(error.to_string()))?;
+                self.outbox.push(request.reply(message));
+                self.answered += 1;
+            }
+            Answers::ByCommand(commands) => {
+                *self.open.entry(request.channel()).or_default() += 1;
+                let peer = self.peers.get(&request.channel());
+                commands.give(request, peer.cloned().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what commands have answered.
+    fn take_done(&mut self) {
+        let Answers::ByCommand(commands) = &self.answers else {
+            return;
+        };
+        while let Some((channel, posts)) = commands.take() {
+            posts
+                .into_iter()
+                .for_each(|post: Post| self.outbox.push(post));
+            self.answered += 1;
+            let open = self.open.entry(channel).or_default();
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.open.remove(&channel);
+            }
+        }
+    }
+
+    /// Dropped, a goodbye is answered behind all that was posted before.
+    fn answer_byes(&mut self) {
+        let (open, outbox) = (&self.open, &self.outbox);
+        self.byes
+            .retain(|channel, _| open.contains_key(channel) || outbox.is_holding(*channel));
+    }
+}

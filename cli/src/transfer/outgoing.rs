@@ -1,0 +1,335 @@
+//! A file to be sent: its name there, and its content as it is when its turn comes.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::names::Name;
+use crate::advice;
+use crate::output;
+
+/// A file that says it is no longer than this is read before it is offered: what is sent then is all
+/// that there is at one time, whatever length the file says it has. Files of a system's own, as in
+/// /proc, say 0 or a page.
+const SHORT_MAX: u64 = 1 << 20;
+
+/// The most that is read of such a file.
+const READ_MAX: u64 = 8 << 20;
+
+/// How often a short file is read again that was written to meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// A file to be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    path: PathBuf,
+    name: Name,
+}
+
+impl Outgoing {
+    /// The file at `path`, to be sent under its own name or under `name`.
+    pub(crate) fn new(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<Outgoing, String> {
+        let name = name.or(path.file_name()).unwrap_or_default();
+        let name = Name::from_os(name).map_err(|error| {
+            let shown = output::shown(path.display());
+            format!("cannot send {shown}: {error}: choose a name with --as")
+        })?;
+        Ok(Outgoing {
+            path: path.to_owned(),
+            name,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Checks that there is such a file and that it may be read; else says what to do.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.open_file().map(drop)
+    }
+
+    /// The content, as it is now.
+    pub(crate) fn open(&self) -> Result<Content, String> {
+        let (file, metadata) = self.open_file()?;
+        if metadata.len() <= SHORT_MAX {
+            return self.read_short(&file, &metadata).map(Content::Short);
+        }
+        Ok(Content::Long(Long {
+            file,
+            offered: Stamp::of(&metadata),
+        }))
+    }
+
+    /// That its disk does not answer.
+    pub(crate) fn hangs(&self, seconds: f64) -> String {
+        format!(
+            "cannot read {}: its disk has not answered for {seconds} s: see whether it is sound, or \
+             wait longer with --timeout",
+            self.shown()
+        )
+    }
+
+    fn shown(&self) -> String {
+        output::shown(self.path.display())
+    }
+
+    fn unreadable(&self, error: &io::Error) -> String {
+        let by_kind = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                "check the name and its permissions"
+            }
+            _ => "see whether its disk is sound",
+        };
+        let advice = advice::of_limit(error).unwrap_or(by_kind);
+        format!("cannot read {}: {error}: {advice}", self.shown())
+    }
+
+    fn open_file(&self) -> Result<(File, Metadata), String> {
+        let shown = self.shown();
+        let unreadable = |error| self.unreadable(&error);
+        let no_file =
+            || format!("cannot send {shown}: it is no regular file: name a file, or pack it first");
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        if !std::fs::metadata(&self.path).map_err(unreadable)?.is_file() {
+            return Err(no_file());
+        }
+        let file = File::open(&self.path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_file() {
+            Ok((file, metadata))
+        } else {
+            Err(no_file())
+        }
+    }
+
+    fn read_short(&self, file: &File, metadata: &Metadata) -> Result<Vec<u8>, String> {
+        let read = || {
+            let (mut content, mut file) = (Vec::new(), file);
+            file.rewind()?;
+            file.take(READ_MAX + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        let content = read_unchanged(read, || file.metadata().map(|now| Stamp::of(&now)));
+        let content = content.map_err(|error| self.unreadable(&error))?;
+        let content =
+            content.ok_or_else(|| format!("cannot send {}: {WRITTEN_TO}", self.shown()))?;
+        if content.len() as u64 > READ_MAX {
+            return Err(format!(
+                "cannot send {}: it says that it has {} bytes, and more than {} can be read: send a \
+                 copy of it",
+                self.shown(),
+                metadata.len(),
+                output::bytes(READ_MAX),
+            ));
+        }
+        Ok(content)
+    }
+}
+
+/// What a write to a file changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
+}
+
+/// Reads a file between two equal stamps; `None` if it is written to all the time.
+fn read_unchanged(
+    mut read: impl FnMut() -> io::Result<Vec<u8>>,
+    mut stamp: impl FnMut() -> io::Result<Stamp>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut before = stamp()?;
+    for _ in 0..ATTEMPTS {
+        let content = read()?;
+        let after = stamp()?;
+        if after == before {
+            return Ok(Some(content));
+        }
+        before = after;
+    }
+    Ok(None)
+}
+
+const WRITTEN_TO: &str =
+    "the file was written to while it was sent: send it again when nothing writes to it";
+
+/// The content of a file.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of it.
+    Short(Vec<u8>),
+    Long(Long),
+}
+
+/// A file too long to be read before it is offered.
+#[derive(Debug)]
+pub(crate) struct Long {
+    file: File,
+    offered: Stamp,
+}
+
+impl Content {
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Content::Short(content) => content.len() as u64,
+            Content::Long(long) => long.offered.len,
+        }
+    }
+
+    /// Fills `buffer` with the bytes from `at` on, which must be the next.
+    pub(crate) fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), String> {
+        match self {
+            Content::Short(content) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let part = content.get(at..).and_then(|rest| rest.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or("less is there than was offered")?);
+                Ok(())
+            }
+            Content::Long(long) => long.file.read_exact(buffer).map_err(|error| unread(&error)),
+        }
+    }
+
+    /// Checks, when all was read, that it is still what was offered.
+    pub(crate) fn check_end(&mut self) -> Result<(), String> {
+        let Content::Long(Long { file, offered }) = self else {
+            return Ok(());
+        };
+        let rest = file.read(&mut [0]).map_err(|error| unread(&error))?;
+        let now = file.metadata().map_err(|error| unread(&error))?;
+        let now = Stamp::of(&now);
+        if rest > 0 || now.len > offered.len {
+            return Err(
+                "the file became longer while it was sent: send it again when nothing \
+                        writes to it"
+                    .to_owned(),
+            );
+        }
+        if now != *offered {
+            return Err(WRITTEN_TO.to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            "the file became shorter while it was sent: send it again when nothing writes to it"
+                .to_owned()
+        }
+        _ => format!("the file cannot be read to its end: {error}: see whether its disk is sound"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn open(path: &Path) -> Content {
+        Outgoing::new(path, None).unwrap().open().unwrap()
+    }
+
+    #[test]
+    fn a_short_file_is_sent_as_it_was_when_it_was_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("short");
+        std::fs::write(&path, "content").unwrap();
+        let mut content = open(&path);
+        std::fs::write(&path, "other").unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!(content.size(), 7);
+        content.read(0, &mut buffer).unwrap();
+        assert_eq!(&buffer, b"cont");
+        content.read(4, &mut buffer[..3]).unwrap();
+        assert_eq!(&buffer[..3], b"ent");
+        content.check_end().unwrap();
+        assert!(content.read(7, &mut buffer).is_err());
+    }
+
+    #[test]
+    fn a_short_file_is_read_again_when_it_was_written_to() {
+        let read_after = |writes: u64| {
+            let (mut reads, mut stamps) = (0, 0);
+            let read = || {
+                reads += 1;
+                Ok(vec![reads])
+            };
+            let stamp = || {
+                stamps += 1;
+                let len = writes.min(stamps);
+                Ok(Stamp {
+                    len,
+                    modified: None,
+                })
+            };
+            read_unchanged(read, stamp).unwrap()
+        };
+        assert_eq!(read_after(1), Some(vec![1]));
+        assert_eq!(read_after(2), Some(vec![2]));
+        assert_eq!(read_after(3), Some(vec![3]));
+        assert_eq!(read_after(4), None);
+    }
+
+    #[test]
+    fn a_long_file_that_is_written_to_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("long");
+        let len = usize::try_from(SHORT_MAX).unwrap() + 1;
+        let mut buffer = vec![0; len];
+        for (change, said) in [
+            ("grow", "became longer"),
+            ("shrink", "written to"),
+            ("touch", "written to"),
+        ] {
+            std::fs::write(&path, vec![7; len]).unwrap();
+            let mut content = open(&path);
+            assert!(matches!(content, Content::Long(_)));
+            content.read(0, &mut buffer).unwrap();
+            content.check_end().unwrap();
+            let mut file = File::options().append(true).open(&path).unwrap();
+            match change {
+                "grow" => file.write_all(b"more"),
+                "shrink" => file.set_len(5),
+                _ => file.set_modified(SystemTime::UNIX_EPOCH),
+            }
+            .unwrap();
+            let why = content.check_end().unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+        let mut content = open(&path);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(5)
+            .unwrap();
+        let why = content.read(0, &mut buffer).unwrap_err();
+        assert!(why.contains("became shorter"), "{why}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_says_it_is_empty_is_read_to_its_end() {
+        let path = Path::new("/proc/version");
+        assert_eq!(std::fs::metadata(path).unwrap().len(), 0);
+        let expected = std::fs::read(path).unwrap();
+        assert!(!expected.is_empty());
+        let Content::Short(content) = open(path) else {
+            panic!("it is long");
+        };
+        assert_eq!(content, expected);
+    }
+}

@@ -1,0 +1,263 @@
+//! Unfinished files: how they are called, whose they are, and what their file system can do.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use fs4::{FileExt, TryLockError};
+use sha2::{Digest as _, Sha256};
+use tempfile::{Builder, NamedTempFile};
+
+use super::names::{Name, PARTIAL_PREFIX};
+
+/// Random characters at the end of an unfinished file's name.
+const RANDOM_LEN: usize = 12;
+
+/// What a directory's file system can do, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    /// Files can be locked, so that those of living receivers are told from leftovers.
+    pub(crate) locks: bool,
+    /// A file can be given a name in one step that fails if the name is taken.
+    pub(crate) exclusive_names: bool,
+}
+
+/// Finds out what can be done in a directory, and removes what killed receivers of this machine left
+/// there. Fails if no files can be created there.
+pub(crate) fn prepare(directory: &Path) -> io::Result<Abilities> {
+    let locks = has_locks(directory)?;
+    if locks {
+        remove_leftovers(directory)?;
+    }
+    Ok(Abilities {
+        locks,
+        exclusive_names: has_exclusive_names(directory)?,
+    })
+}
+
+/// Whether a lock keeps a second one out.
+fn has_locks(directory: &Path) -> io::Result<bool> {
+    let first = create(directory)?;
+    match FileExt::try_lock(first.as_file()) {
+        Ok(()) => {}
+        // Another receiver looks whether this is a leftover.
+        Err(TryLockError::WouldBlock) => return Ok(true),
+        Err(TryLockError::Error(_)) => return Ok(false),
+    }
+    let second = match first.reopen() {
+        Ok(second) => second,
+        // It thought so, before the lock.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let kept_out = FileExt::try_lock(&second);
+    Ok(matches!(kept_out, Err(TryLockError::WouldBlock)))
+}
+
+/// Whether a file gets a name that is free without replacing: tried with a name that is free, since
+/// for others the system answers without asking the file system.
+fn has_exclusive_names(directory: &Path) -> io::Result<bool> {
+    let file = create(directory)?;
+    let free = create(directory)?.path().to_owned();
+    match file.persist_noclobber(&free) {
+        Ok(_) => fs::remove_file(free).map(|()| true),
+        // Another receiver took it for a leftover: it could be removed, the rest shows later.
+        Err(refused) => Ok(refused.error.kind() == io::ErrorKind::NotFound),
+    }
+}
+
+/// A new unfinished file, locked where there are locks.
+pub(crate) fn unfinished(directory: &Path, abilities: Abilities) -> io::Result<NamedTempFile> {
+    const ATTEMPTS: usize = 16;
+    if !abilities.locks {
+        return create(directory);
+    }
+    for _ in 0..ATTEMPTS {
+        let file = create(directory)?;
+        match FileExt::try_lock(file.as_file()) {
+            Ok(()) => {}
+            // Another receiver looks whether this is a leftover, and thinks so.
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // It may have thought so, and be done, between creation and lock.
+        if fs::symlink_metadata(file.path()).is_ok() {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("other receivers remove our files at once"))
+}
+
+fn create(directory: &Path) -> io::Result<NamedTempFile> {
+    let prefix = format!("{PARTIAL_PREFIX}{}-", machine());
+    let mut builder = Builder::new();
+    builder.prefix(&prefix).rand_bytes(RANDOM_LEN);
+    #[cfg(unix)]
+    let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions); // less the umask, as any new file
+    builder.tempfile_in(directory)
+}
+
+/// Whether a file of this name can be made in the directory: tried, in a directory of its own there,
+/// where the name is one that some file systems do not hold.
+pub(crate) fn try_name(directory: &Path, name: &Name) -> io::Result<()> {
+    if name.is_portable() {
+        return Ok(());
+    }
+    let mut builder = Builder::new();
+    builder.prefix(PARTIAL_PREFIX).rand_bytes(RANDOM_LEN);
+    // Where no directory can be made, it shows at the end whether the name can be had.
+    let Ok(place) = builder.tempdir_in(directory) else {
+        return Ok(());
+    };
+    match File::create_new(place.path().join(name.to_os())) {
+        // Somebody has removed the directory.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+/// Eight hexadecimal digits that tell this machine's files from those of others that share the
+/// directory: their locks may be unknown here.
+fn machine() -> String {
+    #[cfg(unix)]
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    #[cfg(not(unix))]
+    let name = std::env::var_os("COMPUTERNAME").unwrap_or_default();
+    let id = fs::read("/etc/machine-id").unwrap_or_default();
+    let hash = Sha256::new()
+        .chain_update(name.as_encoded_bytes())
+        .chain_update(id)
+        .finalize();
+    hash.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Removes unfinished files that nobody holds a lock on: their receivers were killed.
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // Files can be created there nevertheless.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(may_be_ours);
+        // The type is that of the entry itself: a link is no leftover of ours.
+        if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
+            continue;
+        }
+        // What vanished meanwhile, or belongs to somebody else, is not ours to remove.
+        let Ok(file) = File::options().read(true).write(true).open(entry.path()) else {
+            continue;
+        };
+        if FileExt::try_lock(&file).is_ok() {
+            // The lock is held while it is removed, so its creator cannot take it for its own.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Whether an unfinished file of this name is none of another machine's.
+fn may_be_ours(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PARTIAL_PREFIX) else {
+        return false;
+    };
+    match rest.split_once('-') {
+        Some((machine, random)) if machine.len() == 8 && random.len() == RANDOM_LEN => {
+            machine == self::machine()
+        }
+        _ => true,
+    }
+}
+
+/// Flushes a directory's names, where the system and the file system have a way to.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(path)?.sync_all() {
+        Err(error) if has_no_flush(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether an error of a directory's fsync says that there is no such thing.
+fn has_no_flush(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+/// Asks for the errors that a file system keeps for close(2): those of a quota, or of a server.
+pub(crate) fn check_close(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    nix::unistd::close(file.try_clone()?)?;
+    #[cfg(not(unix))]
+    let _ = file; // closing says nothing there
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_file_system_can_do_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let abilities = prepare(directory.path()).unwrap();
+        assert!(abilities.exclusive_names && abilities.locks);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn leftovers_of_other_machines_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: String| {
+            let path = directory.path().join(name);
+            fs::write(&path, "half").unwrap();
+            path
+        };
+        let others = write(format!("{PARTIAL_PREFIX}00000000-abcdefghijkl"));
+        let ours = write(format!("{PARTIAL_PREFIX}{}-abcdefghijkl", machine()));
+        let older = write(format!("{PARTIAL_PREFIX}abcdefghijkl"));
+        prepare(directory.path()).unwrap();
+        assert!(others.exists() && !ours.exists() && !older.exists());
+    }
+
+    #[test]
+    fn without_locks_files_are_created_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let without = Abilities {
+            locks: false,
+            exclusive_names: false,
+        };
+        let file = unfinished(directory.path(), without).unwrap();
+        assert!(FileExt::try_lock(&file.reopen().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_has_no_flush_is_told_from_what_fails() {
+        // EINVAL, ENOTSUP, and what Linux says of a file system without fsync.
+        #[cfg(target_os = "linux")]
+        for code in [22, 95, 38] {
+            assert!(has_no_flush(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(!has_no_flush(&io::Error::from_raw_os_error(5)), "EIO");
+    }
+
+    #[test]
+    fn odd_names_are_tried_and_nothing_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let odd = Name::from_wire("na\u{ef}ve".as_bytes()).unwrap();
+        try_name(directory.path(), &odd).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

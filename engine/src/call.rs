@@ -1,0 +1,376 @@
+//! Calls: a request, and whoever waits for its answer.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::between::mailbox::Taken;
+use crate::blocking;
+use crate::channel::Channel;
+use crate::error::PostError;
+use crate::event::Received;
+use crate::group::ChannelGroup;
+use crate::handles::{CallEvent, CallLine, CallMailbox, Submission, next_receiver, reactor_thread};
+use crate::message::Message;
+use crate::post::{Post, Refused};
+use crate::reason::Reason;
+use crate::sending::Sending;
+
+/// The text header by which an answer says that it is a refusal.
+pub(crate) const REFUSED: &str = "~refused";
+
+/// A call that waits for its answer: from [`ChannelGroup::call`](crate::ChannelGroup::call). Await it, or
+/// [`wait`](Call::wait) for it in a thread.
+///
+/// Nothing is posted before the first poll. Dropping it gives the call up: a request that was not sent comes
+/// back to the group as [`Event::Returned`](crate::Event::Returned) with
+/// [`Reason::Withdrawn`](crate::Reason::Withdrawn); an answer that comes nonetheless, as
+/// [`Event::Response`](crate::Event::Response). It may be polled by any executor.
+#[must_use = "a call does nothing until it is awaited or waited for"]
+pub struct Call {
+    group: ChannelGroup,
+    channel: Channel,
+    deadline: Instant,
+    stage: Stage,
+    mailbox: Arc<CallMailbox>,
+    /// Taken from the mailbox.
+    taken: VecDeque<CallEvent>,
+    /// The parts of the answer that have come.
+    parts: Vec<Received>,
+    /// The request's id, once it has one.
+    id: u64,
+}
+
+enum Stage {
+    New(Post),
+    /// There was no room: it waits, and the reactor knows of it.
+    Waits(Sending),
+    Posted,
+    Over,
+}
+
+/// The answer to a [`Call`]: a Response. Mostly it has one part, which this stands for.
+#[derive(Debug)]
+pub struct Answer {
+    first: Received,
+    rest: Vec<Received>,
+}
+
+/// Why a [`Call`] got no answer, by what may be done about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The peer received the request and refuses it: it answered by
+    /// [`Request::refuse`](crate::Request::refuse). Asked again it may well do the same.
+    #[error("the peer refuses: {why}")]
+    Refused {
+        /// What it says.
+        why: String,
+        /// The whole of its answer.
+        answer: Box<Answer>,
+    },
+    /// The peer does not have the request and cannot have it: to ask again, or somebody else, never
+    /// repeats what it has done.
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    /// The request was sent, and no answer came. The peer may have acted on it or not.
+    #[error("sent and not answered: {0}")]
+    Unknown(Unanswered),
+}
+
+/// A request that was not sent, and what it said.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent: {why}")]
+pub struct NotSent {
+    /// What was to be sent, for another channel.
+    pub message: Message,
+    /// Why it was not.
+    pub why: WhyNotSent,
+}
+
+/// Why a request was not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WhyNotSent {
+    /// It was not accepted: with [`PostError::Full`] where there was no room until the deadline.
+    #[error(transparent)]
+    NotPosted(#[from] PostError),
+    /// It was posted and came back: because its channel ended, or, with [`Reason::Withdrawn`], because the
+    /// deadline came first.
+    #[error(transparent)]
+    Returned(#[from] Reason),
+}
+
+/// Why a request that was sent was not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// The deadline came first. An answer that comes later is an
+    /// [`Event::Response`](crate::Event::Response) in the group's inbox.
+    #[error("the deadline has passed")]
+    Late,
+    /// The channel has ended.
+    #[error("the channel has ended: {0}")]
+    Lost(Reason),
+    /// The engine has ended.
+    #[error("the engine has ended")]
+    EngineEnded,
+}
+
+type Outcome = Result<Answer, CallError>;
+
+impl Answer {
+    /// All its parts, in order: one, unless the peer split it with [`more`](crate::Post::more).
+    pub fn parts(&self) -> impl Iterator<Item = &Received> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// Takes the content of its first part, mostly its only one.
+    pub fn into_message(self) -> Message {
+        self.first.into_message()
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let why = self.first.text_headers().get(REFUSED)?;
+        Some(String::from_utf8_lossy(why).into_owned())
+    }
+}
+
+impl Deref for Answer {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.first
+    }
+}
+
+impl Call {
+    pub(crate) fn new(
+        group: ChannelGroup,
+        channel: Channel,
+        message: Message,
+        deadline: Instant,
+    ) -> Self {
+        Call {
+            group,
+            channel,
+            deadline,
+            stage: Stage::New(message.request(channel)),
+            mailbox: Arc::new(CallMailbox::new()),
+            taken: VecDeque::new(),
+            parts: Vec::new(),
+            id: 0,
+        }
+    }
+
+    /// Waits in this thread, which makes the reactor's passes meanwhile if no other does. In a waker that an
+    /// engine calls, this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], by what is known of the request.
+    pub fn wait(mut self) -> Result<Answer, CallError> {
+        if let Some(outcome) = self.begin() {
+            return outcome;
+        }
+        let may_wait = !reactor_thread::is_here();
+        if may_wait && matches!(self.stage, Stage::Waits(_)) {
+            // The reactor ends this wait at the deadline.
+            let forever = Instant::now() + FOREVER;
+            if let Some(outcome) = blocking::wait_until(&mut self, forever) {
+                return outcome;
+            }
+        }
+        let at_once = (!may_wait).then(Instant::now);
+        let receiver = next_receiver();
+        loop {
+            let shared = Arc::clone(self.group.shared());
+            let taken = shared.receive(receiver, &self.mailbox, &mut self.taken, at_once);
+            if let Some(outcome) = self.handle(taken) {
+                shared.note_received();
+                return outcome;
+            }
+            if !may_wait {
+                return Err(CallError::Unknown(Unanswered::Late));
+            }
+        }
+    }
+
+    /// Posts the request, if that was not done. Returns the outcome if there is one already.
+    fn begin(&mut self) -> Option<Outcome> {
+        let Stage::New(post) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("the caller has looked");
+        };
+        let mut post = post;
+        let line = CallLine::new(&self.mailbox);
+        let posted = self.group.post_call(&mut post, line, self.deadline);
+        self.id = post.id();
+        match posted {
+            Ok(_) => self.stage = Stage::Posted,
+            Err(PostError::Full(_)) => self.stage = Stage::Waits(self.group.send(post)),
+            Err(why) => return Some(not_posted(post, why)),
+        }
+        None
+    }
+
+    /// Goes on with what was taken. Returns the outcome once there is one.
+    fn handle(&mut self, taken: Taken<crate::Ended>) -> Option<Outcome> {
+        while let Some(event) = self.taken.pop_front() {
+            let outcome = match event {
+                CallEvent::Response(part) if part.has_more() => {
+                    self.parts.push(part);
+                    continue;
+                }
+                CallEvent::Response(last) => Ok(self.answer(last)),
+                CallEvent::Returned(returned) => Err(CallError::NotSent(NotSent {
+                    why: WhyNotSent::Returned(returned.reason()),
+                    message: returned.into_message(),
+                })),
+                CallEvent::Lost(reason) => Err(CallError::Unknown(Unanswered::Lost(reason))),
+                CallEvent::TimedOut => Err(CallError::Unknown(Unanswered::Late)),
+            };
+            self.stage = Stage::Over;
+            return Some(outcome.and_then(refuse));
+        }
+        matches!(taken, Taken::Ended(_)).then(|| {
+            self.stage = Stage::Over;
+            Err(CallError::Unknown(Unanswered::EngineEnded))
+        })
+    }
+
+    fn answer(&mut self, last: Received) -> Answer {
+        let mut parts = std::mem::take(&mut self.parts);
+        if parts.is_empty() {
+            return Answer {
+                first: last,
+                rest: parts,
+            };
+        }
+        parts.push(last);
+        let rest = parts.split_off(1);
+        let first = parts.pop().expect("there were two at least");
+        Answer { first, rest }
+    }
+
+    /// The wait for room goes on. Returns the outcome if the request will not be posted.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        let Stage::Waits(sending) = &mut self.stage else {
+            return Poll::Ready(None);
+        };
+        // Its time may be over, or its channel's.
+        let mut waker = Some(context.waker().clone());
+        let told = self.mailbox.poll_take(&mut self.taken, &mut waker);
+        if told.is_pending() {
+            match Pin::new(sending).poll(context) {
+                Poll::Ready(Ok(_)) => {
+                    self.stage = Stage::Posted;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Err(Refused { post, why })) => {
+                    self.abandon();
+                    return Poll::Ready(Some(not_posted(post, why)));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Stage::Waits(sending) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("it waited a moment ago");
+        };
+        let (post, why) = sending.give_up();
+        let why = match self.taken.pop_front() {
+            Some(CallEvent::Lost(_)) => PostError::ChannelClosed,
+            Some(_) => why,
+            None => PostError::EngineEnded,
+        };
+        Poll::Ready(Some(not_posted(post, why)))
+    }
+
+    /// Says to the reactor that nobody waits any more.
+    fn abandon(&mut self) {
+        self.stage = Stage::Over;
+        let (channel, id) = (self.channel, self.id);
+        let abandon = Submission::AbandonCall { channel, id };
+        // An engine that has ended knows of no calls.
+        let _ = self.group.submit(abandon);
+    }
+}
+
+/// Longer than a program runs.
+const FOREVER: std::time::Duration = std::time::Duration::from_secs(1 << 30);
+
+fn not_posted(post: Post, why: PostError) -> Outcome {
+    Err(CallError::NotSent(NotSent {
+        message: post.into_message(),
+        why: WhyNotSent::NotPosted(why),
+    }))
+}
+
+/// An answer that is a refusal is an error.
+fn refuse(answer: Answer) -> Outcome {
+    match answer.refusal() {
+        None => Ok(answer),
+        Some(why) => Err(CallError::Refused {
+            why,
+            answer: Box::new(answer),
+        }),
+    }
+}
+
+impl Future for Call {
+    type Output = Result<Answer, CallError>;
+
+    /// # Panics
+    ///
+    /// Panics if it is polled after its end.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if matches!(this.stage, Stage::New(_))
+            && let Some(outcome) = this.begin()
+        {
+            return Poll::Ready(outcome);
+        }
+        match this.poll_room(context) {
+            Poll::Ready(None) => {}
+            Poll::Ready(Some(outcome)) => return Poll::Ready(outcome),
+            Poll::Pending => return Poll::Pending,
+        }
+        assert!(
+            !matches!(this.stage, Stage::Over),
+            "a future is not polled after its end"
+        );
+        this.group.serve_calls();
+        loop {
+            // Made, and the one before dropped, while no lock is held.
+            let mut waker = Some(context.waker().clone());
+            let Poll::Ready(taken) = this.mailbox.poll_take(&mut this.taken, &mut waker) else {
+                return Poll::Pending;
+            };
+            if let Some(outcome) = this.handle(taken) {
+                this.group.shared().note_received();
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if matches!(self.stage, Stage::Posted | Stage::Waits(_)) {
+            self.abandon();
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Call")
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}

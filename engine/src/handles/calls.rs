@@ -1,0 +1,65 @@
+//! What who calls shares with the reactor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use crate::between::mailbox::Mailbox;
+use crate::between::seat::ReceiverId;
+use crate::between::waiting::wake_all;
+use crate::error::Ended;
+use crate::event::{Received, Returned};
+use crate::reason::Reason;
+
+/// What happens to a call.
+#[derive(Debug)]
+pub(crate) enum CallEvent {
+    /// An answer, or a part of it.
+    Response(Received),
+    /// The request came back.
+    Returned(Returned),
+    /// The channel has ended.
+    Lost(Reason),
+    /// The time for it is over. The request was sent, or is not posted.
+    TimedOut,
+}
+
+impl CallEvent {
+    /// Whether nothing follows it.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            CallEvent::Response(part) => !part.more,
+            CallEvent::Returned(_) | CallEvent::Lost(_) | CallEvent::TimedOut => true,
+        }
+    }
+}
+
+pub(crate) type CallMailbox = Mailbox<CallEvent, Ended>;
+
+/// The reactor's end of a call. Whoever waits at the other end learns of it when this is dropped.
+pub(crate) struct CallLine(Arc<CallMailbox>);
+
+impl CallLine {
+    pub(crate) fn new(mailbox: &Arc<CallMailbox>) -> Self {
+        CallLine(Arc::clone(mailbox))
+    }
+
+    /// Tells the caller. Returns its task, if it waits in one, to be woken.
+    pub(crate) fn deliver(&self, event: CallEvent) -> Option<Waker> {
+        self.0.deliver(&mut VecDeque::from([event]))
+    }
+}
+
+impl Drop for CallLine {
+    /// Where the call has ended, nobody waits any more.
+    fn drop(&mut self) {
+        wake_all(self.0.end(Ended::EngineFailed));
+    }
+}
+
+/// A number for a call that waits for the seat: groups have the smaller ones.
+pub(crate) fn next_receiver() -> ReceiverId {
+    static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,174 @@
+//! Withdrawing out of the middle of a queue, against a list.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::handles::{FrameCounts, Frames};
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A message that is sent from where it lies.
+    Message {
+        len: usize,
+    },
+    /// Frames by value, posted at this time.
+    Frames {
+        lens: Vec<u8>,
+        now: u32,
+    },
+    /// The system takes so many per mille of what is queued.
+    Send {
+        part: usize,
+    },
+    /// The message at so many per mille of the queue, or one that is not there.
+    Withdraw {
+        at: usize,
+        is_there: bool,
+    },
+    Return,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..5000_usize).prop_map(|len| Step::Message { len }),
+        (prop::collection::vec(any::<u8>(), 1..20), 0..2_u32)
+            .prop_map(|(lens, now)| Step::Frames { lens, now }),
+        (0..=1000_usize).prop_map(|part| Step::Send { part }),
+        (0..1000_usize, prop::bool::weighted(0.9))
+            .prop_map(|(at, is_there)| Step::Withdraw { at, is_there }),
+        Just(Step::Return),
+    ]
+}
+
+/// A queue, and what is to be in it: ids, and lengths of bodies.
+struct Bench {
+    it: Queued,
+    cache: Cache,
+    model: Vec<(u64, usize)>,
+    /// How much of the first was sent.
+    sent: usize,
+    next_id: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let it = Queued::new([]);
+        Bench {
+            cache: Cache::new(Arc::clone(&it.pool)),
+            it,
+            model: Vec::new(),
+            sent: 0,
+            next_id: 1,
+        }
+    }
+
+    fn header(&mut self, len: usize) -> Header {
+        self.model.push((self.next_id, len));
+        let header = header(OpCode::Request, self.next_id, len);
+        self.next_id += 1;
+        header
+    }
+
+    fn push_message(&mut self, len: usize) {
+        let header = self.header(len);
+        let body = vec![header.message_id as u8; len];
+        let mut message = Message::new(&self.it.pool).with_body(&body).unwrap();
+        message.encode_header(&header);
+        let outgoing = Outgoing {
+            message,
+            op_code: header.op_code,
+            more: header.more,
+            id: header.message_id,
+            cost: cost_of(header.frame_len()),
+            queued_at: 0,
+        };
+        self.it.nodes.push(&mut self.it.fifo, outgoing);
+    }
+
+    fn push_frames(&mut self, lens: &[u8], now: u32) {
+        let (mut bytes, mut counts) = (Vec::new(), FrameCounts::default());
+        for &len in lens {
+            let header = self.header(len.into());
+            bytes.extend_from_slice(&header.encode());
+            bytes.extend(vec![header.message_id as u8; len.into()]);
+            counts.add(FrameCounts::of(header.op_code));
+        }
+        let channel = Channel::new(1, 1);
+        let frames = Frames {
+            channel,
+            bytes,
+            counts,
+        };
+        self.it.nodes.push_frames(&mut self.it.fifo, frames, now);
+    }
+
+    fn send(&mut self, part: usize) {
+        let frames = self.model.iter().map(|&(_, len)| Header::LEN + len);
+        let all = frames.sum::<usize>() - self.sent;
+        let mut left = all * part / 1000;
+        self.sent += left;
+        while let Some(&(_, len)) = self.model.first()
+            && self.sent >= Header::LEN + len
+        {
+            self.sent -= Header::LEN + len;
+            self.model.remove(0);
+        }
+        while left > 0 {
+            left = self.it.nodes.advance(&mut self.it.fifo, left).1;
+        }
+    }
+
+    fn withdraw(&mut self, at: usize, is_there: bool) {
+        let at = at * self.model.len() / 1000;
+        let id = match self.model.get(at) {
+            Some(&(id, _)) if is_there => id,
+            _ => self.next_id,
+        };
+        let withdrawn = self
+            .it
+            .nodes
+            .withdraw(&mut self.it.fifo, id, &mut self.cache);
+        let may_be = is_there && !self.model.is_empty() && (at > 0 || self.sent == 0);
+        let expected = may_be.then(|| self.model.remove(at));
+        assert_eq!(withdrawn.map(|it| whole(&it)), expected);
+    }
+
+    fn pop(&mut self) {
+        let popped = self.it.nodes.pop(&mut self.it.fifo, &mut self.cache);
+        let expected = (!self.model.is_empty()).then(|| self.model.remove(0));
+        assert_eq!(popped.map(|it| whole(&it)), expected);
+        self.sent = 0;
+    }
+}
+
+/// The id and length of a message, which is whole.
+fn whole(outgoing: &Outgoing) -> (u64, usize) {
+    let body = outgoing.message.body();
+    assert_eq!(body, vec![outgoing.id as u8; body.len()]);
+    assert_eq!(outgoing.cost, outgoing.message.cost());
+    (outgoing.id, body.len())
+}
+
+proptest! {
+    #[test]
+    fn what_is_withdrawn_comes_back_whole_and_nothing_else_is_touched(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut bench = Bench::new();
+        for step in steps {
+            match step {
+                Step::Message { len } => bench.push_message(len),
+                Step::Frames { lens, now } => bench.push_frames(&lens, now),
+                Step::Send { part } => bench.send(part),
+                Step::Withdraw { at, is_there } => bench.withdraw(at, is_there),
+                Step::Return => bench.pop(),
+            }
+        }
+        while !bench.model.is_empty() {
+            bench.pop();
+        }
+        assert!(bench.it.fifo.is_empty());
+        assert_eq!(bench.it.nodes.unused, 0);
+        bench.it.pool.close();
+    }
+}

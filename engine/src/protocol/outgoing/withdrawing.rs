@@ -1,0 +1,109 @@
+//! Taking a message out of the middle of a queue.
+
+use crate::handles::FrameCounts;
+use crate::storage::Cache;
+use crate::wire::Header;
+
+use super::{Fifo, NONE, Nodes, Outgoing, Queued, Run, decode};
+
+impl Nodes {
+    /// Takes the first message with this id out of a queue, if no byte of it was sent and it is one that the
+    /// peer can do without: a Request, Response or Signal. Costs what lies before it in the queue.
+    pub(in crate::protocol) fn withdraw(
+        &mut self,
+        fifo: &mut Fifo,
+        id: u64,
+        cache: &mut Cache,
+    ) -> Option<Outgoing> {
+        let (mut before, mut index) = (NONE, fifo.head);
+        while index != NONE {
+            // Of the first frame in the queue some may have been sent.
+            let is_begun = index == fifo.head && fifo.sent > 0;
+            let node = &mut self.nodes[index as usize];
+            let next = node.next;
+            let found = match node.queued.as_mut().expect("a linked node holds something") {
+                Queued::Message(outgoing) => {
+                    let is_it = outgoing.id == id && outgoing.op_code.is_regular() && !is_begun;
+                    is_it.then(|| self.unlink_behind(fifo, before))
+                }
+                Queued::Run(run) => match run.find(id, is_begun) {
+                    None => None,
+                    Some(at) => {
+                        let unused = run.unused();
+                        let outgoing = run.take_out(at, cache);
+                        let is_empty = run.left().is_empty();
+                        self.unused = self.unused - unused + run.unused();
+                        if is_empty {
+                            self.unlink_behind(fifo, before);
+                        }
+                        Some(Queued::Message(outgoing))
+                    }
+                },
+            };
+            match found {
+                Some(Queued::Message(outgoing)) => return Some(outgoing),
+                Some(Queued::Run(_)) => unreachable!("a message was found"),
+                None => (before, index) = (index, next),
+            }
+        }
+        None
+    }
+
+    /// Takes the place behind `before` out of a queue, or its first.
+    fn unlink_behind(&mut self, fifo: &mut Fifo, before: u32) -> Queued {
+        let queued = if before == NONE {
+            self.unlink(fifo)
+        } else {
+            let index = self.nodes[before as usize].next;
+            let node = &mut self.nodes[index as usize];
+            let queued = node.queued.take().expect("a linked node holds something");
+            let next = std::mem::replace(&mut node.next, self.free);
+            self.free = index;
+            self.nodes[before as usize].next = next;
+            if next == NONE {
+                fifo.tail = before;
+            }
+            queued
+        };
+        if let Queued::Run(run) = queued {
+            self.unused -= run.unused();
+            self.spare.give(run.bytes);
+            return Queued::Run(Run::empty());
+        }
+        queued
+    }
+}
+
+impl Run {
+    fn empty() -> Self {
+        Run {
+            bytes: Vec::new(),
+            at: 0,
+            counts: FrameCounts::default(),
+            queued_at: 0,
+        }
+    }
+
+    /// Where the first frame with this id begins, of those that were not begun to be sent.
+    fn find(&self, id: u64, is_begun: bool) -> Option<usize> {
+        let mut at = self.at;
+        while let Some(header) = self.bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            let header = Header::decode(header).expect("what was encoded here");
+            let is_free = at > self.at || !is_begun;
+            if is_free && header.message_id == id {
+                return Some(at);
+            }
+            at += header.frame_len();
+        }
+        None
+    }
+
+    /// Takes the frame that begins there out.
+    fn take_out(&mut self, at: usize, cache: &mut Cache) -> Outgoing {
+        let outgoing = decode(&self.bytes[at..], self.queued_at, cache);
+        let len = outgoing.message.frame_len();
+        self.bytes.drain(at..at + len);
+        self.counts.remove(FrameCounts::of(outgoing.op_code));
+        outgoing
+    }
+}
