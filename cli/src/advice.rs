@@ -39,7 +39,12 @@ pub(crate) fn listener<'a>(
     others: impl IntoIterator<Item = &'a Address>,
 ) -> String {
     let error = closed.os_error();
-    let is_in_use = error.as_ref().map(io::Error::kind) == Some(io::ErrorKind::AddrInUse);
+    // Windows says of a port that is somebody's alone that access is denied.
+    let is_in_use = error.as_ref().is_some_and(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => true,
+        io::ErrorKind::PermissionDenied => cfg!(windows),
+        _ => false,
+    });
     let own = others.into_iter().find(|other| overlap(address, other));
     match own.filter(|_| is_in_use) {
         Some(own) => format!(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +15,11 @@ use crate::channel::Channel;
 use crate::error::PostError;
 use crate::event::Received;
 use crate::group::ChannelGroup;
-use crate::handles::{CallEvent, CallLine, CallMailbox, Submission, next_receiver, reactor_thread};
+use crate::handles::{
+    AbandonedCall, CallEvent, CallLine, CallMailbox, Submission, next_receiver, reactor_thread,
+};
 use crate::message::Message;
+use crate::options::after;
 use crate::post::{Post, Refused};
 use crate::reason::Reason;
 use crate::sending::Sending;
@@ -29,8 +32,9 @@ pub(crate) const REFUSED: &str = "~refused";
 ///
 /// Nothing is posted before the first poll. Dropping it gives the call up: a request that was not sent comes
 /// back to the group as [`Event::Returned`](crate::Event::Returned) with
-/// [`Reason::Withdrawn`](crate::Reason::Withdrawn); an answer that comes nonetheless, as
-/// [`Event::Response`](crate::Event::Response). It may be polled by any executor.
+/// [`Reason::Withdrawn`](crate::Reason::Withdrawn); an answer that has come or comes nonetheless, as
+/// [`Event::Response`](crate::Event::Response), unless the channel has ended by then. It may be polled by any
+/// executor.
 #[must_use = "a call does nothing until it is awaited or waited for"]
 pub struct Call {
     group: ChannelGroup,
@@ -44,6 +48,8 @@ pub struct Call {
     parts: Vec<Received>,
     /// The request's id, once it has one.
     id: u64,
+    /// It waited for room.
+    has_waited: bool,
 }
 
 enum Stage {
@@ -79,8 +85,8 @@ pub enum CallError {
     #[error(transparent)]
     NotSent(#[from] NotSent),
     /// The request was sent, and no answer came. The peer may have acted on it or not.
-    #[error("sent and not answered: {0}")]
-    Unknown(Unanswered),
+    #[error(transparent)]
+    Unknown(#[from] Unanswered),
 }
 
 /// A request that was not sent, and what it said.
@@ -106,10 +112,21 @@ pub enum WhyNotSent {
     Returned(#[from] Reason),
 }
 
+/// A request that was sent and not answered, or in part.
+#[derive(Debug, thiserror::Error)]
+#[error("sent and not answered: {why}")]
+pub struct Unanswered {
+    /// Why there is no answer, or no more of it.
+    pub why: WhyUnanswered,
+    /// The parts of an answer that have come: none, unless the peer split it with
+    /// [`more`](crate::Post::more).
+    pub parts: Vec<Received>,
+}
+
 /// Why a request that was sent was not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Unanswered {
+pub enum WhyUnanswered {
     /// The deadline came first. An answer that comes later is an
     /// [`Event::Response`](crate::Event::Response) in the group's inbox.
     #[error("the deadline has passed")]
@@ -165,6 +182,7 @@ impl Call {
             taken: VecDeque::new(),
             parts: Vec::new(),
             id: 0,
+            has_waited: false,
         }
     }
 
@@ -175,17 +193,24 @@ impl Call {
     ///
     /// [`CallError`], by what is known of the request.
     pub fn wait(mut self) -> Result<Answer, CallError> {
-        if let Some(outcome) = self.begin() {
+        if matches!(self.stage, Stage::New(_))
+            && let Some(outcome) = self.begin()
+        {
             return outcome;
         }
         let may_wait = !reactor_thread::is_here();
-        if may_wait && matches!(self.stage, Stage::Waits(_)) {
-            // The reactor ends this wait at the deadline.
-            let forever = Instant::now() + FOREVER;
-            if let Some(outcome) = blocking::wait_until(&mut self, forever) {
-                return outcome;
-            }
+        // The reactor ends a wait for room at the deadline.
+        let until = match may_wait {
+            true => after(Instant::now(), FOREVER),
+            false => Instant::now(),
+        };
+        let room = poll_fn(|context| self.poll_room(context));
+        match blocking::wait_until(room, until) {
+            Some(None) => {}
+            Some(Some(outcome)) => return outcome,
+            None => return self.give_up_waiting(None),
         }
+        drop(self.mailbox.leave()); // of the task that waited before
         let at_once = (!may_wait).then(Instant::now);
         let receiver = next_receiver();
         loop {
@@ -196,7 +221,7 @@ impl Call {
                 return outcome;
             }
             if !may_wait {
-                return Err(CallError::Unknown(Unanswered::Late));
+                return self.unanswered(WhyUnanswered::Late);
             }
         }
     }
@@ -212,7 +237,10 @@ impl Call {
         self.id = post.id();
         match posted {
             Ok(_) => self.stage = Stage::Posted,
-            Err(PostError::Full(_)) => self.stage = Stage::Waits(self.group.send(post)),
+            Err(PostError::Full(_)) => {
+                self.has_waited = true;
+                self.stage = Stage::Waits(self.group.send(post));
+            }
             Err(why) => return Some(not_posted(post, why)),
         }
         None
@@ -231,16 +259,27 @@ impl Call {
                     why: WhyNotSent::Returned(returned.reason()),
                     message: returned.into_message(),
                 })),
-                CallEvent::Lost(reason) => Err(CallError::Unknown(Unanswered::Lost(reason))),
-                CallEvent::TimedOut => Err(CallError::Unknown(Unanswered::Late)),
+                CallEvent::Lost(reason) => self.unanswered(WhyUnanswered::Lost(reason)),
+                CallEvent::TimedOut => {
+                    if self.has_waited {
+                        // It may have been posted behind the look of the reactor at the queue.
+                        self.abandon();
+                    }
+                    self.unanswered(WhyUnanswered::Late)
+                }
             };
             self.stage = Stage::Over;
             return Some(outcome.and_then(refuse));
         }
         matches!(taken, Taken::Ended(_)).then(|| {
             self.stage = Stage::Over;
-            Err(CallError::Unknown(Unanswered::EngineEnded))
+            self.unanswered(WhyUnanswered::EngineEnded)
         })
+    }
+
+    fn unanswered(&mut self, why: WhyUnanswered) -> Outcome {
+        let parts = std::mem::take(&mut self.parts);
+        Err(CallError::Unknown(Unanswered { why, parts }))
     }
 
     fn answer(&mut self, last: Received) -> Answer {
@@ -278,25 +317,38 @@ impl Call {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        let why = match self.taken.pop_front() {
+            Some(CallEvent::Lost(_)) => Some(PostError::ChannelClosed),
+            Some(_) => None,
+            None => Some(PostError::EngineEnded),
+        };
+        Poll::Ready(Some(self.give_up_waiting(why)))
+    }
+
+    /// Waits for room no more: for this reason, or for want of room.
+    fn give_up_waiting(&mut self, why: Option<PostError>) -> Outcome {
         let Stage::Waits(sending) = std::mem::replace(&mut self.stage, Stage::Over) else {
             unreachable!("it waited a moment ago");
         };
-        let (post, why) = sending.give_up();
-        let why = match self.taken.pop_front() {
-            Some(CallEvent::Lost(_)) => PostError::ChannelClosed,
-            Some(_) => why,
-            None => PostError::EngineEnded,
-        };
-        Poll::Ready(Some(not_posted(post, why)))
+        let (post, full) = sending.give_up();
+        self.abandon();
+        not_posted(post, why.unwrap_or(full))
     }
 
-    /// Says to the reactor that nobody waits any more.
+    /// Says to the reactor that nobody waits any more, and hands over what was not seen.
     fn abandon(&mut self) {
         self.stage = Stage::Over;
-        let (channel, id) = (self.channel, self.id);
-        let abandon = Submission::AbandonCall { channel, id };
+        drop(self.mailbox.leave()); // the task that waited is not woken any more
+        let parts = self.parts.drain(..).map(CallEvent::Response);
+        let left = parts.chain(self.taken.drain(..)).collect();
+        let abandoned = AbandonedCall {
+            channel: self.channel,
+            id: self.id,
+            left,
+            mailbox: Arc::clone(&self.mailbox),
+        };
         // An engine that has ended knows of no calls.
-        let _ = self.group.submit(abandon);
+        let _ = self.group.submit(Submission::AbandonCall(abandoned));
     }
 }
 
@@ -343,11 +395,11 @@ impl Future for Call {
             !matches!(this.stage, Stage::Over),
             "a future is not polled after its end"
         );
-        this.group.serve_calls();
         loop {
             // Made, and the one before dropped, while no lock is held.
             let mut waker = Some(context.waker().clone());
             let Poll::Ready(taken) = this.mailbox.poll_take(&mut this.taken, &mut waker) else {
+                this.group.serve_calls();
                 return Poll::Pending;
             };
             if let Some(outcome) = this.handle(taken) {

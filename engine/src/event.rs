@@ -285,7 +285,7 @@ impl Request {
 
     /// Refuses: a Response without a body and with a text header `~refused` that says why, which a
     /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError). A reason that a text header
-    /// cannot carry (empty, or with CR or LF in it) becomes `refused`.
+    /// cannot carry (empty, too long, or with CR or LF in it) becomes `refused`.
     pub fn refuse(self, why: &str) -> Post {
         let id = self.0.id_of_answer();
         let Received {

@@ -121,7 +121,8 @@ impl ChannelGroup {
 
     /// Posts, waiting for room as long as it takes, in a task of whatever runtime there is, or none. Who
     /// waits for a channel in this way, or by [`post_wait`](ChannelGroup::post_wait), posts in the order in
-    /// which it came. What is posted by [`post`](ChannelGroup::post) meanwhile overtakes those who wait.
+    /// which it came. What is posted by [`post`](ChannelGroup::post) meanwhile overtakes those who wait. Who
+    /// posts, or gives up, wakes the next in its own thread: hold no lock then that a waker may want.
     ///
     /// ```
     /// use ampe::{Channel, ChannelGroup, Refused};
@@ -187,10 +188,11 @@ impl ChannelGroup {
         Call::new(self.clone(), channel, request, deadline)
     }
 
-    /// Takes a Request, Response or Signal back that was posted to `channel` with this id, if no byte of it was
+    /// Takes a Request or Signal back that was posted to `channel` with this id, if no byte of it was
     /// sent: it comes as [`Event::Returned`] with [`Reason::Withdrawn`](crate::Reason::Withdrawn), to the
-    /// [`Call`] if it is one's. Nothing comes if it was sent already. What lies before it in the channel's queue is
-    /// looked at one by one. Nothing comes either if the channel is another group's.
+    /// [`Call`] if it is one's. Of several with one id it is the first; it may be a part behind which others
+    /// follow that stay. Nothing comes if it was sent already, or if the channel is another group's. What is
+    /// queued for the channel is looked at one by one.
     ///
     /// # Errors
     ///
@@ -222,6 +224,11 @@ impl ChannelGroup {
     /// As [`Shared::serve_calls`].
     pub(crate) fn serve_calls(&self) {
         self.shared.serve_calls(&self.group);
+    }
+
+    /// Whether anything may be posted to a channel, as far as that does not depend on room.
+    pub(crate) fn check_open(&self, channel: Channel) -> Result<(), PostError> {
+        self.shared.check_open(&self.group, channel)
     }
 
     /// Those who wait to post.

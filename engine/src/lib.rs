@@ -120,7 +120,7 @@ pub use ampe_poller::platform;
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
-pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent};
+pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent, WhyUnanswered};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};

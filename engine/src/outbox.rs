@@ -55,7 +55,7 @@ struct Waiting {
 impl Outbox {
     /// An outbox that keeps up to `bytes_per_channel` bytes for each channel, where a message counts with
     /// what it costs in a budget: its frame and 896 bytes. The messages that it keeps are the application's:
-    /// they are charged to no budget of the engine.
+    /// the engine charges them no more than before, an echo to the inbound budget until it is posted.
     pub fn new(group: ChannelGroup, bytes_per_channel: usize) -> Self {
         Outbox {
             group,

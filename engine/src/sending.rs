@@ -18,7 +18,8 @@ use crate::room::WaitForRoom;
 /// The future of [`ChannelGroup::send`](crate::ChannelGroup::send): ends when the post was accepted, or when
 /// it never will be.
 ///
-/// Nothing happens before the first poll. Dropping it ends the wait, and drops the post with it unless that
+/// Nothing happens before the first poll. From then on it is to be polled when it is woken: those who wait for the
+/// same channel behind it wait for it. Dropping it ends the wait, and drops the post with it unless that
 /// was accepted; [`into_post`](Sending::into_post) gives it back. It may be polled by any executor, from one
 /// task now and from another later.
 #[must_use = "a future does nothing until it is awaited"]
@@ -132,8 +133,16 @@ impl Future for Sending {
             let post = this.post.as_ref();
             let post = post.expect("a future is not polled after its end");
             let channel = post.channel();
-            if channel.is_some_and(|channel| !this.poll_turn(channel, context)) {
-                return Poll::Pending;
+            if let Some(channel) = channel
+                && !this.poll_turn(channel, context)
+            {
+                // Those before may never look, which have heard of an end as well.
+                let Err(why) = this.group.check_open(channel) else {
+                    return Poll::Pending;
+                };
+                this.leave();
+                let post = this.post.take().expect("it was there");
+                return Poll::Ready(Err(Refused { post, why }));
             }
             let post = this.post.take().expect("it was there");
             if let Some(outcome) = this.try_post(post) {

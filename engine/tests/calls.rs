@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ampe::{
     Answer, Budget, CallError, Channel, ChannelGroup, Event, Inbox, Message, NotSent, Options,
-    Post, PostError, Reason, Request, Unanswered, WhyNotSent,
+    Post, PostError, Reason, Request, Unanswered, WhyNotSent, WhyUnanswered,
 };
 use common::{PATIENCE, Transport, connected, connected_with, next, transports, wait_until};
 
@@ -179,9 +179,10 @@ fn a_late_answer_comes_to_the_inbox() {
         let called = client
             .call(channel, message(&client, b"well?"), soon())
             .wait();
-        let CallError::Unknown(Unanswered::Late) = outcome(called) else {
+        let CallError::Unknown(Unanswered { why, parts }) = outcome(called) else {
             panic!("it was sent");
         };
+        assert_eq!((why, parts.len()), (WhyUnanswered::Late, 0));
         match next(&mut asked, "the request") {
             Event::Request(request) => drop(server.post(request.echo()).unwrap()),
             other => panic!("unexpected {other:?}"),
@@ -337,7 +338,10 @@ fn what_ends_ends_the_calls() {
         end(&mut ending);
         for thread in threads {
             match outcome(thread.join().unwrap()) {
-                CallError::Unknown(Unanswered::Lost(_) | Unanswered::EngineEnded) => {}
+                CallError::Unknown(Unanswered {
+                    why: WhyUnanswered::Lost(_) | WhyUnanswered::EngineEnded,
+                    ..
+                }) => {}
                 other => panic!("{what}: {other:?}"),
             }
         }
@@ -468,6 +472,85 @@ fn a_call_that_is_ready_polls_ready_only_once() {
     }));
     assert!(again.is_err());
     drop(call);
+    client.post(Post::abort(channel)).unwrap();
+    server.join().unwrap();
+}
+
+/// A Response goes by the id that the peer gave its request, which may be that of a call.
+#[test]
+fn a_response_is_not_taken_for_the_request_of_a_call() {
+    let pair = connected_with(Transport::Tcp, tight());
+    let (client, channel) = (pair.client.0, pair.to_server);
+    fill(&client, channel);
+    let signal = message(&client, b"the last").signal(channel);
+    let id = client.post(signal).unwrap().id + 1;
+    let response = message(&client, b"an answer").response(channel, id);
+    client.post(response).unwrap();
+    let called = client
+        .call(channel, message(&client, b"a request"), soon())
+        .wait();
+    let (it, why) = not_sent(called);
+    assert_eq!(why, WhyNotSent::Returned(Reason::Withdrawn));
+    assert_eq!(it.body(), b"a request");
+    let mut server = pair.server.1;
+    loop {
+        match next(&mut server, "the answer") {
+            Event::Response(response) => {
+                assert_eq!((response.id(), response.body()), (id, &b"an answer"[..]));
+                break;
+            }
+            Event::Signal(_) => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+/// What had come for a call that is dropped goes to the inbox, in order, with what comes later.
+#[test]
+fn the_answer_to_a_call_that_is_dropped_goes_to_the_inbox() {
+    for seen in [false, true] {
+        let pair = connected(Transport::Tcp);
+        let (client, channel) = (pair.client.0, pair.to_server);
+        let (server, mut asked, mut inbox) = (pair.server.0, pair.server.1, pair.client.1);
+        let mut call = Box::pin(client.call(channel, message(&client, b"?"), later()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        let Event::Request(request) = next(&mut asked, "the request") else {
+            panic!("unexpected");
+        };
+        let part = |body: &[u8]| request.reply(message(&server, body));
+        server.post(part(b"one").more()).unwrap();
+        let received = || client.account(channel).unwrap().received;
+        wait_until("the first part", || received() == 2);
+        if seen {
+            assert!(call.as_mut().poll(&mut context).is_pending());
+        }
+        drop(call);
+        server.post(part(b"two")).unwrap();
+        for body in [b"one", b"two"] {
+            match next(&mut inbox, "a part") {
+                Event::Response(response) => assert_eq!(response.body(), body),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_that_was_polled_can_be_waited_for_in_a_thread() {
+    let pair = connected(Transport::Tcp);
+    let (client, channel) = (pair.client.0, pair.to_server);
+    let server = serve(pair.server.0, pair.server.1, |request| vec![request.echo()]);
+    for _ in 0..20 {
+        let mut call = client.call(channel, message(&client, b"?"), later());
+        let mut context = Context::from_waker(Waker::noop());
+        if std::pin::Pin::new(&mut call)
+            .poll(&mut context)
+            .is_pending()
+        {
+            assert_eq!(call.wait().unwrap().body(), b"?");
+        }
+    }
     client.post(Post::abort(channel)).unwrap();
     server.join().unwrap();
 }

@@ -363,6 +363,38 @@ fn who_waits_to_post_gets_it_back_when_the_channel_ends() {
     }
 }
 
+/// The first in a line is not polled any more: who waits behind it hears of the end all the same.
+#[test]
+fn who_waits_behind_one_that_does_not_look_hears_of_the_end() {
+    let ends: [fn(&Engine, &ChannelGroup, Channel); 2] = [
+        |_, client, channel| {
+            client.post(Post::abort(channel)).unwrap();
+        },
+        |engine, _, _| engine.stop(Duration::ZERO),
+    ];
+    for end in ends {
+        let pair = connected_with(Transport::Tcp, tight());
+        let (client, channel) = (pair.client.0, pair.to_server);
+        fill(&client, channel);
+        let mut first = client.send(large(&client, channel, 7));
+        assert!(poll_once(&mut first).is_pending());
+        let behind = client.send(large(&client, channel, 8));
+        let (waits, is_waiting) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut behind = behind;
+            assert!(poll_once(&mut behind).is_pending());
+            waits.send(()).unwrap();
+            block_on(behind)
+        });
+        is_waiting.recv().unwrap();
+        end(&pair.engine, &client, channel);
+        let refused = thread.join().unwrap().unwrap_err();
+        assert!(!matches!(refused.why, PostError::Full(_)), "{refused}");
+        assert_eq!(refused.post.id(), 8);
+        assert!(poll_once(&mut first).is_ready());
+    }
+}
+
 #[test]
 fn a_post_that_can_never_be_accepted_is_not_waited_for() {
     let engine = engine();

@@ -61,10 +61,9 @@ impl Lines {
         let mut state = lock(&self.state);
         let line = state.lines.get_mut(&channel);
         let waiter = line.and_then(|line| {
-            let is_first = line.front().is_some_and(|first| first.place == place);
-            let waits = !is_first && decide(Decision::LineIsKept, true);
-            let mut line = line.iter_mut();
-            line.find(|waiter| waits && waiter.place == place)
+            let at = find(line, place)?;
+            let waits = at > 0 && decide(Decision::LineIsKept, true);
+            waits.then(|| &mut line[at])
         });
         if let Some(waiter) = waiter {
             std::mem::swap(&mut waiter.waker, waker);
@@ -73,12 +72,28 @@ impl Lines {
         true
     }
 
+    /// Those who wait for a channel that takes no more posts, whoever is first: they are to be woken, and see.
+    #[must_use = "they are to be woken"]
+    pub(crate) fn end(&self, channel: Channel) -> Vec<Waker> {
+        let mut state = lock(&self.state);
+        let line = state.lines.get_mut(&channel).into_iter().flatten();
+        line.filter_map(|waiter| waiter.waker.take()).collect()
+    }
+
+    /// The same of all channels.
+    #[must_use = "they are to be woken"]
+    pub(crate) fn end_all(&self) -> Vec<Waker> {
+        let mut state = lock(&self.state);
+        let all = state.lines.values_mut().flatten();
+        all.filter_map(|waiter| waiter.waker.take()).collect()
+    }
+
     /// Leaves a line. Returns whoever is to be woken, being first now.
     #[must_use = "who is first now is to be woken"]
     pub(crate) fn leave(&self, channel: Channel, place: Place) -> Option<Waker> {
         let mut state = lock(&self.state);
         let line = state.lines.get_mut(&channel)?;
-        let at = line.iter().position(|waiter| waiter.place == place)?;
+        let at = find(line, place)?;
         let left = line.remove(at);
         let next = match line.front_mut() {
             Some(first) if at == 0 => first.waker.take(),
@@ -92,6 +107,12 @@ impl Lines {
         drop(left); // not under the lock: its waker may be the last that holds a task
         next.filter(|_| decide(Decision::NextInLineIsWoken, true))
     }
+}
+
+/// Where in a line somebody stands.
+fn find(line: &VecDeque<Waiter>, place: Place) -> Option<usize> {
+    line.binary_search_by_key(&place, |waiter| waiter.place)
+        .ok()
 }
 
 impl State {

@@ -150,13 +150,14 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         }
     }
 
-    /// Has a task woken behind the pass, if there is one, by [`wake_tasks`](Self::wake_tasks).
-    pub(crate) fn tell(&self, task: Option<Waker>) {
-        let Some(task) = task else {
+    /// Has tasks woken behind the pass, if there are any, by [`wake_tasks`](Self::wake_tasks).
+    pub(crate) fn tell(&self, tasks: impl IntoIterator<Item = Waker>) {
+        let mut tasks = tasks.into_iter().peekable();
+        if tasks.peek().is_none() {
             return;
-        };
+        }
         let mut state = lock(&self.state);
-        state.told.push(task);
+        state.told.extend(tasks);
         self.told.store(state.told.len() as u64, Ordering::Relaxed);
     }
 

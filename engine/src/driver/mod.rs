@@ -157,6 +157,10 @@ impl<W: World> Driver<W> {
         let now = self.sockets.world.now();
         if reads == Reads::Yes {
             self.receive(now);
+            for key in self.core.calls_due(now) {
+                self.read_what_came(key, now);
+            }
+            self.core.handle_calls_due(now);
         }
         let mut batch = std::mem::take(&mut self.batch);
         turn(self, &mut batch, now);

@@ -37,7 +37,6 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
         hands.look(key, now);
         hands.core().handle_due(key, now);
     }
-    hands.core().handle_calls_due(now);
     hands.act(now);
     hands.core().settle(now);
     hands.core().deliver();

@@ -8,6 +8,7 @@ use std::task::Waker;
 use crate::between::mailbox::Mailbox;
 use crate::between::seat::ReceiverId;
 use crate::between::waiting::wake_all;
+use crate::channel::Channel;
 use crate::error::Ended;
 use crate::event::{Received, Returned};
 use crate::reason::Reason;
@@ -37,6 +38,16 @@ impl CallEvent {
 
 pub(crate) type CallMailbox = Mailbox<CallEvent, Ended>;
 
+/// A call for whose answer nobody waits any more.
+pub(crate) struct AbandonedCall {
+    pub(crate) channel: Channel,
+    pub(crate) id: u64,
+    /// What had come, and was not seen.
+    pub(crate) left: VecDeque<CallEvent>,
+    /// Where more may have come since.
+    pub(crate) mailbox: Arc<CallMailbox>,
+}
+
 /// The reactor's end of a call. Whoever waits at the other end learns of it when this is dropped.
 pub(crate) struct CallLine(Arc<CallMailbox>);
 
@@ -52,7 +63,8 @@ impl CallLine {
 }
 
 impl Drop for CallLine {
-    /// Where the call has ended, nobody waits any more.
+    /// Where the call has ended or was abandoned, nobody waits any more. So somebody is woken only where the
+    /// reactor is dropped with its calls, which the stand-in does.
     fn drop(&mut self) {
         wake_all(self.0.end(Ended::EngineFailed));
     }

@@ -1,13 +1,22 @@
 //! What the handles of one group share with the reactor.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
 use crate::between::registry::{GroupId, Registry};
 use crate::error::{Ended, PostError};
 use crate::event::Event;
+
+/// Whether the stand-in serves the tasks of a group that call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    NotYet,
+    Yes,
+    /// The inbox is gone.
+    NoMore,
+}
 
 /// What the handles of a group share with the reactor.
 pub(crate) struct GroupShared {
@@ -16,8 +25,8 @@ pub(crate) struct GroupShared {
     pub(crate) mailbox: Arc<Mailbox<Event, Ended>>,
     /// Those who wait to post.
     pub(crate) lines: Lines,
-    /// Tasks call, so that the stand-in serves them.
-    calls_in_tasks: AtomicBool,
+    /// Whether the stand-in serves tasks that call, and may yet begin to.
+    pub(super) calls_in_tasks: Mutex<Served>,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
@@ -34,7 +43,7 @@ impl GroupShared {
             id,
             mailbox: Arc::new(Mailbox::new()),
             lines: Lines::new(),
-            calls_in_tasks: AtomicBool::new(false),
+            calls_in_tasks: Mutex::new(Served::NotYet),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,
@@ -56,12 +65,6 @@ impl GroupShared {
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::Acquire)
-    }
-
-    /// Whether tasks call. Returns whether that is new.
-    pub(super) fn set_calls_in_tasks(&self, so: bool) -> bool {
-        self.calls_in_tasks.load(Ordering::Relaxed) != so
-            && self.calls_in_tasks.swap(so, Ordering::Relaxed) != so
     }
 
     pub(super) fn check_open(&self) -> Result<(), PostError> {

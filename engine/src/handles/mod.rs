@@ -15,7 +15,7 @@ mod submission;
 #[cfg(test)]
 pub(crate) use self::admission::CHUNK;
 pub(crate) use self::batch::{Batch, FrameCounts, Frames, RUN_BYTES};
-pub(crate) use self::calls::{CallEvent, CallLine, CallMailbox, next_receiver};
+pub(crate) use self::calls::{AbandonedCall, CallEvent, CallLine, CallMailbox, next_receiver};
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};

@@ -11,8 +11,9 @@ use std::time::Instant;
 use crate::between::mailbox::{Mailbox, Taken};
 use crate::between::seat::{self, Duty, NOBODY, ReceiverId, Rest, Sitter};
 use crate::error::Ended;
+use crate::sync::lock;
 
-use super::group_shared::GroupShared;
+use super::group_shared::{GroupShared, Served};
 use super::reactor_thread;
 use super::shared::Shared;
 
@@ -180,14 +181,19 @@ impl Shared {
 
     /// The tasks of a group call: the same, until its inbox goes.
     pub(crate) fn serve_calls(&self, group: &GroupShared) {
-        if group.set_calls_in_tasks(true) {
-            self.serve_task();
+        let mut served = lock(&group.calls_in_tasks);
+        if *served == Served::NotYet {
+            *served = Served::Yes;
+            self.seat.serve_task();
+            drop(served);
+            self.queue.wake(); // whoever sits may have to leave
         }
     }
 
     /// They do so no more.
     pub(crate) fn leave_calls(&self, group: &GroupShared) {
-        if group.set_calls_in_tasks(false) {
+        let mut served = lock(&group.calls_in_tasks);
+        if std::mem::replace(&mut *served, Served::NoMore) == Served::Yes {
             self.seat.leave_task();
         }
     }

@@ -11,6 +11,7 @@ use crate::between::queue::Queue;
 use crate::between::registry::{Credit, Registry};
 use crate::between::seat::NOBODY;
 use crate::between::waiting::RoomWait;
+use crate::between::waiting::wake_all;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Ended, FlushError, PostError};
@@ -103,6 +104,7 @@ impl Shared {
         let groups = std::mem::take(&mut *lock(&self.groups));
         for group in groups.iter().filter_map(Weak::upgrade) {
             self.queue.tell(group.mailbox.end(reason));
+            self.queue.tell(group.lines.end_all());
             self.drop_abandoned(&group);
         }
         self.queue.wake_tasks();
@@ -142,6 +144,20 @@ impl Shared {
         let polled = polled.unwrap_or_else(|ended| Poll::Ready(Err(ended.into())));
         self.stand_in_for_task(&polled);
         polled
+    }
+
+    /// Whether anything may be posted to a channel, as far as that does not depend on room.
+    pub(crate) fn check_open(
+        &self,
+        group: &GroupShared,
+        channel: Channel,
+    ) -> Result<(), PostError> {
+        let checked = self.queue.submit(|registry, _| {
+            group.check_open()?;
+            registry.check_open(channel, group.id)?;
+            Ok(())
+        });
+        checked.map_err(PostError::from)?
     }
 
     /// Whether all was sent that had been posted to a channel when this was asked first. If that is
@@ -208,6 +224,7 @@ impl Shared {
             group.close(registry);
             items.push(close);
         });
+        wake_all(group.lines.end_all());
     }
 }
 

@@ -12,7 +12,7 @@ use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
 use super::batch::Frames;
-use super::calls::CallLine;
+use super::calls::{AbandonedCall, CallLine};
 use super::group_shared::GroupShared;
 
 /// One entry of the batch that the reactor takes.
@@ -33,10 +33,7 @@ pub(crate) enum Submission {
         deadline: Instant,
     },
     /// Nobody waits for the answer any more.
-    AbandonCall {
-        channel: Channel,
-        id: u64,
-    },
+    AbandonCall(AbandonedCall),
     /// A message is to come back, if nothing of it was sent.
     Withdraw {
         channel: Channel,

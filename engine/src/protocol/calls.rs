@@ -5,11 +5,18 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::event::{Closed, Event};
-use crate::handles::{CallEvent, CallLine, Shared};
+use crate::handles::{AbandonedCall, CallEvent, CallLine, Shared};
+use crate::wire::OpCode;
 
 use super::Core;
+use super::connection::Connection;
+use super::outgoing::Withdrawn;
+
+/// So many calls are given up in one pass at most; the others have their turn in the next.
+const CALLS_DUE_MOST: usize = 256;
 
 /// Names a call: its channel, and the id of its request.
 type CallKey = (Channel, u64);
@@ -39,12 +46,8 @@ impl Calls {
 
     fn begin(&mut self, key: CallKey, line: CallLine, deadline: Instant) {
         self.due.insert((deadline, key));
-        if let Some((_, before)) = self.open.insert(key, (line, deadline)) {
-            // The application chose an id twice: the call before has ended, as its line is dropped.
-            if before != deadline {
-                self.due.remove(&(before, key));
-            }
-        }
+        let before = self.open.insert(key, (line, deadline));
+        assert!(before.is_none(), "the engine gives an id once");
     }
 
     fn end(&mut self, key: CallKey) -> Option<CallLine> {
@@ -76,7 +79,10 @@ impl Calls {
                         .tell(self.tell(key, CallEvent::Response(received)));
                     continue;
                 }
-                Event::Returned(returned) if self.has((returned.channel, returned.id)) => {
+                Event::Returned(returned)
+                    if returned.op_code == OpCode::Request
+                        && self.has((returned.channel, returned.id)) =>
+                {
                     let key = (returned.channel, returned.id);
                     shared
                         .queue
@@ -116,31 +122,84 @@ impl Core {
         self.calls.begin((channel, id), line, deadline);
     }
 
-    /// Nobody waits for a call's answer any more. If the request was not sent it comes back to the group.
-    pub(super) fn abandon_call(&mut self, channel: Channel, id: u64, now: Instant) {
-        if self.calls.end((channel, id)).is_some() {
-            self.withdraw(channel, id, now);
+    /// Nobody waits for a call's answer any more. What had come for it goes to the group's inbox, unless the
+    /// channel has ended: nothing follows that. A request that was not sent comes back there.
+    pub(super) fn abandon_call(&mut self, abandoned: AbandonedCall, now: Instant) {
+        let AbandonedCall {
+            channel,
+            id,
+            mut left,
+            mailbox,
+        } = abandoned;
+        mailbox.take_more(&mut left);
+        let is_open = self.calls.end((channel, id)).is_some();
+        let group = self.key_of(channel).and_then(|key| self.table.get(key));
+        let Some(group) = group.map(|record| record.group) else {
+            return;
+        };
+        for event in left {
+            match event {
+                CallEvent::Response(received) => self.emit(group, Event::Response(received)),
+                CallEvent::Returned(returned) => self.emit(group, Event::Returned(returned)),
+                CallEvent::Lost(_) | CallEvent::TimedOut => {}
+            }
+        }
+        if is_open {
+            self.withdraw(channel, id, Withdrawn::Request, now);
         }
     }
 
-    /// Gives up the calls whose time is over: a request that was not sent comes back.
+    /// The connections with calls whose time is over: what the system has to say of them is to be heard before
+    /// [`handle_calls_due`](Core::handle_calls_due).
+    pub(crate) fn calls_due(&self, now: Instant) -> Vec<RecordKey> {
+        let due = self.calls.due.iter().take_while(|(at, _)| *at <= now);
+        let channels: BTreeSet<Channel> = due.take(CALLS_DUE_MOST).map(|(_, key)| key.0).collect();
+        let keys = channels.into_iter();
+        keys.filter_map(|channel| self.key_of(channel)).collect()
+    }
+
+    /// Gives up calls whose time is over, so many at most in one pass: a request that was not sent comes back.
     pub(crate) fn handle_calls_due(&mut self, now: Instant) {
-        while self.calls.next_due().is_some_and(|at| at <= now) {
-            let Some((_, key)) = self.calls.due.pop_first() else {
+        if self.calls.next_due().is_none_or(|at| at > now) {
+            return;
+        }
+        // An answer that is here is in time.
+        for &index in &self.dirty_groups {
+            let deliveries = &mut self.groups.get_mut(index).deliveries;
+            self.calls.route(deliveries, &self.shared);
+        }
+        for _ in 0..CALLS_DUE_MOST {
+            let first = self.calls.due.first().filter(|(at, _)| *at <= now);
+            let Some(&(_, key)) = first else {
                 return;
             };
-            let (channel, id) = key;
-            if self.withdraw(channel, id, now) {
-                continue; // it is told with what came back
-            }
-            let task = self.calls.tell(key, CallEvent::TimedOut);
-            self.shared.queue.tell(task);
+            self.calls.due.pop_first();
+            self.give_up(key, now);
         }
+    }
+
+    /// The time of a call is over.
+    fn give_up(&mut self, key: CallKey, now: Instant) {
+        let (channel, id) = key;
+        let connection = self.key_of(channel).and_then(|key| self.connection(key));
+        // What can never be sent comes back with the channel's next settling.
+        let comes_back = connection.is_some_and(Connection::is_unsendable);
+        if comes_back || self.withdraw(channel, id, Withdrawn::Request, now) {
+            return; // it is told with what came back
+        }
+        let task = self.calls.tell(key, CallEvent::TimedOut);
+        self.shared.queue.tell(task);
     }
 
     /// Takes a message back that was posted and of which nothing was sent: it is returned. Returns whether
     /// there was such a message.
-    pub(super) fn withdraw(&mut self, channel: Channel, id: u64, now: Instant) -> bool {
+    pub(super) fn withdraw(
+        &mut self,
+        channel: Channel,
+        id: u64,
+        kind: Withdrawn,
+        now: Instant,
+    ) -> bool {
         let Some(key) = self.key_of(channel) else {
             return false;
         };
@@ -148,7 +207,9 @@ impl Core {
             return false;
         };
         let creditor = Arc::clone(self.group(index).creditor());
-        let withdrawn = self.with(key, now, |it, context| it.withdraw(id, &creditor, context));
+        let withdrawn = self.with(key, now, |it, context| {
+            it.withdraw(id, kind, &creditor, context)
+        });
         let Some(cost) = withdrawn.flatten() else {
             return false;
         };

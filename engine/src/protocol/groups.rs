@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::between::key::{GroupPlace, RecordKey};
+use crate::between::lines::Lines;
 use crate::between::registry::{GroupId, Registry};
 use crate::error::Ended;
 use crate::event::Event;
@@ -270,6 +271,11 @@ impl Core {
 impl Group {
     pub(super) fn budget_key(&self) -> BudgetKey {
         self.budget_key
+    }
+
+    /// Those who wait to post.
+    pub(super) fn lines(&self) -> &Lines {
+        &self.shared.lines
     }
 
     pub(super) fn creditor(&self) -> &Arc<dyn Creditor> {

@@ -13,6 +13,8 @@ use crate::wire::{Header, OpCode};
 
 use super::decisions;
 
+pub(super) use self::withdrawing::Kind as Withdrawn;
+
 /// A frame up to this size is copied into the scratch buffer; a larger one goes from where it lies.
 const PACKED_MAX: usize = 4096;
 

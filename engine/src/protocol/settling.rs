@@ -20,9 +20,13 @@ impl Core {
     pub(crate) fn exchange(&mut self, batch: &mut Batch) {
         let shared = Arc::clone(&self.shared);
         batch.spare.take_over(self.nodes.spare());
+        let mut closed = Vec::new();
         shared.queue.exchange(batch, |registry| {
             for &key in &self.touched {
                 if let Some(record) = self.table.get_mut(key) {
+                    if record.posts() == Posts::Closing {
+                        closed.extend(record.channel().map(|channel| (record.group, channel)));
+                    }
                     let room_is_due = close_to_posts(record, registry);
                     self.room.extend(record.channel().filter(|_| room_is_due));
                 }
@@ -36,6 +40,10 @@ impl Core {
             self.tasks_wait = registry.has_tasks();
             self.seal_groups(registry);
         });
+        for (group, channel) in closed {
+            let lines = self.groups.get(group).lines();
+            shared.queue.tell(lines.end(channel));
+        }
     }
 
     /// Gives back the credit of what was sent. Then settles the channels that the last exchange closed:

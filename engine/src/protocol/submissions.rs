@@ -16,6 +16,7 @@ use crate::wire::OpCode;
 use super::Core;
 use super::connection::{Connection, Opening};
 use super::listeners::Listener;
+use super::outgoing::Withdrawn;
 use super::record::{Kind, Record};
 
 impl Core {
@@ -35,10 +36,10 @@ impl Core {
                 line,
                 deadline,
             } => self.begin_call(channel, id, line, deadline),
-            Submission::AbandonCall { channel, id } => self.abandon_call(channel, id, now),
+            Submission::AbandonCall(abandoned) => self.abandon_call(abandoned, now),
             Submission::Withdraw { channel, id, group } => {
                 if self.group_of(channel) == Some(group) {
-                    self.withdraw(channel, id, now);
+                    self.withdraw(channel, id, Withdrawn::RequestOrSignal, now);
                 }
             }
             Submission::OpenGroup { group, place } => self.open_group(group, place, now),

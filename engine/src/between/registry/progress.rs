@@ -41,8 +41,7 @@ impl Progress {
         if sent >= target || sent + self.withdrawn >= self.posted {
             Some(Flushed::Sent)
         } else if self.returned > self.withdrawn {
-            let left = target.saturating_sub(sent + self.withdrawn);
-            Some(Flushed::Returned(left.max(1)))
+            Some(Flushed::Returned(target - sent))
         } else {
             None
         }
@@ -106,8 +105,10 @@ impl Registry {
         if let Some(outcome) = self.flush_outcome(channel, group, *task) {
             return Poll::Ready(outcome);
         }
-        let posted = self.slots[usize::from(channel.number())].progress.posted;
-        let wait = *task.get_or_insert_with(|| self.flushing.begin(posted));
+        let progress = self.slots[usize::from(channel.number())].progress;
+        // What was withdrawn before is not waited for.
+        let target = progress.posted - progress.withdrawn;
+        let wait = *task.get_or_insert_with(|| self.flushing.begin(target));
         self.flushing.wait(channel, wait, waker);
         Poll::Pending
     }
@@ -125,7 +126,8 @@ impl Registry {
         let Some(progress) = self.progress(channel, group) else {
             return Some(Flushed::Gone);
         };
-        let target = task.map_or(progress.posted, |wait| wait.aim);
+        let posted = progress.posted - progress.withdrawn;
+        let target = task.map_or(posted, |wait| wait.aim);
         progress
             .outcome(target)
             .filter(|_| decide(Decision::TaskFindsAllSent, true))

@@ -304,13 +304,8 @@ impl Registry {
         waker: &mut Option<Waker>,
     ) -> Poll<Result<(), Denied>> {
         let limit = self.credit.channel / 2;
+        self.check_open(channel, group)?;
         let slot = self.open_slot(channel, group)?;
-        if slot.kind == Kind::Listener {
-            return Poll::Ready(Err(Denied::IsListener));
-        }
-        if slot.bye_response {
-            return Poll::Ready(Err(Denied::ByePosted));
-        }
         let wanted = slot.refused_last.unwrap_or(MESSAGE_COST_MAX);
         let wanted = task.map_or(wanted, |wait| wait.aim);
         let (line, has_room) = (line_of(slot, wanted), slot.used <= limit);
@@ -324,6 +319,18 @@ impl Registry {
         self.waiting.wait(channel, wait, waker);
         self.line_up_for_room(channel);
         Poll::Pending
+    }
+
+    /// Whether anything may be posted to a channel of this group, as far as that does not depend on room.
+    pub(crate) fn check_open(&mut self, channel: Channel, group: GroupId) -> Result<(), Denied> {
+        let slot = self.open_slot(channel, group)?;
+        if slot.kind == Kind::Listener {
+            return Err(Denied::IsListener);
+        }
+        if slot.bye_response {
+            return Err(Denied::ByePosted);
+        }
+        Ok(())
     }
 
     /// Has a task wait for room no more, and hands back its waker if it did.

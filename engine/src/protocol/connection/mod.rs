@@ -34,7 +34,7 @@ use self::receiving::Inbound;
 use self::sending::Outbound;
 use super::budget::{Budget, BudgetKey};
 use super::decisions;
-use super::outgoing::{Nodes, Outgoing};
+use super::outgoing::{Nodes, Outgoing, Withdrawn};
 use super::{Action, Actions, Closing, Wanted};
 
 #[cfg(test)]
@@ -488,11 +488,14 @@ impl Connection {
     pub(super) fn withdraw(
         &mut self,
         id: u64,
+        kind: Withdrawn,
         creditor: &Arc<dyn Creditor>,
         context: &mut Context<'_>,
     ) -> Option<usize> {
         let channel = self.channel.filter(|_| !self.is_unsendable())?;
-        let outgoing = self.outbound.withdraw(id, context.nodes, context.cache)?;
+        let outgoing = self
+            .outbound
+            .withdraw(id, kind, context.nodes, context.cache)?;
         let cost = outgoing.cost;
         self.messages.returned += 1;
         let hold = Hold::new(Arc::clone(creditor), cost);

@@ -13,7 +13,7 @@ use crate::storage::{Cache, cost_of_many};
 use crate::wire::OpCode;
 
 use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
-use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing, Sent};
+use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing, Sent, Withdrawn};
 use crate::protocol::{Action, decisions};
 
 pub(super) struct Outbound {
@@ -63,10 +63,11 @@ impl Outbound {
     pub(super) fn withdraw(
         &mut self,
         id: u64,
+        kind: Withdrawn,
         nodes: &mut Nodes,
         cache: &mut Cache,
     ) -> Option<Outgoing> {
-        let withdrawn = nodes.withdraw(&mut self.fifo, id, cache);
+        let withdrawn = nodes.withdraw(&mut self.fifo, id, kind, cache);
         if self.is_empty() {
             self.stop_looking(); // nothing waits to be sent
         }

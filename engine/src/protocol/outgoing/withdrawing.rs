@@ -2,17 +2,36 @@
 
 use crate::handles::FrameCounts;
 use crate::storage::Cache;
-use crate::wire::Header;
+use crate::wire::{Header, OpCode};
 
 use super::{Fifo, NONE, Nodes, Outgoing, Queued, Run, decode};
 
+/// What may be withdrawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::protocol) enum Kind {
+    /// A call's request.
+    Request,
+    /// What an application names by its own id.
+    RequestOrSignal,
+}
+
+impl Kind {
+    fn takes(self, op_code: OpCode) -> bool {
+        match self {
+            Kind::Request => op_code == OpCode::Request,
+            Kind::RequestOrSignal => matches!(op_code, OpCode::Request | OpCode::Signal),
+        }
+    }
+}
+
 impl Nodes {
-    /// Takes the first message with this id out of a queue, if no byte of it was sent and it is one that the
-    /// peer can do without: a Request, Response or Signal. Costs what lies before it in the queue.
+    /// Takes the first Request or Signal with this id out of a queue, if no byte of it was sent. Responses go by
+    /// the ids that the peer has chosen, which may be the same. Costs what lies before it in the queue.
     pub(in crate::protocol) fn withdraw(
         &mut self,
         fifo: &mut Fifo,
         id: u64,
+        kind: Kind,
         cache: &mut Cache,
     ) -> Option<Outgoing> {
         let (mut before, mut index) = (NONE, fifo.head);
@@ -23,10 +42,10 @@ impl Nodes {
             let next = node.next;
             let found = match node.queued.as_mut().expect("a linked node holds something") {
                 Queued::Message(outgoing) => {
-                    let is_it = outgoing.id == id && outgoing.op_code.is_regular() && !is_begun;
+                    let is_it = outgoing.id == id && kind.takes(outgoing.op_code) && !is_begun;
                     is_it.then(|| self.unlink_behind(fifo, before))
                 }
-                Queued::Run(run) => match run.find(id, is_begun) {
+                Queued::Run(run) => match run.find(id, kind, is_begun) {
                     None => None,
                     Some(at) => {
                         let unused = run.unused();
@@ -85,12 +104,12 @@ impl Run {
     }
 
     /// Where the first frame with this id begins, of those that were not begun to be sent.
-    fn find(&self, id: u64, is_begun: bool) -> Option<usize> {
+    fn find(&self, id: u64, kind: Kind, is_begun: bool) -> Option<usize> {
         let mut at = self.at;
         while let Some(header) = self.bytes.get(at..).and_then(<[u8]>::first_chunk) {
             let header = Header::decode(header).expect("what was encoded here");
             let is_free = at > self.at || !is_begun;
-            if is_free && header.message_id == id {
+            if is_free && header.message_id == id && kind.takes(header.op_code) {
                 return Some(at);
             }
             at += header.frame_len();

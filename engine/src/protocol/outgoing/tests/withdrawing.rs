@@ -124,10 +124,10 @@ impl Bench {
             Some(&(id, _)) if is_there => id,
             _ => self.next_id,
         };
-        let withdrawn = self
-            .it
-            .nodes
-            .withdraw(&mut self.it.fifo, id, &mut self.cache);
+        let withdrawn =
+            self.it
+                .nodes
+                .withdraw(&mut self.it.fifo, id, Withdrawn::Request, &mut self.cache);
         let may_be = is_there && !self.model.is_empty() && (at > 0 || self.sent == 0);
         let expected = may_be.then(|| self.model.remove(at));
         assert_eq!(withdrawn.map(|it| whole(&it)), expected);
