@@ -1,5 +1,6 @@
 //! Calls: a request, and whoever waits for its answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -133,11 +134,6 @@ impl Answer {
     /// Takes the content of its first part, mostly its only one.
     pub fn into_message(self) -> Message {
         self.first.into_message()
-    }
-
-    fn refusal(&self) -> Option<String> {
-        let why = self.first.text_headers().get(REFUSED)?;
-        Some(String::from_utf8_lossy(why).into_owned())
     }
 }
 
@@ -312,7 +308,7 @@ fn not_posted(post: Post, why: PostError) -> Outcome {
 
 /// An answer that is a refusal is an error.
 fn refuse(answer: Answer) -> Outcome {
-    match answer.refusal() {
+    match answer.first.refusal().map(Cow::into_owned) {
         None => Ok(answer),
         Some(why) => Err(CallError::Refused {
             why,

@@ -2,6 +2,7 @@
 
 mod system_error;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -183,6 +184,13 @@ impl Received {
     /// The body.
     pub fn body(&self) -> &[u8] {
         self.message.body()
+    }
+
+    /// Why the peer refuses, if this is a Response made by [`Request::refuse`]. A [`Call`](crate::Call)
+    /// tells of it as [`CallError::Refused`](crate::CallError).
+    pub fn refusal(&self) -> Option<Cow<'_, str>> {
+        let why = self.text_headers().get(REFUSED)?;
+        (self.op_code == OpCode::Response).then(|| String::from_utf8_lossy(why))
     }
 
     /// The content.
