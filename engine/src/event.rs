@@ -35,6 +35,7 @@ pub enum Event {
     /// A Response to a Request of ours.
     Response(Received),
     /// A Signal.
+    #[doc(alias = "SUB")]
     Signal(Signal),
     /// A ByeRequest: the peer wants to end the channel, and is to send nothing more.
     Bye(Bye),
@@ -286,6 +287,8 @@ pub struct Request(pub(crate) Received);
 
 impl Request {
     /// The Response to this request: with this message, on its channel and with its id.
+    #[doc(alias = "REP")]
+    #[doc(alias = "nng_rep0_open")]
     pub fn reply(&self, message: Message) -> Post {
         let id = self.0.id_of_answer();
         Post::to(self.0.channel, OpCode::Response, id, message)
@@ -479,6 +482,8 @@ impl Returned {
 
 /// A channel has ended: its last event, with its accounts.
 #[doc(alias = "channel_closed")]
+#[doc(alias = "zmq_socket_monitor")]
+#[doc(alias = "nng_pipe_notify")]
 #[derive(Debug, Clone)]
 pub struct Closed {
     pub(crate) channel: Channel,

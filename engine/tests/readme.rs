@@ -214,7 +214,7 @@ fn the_readme_s_client_is_answered_and_says_goodbye() {
 /// What is tested here is what the README shows.
 #[test]
 fn the_programs_tested_are_the_readme_s() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let Ok(readme) = std::fs::read_to_string(path) else {
         return common::skip("the README: it is not in this package");
     };
