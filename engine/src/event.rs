@@ -295,8 +295,8 @@ impl Request {
     }
 
     /// Refuses: a Response without a body and with a text header `~refused` that says why, which a
-    /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError). A reason that a text header
-    /// cannot carry (empty, or with CR or LF in it) becomes `refused`.
+    /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError) and [`Received::refusal`] tells of. A
+    /// reason that a text header cannot carry (empty, or with CR or LF in it) becomes `refused`.
     pub fn refuse(self, why: &str) -> Post {
         let id = self.0.id_of_answer();
         let Received {
