@@ -30,7 +30,7 @@ pub(crate) const REFUSED: &str = "~refused";
 ///
 /// Nothing is posted before the first poll. Dropping it gives the call up: a request that was not sent comes
 /// back to the group as [`Event::Returned`](crate::Event::Returned) with
-/// [`Reason::Withdrawn`](crate::Reason::Withdrawn); an answer that comes nonetheless, as
+/// [`Reason::Withdrawn`]; an answer that comes nonetheless, as
 /// [`Event::Response`](crate::Event::Response). It may be polled by any executor.
 #[must_use = "a call does nothing until it is awaited or waited for"]
 pub struct Call {

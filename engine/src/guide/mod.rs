@@ -18,6 +18,9 @@ pub mod calls {}
 #[doc = include_str!("room.md")]
 pub mod room {}
 
+#[doc = include_str!("parts.md")]
+pub mod parts {}
+
 #[doc = include_str!("tasks.md")]
 pub mod tasks {}
 
