@@ -161,7 +161,7 @@ pub use room::WaitForRoom;
 pub use sending::Sending;
 pub use status::Status;
 
-/// The program in the README is compiled and run with the other examples.
+/// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
