@@ -1,5 +1,6 @@
 //! Calls: a request, and whoever waits for its answer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -32,7 +33,7 @@ pub(crate) const REFUSED: &str = "~refused";
 ///
 /// Nothing is posted before the first poll. Dropping it gives the call up: a request that was not sent comes
 /// back to the group as [`Event::Returned`](crate::Event::Returned) with
-/// [`Reason::Withdrawn`](crate::Reason::Withdrawn); an answer that has come or comes nonetheless, as
+/// [`Reason::Withdrawn`]; an answer that has come or comes nonetheless, as
 /// [`Event::Response`](crate::Event::Response), unless the channel has ended by then. It may be polled by any
 /// executor.
 #[must_use = "a call does nothing until it is awaited or waited for"]
@@ -150,11 +151,6 @@ impl Answer {
     /// Takes the content of its first part, mostly its only one.
     pub fn into_message(self) -> Message {
         self.first.into_message()
-    }
-
-    fn refusal(&self) -> Option<String> {
-        let why = self.first.text_headers().get(REFUSED)?;
-        Some(String::from_utf8_lossy(why).into_owned())
     }
 }
 
@@ -364,7 +360,7 @@ fn not_posted(post: Post, why: PostError) -> Outcome {
 
 /// An answer that is a refusal is an error.
 fn refuse(answer: Answer) -> Outcome {
-    match answer.refusal() {
+    match answer.first.refusal().map(Cow::into_owned) {
         None => Ok(answer),
         Some(why) => Err(CallError::Refused {
             why,

@@ -35,6 +35,8 @@ use crate::sync::lock;
 /// another time, and [`Inbox::close`] to learn what was not sent.
 #[doc(alias = "Ampe")]
 #[doc(alias = "Reactor")]
+#[doc(alias = "zmq_ctx_new")]
+#[doc(alias = "Context")]
 #[derive(Clone)]
 #[must_use = "dropping the last handle of an engine stops it, with all its groups"]
 pub struct Engine {
@@ -99,6 +101,8 @@ impl Engine {
     /// In a waker that an engine calls, this, like the drop of the last `Engine`, does not wait: the
     /// reactor ends when the waker has returned.
     #[doc(alias = "destroy")]
+    #[doc(alias = "zmq_ctx_term")]
+    #[doc(alias = "shutdown")]
     pub fn stop(&self, within: Duration) {
         self.inner.stop(within);
     }

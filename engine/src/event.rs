@@ -2,6 +2,7 @@
 
 mod system_error;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub enum Event {
     /// A Response to a Request of ours.
     Response(Received),
     /// A Signal.
+    #[doc(alias = "SUB")]
     Signal(Signal),
     /// A ByeRequest: the peer wants to end the channel, and is to send nothing more.
     Bye(Bye),
@@ -185,6 +187,13 @@ impl Received {
         self.message.body()
     }
 
+    /// Why the peer refuses, if this is a Response made by [`Request::refuse`]. A [`Call`](crate::Call)
+    /// tells of it as [`CallError::Refused`](crate::CallError).
+    pub fn refusal(&self) -> Option<Cow<'_, str>> {
+        let why = self.text_headers().get(REFUSED)?;
+        (self.op_code == OpCode::Response).then(|| String::from_utf8_lossy(why))
+    }
+
     /// The content.
     pub fn message(&self) -> &Message {
         &self.message
@@ -278,14 +287,16 @@ pub struct Request(pub(crate) Received);
 
 impl Request {
     /// The Response to this request: with this message, on its channel and with its id.
+    #[doc(alias = "REP")]
+    #[doc(alias = "nng_rep0_open")]
     pub fn reply(&self, message: Message) -> Post {
         let id = self.0.id_of_answer();
         Post::to(self.0.channel, OpCode::Response, id, message)
     }
 
     /// Refuses: a Response without a body and with a text header `~refused` that says why, which a
-    /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError). A reason that a text header
-    /// cannot carry (empty, too long, or with CR or LF in it) becomes `refused`.
+    /// [`Call`](crate::Call) takes for [`CallError::Refused`](crate::CallError) and [`Received::refusal`] tells of. A
+    /// reason that a text header cannot carry (empty, too long, or with CR or LF in it) becomes `refused`.
     pub fn refuse(self, why: &str) -> Post {
         let id = self.0.id_of_answer();
         let Received {
@@ -471,6 +482,8 @@ impl Returned {
 
 /// A channel has ended: its last event, with its accounts.
 #[doc(alias = "channel_closed")]
+#[doc(alias = "zmq_socket_monitor")]
+#[doc(alias = "nng_pipe_notify")]
 #[derive(Debug, Clone)]
 pub struct Closed {
     pub(crate) channel: Channel,

@@ -23,6 +23,10 @@ use crate::sending::Sending;
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[doc(alias = "MchnGroup")]
+#[doc(alias = "zmq_socket")]
+#[doc(alias = "nng_socket")]
+#[doc(alias = "ROUTER")]
+#[doc(alias = "DEALER")]
 #[derive(Clone)]
 pub struct ChannelGroup {
     shared: Arc<Shared>,
@@ -51,6 +55,9 @@ impl ChannelGroup {
     /// [`PostError::NoChannelNumber`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`], as
     /// for [`post`](ChannelGroup::post).
     #[doc(alias = "WelcomeRequest")]
+    #[doc(alias = "zmq_bind")]
+    #[doc(alias = "nng_listen")]
+    #[doc(alias = "bind")]
     pub fn listen(&self, address: &Address) -> Result<Channel, Refused> {
         let post = Post::welcome(address, self.message());
         self.post(post).map(|posted| posted.channel)
@@ -64,6 +71,8 @@ impl ChannelGroup {
     ///
     /// As for [`post`](ChannelGroup::post).
     #[doc(alias = "HelloRequest")]
+    #[doc(alias = "zmq_connect")]
+    #[doc(alias = "nng_dial")]
     pub fn connect(&self, address: &Address) -> Result<Channel, Refused> {
         self.post(self.message().hello(address))
             .map(|posted| posted.channel)
@@ -93,6 +102,10 @@ impl ChannelGroup {
     /// - [`PostError::AbortTooLong`]: a ByeSignal has more than 1,024 bytes of content.
     /// - [`PostError::HelloTooLong`]: a HelloRequest has more than 8,192 bytes of content.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].
+    #[doc(alias = "zmq_send")]
+    #[doc(alias = "zmq_msg_send")]
+    #[doc(alias = "nng_send")]
+    #[doc(alias = "PUSH")]
     pub fn post(&self, post: Post) -> Result<Posted, Refused> {
         self.shared.post(&self.group, post)
     }
@@ -111,6 +124,7 @@ impl ChannelGroup {
     ///
     /// The reason for which the post that is now at the front was refused, as for
     /// [`post`](ChannelGroup::post).
+    #[doc(alias = "feed")]
     pub fn post_many(
         &self,
         posts: &mut VecDeque<Post>,
@@ -140,6 +154,7 @@ impl ChannelGroup {
     ///
     /// The future ends with the post, in [`Refused`], and the reason for which it would never be accepted:
     /// as for [`post`](ChannelGroup::post), but for [`PostError::Full`].
+    #[doc(alias = "nng_send_aio")]
     pub fn send(&self, post: Post) -> Sending {
         Sending::new(self.clone(), post)
     }
@@ -151,6 +166,9 @@ impl ChannelGroup {
     ///
     /// As [`post`](ChannelGroup::post): the post comes back in [`Refused`], with [`PostError::Full`] if there
     /// was no room until `deadline`.
+    #[doc(alias = "zmq_send")]
+    #[doc(alias = "nng_send")]
+    #[doc(alias = "send_timeout")]
     pub fn post_wait(&self, post: Post, deadline: Instant) -> Result<Posted, Refused> {
         self.send(post).wait_until(deadline)
     }
@@ -184,6 +202,9 @@ impl ChannelGroup {
     ///
     /// Once the deadline has come, a request that was not sent is taken back; an answer that comes later goes
     /// to the inbox, as [`Event::Response`].
+    #[doc(alias = "REQ")]
+    #[doc(alias = "nng_req0_open")]
+    #[doc(alias = "rpc")]
     pub fn call(&self, channel: Channel, request: Message, deadline: Instant) -> Call {
         Call::new(self.clone(), channel, request, deadline)
     }
@@ -299,6 +320,7 @@ impl ChannelGroup {
     ///     oldest.is_some_and(|age| age > Duration::from_secs(10))
     /// }
     /// ```
+    #[doc(alias = "nng_stat")]
     pub fn account(&self, channel: Channel) -> Option<ChannelAccount> {
         let group = self.group.id;
         let queue = &self.shared.queue;

@@ -80,6 +80,10 @@ impl Inbox {
     /// Panics in a waker that an engine calls, if there is no event: the thread that would have to
     /// bring one is the one that would wait.
     #[doc(alias = "waitReceive")]
+    #[doc(alias = "zmq_recv")]
+    #[doc(alias = "zmq_msg_recv")]
+    #[doc(alias = "nng_recv")]
+    #[doc(alias = "PULL")]
     pub fn recv(&mut self) -> Result<Event, Ended> {
         self.fill_waiting()?;
         Ok(self.pop_taken())
@@ -91,6 +95,8 @@ impl Inbox {
     /// # Errors
     ///
     /// As [`recv`](Inbox::recv).
+    #[doc(alias = "zmq_poll")]
+    #[doc(alias = "recv_timeout")]
     pub fn recv_until(&mut self, deadline: Instant) -> Result<Option<Event>, Ended> {
         self.next(Some(deadline))
     }
@@ -220,6 +226,9 @@ impl Inbox {
     ///
     /// In a waker that an engine calls, this does not wait: the report has what had come by then, and
     /// what comes later is dropped.
+    #[doc(alias = "zmq_close")]
+    #[doc(alias = "nng_close")]
+    #[doc(alias = "ZMQ_LINGER")]
     pub fn close(mut self, within: Duration) -> CloseReport {
         let mut report = CloseReport::default();
         let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);

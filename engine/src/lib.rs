@@ -5,46 +5,58 @@
 //! happened. There are no callbacks, and no async runtime inside.
 //!
 //! ```
-//! use std::collections::{HashMap, VecDeque};
+//! use std::thread;
+//! use std::time::{Duration, Instant};
 //!
-//! use ampe::{Channel, Engine, Event, GroupOptions, Options, Post, PostError};
+//! use ampe::{ChannelGroup, Engine, Event, GroupOptions, Inbox, Options, Outbox};
+//!
+//! /// A server that answers each request with what it says.
+//! fn serve(group: ChannelGroup, mut inbox: Inbox) {
+//!     // Keeps, in order, what is refused for want of room, until there is some.
+//!     let mut outbox = Outbox::new(group.clone(), usize::MAX);
+//!     for event in inbox.iter() {
+//!         outbox.observe(&event);
+//!         let answer = match event {
+//!             Event::Hello(hello) => hello.accept(group.message()),
+//!             Event::Request(request) => request.echo(),
+//!             Event::Bye(bye) => bye.echo(), // behind the answers that wait
+//!             _ => continue,
+//!         };
+//!         let _ = outbox.post(answer); // refused if the peer has gone
+//!     }
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::start(Options::default())?;
-//! let (group, mut inbox) = engine.group(GroupOptions::default())?;
-//! group.listen(&"tcp://127.0.0.1:0".parse()?)?;
+//! let (server, mut inbox) = engine.group(GroupOptions::default())?;
+//! server.listen(&"tcp://127.0.0.1:0".parse()?)?;
+//! let Event::Listening(listening) = inbox.recv()? else { panic!("it listens first") };
+//! thread::spawn(move || serve(server, inbox));
 //!
-//! // What was refused for want of room waits here, in order.
-//! let mut waiting: HashMap<Channel, VecDeque<Post>> = HashMap::new();
+//! // A client, mostly in another process.
+//! let (group, mut inbox) = engine.group(GroupOptions::default())?;
+//! let channel = group.connect(listening.address())?;
+//! let request = engine.message().with_body(b"hello")?;
+//! let deadline = Instant::now() + Duration::from_secs(60);
+//! let answer = group.call(channel, request, deadline).wait()?; // a task awaits it
+//! assert_eq!(answer.body(), b"hello");
+//!
+//! group.post(engine.message().bye(channel))?;
 //! for event in inbox.iter() {
-//!     let Some(channel) = event.channel() else { continue };
-//!     let post = match event {
-//!         // The server's part.
-//!         Event::Hello(hello) => Some(hello.accept(engine.message())),
-//!         Event::Request(request) => Some(request.echo()),
-//!         Event::Bye(bye) => Some(bye.echo()), // behind the answers that wait
-//!         // The client's part: here it connects to the server that it is itself.
-//!         Event::Listening(listening) => Some(engine.message().hello(listening.address())),
-//!         Event::Connected(_) => Some(engine.message().with_body(b"hello")?.request(channel)),
-//!         Event::Response(response) => {
-//!             assert_eq!(response.body(), b"hello");
-//!             Some(engine.message().bye(channel))
-//!         }
-//!         Event::Closed(closed) => {
-//!             println!("{}: {}", channel, closed.reason());
-//!             waiting.remove(&channel);
-//!             break;
-//!         }
-//!         _ => None, // Room among them: what waits is posted now
-//!     };
-//!     let posts = waiting.entry(channel).or_default();
-//!     posts.extend(post);
-//!     if !matches!(group.post_many(posts, &mut Vec::new()), Ok(()) | Err(PostError::Full(_))) {
-//!         posts.clear(); // a peer may go at any moment: its channel takes no more posts
+//!     if let Event::Closed(closed) = event {
+//!         let account = closed.account(); // of hello, request and goodbye
+//!         assert_eq!((account.posted, account.sent, account.confirmed), (3, 3, 3));
+//!         break;
 //!     }
 //! }
 //! # Ok(()) }
 //! ```
+//!
+//! # Where to begin
+//!
+//! The [`guide`] has short chapters, from thinking in messages to troubleshooting by symptom, and tables for those
+//! who come from ZeroMQ, nng, tokio or tofu. The folder `examples` has whole programs of less than 120 lines:
+//! `cargo run --example server -- tcp://127.0.0.1:7000`.
 //!
 //! # What becomes of a message
 //!
@@ -69,13 +81,22 @@
 //! asynchronous program awaits [`ChannelGroup::room`], under any runtime or none. The two budgets
 //! are separate, so two peers that flood each other cannot lock each other out.
 //!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
+//!
 //! # Modules
 //!
 //! [`wire`] is the format that travels, for programs that speak it without an engine; [`Address`]
 //! is how programs and people write where to connect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod address;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod wire;
 
 mod account;
@@ -140,7 +161,7 @@ pub use room::WaitForRoom;
 pub use sending::Sending;
 pub use status::Status;
 
-/// The program in the README is compiled and run with the other examples.
+/// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

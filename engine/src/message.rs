@@ -29,6 +29,8 @@ const LINE_END: &[u8] = b"\r\n";
 /// assert_eq!(message.body(), b"hello");
 /// # Ok(()) }
 /// ```
+#[doc(alias = "zmq_msg_t")]
+#[doc(alias = "nng_msg")]
 pub struct Message {
     /// A whole frame in the making: 16 bytes for the header, the text headers, the body. So a
     /// large message is sent from where it lies, and a received one is read to where it stays.

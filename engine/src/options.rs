@@ -52,6 +52,8 @@ pub struct Options {
     pub inbound_bytes: usize,
     /// The part of [`inbound_bytes`](Options::inbound_bytes) that one channel may hold. Default
     /// 16 MiB; more than the whole means the whole.
+    #[doc(alias = "ZMQ_RCVHWM")]
+    #[doc(alias = "NNG_OPT_RECVBUF")]
     pub inbound_bytes_per_channel: usize,
     /// Bytes of posted messages not yet sent or returned, and of returned ones not yet dropped, of
     /// all channels together, beyond what each group has in
@@ -65,6 +67,8 @@ pub struct Options {
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
+    #[doc(alias = "ZMQ_SNDHWM")]
+    #[doc(alias = "NNG_OPT_SENDBUF")]
     pub outbound_bytes_per_channel: usize,
     /// Bytes of free message storage kept for reuse, its records included. Default 16 MiB.
     pub pool_bytes: usize,
@@ -118,6 +122,8 @@ pub struct Options {
     /// nothing of what was sent to it is given up after twice as long, or after
     /// [`send_timeout`](Options::send_timeout) if that is longer; on Linux and Windows, elsewhere after
     /// the system's own time. Default 30 s.
+    #[doc(alias = "ZMQ_HEARTBEAT_IVL")]
+    #[doc(alias = "ZMQ_TCP_KEEPALIVE")]
     pub keep_alive: Option<Duration>,
     /// Messages of one group's [`ChannelGroup::notify`](crate::ChannelGroup::notify) that wait to be
     /// received at the same time, at most. Messages of peers do not count. Default 1,024.

@@ -55,7 +55,9 @@ struct Waiting {
 impl Outbox {
     /// An outbox that keeps up to `bytes_per_channel` bytes for each channel, where a message counts with
     /// what it costs in a budget: its frame and 896 bytes. The messages that it keeps are the application's:
-    /// the engine charges them no more than before, an echo to the inbound budget until it is posted.
+    /// they are charged to no budget of the engine, but for those that were received and are posted on, such as
+    /// [`Request::echo`](crate::Request::echo), which stay charged to the inbound budget. With these alone
+    /// `usize::MAX` is no risk: a peer that asks and does not read is in the end not read from either.
     pub fn new(group: ChannelGroup, bytes_per_channel: usize) -> Self {
         Outbox {
             group,

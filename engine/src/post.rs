@@ -74,6 +74,8 @@ impl Message {
     }
 
     /// Makes this a Signal to the peer of `channel`: a message that expects no response.
+    #[doc(alias = "PUB")]
+    #[doc(alias = "publish")]
     pub fn signal(self, channel: Channel) -> Post {
         Post::to(channel, OpCode::Signal, 0, self)
     }
@@ -160,6 +162,8 @@ impl Post {
 
     /// Says that more messages of the same logical whole follow. For requests, responses and
     /// signals; the engine carries it and does not interpret it.
+    #[doc(alias = "ZMQ_SNDMORE")]
+    #[doc(alias = "multipart")]
     pub fn more(mut self) -> Self {
         self.more = true;
         self

@@ -7,12 +7,14 @@
 
 mod common;
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ampe::{
-    Account, Address, Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError,
+    Account, Address, CallError, ChannelGroup, Engine, Event, GroupOptions, Inbox, Options, Outbox,
 };
 use common::{group, listen, next, wait_until};
 
@@ -29,42 +31,60 @@ type Serve = fn(Engine, ChannelGroup, Inbox, &AtomicBool) -> bool;
 fn serve(engine: Engine, group: ChannelGroup, mut inbox: Inbox, _: &AtomicBool) -> bool {
     let (mut ends, mut was_full) = (0, false);
     // As in the README, from here
-    let mut waiting: HashMap<Channel, VecDeque<Post>> = HashMap::new();
+    let mut outbox = Outbox::new(group.clone(), usize::MAX);
     for event in inbox.iter() {
-        let Some(channel) = event.channel() else {
-            continue;
-        };
-        let post = match event {
-            Event::Hello(hello) => Some(hello.accept(engine.message())),
-            Event::Request(request) => Some(request.echo()),
-            Event::Bye(bye) => Some(bye.echo()),
-            // to here,
-            Event::Closed(_) => {
-                waiting.remove(&channel);
-                ends += 1;
-                if ends == CLIENTS {
-                    return was_full;
-                }
-                continue;
+        outbox.observe(&event); // maybe there is room for what waits
+        // to here,
+        was_full |= matches!(event, Event::Room(_));
+        if matches!(event, Event::Closed(_)) {
+            ends += 1;
+            if ends == CLIENTS {
+                return was_full;
             }
-            Event::Room(_) => {
-                was_full = true;
-                None
-            }
-            // and from here
-            _ => None, // Room among them: what waits is posted now
-        };
-        let posts = waiting.entry(channel).or_default();
-        posts.extend(post);
-        if !matches!(
-            group.post_many(posts, &mut Vec::new()),
-            Ok(()) | Err(PostError::Full(_))
-        ) {
-            posts.clear(); // the channel has ended
         }
+        // from here
+        let answer = match event {
+            Event::Hello(hello) => hello.accept(engine.message()),
+            Event::Request(request) => request.echo(),
+            Event::Bye(bye) => bye.echo(), // behind the answers that wait
+            _ => continue,
+        };
+        let _ = outbox.post(answer); // refused if the peer has gone
     }
     // to here.
     false
+}
+
+/// The client of the README. Returns what it prints.
+fn ask(address: &Address) -> Vec<String> {
+    let said = RefCell::new(Vec::new());
+    macro_rules! println {
+        ($($text:tt)*) => { said.borrow_mut().push(format!($($text)*)) };
+    }
+    let run = || -> Result<(), Box<dyn Error>> {
+        // As in the README, from here
+        let engine = Engine::start(Options::default())?;
+        let (group, mut inbox) = engine.group(GroupOptions::default())?;
+        // to here,
+        let server = group.connect(address)?;
+        // from here
+        let request = engine.message().with_body(b"hello")?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        match group.call(server, request, deadline).wait() {
+            // a task awaits it instead
+            Ok(answer) => println!("{}", String::from_utf8_lossy(answer.body())),
+            Err(CallError::NotSent(it)) => println!("safe to ask another: {}", it.why),
+            Err(CallError::Refused { why, .. }) => println!("it will not: {why}"),
+            Err(unknown) => println!("it may have been done: {unknown}"),
+        }
+        let _ = group.post(engine.message().bye(server)); // refused if it has gone
+        let closed = inbox.iter().find(|event| matches!(event, Event::Closed(_)));
+        println!("{}", closed.expect("each channel has one")); // its account
+        Ok(())
+        // to here.
+    };
+    run().unwrap();
+    said.into_inner()
 }
 
 /// What a first thought makes of it.
@@ -168,10 +188,33 @@ fn canary_a_server_that_drops_what_is_refused() {
     assert!(outcomes.iter().any(is_short), "{outcomes:?}");
 }
 
+#[test]
+fn the_readme_s_client_is_answered_and_says_goodbye() {
+    let engine = Engine::start(Options::default()).unwrap();
+    let (posting, mut inbox) = group(&engine);
+    let (_, bound) = listen(&posting, &mut inbox, &"tcp://127.0.0.1:0".parse().unwrap());
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(engine, posting, inbox, &AtomicBool::new(false)));
+        for _ in 0..CLIENTS {
+            let said = ask(&bound);
+            let account = "3 posted, 3 sent, 0 returned, 3 confirmed, 3 received";
+            let end = format!("#1 closed (both sides said goodbye): {account}");
+            assert_eq!(said, ["hello".to_owned(), end]);
+        }
+        server.join().unwrap();
+    });
+    // Nobody listens there any more.
+    let said = ask(&bound);
+    assert_eq!(
+        said[0], "safe to ask another: could not connect",
+        "{said:#?}"
+    );
+}
+
 /// What is tested here is what the README shows.
 #[test]
-fn the_server_tested_is_the_readme_s() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+fn the_programs_tested_are_the_readme_s() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let Ok(readme) = std::fs::read_to_string(path) else {
         return common::skip("the README: it is not in this package");
     };
@@ -185,7 +228,7 @@ fn the_server_tested_is_the_readme_s() {
     let (mut part, mut parts) = (None::<String>, 0);
     for line in include_str!("readme.rs").lines() {
         match line.trim() {
-            "// As in the README, from here" | "// and from here" => part = Some(String::new()),
+            "// As in the README, from here" | "// from here" => part = Some(String::new()),
             "// to here," | "// to here." => {
                 let part = part.take().unwrap();
                 assert!(shown.contains(&part), "not in the README: {part}");
@@ -198,5 +241,5 @@ fn the_server_tested_is_the_readme_s() {
             }
         }
     }
-    assert_eq!(parts, 2);
+    assert_eq!(parts, 4);
 }

@@ -46,7 +46,8 @@ impl Inbox {
     /// # Errors
     ///
     /// The future ends with [`Ended`] once all events were received and none will come.
-    #[doc(alias = "recv().await")]
+    #[doc(alias = "nng_recv_aio")]
+    #[doc(alias = "next")]
     pub fn recv_async(&mut self) -> Recv<'_> {
         Recv { inbox: self }
     }
@@ -100,6 +101,7 @@ impl fmt::Debug for Recv<'_> {
 
 /// The events, one after the other, until none will come.
 #[cfg(feature = "futures")]
+#[cfg_attr(docsrs, doc(cfg(feature = "futures")))]
 impl futures_core::Stream for Inbox {
     type Item = Event;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::event::{Event, Received};
+use crate::event::{Account, Closed, Event, Received};
 use crate::wire::TextHeaders;
 
 use super::Message;
@@ -102,20 +102,29 @@ impl fmt::Display for Event {
             ),
             Event::Room(channel) => write!(formatter, "{channel} has room"),
             Event::Notified(message) => write!(formatter, "notified: {message}"),
-            Event::Closed(it) => {
-                let account = it.account();
-                write!(
-                    formatter,
-                    "{} closed ({}): {} posted, {} sent, {} returned, {} confirmed, {} received",
-                    it.channel,
-                    it.reason,
-                    account.posted,
-                    account.sent,
-                    account.returned,
-                    account.confirmed,
-                    account.received
-                )
-            }
+            Event::Closed(it) => it.fmt(formatter),
         }
+    }
+}
+
+/// One line: channel, reason and [`Account`].
+impl fmt::Display for Closed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let account = self.account();
+        write!(
+            formatter,
+            "{} closed ({}): {account}",
+            self.channel, self.reason
+        )
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} posted, {} sent, {} returned, {} confirmed, {} received",
+            self.posted, self.sent, self.returned, self.confirmed, self.received
+        )
     }
 }
