@@ -197,7 +197,7 @@ fn a_task_takes_all() {
 fn a_task_that_waits_takes_all() {
     proves(
         "a_task_that_waits_takes_all",
-        Some(2),
+        Some(3),
         1000,
         a_task_takes_all,
     );
