@@ -538,6 +538,11 @@ mod unix {
     #[test]
     fn interruptions_end_with_130_and_unlink_sockets() {
         for name in ["INT", "TERM"] {
+            if name == "INT" && common::ignored_signals(std::process::id()) & 0b10 != 0 {
+                // What runs in the background of a shell has it ignored, and so has what it starts.
+                common::skip("SIGINT: whoever runs the tests has it ignored");
+                continue;
+            }
             let place = Place::new();
             let socket = place.path().join("socket");
             let mut echo = start(&["echo", "--listen", &place.uds("socket")]);
@@ -560,10 +565,10 @@ mod unix {
         }
     }
 
-    /// Whether a process has a handler for SIGINT, rather than to die of it.
+    /// Whether a process has handlers for interruptions, SIGTERM among them, rather than to die of it.
     fn catches_interrupts(id: u32) -> bool {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & (1 << 14) != 0
     }
 }
