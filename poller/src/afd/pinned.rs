@@ -361,8 +361,7 @@ impl<D: Defects> Slots<D> {
         registration: impl FnOnce(&Ours) -> Registration,
     ) -> Option<Outcome> {
         let slot = self.claim(packet.context)?;
-        // What is not in flight is not looked at: only a planted defect comes here with it.
-        if !D::IGNORES_STATUS && !D::IGNORES_FLIGHT && !self.is_written(slot) {
+        if !self.is_written(slot) && !D::IGNORES_STATUS {
             return None;
         }
         let ours = self.ours(slot);

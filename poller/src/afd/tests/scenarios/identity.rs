@@ -270,11 +270,14 @@ fn each_defect_of_identity_falls_for_a_stranger_of_its_own() {
     assert_eq!(meet::<IgnoresStatus>(Stranger::WithAStaleNumber), Ok(true));
     assert_eq!(meet::<IgnoresBoth>(Stranger::WithAStaleNumber), Ok(false));
     assert_eq!(meet::<IgnoresBlocks>(Stranger::BehindTheBlock), Ok(false));
-    let assertion = meet::<IgnoresFlight>(Stranger::AtAFreeSlot);
-    assert!(
-        matches!(assertion, Err(Oracle::Assertion(_))),
-        "{assertion:?}"
-    );
+    // The sanitizer ends what looks at a free slot.
+    if !cfg!(ampe_poison) {
+        let assertion = meet::<IgnoresFlight>(Stranger::AtAFreeSlot);
+        assert!(
+            matches!(assertion, Err(Oracle::Assertion(_))),
+            "{assertion:?}"
+        );
+    }
 }
 
 /// A packet under the wakes' key is a wake, whatever else it carries.
