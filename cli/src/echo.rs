@@ -1,15 +1,13 @@
 //! `ampe echo`.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, Channel, ChannelGroup, Event, Options, Post};
+use ampe::{Event, Options, Outbox, Post};
 use serde_json::json;
 
-use crate::advice;
 use crate::args::Echo;
 use crate::error::Failure;
-use crate::outbox::Outbox;
+use crate::listeners::{self, Listeners};
 use crate::output;
 use crate::session::Session;
 
@@ -23,9 +21,8 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
         failure => failure,
     })?;
     let mut echo = Echoing {
-        group: session.group().clone(),
-        listeners: HashMap::new(),
-        outbox: Outbox::new(session.group().clone()),
+        listeners: Listeners::start(session.group(), &arguments.listen)?,
+        outbox: Outbox::new(session.group().clone(), usize::MAX),
         totals: Totals::default(),
     };
     let served = echo.serve(&mut session, arguments);
@@ -49,8 +46,7 @@ fn options(budget: usize) -> Options {
 }
 
 struct Echoing {
-    group: ChannelGroup,
-    listeners: HashMap<Channel, Address>,
+    listeners: Listeners,
     /// What waits there stays charged to the inbound budget, which bounds it.
     outbox: Outbox,
     totals: Totals,
@@ -76,12 +72,6 @@ impl Totals {
 
 impl Echoing {
     fn serve(&mut self, session: &mut Session, arguments: &Echo) -> Result<(), Failure> {
-        for address in &arguments.listen {
-            let listening = self.group.listen(address);
-            let channel =
-                listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
-            self.listeners.insert(channel, address.clone());
-        }
         let mut events = Vec::new();
         loop {
             let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
@@ -92,17 +82,13 @@ impl Echoing {
             for event in events.drain(..) {
                 self.on_event(event, arguments.json)?;
             }
-            self.outbox.post_all();
         }
     }
 
     fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {
+        self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) if json => {
-                let address = listening.address().to_string();
-                output::json(&json!({ "event": "listening", "address": address }))?;
-            }
-            Event::Listening(listening) => output::line(listening.address().to_string())?,
+            Event::Listening(listening) => listeners::tell(listening.address(), json)?,
             Event::Hello(hello) => {
                 self.totals.connections += 1;
                 self.echo(hello.echo());
@@ -110,15 +96,7 @@ impl Echoing {
             Event::Request(request) => self.echo(request.echo()),
             Event::Signal(signal) => self.echo(signal.echo()),
             Event::Bye(bye) => self.echo(bye.echo()),
-            Event::Room(channel) => self.outbox.room(channel),
-            Event::Closed(closed) => {
-                if let Some(address) = self.listeners.remove(&closed.channel()) {
-                    let others = self.listeners.values();
-                    let said = advice::listener(&address, &closed, others);
-                    return Err(Failure::Failed(said));
-                }
-                self.outbox.forget(closed.channel());
-            }
+            Event::Closed(closed) => self.listeners.check(&closed)?,
             // Returned: its channel ends, and nobody is left to echo to.
             _ => {}
         }
@@ -128,6 +106,6 @@ impl Echoing {
     fn echo(&mut self, post: Post) {
         self.totals.messages += 1;
         self.totals.bytes += post.message().body().len() as u64;
-        self.outbox.push(post);
+        let _ = self.outbox.post(post); // refused if the peer has gone
     }
 }

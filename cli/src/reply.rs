@@ -5,14 +5,13 @@ mod command;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, Bye, Channel, ChannelGroup, Event, Options, Post, Request};
+use ampe::{Address, Bye, Channel, ChannelGroup, Event, Options, Outbox, Post, Request};
 use serde_json::json;
 
-use crate::advice;
 use crate::args::Reply;
 use crate::content::{self, Header};
 use crate::error::Failure;
-use crate::outbox::Outbox;
+use crate::listeners::{self, Listeners};
 use crate::output;
 use crate::session::Session;
 
@@ -33,11 +32,11 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
         None => Answers::Always(body),
     };
     let mut replying = Replying {
-        outbox: Outbox::new(group.clone()),
+        outbox: Outbox::new(group.clone(), usize::MAX),
+        listeners: Listeners::start(&group, &arguments.listen)?,
         group,
         headers: arguments.headers.clone(),
         answers,
-        listeners: HashMap::new(),
         open: HashMap::new(),
         byes: HashMap::new(),
         peers: HashMap::new(),
@@ -83,7 +82,7 @@ struct Replying {
     group: ChannelGroup,
     headers: Vec<Header>,
     answers: Answers,
-    listeners: HashMap<Channel, Address>,
+    listeners: Listeners,
     outbox: Outbox,
     /// Requests whose commands are at work.
     open: HashMap<Channel, usize>,
@@ -96,12 +95,6 @@ struct Replying {
 
 impl Replying {
     fn serve(&mut self, session: &mut Session, arguments: &Reply) -> Result<(), Failure> {
-        for address in &arguments.listen {
-            let listening = self.group.listen(address);
-            let channel =
-                listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
-            self.listeners.insert(channel, address.clone());
-        }
         let mut events = Vec::new();
         loop {
             let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
@@ -113,34 +106,24 @@ impl Replying {
                 self.on_event(event, arguments.json)?;
             }
             self.take_done();
-            self.outbox.post_all();
             self.answer_byes();
         }
     }
 
     fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {
+        self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) if json => {
-                let address = listening.address().to_string();
-                output::json(&json!({ "event": "listening", "address": address }))?;
-            }
-            Event::Listening(listening) => output::line(listening.address().to_string())?,
+            Event::Listening(listening) => listeners::tell(listening.address(), json)?,
             Event::Hello(hello) => {
                 self.peers.insert(hello.channel(), hello.peer().to_string());
-                self.outbox.push(hello.accept(self.group.message()));
+                self.post(hello.accept(self.group.message()));
             }
             Event::Request(request) => self.on_request(request)?,
             Event::Bye(bye) => drop(self.byes.insert(bye.channel(), bye)),
-            Event::Room(channel) => self.outbox.room(channel),
             Event::Closed(closed) => {
-                let channel = closed.channel();
-                if let Some(address) = self.listeners.remove(&channel) {
-                    let said = advice::listener(&address, &closed, self.listeners.values());
-                    return Err(Failure::Failed(said));
-                }
-                self.outbox.forget(channel);
-                self.byes.remove(&channel);
-                self.peers.remove(&channel);
+                self.listeners.check(&closed)?;
+                self.byes.remove(&closed.channel());
+                self.peers.remove(&closed.channel());
             }
             // Signals have no answer. Returned: its channel ends, and nobody is left to answer.
             _ => {}
@@ -155,7 +138,7 @@ impl Replying {
                 let message = message
                     .with_body(body)
                     .map_err(|error| Failure::Usage(error.to_string()))?;
-                self.outbox.push(request.reply(message));
+                self.post(request.reply(message));
                 self.answered += 1;
             }
             Answers::ByCommand(commands) => {
@@ -167,15 +150,19 @@ impl Replying {
         Ok(())
     }
 
+    fn post(&mut self, post: Post) {
+        let _ = self.outbox.post(post); // refused if the peer has gone
+    }
+
     /// Takes what commands have answered.
     fn take_done(&mut self) {
         let Answers::ByCommand(commands) = &self.answers else {
             return;
         };
         while let Some((channel, posts)) = commands.take() {
-            posts
-                .into_iter()
-                .for_each(|post: Post| self.outbox.push(post));
+            for post in posts {
+                let _ = self.outbox.post(post); // refused if the peer has gone
+            }
             self.answered += 1;
             let open = self.open.entry(channel).or_default();
             *open = open.saturating_sub(1);
@@ -189,6 +176,6 @@ impl Replying {
     fn answer_byes(&mut self) {
         let (open, outbox) = (&self.open, &self.outbox);
         self.byes
-            .retain(|channel, _| open.contains_key(channel) || outbox.is_holding(*channel));
+            .retain(|channel, _| open.contains_key(channel) || outbox.waiting(*channel) > 0);
     }
 }

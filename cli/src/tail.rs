@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ampe::{Address, Channel, Closed, Event, Options, Received};
+use ampe::{Channel, Closed, Event, Options, Outbox, Post, Received};
 use serde_json::json;
 
-use crate::advice;
 use crate::args::Tail;
 use crate::error::Failure;
-use crate::outbox::Outbox;
+use crate::listeners::{self, Listeners};
 use crate::output;
 use crate::session::Session;
 
@@ -23,8 +22,8 @@ pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
     crate::reply::check_reach(&arguments.listen, arguments.anyone)?;
     let mut session = Session::start(Options::default())?;
     let mut tail = Tailing {
-        outbox: Outbox::new(session.group().clone()),
-        listeners: HashMap::new(),
+        outbox: Outbox::new(session.group().clone(), usize::MAX),
+        listeners: Listeners::start(session.group(), &arguments.listen)?,
         peers: HashMap::new(),
         messages: 0,
         json: arguments.json,
@@ -46,7 +45,7 @@ pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
 
 struct Tailing {
     outbox: Outbox,
-    listeners: HashMap<Channel, Address>,
+    listeners: Listeners,
     /// Who is at the other end.
     peers: HashMap<Channel, String>,
     messages: u64,
@@ -55,12 +54,6 @@ struct Tailing {
 
 impl Tailing {
     fn serve(&mut self, session: &mut Session, arguments: &Tail) -> Result<(), Failure> {
-        for address in &arguments.listen {
-            let listening = session.group().listen(address);
-            let channel =
-                listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
-            self.listeners.insert(channel, address.clone());
-        }
         let mut events = Vec::new();
         loop {
             let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
@@ -71,37 +64,32 @@ impl Tailing {
             for event in events.drain(..) {
                 self.on_event(event, session)?;
             }
-            self.outbox.post_all();
         }
     }
 
     /// Shows what came, and answers what wants an answer: with nothing in it.
     fn on_event(&mut self, event: Event, session: &Session) -> Result<(), Failure> {
         let empty = || session.group().message();
+        self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) => self.tell_address(listening.address())?,
+            Event::Listening(listening) => listeners::tell(listening.address(), self.json)?,
             Event::Hello(hello) => {
                 self.peers.insert(hello.channel(), hello.peer().to_string());
                 self.tell(&hello)?;
-                self.outbox.push(hello.accept(empty()));
+                self.post(hello.accept(empty()));
             }
             Event::Request(request) => {
                 self.tell(&request)?;
-                self.outbox.push(request.reply(empty()));
+                self.post(request.reply(empty()));
             }
             Event::Signal(signal) => self.tell(&signal)?,
             Event::ByeSignal(last) => self.tell(&last)?,
             Event::Bye(bye) => {
                 self.tell(&bye)?;
-                self.outbox.push(bye.answer(empty()));
+                self.post(bye.answer(empty()));
             }
-            Event::Room(channel) => self.outbox.room(channel),
             Event::Closed(closed) => {
-                if let Some(address) = self.listeners.remove(&closed.channel()) {
-                    let said = advice::listener(&address, &closed, self.listeners.values());
-                    return Err(Failure::Failed(said));
-                }
-                self.outbox.forget(closed.channel());
+                self.listeners.check(&closed)?;
                 self.tell_closed(&closed)?;
             }
             // Returned: the `Closed` that follows says why.
@@ -110,11 +98,8 @@ impl Tailing {
         Ok(())
     }
 
-    fn tell_address(&self, address: &Address) -> Result<(), Failure> {
-        match self.json {
-            true => output::json(&json!({ "event": "listening", "address": address.to_string() })),
-            false => output::line(address.to_string()),
-        }
+    fn post(&mut self, post: Post) {
+        let _ = self.outbox.post(post); // refused if the peer has gone
     }
 
     fn tell(&mut self, message: &Received) -> Result<(), Failure> {

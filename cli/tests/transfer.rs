@@ -395,19 +395,28 @@ fn a_progress_bar_is_drawn_on_a_terminal_unless_quiet() {
         let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--overwrite"]);
         let ampe = env!("CARGO_BIN_EXE_ampe");
         let command = format!("{ampe} send {quiet} --to {to} {}", file.display());
-        let on_terminal = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::null())
-            .output();
-        let Ok(output) = on_terminal else {
-            common::skip("a progress bar: there is no program `script` to make a terminal");
+        let Some(text) = on_terminal(&command) else {
             return;
         };
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{text}");
         assert!(text.contains(&sha256(&file)), "{text}");
         assert_eq!(text.contains("MB/5.00 MB"), is_drawn, "{text}");
     }
+}
+
+/// What a command that succeeds writes on a terminal; nothing where no program makes one, which is said.
+#[cfg(unix)]
+fn on_terminal(command: &str) -> Option<String> {
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", command, "/dev/null"])
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = output else {
+        common::skip("a progress bar: there is no program `script` to make a terminal");
+        return None;
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    Some(text)
 }
 
 /// A bar that does not fit into one line would leave a part of itself behind.
@@ -422,16 +431,9 @@ fn a_progress_bar_fits_into_a_narrow_terminal() {
         "stty rows 24 cols 40; {ampe} send --to {to} '{}'",
         file.display()
     );
-    let on_terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .stdin(Stdio::null())
-        .output();
-    let Ok(output) = on_terminal else {
-        common::skip("a progress bar: there is no program `script` to make a terminal");
+    let Some(text) = on_terminal(&command) else {
         return;
     };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
     let bars: Vec<_> = text
         .split(['\r', '\n', '\u{1b}'])
         .filter(|part| part.contains('%'))

@@ -10,8 +10,8 @@ use ampe::{Address, Channel, Closed, Event, Hello, Post};
 use super::connection::{Common, Connection, Report, Work};
 use super::directory::Directory;
 use super::protocol::{self, Demand, Role};
-use crate::advice;
 use crate::error::Failure;
+use crate::listeners::Listeners;
 use crate::output;
 use crate::patience::Patience;
 use crate::progress::Progress;
@@ -44,7 +44,7 @@ pub(crate) struct Receiver {
     connections: HashMap<Channel, Served>,
     /// Senders that wait until one of the others has ended.
     waiting: VecDeque<Hello>,
-    listeners: HashMap<Channel, Address>,
+    listeners: Listeners,
     reports: mpsc::Receiver<Report>,
     common: Common,
     session: Session,
@@ -84,7 +84,7 @@ impl Receiver {
         Receiver {
             connections: HashMap::new(),
             waiting: VecDeque::new(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             reports,
             common,
             session,
@@ -106,13 +106,7 @@ impl Receiver {
     }
 
     pub(crate) fn listen(&mut self, address: &Address) -> Result<(), Failure> {
-        let channel = self
-            .common
-            .group
-            .listen(address)
-            .map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
-        self.listeners.insert(channel, address.clone());
-        Ok(())
+        self.listeners.listen(&self.common.group, address)
     }
 
     pub(crate) fn group(&self) -> &ampe::ChannelGroup {
@@ -265,10 +259,7 @@ impl Receiver {
     }
 
     fn on_closed(&mut self, closed: Closed) -> Result<(), Failure> {
-        if let Some(address) = self.listeners.remove(&closed.channel()) {
-            let said = advice::listener(&address, &closed, self.listeners.values());
-            return Err(Failure::Failed(said));
-        }
+        self.listeners.check(&closed)?;
         self.waiting
             .retain(|hello| hello.channel() != closed.channel());
         self.give(closed.channel(), Work::Closed(closed));

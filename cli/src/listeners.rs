@@ -1,0 +1,60 @@
+//! The addresses that a command listens on until it ends.
+
+use std::collections::HashMap;
+
+use ampe::{Address, Channel, ChannelGroup, Closed};
+use serde_json::json;
+
+use crate::advice;
+use crate::error::Failure;
+use crate::output;
+
+#[derive(Default)]
+pub(crate) struct Listeners {
+    addresses: HashMap<Channel, Address>,
+}
+
+impl Listeners {
+    /// Listens on all of these.
+    pub(crate) fn start(group: &ChannelGroup, listen: &[Address]) -> Result<Listeners, Failure> {
+        let mut listeners = Listeners::default();
+        for address in listen {
+            listeners.listen(group, address)?;
+        }
+        Ok(listeners)
+    }
+
+    /// Listens on one more.
+    pub(crate) fn listen(
+        &mut self,
+        group: &ChannelGroup,
+        address: &Address,
+    ) -> Result<(), Failure> {
+        let listening = group.listen(address);
+        let channel =
+            listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
+        self.addresses.insert(channel, address.clone());
+        Ok(())
+    }
+
+    /// Fails if a listener has ended, and not a connection.
+    pub(crate) fn check(&mut self, closed: &Closed) -> Result<(), Failure> {
+        match self.addresses.remove(&closed.channel()) {
+            Some(address) => Err(Failure::Failed(advice::listener(
+                &address,
+                closed,
+                self.addresses.values(),
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints the address that a listener has.
+pub(crate) fn tell(bound: &Address, json: bool) -> Result<(), Failure> {
+    let address = bound.to_string();
+    match json {
+        true => output::json(&json!({ "event": "listening", "address": address })),
+        false => output::line(address),
+    }
+}
