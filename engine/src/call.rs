@@ -195,16 +195,18 @@ impl Call {
             return outcome;
         }
         let may_wait = !reactor_thread::is_here();
-        // The reactor ends a wait for room at the deadline.
-        let until = match may_wait {
-            true => after(Instant::now(), FOREVER),
-            false => Instant::now(),
-        };
-        let room = poll_fn(|context| self.poll_room(context));
-        match blocking::wait_until(room, until) {
-            Some(None) => {}
-            Some(Some(outcome)) => return outcome,
-            None => return self.give_up_waiting(None),
+        if matches!(self.stage, Stage::Waits(_)) {
+            // The reactor ends a wait for room at the deadline.
+            let until = match may_wait {
+                true => after(Instant::now(), FOREVER),
+                false => Instant::now(),
+            };
+            let room = poll_fn(|context| self.poll_room(context));
+            match blocking::wait_until(room, until) {
+                Some(None) => {}
+                Some(Some(outcome)) => return outcome,
+                None => return self.give_up_waiting(None),
+            }
         }
         drop(self.mailbox.leave()); // of the task that waited before
         let at_once = (!may_wait).then(Instant::now);
@@ -224,10 +226,9 @@ impl Call {
 
     /// Posts the request, if that was not done. Returns the outcome if there is one already.
     fn begin(&mut self) -> Option<Outcome> {
-        let Stage::New(post) = std::mem::replace(&mut self.stage, Stage::Over) else {
+        let Stage::New(mut post) = std::mem::replace(&mut self.stage, Stage::Over) else {
             unreachable!("the caller has looked");
         };
-        let mut post = post;
         let line = CallLine::new(&self.mailbox);
         let posted = self.group.post_call(&mut post, line, self.deadline);
         self.id = post.id();

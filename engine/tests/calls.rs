@@ -16,10 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ampe::{
-    Answer, Budget, CallError, Channel, ChannelGroup, Event, Inbox, Message, NotSent, Options,
-    Post, PostError, Reason, Request, Unanswered, WhyNotSent, WhyUnanswered,
+    Answer, Budget, CallError, Channel, ChannelGroup, Event, Inbox, Message, NotSent, Post,
+    PostError, Reason, Request, Unanswered, WhyNotSent, WhyUnanswered,
 };
-use common::{PATIENCE, Transport, connected, connected_with, next, transports, wait_until};
+use common::{PATIENCE, Transport, connected, connected_with, next, tight, transports, wait_until};
 
 fn later() -> Instant {
     Instant::now() + PATIENCE
@@ -192,16 +192,6 @@ fn a_late_answer_comes_to_the_inbox() {
             other => panic!("unexpected {other:?}"),
         }
     }
-}
-
-/// Credit for two large messages, and inbound budget for as many.
-fn tight() -> Options {
-    let mut options = Options::default();
-    options.outbound_bytes = 300_000;
-    options.outbound_bytes_per_channel = 300_000;
-    options.inbound_bytes = 300_000;
-    options.inbound_bytes_per_channel = 300_000;
-    options
 }
 
 fn large(group: &ChannelGroup) -> Message {

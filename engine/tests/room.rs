@@ -9,41 +9,18 @@ mod common;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self};
 use std::time::Duration;
 
-use ampe::{
-    Channel, ChannelGroup, Engine, Event, Inbox, Options, Post, PostError, Posted, Reason, Refused,
-};
+use ampe::{Channel, ChannelGroup, Engine, Event, Inbox, Post, PostError, Posted, Reason, Refused};
 use common::peer::{PeerListener, raw_transports};
 use common::{
-    PATIENCE, Transport, connected, connected_with, group, listen, next, place, transports,
+    PATIENCE, Transport, block_on, connected, connected_with, group, listen, next, place, tight,
+    transports,
 };
-
-/// Wakes a thread that is parked.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    let mut task = pin!(task);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match task.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// A wait that counts how often it had to, and says so the first time.
 struct Counted<'a, F> {
@@ -88,17 +65,6 @@ async fn post(
 }
 
 const LARGE_BODY: usize = 60_000;
-
-/// Credit for two large messages, and inbound budget for as many: whoever does not receive is soon
-/// followed by a sender without room.
-fn tight() -> Options {
-    let mut options = Options::default();
-    options.outbound_bytes = 300_000;
-    options.outbound_bytes_per_channel = 300_000;
-    options.inbound_bytes = 300_000;
-    options.inbound_bytes_per_channel = 300_000;
-    options
-}
 
 fn large(group: &ChannelGroup, from: u8) -> ampe::Message {
     let mut message = group.message();

@@ -8,41 +8,20 @@
 mod common;
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self};
 use std::time::{Duration, Instant};
 
 use ampe::{
-    Address, Budget, Channel, ChannelGroup, Ended, Engine, Event, Inbox, Options, Outbox, Post,
-    PostError,
+    Address, Budget, Channel, ChannelGroup, Ended, Engine, Event, Inbox, Outbox, Post, PostError,
 };
 use common::{
-    PATIENCE, Transport, connected_with, engine, group, next, place, transports, wait_until,
+    PATIENCE, Transport, Unpark, block_on, connected_with, engine, group, next, place, tight,
+    transports, wait_until,
 };
-
-/// Wakes a thread that is parked.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    let mut task = pin!(task);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match task.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// Polls once, for nobody.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -264,16 +243,6 @@ fn an_inbox_is_a_stream() {
     assert!(matches!(next(&mut inbox), Some(Event::Notified(_))));
     engine.stop(Duration::ZERO);
     assert!(next(&mut inbox).is_none());
-}
-
-/// Credit for two large messages, and inbound budget for as many.
-fn tight() -> Options {
-    let mut options = Options::default();
-    options.outbound_bytes = 300_000;
-    options.outbound_bytes_per_channel = 300_000;
-    options.inbound_bytes = 300_000;
-    options.inbound_bytes_per_channel = 300_000;
-    options
 }
 
 fn large(group: &ChannelGroup, channel: Channel, id: u64) -> Post {

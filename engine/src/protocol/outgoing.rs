@@ -277,9 +277,15 @@ impl Nodes {
         run.at += len;
         run.counts.remove(counts);
         self.unused += len;
-        if run.at == run.bytes.len()
-            && let Queued::Run(run) = self.unlink(fifo)
-        {
+        if run.at == run.bytes.len() {
+            let run = self.unlink(fifo);
+            self.recycle(run);
+        }
+    }
+
+    /// Keeps the buffer of a run of which nothing is left.
+    fn recycle(&mut self, queued: Queued) {
+        if let Queued::Run(run) = queued {
             self.unused -= run.unused();
             self.spare.give(run.bytes);
         }

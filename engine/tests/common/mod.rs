@@ -5,6 +5,11 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use ampe::{Address, Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Options};
@@ -160,6 +165,39 @@ pub(crate) fn connected_with(transport: Transport, options: Options) -> Connecte
 }
 
 pub(crate) mod peer;
+
+/// Wakes a thread that is parked.
+pub(crate) struct Unpark(pub(crate) Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Drives a task in this thread.
+pub(crate) fn block_on<T>(task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match task.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Credit for two large messages, and inbound budget for as many: whoever does not receive is soon
+/// followed by a sender without room.
+pub(crate) fn tight() -> Options {
+    let mut options = Options::default();
+    options.outbound_bytes = 300_000;
+    options.outbound_bytes_per_channel = 300_000;
+    options.inbound_bytes = 300_000;
+    options.inbound_bytes_per_channel = 300_000;
+    options
+}
 
 /// Waits for what no event tells of: a count that another thread is about to change.
 #[track_caller]

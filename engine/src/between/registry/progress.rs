@@ -68,10 +68,9 @@ impl Registry {
     /// The same when a message was returned that had been withdrawn, so many in all.
     pub(crate) fn report_withdrawn(&mut self, channel: Channel, report: Report, returned: u64) {
         if let Some(slot) = self.slot(channel) {
-            slot.progress.returned = returned;
             slot.progress.withdrawn += 1;
         }
-        self.report(channel, report);
+        self.report_returned(channel, report, returned);
     }
 
     fn tell_flushed(&mut self, channel: Channel) {

@@ -472,13 +472,26 @@ impl Connection {
         };
         let mut cost = 0;
         while let Some(outgoing) = self.outbound.pop(context.nodes, context.cache) {
-            cost += outgoing.cost;
-            self.messages.returned += 1;
-            if decisions::is_returned_unsent() {
-                let hold = Hold::new(Arc::clone(creditor), outgoing.cost);
-                let returned = returned(channel, reason, outgoing, hold);
-                context.events.push_back(Event::Returned(returned));
-            }
+            cost += self.give_back(channel, reason, outgoing, creditor, context);
+        }
+        cost
+    }
+
+    /// Returns a message, and says what it had been charged.
+    fn give_back(
+        &mut self,
+        channel: Channel,
+        reason: Reason,
+        outgoing: Outgoing,
+        creditor: &Arc<dyn Creditor>,
+        context: &mut Context<'_>,
+    ) -> usize {
+        let cost = outgoing.cost;
+        self.messages.returned += 1;
+        if decisions::is_returned_unsent() {
+            let hold = Hold::new(Arc::clone(creditor), cost);
+            let returned = returned(channel, reason, outgoing, hold);
+            context.events.push_back(Event::Returned(returned));
         }
         cost
     }
@@ -496,11 +509,7 @@ impl Connection {
         let outgoing = self
             .outbound
             .withdraw(id, kind, context.nodes, context.cache)?;
-        let cost = outgoing.cost;
-        self.messages.returned += 1;
-        let hold = Hold::new(Arc::clone(creditor), cost);
-        let returned = returned(channel, Reason::Withdrawn, outgoing, hold);
-        context.events.push_back(Event::Returned(returned));
+        let cost = self.give_back(channel, Reason::Withdrawn, outgoing, creditor, context);
         self.finish_sending_if_done(context);
         Some(cost)
     }

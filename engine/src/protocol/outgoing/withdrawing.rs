@@ -40,69 +40,50 @@ impl Nodes {
             let is_begun = index == fifo.head && fifo.sent > 0;
             let node = &mut self.nodes[index as usize];
             let next = node.next;
-            let found = match node.queued.as_mut().expect("a linked node holds something") {
+            match node.queued.as_mut().expect("a linked node holds something") {
                 Queued::Message(outgoing) => {
                     let is_it = outgoing.id == id && kind.takes(outgoing.op_code) && !is_begun;
-                    is_it.then(|| self.unlink_behind(fifo, before))
-                }
-                Queued::Run(run) => match run.find(id, kind, is_begun) {
-                    None => None,
-                    Some(at) => {
-                        let unused = run.unused();
-                        let outgoing = run.take_out(at, cache);
-                        let is_empty = run.left().is_empty();
-                        self.unused = self.unused - unused + run.unused();
-                        if is_empty {
-                            self.unlink_behind(fifo, before);
-                        }
-                        Some(Queued::Message(outgoing))
+                    if is_it && let Queued::Message(outgoing) = self.unlink_behind(fifo, before) {
+                        return Some(outgoing);
                     }
-                },
-            };
-            match found {
-                Some(Queued::Message(outgoing)) => return Some(outgoing),
-                Some(Queued::Run(_)) => unreachable!("a message was found"),
-                None => (before, index) = (index, next),
+                }
+                Queued::Run(run) => {
+                    if let Some(at) = run.find(id, kind, is_begun) {
+                        self.unused -= run.unused();
+                        let outgoing = run.take_out(at, cache);
+                        self.unused += run.unused();
+                        if run.left().is_empty() {
+                            let run = self.unlink_behind(fifo, before);
+                            self.recycle(run);
+                        }
+                        return Some(outgoing);
+                    }
+                }
             }
+            (before, index) = (index, next);
         }
         None
     }
 
     /// Takes the place behind `before` out of a queue, or its first.
     fn unlink_behind(&mut self, fifo: &mut Fifo, before: u32) -> Queued {
-        let queued = if before == NONE {
-            self.unlink(fifo)
-        } else {
-            let index = self.nodes[before as usize].next;
-            let node = &mut self.nodes[index as usize];
-            let queued = node.queued.take().expect("a linked node holds something");
-            let next = std::mem::replace(&mut node.next, self.free);
-            self.free = index;
-            self.nodes[before as usize].next = next;
-            if next == NONE {
-                fifo.tail = before;
-            }
-            queued
-        };
-        if let Queued::Run(run) = queued {
-            self.unused -= run.unused();
-            self.spare.give(run.bytes);
-            return Queued::Run(Run::empty());
+        if before == NONE {
+            return self.unlink(fifo);
+        }
+        let index = self.nodes[before as usize].next;
+        let node = &mut self.nodes[index as usize];
+        let queued = node.queued.take().expect("a linked node holds something");
+        let next = std::mem::replace(&mut node.next, self.free);
+        self.free = index;
+        self.nodes[before as usize].next = next;
+        if next == NONE {
+            fifo.tail = before;
         }
         queued
     }
 }
 
 impl Run {
-    fn empty() -> Self {
-        Run {
-            bytes: Vec::new(),
-            at: 0,
-            counts: FrameCounts::default(),
-            queued_at: 0,
-        }
-    }
-
     /// Where the first frame with this id begins, of those that were not begun to be sent.
     fn find(&self, id: u64, kind: Kind, is_begun: bool) -> Option<usize> {
         let mut at = self.at;
