@@ -177,7 +177,7 @@ impl<'s> Link<'s> {
     pub(crate) fn connected(&mut self) -> Result<Received, Failure> {
         let mut patience = self.patience();
         loop {
-            if let Event::Connected(received) = self.wait(&mut patience)? {
+            if let Event::Accepted(received) = self.wait(&mut patience)? {
                 return Ok(received);
             }
         }

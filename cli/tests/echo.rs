@@ -178,7 +178,7 @@ fn who_floods_and_reads_nothing_holds_up_nobody_and_loses_nothing() {
     options.inbound_bytes = 300_000;
     options.inbound_bytes_per_channel = 300_000;
     let mut flooder = Peer::with_options(&to, &[], options);
-    let Event::Connected(_) = flooder.event() else {
+    let Event::Accepted(_) = flooder.event() else {
         panic!("no HelloResponse");
     };
     let posted = flood(&mut flooder, 1000);

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     .map_or_else(|why| println!("{why}"), drop);
             }
             // The answer to our hello says who they are.
-            Event::Connected(welcome) => meet(&mut names, &welcome),
+            Event::Accepted(welcome) => meet(&mut names, &welcome),
             Event::Signal(said) => {
                 let who = names.get(&said.channel());
                 let who = who.map_or("somebody", String::as_str);

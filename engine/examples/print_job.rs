@@ -101,7 +101,7 @@ fn submit(address: &Address, pages: u64) -> Result<(), Box<dyn Error>> {
     }
     for event in inbox.iter() {
         match event {
-            Event::Connected(_) => println!("accepted"),
+            Event::Accepted(_) => println!("accepted"),
             Event::Signal(progress) => println!("{}", progress.message()),
             Event::Response(done) => {
                 println!("done: {}", done.message());

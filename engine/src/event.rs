@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::call::REFUSED;
 use crate::channel::Channel;
-use crate::endpoint::Endpoint;
 use crate::message::Message;
+use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::wire::{OpCode, TextHeaders};
@@ -27,9 +27,12 @@ pub enum Event {
     Listening(Listening),
     /// A peer connected and introduced itself: a new channel.
     Hello(Hello),
+    /// A connection that we opened stands. What was posted to it goes out now; whether the peer's
+    /// application takes it, its answer to our HelloRequest says, if it gives one.
+    Opened(Opened),
     /// A peer that we connected to accepted: its HelloResponse. Not every peer sends one.
     #[doc(alias = "HelloResponse")]
-    Connected(Received),
+    Accepted(Received),
     /// A Request.
     Request(Request),
     /// A Response to a Request of ours.
@@ -66,10 +69,11 @@ impl Event {
         Some(match self {
             Event::Listening(listening) => listening.channel,
             Event::Hello(hello) => hello.received.channel,
+            Event::Opened(opened) => opened.channel,
             Event::Request(request) => request.0.channel,
             Event::Signal(signal) => signal.0.channel,
             Event::Bye(bye) => bye.received.channel,
-            Event::Connected(received)
+            Event::Accepted(received)
             | Event::Response(received)
             | Event::ByeResponse(received)
             | Event::ByeSignal(received) => received.channel,
@@ -106,11 +110,12 @@ impl Event {
             Event::Request(request) => &mut request.0,
             Event::Signal(signal) => &mut signal.0,
             Event::Bye(bye) => &mut bye.received,
-            Event::Connected(received)
+            Event::Accepted(received)
             | Event::Response(received)
             | Event::ByeResponse(received)
             | Event::ByeSignal(received) => received,
             Event::Listening(_)
+            | Event::Opened(_)
             | Event::Returned(_)
             | Event::Room(_)
             | Event::Notified(_)
@@ -137,6 +142,28 @@ impl Listening {
     /// The address bound: with the port that the system chose, where port 0 was asked for.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+}
+
+/// A connection that we opened stands: of several addresses of a host, with the one that
+/// [`peer`](Opened::peer) says.
+#[doc(alias = "connected")]
+#[doc(alias = "NNG_PIPE_EV_ADD_POST")]
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) peer: Peer,
+}
+
+impl Opened {
+    /// The channel that [`ChannelGroup::connect`](crate::ChannelGroup::connect) gave.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 }
 
@@ -236,12 +263,12 @@ pub struct Hello {
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) listener: Channel,
-    pub(crate) peer: Endpoint,
+    pub(crate) peer: Peer,
 }
 
 impl Hello {
     /// Who connected.
-    pub fn peer(&self) -> &Endpoint {
+    pub fn peer(&self) -> &Peer {
         &self.caller.peer
     }
 
@@ -489,7 +516,7 @@ pub struct Closed {
     pub(crate) channel: Channel,
     pub(crate) reason: Reason,
     pub(crate) os_error: Option<SystemError>,
-    pub(crate) peer: Option<Box<Endpoint>>,
+    pub(crate) peer: Option<Peer>,
     pub(crate) account: Box<Account>,
 }
 
@@ -515,8 +542,8 @@ impl Closed {
     }
 
     /// Who was at the other end, if a connection was established.
-    pub fn peer(&self) -> Option<&Endpoint> {
-        self.peer.as_deref()
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
     }
 
     /// What became of the channel's messages.

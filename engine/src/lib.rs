@@ -113,6 +113,7 @@ mod inbox;
 mod message;
 mod options;
 mod outbox;
+mod peer;
 mod post;
 mod reason;
 mod room;
@@ -147,7 +148,7 @@ pub use endpoint::Endpoint;
 pub use engine::{Engine, Statistics};
 pub use error::{Budget, Ended, FlushError, PostError, StartError};
 pub use event::{
-    Account, Bye, Closed, Event, Hello, Listening, Received, Request, Returned, Signal,
+    Account, Bye, Closed, Event, Hello, Listening, Opened, Received, Request, Returned, Signal,
 };
 pub use flush::Flush;
 pub use group::ChannelGroup;
@@ -155,6 +156,7 @@ pub use inbox::{CloseReport, Events, Inbox, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, Options, OptionsError};
 pub use outbox::Outbox;
+pub use peer::{Credentials, Peer};
 pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;

@@ -68,7 +68,7 @@ impl Book {
                     self.closed = Some(closed);
                     break;
                 }
-                Event::Room(_) | Event::Connected(_) | Event::Listening(_) => {}
+                Event::Opened(_) | Event::Room(_) | Event::Accepted(_) | Event::Listening(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

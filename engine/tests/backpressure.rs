@@ -339,7 +339,7 @@ impl Flooder {
         while !self.post() || self.received < count {
             match next(&mut self.inbox, "the flood") {
                 Event::Signal(_) => self.received += 1,
-                Event::Room(_) | Event::Connected(_) => {}
+                Event::Opened(_) | Event::Room(_) | Event::Accepted(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

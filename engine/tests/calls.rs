@@ -245,7 +245,7 @@ fn what_was_not_sent_in_time_comes_back() {
                 Event::Returned(returned) => {
                     assert_eq!(returned.message().body().len(), 60_000)
                 }
-                Event::Room(_) => {}
+                Event::Opened(_) | Event::Room(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }
@@ -271,7 +271,7 @@ fn a_call_that_is_dropped_is_taken_back() {
                 assert_eq!(returned.reason(), Reason::Withdrawn);
                 came_back += 1;
             }
-            Event::Room(_) => {}
+            Event::Opened(_) | Event::Room(_) => {}
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -383,7 +383,7 @@ fn what_is_withdrawn_comes_back_and_the_rest_arrives() {
                     assert_eq!(returned.message().body(), returned.id().to_be_bytes());
                     came_back.push(returned.id());
                 }
-                Event::Room(_) => {}
+                Event::Opened(_) | Event::Room(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }
@@ -436,7 +436,7 @@ fn nobody_withdraws_what_another_group_posted() {
                 assert_eq!(returned.id(), mine.id);
                 break;
             }
-            Event::Room(_) => {}
+            Event::Opened(_) | Event::Room(_) => {}
             other => panic!("unexpected {other:?}"),
         }
     }

@@ -214,7 +214,7 @@ fn what_no_server_may_send_ends_its_connection_alone() {
         let mut peer = listener.accept();
         assert_eq!(peer.receive().proto, HELLO_REQUEST);
         peer.send_frame(&frame(HELLO_RESPONSE, 1));
-        expect!(it.server.1, Connected);
+        expect!(it.server.1, Accepted);
         peer.send_frame(&frame(HELLO_RESPONSE, 1));
         assert_eq!(
             it.closed(channel),

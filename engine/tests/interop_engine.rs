@@ -158,7 +158,7 @@ fn a_peer_that_connects_is_understood_byte_for_byte() {
         peer.send_frame(&greeting);
         let hello = expect!(it.inbox, Hello);
         assert!(as_frame(&hello) == greeting);
-        match hello.peer() {
+        match hello.peer().address() {
             Endpoint::Tcp(address) => assert!(address.ip().is_loopback()),
             Endpoint::Uds(path) => assert_eq!(path, &None, "it was not bound"),
             other => panic!("who is {other:?}?"),
@@ -213,7 +213,7 @@ fn a_peer_that_is_connected_to_is_understood_byte_for_byte() {
         peer.receive_exactly(&greeting.bytes());
         let answer = frame(HELLO_RESPONSE, posted.id).headers("Server:by hand\r\n");
         peer.send_frame(&answer);
-        let connected = expect!(side.1, Connected);
+        let connected = expect!(side.1, Accepted);
         assert_eq!(
             connected.text_headers().get("Server"),
             Some(&b"by hand"[..])
@@ -304,7 +304,7 @@ fn nothing_has_to_wait_for_a_hello_response() {
         peer.receive_exactly(&from(channel, RESPONSE, 4).bytes());
         // ... and the response late.
         peer.send_frame(&frame(HELLO_RESPONSE, 1));
-        expect!(inbox, Connected);
+        expect!(inbox, Accepted);
 
         // Nor an accepting one, which answers data first.
         let mut it = server(transport);
@@ -491,7 +491,7 @@ fn the_recorded_server_answers_an_engine() {
             send_cut(&mut peer, SERVER_TO_CLIENT, cuts, &mut dice);
             for mut expected in frames(SERVER_TO_CLIENT) {
                 let came = match common::next(&mut inbox, "a recorded answer") {
-                    Event::Connected(it) | Event::Response(it) | Event::ByeResponse(it) => it,
+                    Event::Accepted(it) | Event::Response(it) | Event::ByeResponse(it) => it,
                     Event::Signal(signal) => {
                         assert_eq!(signal.op_code(), OpCode::Signal);
                         expected.channel = 0x7A7A;

@@ -84,7 +84,7 @@ fn a_stale_channel_is_refused_after_its_number_was_used_again() {
             .0
             .post(hello.accept(server_engine.message()))
             .unwrap();
-        expect!(client.1, Connected);
+        expect!(client.1, Accepted);
 
         let message = || client_engine.message().with_body(b"for another").unwrap();
         let posts = [

@@ -106,8 +106,8 @@ fn threads_that_made_passes_may_end() {
         let client = engine();
         let (group, mut inbox) = group(&client);
         let channel = group.connect(&address).unwrap();
-        let first = next(&mut inbox, "Connected");
-        assert!(matches!(first, Event::Connected(_)), "{first:?}");
+        let first = next(&mut inbox, "Accepted");
+        assert!(matches!(first, Event::Accepted(_)), "{first:?}");
         for _ in 0..50 {
             let group = group.clone();
             let asks = thread::spawn(move || {

@@ -52,7 +52,7 @@ async fn ask(group: ChannelGroup, mut inbox: Inbox, address: Address, calls: u64
     let mut answered = 0;
     loop {
         let post = match inbox.recv_async().await.unwrap() {
-            Event::Connected(_) => group.message().with_body(&[0; 8]).unwrap().request(channel),
+            Event::Accepted(_) => group.message().with_body(&[0; 8]).unwrap().request(channel),
             Event::Response(response) => {
                 assert_eq!(response.body(), u64::to_be_bytes(answered));
                 answered += 1;

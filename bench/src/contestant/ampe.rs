@@ -169,9 +169,11 @@ fn connect(
 }
 
 fn await_connected(inbox: &mut Inbox, count: usize) -> Result<()> {
-    for _ in 0..count {
+    let mut accepted = 0;
+    while accepted < count {
         match inbox.recv()? {
-            Event::Connected(_) => {}
+            Event::Opened(_) => {}
+            Event::Accepted(_) => accepted += 1,
             other => bail!("cannot connect: {other:?}"),
         }
     }
@@ -277,7 +279,7 @@ fn send(
     source: &mut Source,
 ) -> Result<()> {
     post_all(group, channel, source, || match inbox.recv()? {
-        Event::Room(_) => Ok(()),
+        Event::Opened(_) | Event::Room(_) => Ok(()),
         other => bail!("unexpected {other:?}"),
     })
 }
@@ -449,7 +451,7 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
         let event = inbox.recv()?;
         let channel = event.channel().context("an event of a channel")?;
         match event {
-            Event::Connected(_) => {
+            Event::Accepted(_) => {
                 group.post(message(&group, &body)?.request(channel))?;
             }
             Event::Response(response) => {
@@ -459,7 +461,7 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
                 );
                 group.post(group.message().bye(channel))?;
             }
-            Event::ByeResponse(_) => {}
+            Event::Opened(_) | Event::ByeResponse(_) => {}
             Event::Closed(_) => {
                 cycles += 1;
                 if started.at.elapsed() < time {

@@ -51,7 +51,7 @@ impl Peer {
             ("Role", "sender"),
         ];
         let mut peer = Peer::connect(address, &headers);
-        let Event::Connected(hello) = peer.event() else {
+        let Event::Accepted(hello) = peer.event() else {
             panic!("no HelloResponse");
         };
         assert_eq!(header(&hello, "Role").as_deref(), Some("receiver"));

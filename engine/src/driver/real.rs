@@ -1,6 +1,7 @@
 //! The world as it is: the system's sockets, poller, clock and resolver.
 
 use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
 use crate::handles::{Seat, Shared, this_sitter};
 use crate::options::Options;
+use crate::peer::Peer;
 use crate::protocol::Wanted;
 
 use super::resolver::Resolver;
@@ -179,13 +181,14 @@ impl World for Real {
         Ok((listener, bound))
     }
 
-    fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Endpoint)> {
-        let (stream, peer) = listener.accept()?;
-        Ok((stream, peer.into()))
+    fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Peer)> {
+        let (stream, address) = listener.accept()?;
+        let peer = peer_at(address, &stream);
+        Ok((stream, peer))
     }
 
-    fn peer_address(&self, stream: &Stream) -> io::Result<Endpoint> {
-        stream.peer_address().map(Endpoint::from)
+    fn peer(&self, stream: &Stream) -> io::Result<Peer> {
+        Ok(peer_at(stream.peer_address()?, stream))
     }
 
     fn recv(&self, stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -270,6 +273,26 @@ impl World for Real {
     fn forget(&mut self, key: RecordKey) {
         self.resolver.forget(key);
     }
+}
+
+/// Who is at the other end. What the system does not tell is no reason to end a connection.
+fn peer_at(address: SocketAddress, stream: &Stream) -> Peer {
+    let (local, credentials) = match address {
+        SocketAddress::Tcp(SocketAddr::V4(_)) => {
+            let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            (SocketAddress::Tcp(unknown), None)
+        }
+        SocketAddress::Tcp(SocketAddr::V6(_)) => {
+            let unknown = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            (SocketAddress::Tcp(unknown), None)
+        }
+        SocketAddress::Uds(_) => {
+            let credentials = stream.peer_credentials();
+            (SocketAddress::Uds(None), credentials.ok().flatten())
+        }
+    };
+    let local = stream.local_address().unwrap_or(local);
+    Peer::new(address.into(), local.into(), credentials)
 }
 
 #[cfg(test)]

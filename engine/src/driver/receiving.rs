@@ -170,7 +170,7 @@ impl<W: World> Driver<W> {
             };
             match self.sockets.world.accept(listener) {
                 Ok((stream, peer)) => {
-                    let Some(key) = self.core.handle_accepted(listener_key, &peer, now) else {
+                    let Some(key) = self.core.handle_accepted(listener_key, peer, now) else {
                         return;
                     };
                     self.keep_alive(&stream);
@@ -210,7 +210,7 @@ impl<W: World> Driver<W> {
                 self.sockets.declare(key, Wanted::default());
                 return self.rests.begin(key, Rest::Attempt, now);
             }
-            Ok(true) => world.peer_address(stream),
+            Ok(true) => world.peer(stream),
             Err(error) => Err(error),
         };
         match outcome {
@@ -220,7 +220,7 @@ impl<W: World> Driver<W> {
                 };
                 // The stream changes its role: it is registered anew.
                 match self.sockets.promote(key, connection) {
-                    Ok(()) => self.core.handle_connected(connection, &peer, now),
+                    Ok(()) => self.core.handle_connected(connection, peer, now),
                     Err(error) => self.core.handle_unpollable(key, &error, now),
                 }
             }

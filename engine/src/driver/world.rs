@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
+use crate::peer::Peer;
 use crate::protocol::{Core, Wanted};
 
 use super::sockets::Entry;
@@ -36,8 +37,9 @@ pub(crate) trait World: Sized {
     fn finish_connect(&self, stream: &Self::Stream) -> io::Result<bool>;
     /// A listener, and where it listens.
     fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Self::Listener, Endpoint)>;
-    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, Endpoint)>;
-    fn peer_address(&self, stream: &Self::Stream) -> io::Result<Endpoint>;
+    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+    /// Who is at the other end of a connection that stands.
+    fn peer(&self, stream: &Self::Stream) -> io::Result<Peer>;
     fn recv(&self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
     fn send_vectored(&self, stream: &Self::Stream, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// The error by which a connection broke, if that is known without reading.

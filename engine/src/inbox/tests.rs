@@ -100,11 +100,11 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
             .with_registry(|registry| registry.open(1, Kind::Connection));
         open.unwrap()
     });
-    let connected = Event::Connected(received(quiet, OpCode::HelloResponse, 1));
+    let connected = Event::Accepted(received(quiet, OpCode::HelloResponse, 1));
     let first = [connected, bye(taken, 7), bye(answered, 8)];
     group.mailbox.deliver(&mut VecDeque::from(first));
     assert!(
-        matches!(inbox.recv(), Ok(Event::Connected(_))),
+        matches!(inbox.recv(), Ok(Event::Accepted(_))),
         "the rest is taken with it"
     );
     group

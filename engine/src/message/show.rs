@@ -87,11 +87,12 @@ impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Listening(it) => write!(formatter, "{} listens on {}", it.channel, it.address),
+            Event::Opened(it) => write!(formatter, "{} opened to {}", it.channel, it.peer),
             Event::Hello(it) => write!(formatter, "{} from {}", it.received, it.caller.peer),
             Event::Request(it) => it.0.fmt(formatter),
             Event::Signal(it) => it.0.fmt(formatter),
             Event::Bye(it) => it.received.fmt(formatter),
-            Event::Connected(it)
+            Event::Accepted(it)
             | Event::Response(it)
             | Event::ByeResponse(it)
             | Event::ByeSignal(it) => it.fmt(formatter),

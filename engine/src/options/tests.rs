@@ -3,6 +3,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::event::{Account, Caller, Event};
 use crate::handles::{SPARE_BYTES, SPARE_MAX, Submission};
+use crate::peer::PEER_BYTES;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
 use crate::wire::MAX_ABORT_LEN;
@@ -35,9 +36,10 @@ fn buffers_of_small_frames_keep_no_more_than_is_said() {
 #[test]
 fn a_channel_takes_no_more_than_is_said() {
     let records = protocol::CONNECTION_BYTES + 2 * protocol::PLACE_BYTES;
-    // Listening or Hello with an address, Room, Closed with an address and an account; and an abort.
-    let boxes =
-        3 * (size_of::<Address>().max(size_of::<Caller>()) + 128) + size_of::<Account>() + 16;
+    // Listening, Hello or Opened; Room; Closed with an account; what says who the peer is, which they
+    // share; and an abort.
+    let first = size_of::<Address>().max(size_of::<Caller>()) + 128;
+    let boxes = first + PEER_BYTES + size_of::<Account>() + 16;
     let events = 3 * 6 * size_of::<Event>();
     let abort = 4 * size_of::<Submission>() + cost_of(16 + MAX_ABORT_LEN);
     let goodbyes = 2 * SMALLEST_COST;

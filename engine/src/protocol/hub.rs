@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::between::key::RecordKey;
 use crate::between::registry::Kind as ChannelKind;
 use crate::channel::Channel;
-use crate::endpoint::Endpoint;
 use crate::handles::{Counters, Shared};
+use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::storage::Cache;
 
@@ -414,7 +414,7 @@ impl Core {
     }
 
     /// The connection is established, and its socket is found under its own key.
-    pub(crate) fn handle_connected(&mut self, key: RecordKey, peer: &Endpoint, now: Instant) {
+    pub(crate) fn handle_connected(&mut self, key: RecordKey, peer: Peer, now: Instant) {
         self.with(key, now, |it, context| it.handle_connected(peer, context));
         // What is queued is sent as far as a closing group's time goes.
         self.close_member_of_closing(key, now);

@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::event::{Closed, Event, Listening, SystemError};
 use crate::handles::Counters;
 use crate::options::after;
+use crate::peer::Peer;
 use crate::reason::Reason;
 
 use super::connection::{Connection, Origin, Posts, socket_address};
@@ -298,7 +299,7 @@ impl Core {
     pub(crate) fn handle_accepted(
         &mut self,
         listener_key: RecordKey,
-        peer: &Endpoint,
+        peer: Peer,
         now: Instant,
     ) -> Option<RecordKey> {
         let deadline = after(now, self.shared.options.hello_timeout);
@@ -311,7 +312,6 @@ impl Core {
         };
         let group = self.table.get(listener_key)?.group;
         let budget_key = self.group(group).budget_key();
-        let peer = peer.clone();
         let key = self.table.insert_with(|key| {
             let connection = Connection::accepted(key, budget_key, origin, peer, deadline);
             Record::new(group, Kind::Connection(Box::new(connection)))

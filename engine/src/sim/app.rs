@@ -215,6 +215,7 @@ impl Member {
                 context.ledger.noticed(line);
                 self.listening.push(listening.address().clone());
             }
+            Event::Opened(opened) => context.ledger.opened(line, opened),
             Event::Hello(hello) => {
                 context.ledger.greeted(line, hello.body());
                 context.ledger.received(line, &hello);
@@ -238,7 +239,7 @@ impl Member {
                 context.ledger.aborted(line, &received);
                 self.keep(context.rng, received.into_message());
             }
-            Event::Connected(received)
+            Event::Accepted(received)
             | Event::Response(received)
             | Event::ByeResponse(received) => {
                 context.ledger.received(line, &received);

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::address::{Address, CONNECT_TO};
 use crate::channel::Channel;
-use crate::event::{Closed, Received, Returned};
+use crate::event::{Closed, Opened, Received, Returned};
 use crate::message::Message;
+use crate::peer::Peer;
 use crate::post::{Post, Target};
 use crate::reason::Reason;
 use crate::wire::{self, OpCode};
@@ -80,6 +81,8 @@ pub(super) struct LineAccount {
     pub(super) is_hostile: bool,
     pub(super) is_listener: bool,
     pub(super) is_accepted: bool,
+    /// Who was at the other end when the connection came about.
+    pub(super) opened: Option<Peer>,
     /// What was said in aborting it.
     last_words: Vec<Trace>,
     /// Cannot be sent to: its messages come back while it goes on receiving.
@@ -276,6 +279,15 @@ impl Ledger {
         );
     }
 
+    /// A connection that was dialled stands: that is told before anything that comes over it.
+    pub(super) fn opened(&mut self, line: Line, opened: Opened) {
+        self.noticed(line);
+        let account = self.account(line);
+        assert!(!account.is_accepted && !account.is_listener && account.received == 0);
+        let before = account.opened.replace(opened.peer);
+        assert_eq!(before, None, "{line:?} opens twice");
+    }
+
     pub(super) fn room(&mut self, line: Line) {
         self.noticed(line);
         self.totals.rooms += 1;
@@ -336,6 +348,12 @@ impl Ledger {
     pub(super) fn closed(&mut self, line: Line, closed: &Closed, link: Option<LinkRecord>) {
         let account = self.account(line);
         account.closed = Some(closed.clone());
+        if !account.is_accepted {
+            assert_eq!(
+                account.opened, closed.peer,
+                "{line:?}: Opened, and then Closed"
+            );
+        }
         let own = closed.account();
         let posted = account.posted.len() as u64;
         let returned = account.returned.len() as u64;

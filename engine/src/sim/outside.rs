@@ -10,6 +10,7 @@ use crate::between::key::RecordKey;
 use crate::driver::sockets::{Entry, Socket as Owned};
 use crate::driver::world::{Report, World};
 use crate::endpoint::Endpoint;
+use crate::peer::Peer;
 use crate::protocol::decisions::{Flaw, planted};
 use crate::protocol::{Core, Wanted};
 
@@ -249,16 +250,16 @@ impl World for Outside {
         Ok((self.handle(socket), bound))
     }
 
-    fn accept(&self, listener: &Handle) -> io::Result<(Handle, Endpoint)> {
+    fn accept(&self, listener: &Handle) -> io::Result<(Handle, Peer)> {
         let mut net = self.net.borrow_mut();
         let socket = net.accept(listener.socket)?;
-        let peer = net.remote(socket);
+        let peer = Peer::at(net.remote(socket));
         drop(net);
         Ok((self.handle(socket), peer))
     }
 
-    fn peer_address(&self, stream: &Handle) -> io::Result<Endpoint> {
-        Ok(self.net.borrow_mut().remote(stream.socket))
+    fn peer(&self, stream: &Handle) -> io::Result<Peer> {
+        Ok(Peer::at(self.net.borrow_mut().remote(stream.socket)))
     }
 
     fn recv(&self, stream: &Handle, buffer: &mut [u8]) -> io::Result<usize> {

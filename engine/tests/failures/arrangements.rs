@@ -22,7 +22,7 @@ fn a_group_is_connected_to_itself() {
         let back = hello.channel();
         assert_ne!(there, back, "two channels, one at each end");
         group.post(hello.accept(engine.message())).unwrap();
-        assert_eq!(expect!(inbox, Connected).channel(), there);
+        assert_eq!(expect!(inbox, Accepted).channel(), there);
         // A request each way, answered by the same application.
         for (from, to) in [(there, back), (back, there)] {
             let posted = group.post(engine.message().request(from)).unwrap();
@@ -96,12 +96,12 @@ fn many_listeners_and_connections_in_one_group() {
             let here = client.0.connect(address).unwrap();
             let hello = expect!(server.1, Hello);
             assert_eq!(hello.listener(), *listener);
-            let is_uds = matches!(hello.peer(), Endpoint::Uds(_));
+            let is_uds = matches!(hello.peer().address(), Endpoint::Uds(_));
             assert_eq!(is_uds, address.path().is_some());
             routes.insert(here, hello.channel());
             by_listener.push((here, *listener));
             server.0.post(hello.accept(engine.message())).unwrap();
-            assert_eq!(expect!(client.1, Connected).channel(), here);
+            assert_eq!(expect!(client.1, Accepted).channel(), here);
         }
     }
     check_routes(&mut client, &mut server, &routes);

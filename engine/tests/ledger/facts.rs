@@ -12,10 +12,10 @@ pub(crate) fn record(book: &Book, event: &Event) {
         Event::Request(it) => received(it),
         Event::Signal(it) => received(it),
         Event::Bye(it) => received(it),
-        Event::Connected(it) | Event::Response(it) | Event::ByeResponse(it) => received(it),
+        Event::Accepted(it) | Event::Response(it) | Event::ByeResponse(it) => received(it),
         Event::Returned(it) => returned(it),
         Event::Closed(it) => closed(it),
-        Event::Room(_) => return,
+        Event::Opened(_) | Event::Room(_) => return,
         other => Line::Fault(format!("unexpected: {other:?}")),
     };
     book.write(&line);

@@ -5,6 +5,7 @@
 
 #[cfg(unix)]
 mod claim;
+mod credentials;
 mod listener;
 mod stream;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+pub use self::credentials::Credentials;
 pub use self::listener::Listener;
 pub use self::stream::Stream;
 

@@ -1,9 +1,9 @@
 //! What a whole frame says, as an event.
 
 use crate::channel::Channel;
-use crate::endpoint::Endpoint;
 use crate::event::{AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, Signal};
 use crate::message::Message;
+use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::storage::cost_of;
 use crate::wire::{Header, OpCode};
@@ -125,12 +125,12 @@ impl Connection {
                     received,
                     caller: Box::new(Caller {
                         listener: listener_channel,
-                        peer: Endpoint::clone(peer),
+                        peer: Peer::clone(peer),
                     }),
                 }),
                 _ => unreachable!("checked with the header: only accepted connections say hello"),
             },
-            OpCode::HelloResponse => Event::Connected(received),
+            OpCode::HelloResponse => Event::Accepted(received),
             OpCode::ByeRequest => Event::Bye(Bye {
                 received,
                 answer_on_drop: AnswerOnDrop::default(),

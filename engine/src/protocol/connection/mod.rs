@@ -22,9 +22,9 @@ use std::time::Instant;
 
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
-use crate::endpoint::Endpoint;
 use crate::event::{Closed, Event, Returned, SystemError};
 use crate::options::{Options, after};
+use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::storage::{Cache, Charge, Creditor, Hold};
@@ -69,7 +69,7 @@ pub(super) struct Connection {
     origin: Origin,
     state: State,
     /// The other end, once there is a connection.
-    peer: Option<Box<Endpoint>>,
+    peer: Option<Peer>,
     inbound: Inbound,
     outbound: Outbound,
     goodbye: Goodbye,
@@ -150,11 +150,11 @@ impl Connection {
         key: RecordKey,
         budget_key: BudgetKey,
         origin: Origin,
-        peer: Endpoint,
+        peer: Peer,
         deadline: Instant,
     ) -> Self {
         let mut connection = Connection::new(key, budget_key, origin, State::Open);
-        connection.peer = Some(Box::new(peer));
+        connection.peer = Some(peer);
         connection.deadline = Some(deadline);
         connection
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
-use crate::event::SystemError;
+use crate::event::{Event, Opened, SystemError};
+use crate::peer::Peer;
 use crate::reason::Reason;
 
 use super::{Connection, Context, State};
@@ -198,11 +199,7 @@ impl Connection {
     }
 
     /// The connection is established, by whichever attempt. The others are closed.
-    pub(in crate::protocol) fn handle_connected(
-        &mut self,
-        peer: &Endpoint,
-        context: &mut Context<'_>,
-    ) {
+    pub(in crate::protocol) fn handle_connected(&mut self, peer: Peer, context: &mut Context<'_>) {
         let Some(opening) = self.opening() else {
             return;
         };
@@ -213,8 +210,12 @@ impl Connection {
             opening.close_attempts(context.actions);
         }
         self.state = State::Open;
-        self.peer = Some(Box::new(peer.clone()));
+        self.peer = Some(peer.clone());
         self.deadline = None;
+        if let Some(channel) = self.channel {
+            let opened = Opened { channel, peer };
+            context.events.push_back(Event::Opened(opened));
+        }
     }
 
     /// An attempt failed: the next address is tried, or the others are waited for, or the channel ends.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::between::key::GroupPlace;
 use crate::between::wake::Wake;
+use crate::endpoint::Endpoint;
 use crate::event::Account as Messages;
 use crate::message::Message;
 use crate::post::Post;
@@ -52,7 +53,8 @@ impl Alone {
     /// One that was opened here, is connected and has sent its HelloRequest, with id 1.
     fn new() -> Alone {
         let mut alone = Alone::opening("tcp://127.0.0.1:7000");
-        alone.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
+        alone.act(|it, context| it.handle_connected(Peer::at(Endpoint::Uds(None)), context));
+        assert!(matches!(alone.events.pop_front(), Some(Event::Opened(_))));
         alone.post(OpCode::HelloRequest, 1, b"");
         alone.write(usize::MAX);
         alone

@@ -2,6 +2,7 @@
 
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
+use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
@@ -69,7 +70,9 @@ fn an_abort_waits_for_nothing_with_its_words() {
     let channel = bench.posting.connect(&address(5)).unwrap();
     bench.rest();
     let (key, endpoint) = bench.connect_action();
-    bench.core.handle_connected(key, &endpoint, bench.now);
+    bench
+        .core
+        .handle_connected(key, Peer::at(endpoint), bench.now);
     aborted(&mut bench, channel, key);
     // A frame was sent in part.
     let mut bench = Bench::new();

@@ -18,6 +18,7 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{Batch, GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::options::Options;
+use crate::peer::Peer;
 use crate::post::Post;
 use crate::protocol::{Action, Closing, Core, ReadPlan, Wanted};
 use crate::wire::test_frames::frame;
@@ -192,7 +193,7 @@ impl Bench {
         assert!(self.core.may_accept(listener, self.now));
         let key = self
             .core
-            .handle_accepted(listener, &tcp(40_000), self.now)
+            .handle_accepted(listener, Peer::at(tcp(40_000)), self.now)
             .unwrap();
         self.wait();
         key
@@ -214,9 +215,11 @@ impl Bench {
         let channel = self.posting.connect(&address(7000)).unwrap();
         self.pass();
         let (key, endpoint) = self.connect_action();
-        self.core.handle_connected(key, &endpoint, self.now);
+        self.core
+            .handle_connected(key, Peer::at(endpoint), self.now);
         self.rest();
         assert_eq!(self.frames(key)[0].op_code, OpCode::HelloRequest);
+        assert!(matches!(self.event(), Event::Opened(_)));
         (channel, key)
     }
 

@@ -320,7 +320,7 @@ fn behind_an_accepted_hello_its_id_is_as_good_as_any_for_a_goodbye() {
     bench.post(bench.posting.message().bye(channel).with_id(1));
     bench.rest();
     feed(&mut bench, key, OpCode::ByeResponse, 1);
-    assert!(matches!(bench.event(), Event::Connected(_)));
+    assert!(matches!(bench.event(), Event::Accepted(_)));
     let (_, closed) = returned_and_closed(&mut bench);
     assert_eq!(
         (closed.reason(), closed.account()),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::options::Options;
+use crate::peer::Peer;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
@@ -159,7 +160,9 @@ fn closing_a_listener_leaves_its_connections_open() {
     bench.rest();
     assert_eq!(bench.frames(key).len(), 1);
     assert_eq!(
-        bench.core.handle_accepted(listener, &tcp(1), bench.now),
+        bench
+            .core
+            .handle_accepted(listener, Peer::at(tcp(1)), bench.now),
         None
     );
 }

@@ -130,7 +130,7 @@ fn a_hello_is_answered_once() {
     bench.feed(key, &frame(OpCode::HelloResponse, 1, b""));
     bench.feed(key, &frame(OpCode::HelloResponse, 1, b""));
     bench.rest();
-    assert!(matches!(bench.event(), Event::Connected(_)));
+    assert!(matches!(bench.event(), Event::Accepted(_)));
     let expected = Reason::Protocol(ProtocolViolation::UnexpectedHello);
     assert_eq!(bench.closed().reason(), expected);
 }

@@ -149,7 +149,7 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
 #[test]
 fn a_success_before_there_is_an_attempt_is_none() {
     let mut it = Alone::opening("tcp://host.example:7000");
-    it.act(|it, context| it.handle_connected(&Endpoint::Uds(None), context));
+    it.act(|it, context| it.handle_connected(Peer::at(Endpoint::Uds(None)), context));
     assert!(it.connection.is_opening());
 }
 

@@ -1,0 +1,89 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::endpoint::Endpoint;
+
+pub use ampe_poller::socket::Credentials;
+
+/// The other end of a connection, as the system knew it when the connection came about. Of
+/// [`Opened`](crate::Opened), [`Hello`](crate::Hello) and [`Closed`](crate::Closed). A clone costs nothing.
+#[doc(alias = "zmq_msg_gets")]
+#[doc(alias = "nng_pipe")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer(Arc<Known>);
+
+#[derive(PartialEq, Eq, Debug)]
+struct Known {
+    address: Endpoint,
+    local_address: Endpoint,
+    credentials: Option<Credentials>,
+}
+
+/// What it takes, which all clones share. A Unix socket's path has no more than 108 bytes.
+#[cfg(test)]
+pub(crate) const PEER_BYTES: usize = 16 + size_of::<Known>() + 2 * 108;
+
+impl Peer {
+    pub(crate) fn new(
+        address: Endpoint,
+        local_address: Endpoint,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        Peer(Arc::new(Known {
+            address,
+            local_address,
+            credentials,
+        }))
+    }
+
+    /// One of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn at(address: Endpoint) -> Self {
+        Peer::new(address, Endpoint::Uds(None), None)
+    }
+
+    /// The address of its end. A process that connected through a Unix socket has none there, mostly.
+    #[doc(alias = "peer_addr")]
+    #[doc(alias = "getpeername")]
+    pub fn address(&self) -> &Endpoint {
+        &self.0.address
+    }
+
+    /// The address of our end: of a machine with several, that which the connection uses.
+    #[doc(alias = "local_addr")]
+    #[doc(alias = "getsockname")]
+    pub fn local_address(&self) -> &Endpoint {
+        &self.0.local_address
+    }
+
+    /// Which process it is, and whose, where it is connected through a Unix socket. None for TCP.
+    ///
+    /// # Platform notes
+    ///
+    /// Linux and macOS tell all of it, the BSDs the user and group alone, Windows nothing.
+    #[doc(alias = "SO_PEERCRED")]
+    #[doc(alias = "peer_cred")]
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.0.credentials
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Known {
+            address,
+            credentials,
+            ..
+        } = &*self.0;
+        address.fmt(formatter)?;
+        match credentials {
+            Some(it) => match it.process_id {
+                Some(process) => write!(formatter, ", process {process} of user {}", it.user_id),
+                None => write!(formatter, ", a process of user {}", it.user_id),
+            },
+            None => Ok(()),
+        }
+    }
+}
