@@ -106,6 +106,11 @@ impl Address {
         Ok(Address::Uds(UdsPath::new(path)?))
     }
 
+    /// What stands for a Unix socket without a path, as one end of a pair is.
+    pub(crate) fn unnamed() -> Address {
+        Address::uds("(unnamed)").expect("a short path")
+    }
+
     /// Reads the value of an address header: `tcp|HOST|PORT` or `uds|PATH`.
     ///
     /// An IPv6 host stands bare, with its zone behind a plain `%`; an empty host is any IPv4

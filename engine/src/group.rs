@@ -14,9 +14,11 @@ use crate::channel::Channel;
 use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
 use crate::flush::Flush;
+use crate::handed_in::{ConnectedSocket, ListeningSocket};
 use crate::handles::{CallLine, GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
+use crate::options::ListenOptions;
 use crate::post::{NotNotified, Post, Posted, Refused};
 use crate::room::WaitForRoom;
 use crate::sending::Sending;
@@ -59,7 +61,33 @@ impl ChannelGroup {
     #[doc(alias = "nng_listen")]
     #[doc(alias = "bind")]
     pub fn listen(&self, address: &Address) -> Result<Channel, Refused> {
-        let post = Post::welcome(address, self.message());
+        self.listen_with(address, &ListenOptions::default())
+    }
+
+    /// As [`listen`](ChannelGroup::listen), with these options.
+    ///
+    /// # Errors
+    ///
+    /// As for `listen`.
+    pub fn listen_with(
+        &self,
+        address: &Address,
+        options: &ListenOptions,
+    ) -> Result<Channel, Refused> {
+        let post = Post::welcome(address, self.message()).listening_with(options);
+        self.post(post).map(|posted| posted.channel)
+    }
+
+    /// Listens on a socket that listens already, as systemd hands one to a service. Behind that it is as
+    /// with [`listen`](ChannelGroup::listen); the socket is closed when the channel ends.
+    ///
+    /// # Errors
+    ///
+    /// As for `listen`; the socket comes back in the post of [`Refused`].
+    #[doc(alias = "zmq_bind")]
+    #[doc(alias = "ZMQ_USE_FD")]
+    pub fn listen_on(&self, socket: ListeningSocket) -> Result<Channel, Refused> {
+        let post = Post::welcome_on(socket, self.message());
         self.post(post).map(|posted| posted.channel)
     }
 
@@ -75,6 +103,29 @@ impl ChannelGroup {
     #[doc(alias = "nng_dial")]
     pub fn connect(&self, address: &Address) -> Result<Channel, Refused> {
         self.post(self.message().hello(address))
+            .map(|posted| posted.channel)
+    }
+
+    /// As [`connect`](ChannelGroup::connect), over a socket that is connected already; with content, post
+    /// [`Message::hello_on`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(unix)] {
+    /// # let engine = ampe::Engine::start(ampe::Options::default())?;
+    /// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
+    /// let (ours, theirs) = std::os::unix::net::UnixStream::pair()?; // theirs goes to a child process
+    /// let child = group.connect_on(ampe::ConnectedSocket::new(ours)?)?;
+    /// # }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`post`](ChannelGroup::post); the socket comes back in the post of [`Refused`].
+    #[doc(alias = "nng_socket_open")]
+    pub fn connect_on(&self, socket: ConnectedSocket) -> Result<Channel, Refused> {
+        self.post(self.message().hello_on(socket))
             .map(|posted| posted.channel)
     }
 

@@ -114,6 +114,18 @@ pub struct Options {
     /// the system's backlog. So they do beyond 64 that have not said hello, while somebody in the
     /// listener's group waits for inbound budget. Default 16,384.
     pub connections_per_listener: usize,
+    /// How many bytes the system may buffer of what is sent over a connection and has not arrived
+    /// (`SO_SNDBUF`). They are the system's own memory, not among those that the other options bound. Linux
+    /// doubles the number for its own records, and cuts it at `net.core.wmem_max`. Default `None`: what the
+    /// system chooses, which for TCP it adapts to the connection.
+    #[doc(alias = "ZMQ_SNDBUF")]
+    #[doc(alias = "SO_SNDBUF")]
+    pub send_buffer: Option<usize>,
+    /// How many bytes the system may buffer of what has arrived and was not read (`SO_RCVBUF`); as
+    /// [`send_buffer`](Options::send_buffer).
+    #[doc(alias = "ZMQ_RCVBUF")]
+    #[doc(alias = "SO_RCVBUF")]
+    pub receive_buffer: Option<usize>,
     /// Connections that the system keeps for a listener until they are accepted. Default 1,024;
     /// the system may cut it.
     pub backlog: u32,
@@ -158,10 +170,46 @@ impl Default for Options {
             linger_timeout: Duration::from_secs(5),
             connections_per_listener: 16_384,
             backlog: 1024,
+            send_buffer: None,
+            receive_buffer: None,
             keep_alive: Some(Duration::from_secs(30)),
             notifications: 1024,
             notification_bytes: 1 << 20,
             spin: Duration::ZERO,
+        }
+    }
+}
+
+/// How a listener listens.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let engine = ampe::Engine::start(ampe::Options::default())?;
+/// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
+/// let mut options = ampe::ListenOptions::default();
+/// options.unix_mode = 0o660; // its user, and its group
+/// group.listen_with(&"uds:///run/shop/orders".parse()?, &options)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Who may connect to a Unix socket: the permissions of its file as in chmod(2), of which the last nine
+    /// bits count. To connect takes the right to write. Default 0o600: processes of the same user. Does
+    /// nothing on Windows, and for TCP.
+    pub unix_mode: u32,
+    /// The group of a Unix socket's file, by its number: one that the process's user is in, unless that is
+    /// root. Where it may not be given, the listener ends with
+    /// [`Reason::ListenFailed`](crate::Reason::ListenFailed). Default `None`: what the system gives it. Does
+    /// nothing on Windows, and for TCP.
+    pub unix_group: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            unix_mode: 0o600,
+            unix_group: None,
         }
     }
 }

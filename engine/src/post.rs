@@ -4,7 +4,9 @@ use crate::address::{Address, CONNECT_TO, LISTEN_ON};
 use crate::between::registry::Role;
 use crate::channel::Channel;
 use crate::error::PostError;
+use crate::handed_in::{ConnectedSocket, HandedIn, ListeningSocket};
 use crate::message::{Message, MessageError};
+use crate::options::ListenOptions;
 use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
 
 /// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
@@ -24,11 +26,21 @@ pub struct Post {
     pub(crate) message: Message,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Target {
     Channel(Channel),
-    /// A channel that comes into being with this post: connected to, or listening on, the address.
-    New(Box<Address>),
+    /// A channel that comes into being with this post.
+    New(Box<Destination>),
+}
+
+/// What a new channel is connected to, or listens on.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) address: Address,
+    /// The socket, where the application hands one in.
+    pub(crate) socket: Option<Box<HandedIn>>,
+    /// How it listens.
+    pub(crate) options: ListenOptions,
 }
 
 /// What `post` accepted: the channel it went to and the id it goes by.
@@ -117,7 +129,14 @@ impl Message {
     /// is larger can be posted to the channel right behind it.
     #[doc(alias = "HelloRequest")]
     pub fn hello(self, address: &Address) -> Post {
-        Post::opening(address, OpCode::HelloRequest, self)
+        Post::opening(address.clone(), OpCode::HelloRequest, self)
+    }
+
+    /// As [`hello`](Message::hello), over a socket that is connected already. It belongs to the post, and
+    /// comes back with it where it is refused; once posted it is closed when the channel ends.
+    pub fn hello_on(self, socket: ConnectedSocket) -> Post {
+        let (address, socket) = socket.into_parts();
+        Post::opening(address, OpCode::HelloRequest, self).over(socket)
     }
 }
 
@@ -132,10 +151,14 @@ impl Post {
         }
     }
 
-    fn opening(address: &Address, op_code: OpCode, message: Message) -> Self {
-        let target = Target::New(Box::new(address.clone()));
+    fn opening(address: Address, op_code: OpCode, message: Message) -> Self {
+        let destination = Destination {
+            address,
+            socket: None,
+            options: ListenOptions::default(),
+        };
         Post {
-            target,
+            target: Target::New(Box::new(destination)),
             op_code,
             message_id: 0,
             more: false,
@@ -150,7 +173,26 @@ impl Post {
     }
 
     pub(crate) fn welcome(address: &Address, message: Message) -> Self {
-        Post::opening(address, OpCode::WelcomeRequest, message)
+        Post::opening(address.clone(), OpCode::WelcomeRequest, message)
+    }
+
+    pub(crate) fn listening_with(mut self, options: &ListenOptions) -> Self {
+        if let Target::New(destination) = &mut self.target {
+            destination.options = *options;
+        }
+        self
+    }
+
+    pub(crate) fn welcome_on(socket: ListeningSocket, message: Message) -> Self {
+        let (address, socket) = socket.into_parts();
+        Post::opening(address, OpCode::WelcomeRequest, message).over(socket)
+    }
+
+    fn over(mut self, socket: Box<HandedIn>) -> Self {
+        if let Target::New(destination) = &mut self.target {
+            destination.socket = Some(socket);
+        }
+        self
     }
 
     /// A ByeSignal without words: ends a channel here and now. What was posted and not yet sent comes
@@ -288,8 +330,8 @@ impl Post {
     /// The text header by which a post that opens a channel carries its address.
     fn address_header(&self) -> Option<(&'static str, &Address)> {
         match (&self.target, self.op_code) {
-            (Target::New(address), OpCode::WelcomeRequest) => Some((LISTEN_ON, address)),
-            (Target::New(address), _) => Some((CONNECT_TO, address)),
+            (Target::New(it), OpCode::WelcomeRequest) => Some((LISTEN_ON, &it.address)),
+            (Target::New(it), _) => Some((CONNECT_TO, &it.address)),
             (Target::Channel(_), _) => None,
         }
     }

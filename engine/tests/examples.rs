@@ -56,9 +56,13 @@ fn path(name: &str) -> Option<PathBuf> {
 
 /// Starts it, or says that it was not built.
 fn start(name: &'static str, arguments: &[&str]) -> Option<Example> {
-    let mut child = Command::new(path(name)?)
-        .args(arguments)
-        .stdin(Stdio::piped())
+    let mut command = Command::new(path(name)?);
+    command.args(arguments).stdin(Stdio::piped());
+    Some(run(name, command))
+}
+
+fn run(name: &'static str, mut command: Command) -> Example {
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -76,13 +80,13 @@ fn start(name: &'static str, arguments: &[&str]) -> Option<Example> {
             }
         });
     }
-    Some(Example {
+    Example {
         name,
         input: child.stdin.take(),
         child,
         lines,
         seen: Vec::new(),
-    })
+    }
 }
 
 impl Example {
@@ -184,6 +188,37 @@ fn a_client_without_a_server_says_so() {
     let (status, said) = start("client", &[&address, "get", "colour"]).unwrap().end();
     assert!(!status.success(), "{said:#?}");
     assert!(says(&said, "not sent"), "{said:#?}");
+}
+
+/// As systemd starts it, with a socket as descriptor 3 and what says so in the environment.
+#[cfg(unix)]
+#[test]
+fn a_service_listens_on_the_socket_that_it_inherits() {
+    use std::os::fd::OwnedFd;
+
+    let Some(path) = path("activated") else {
+        return;
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 3<&0 </dev/null",
+        ])
+        .arg(path)
+        .stdin(OwnedFd::from(listener));
+    let mut service = run("activated", shell);
+    assert_eq!(service.address(), address);
+    let engine = common::engine();
+    let (group, _inbox) = common::group(&engine);
+    let channel = group.connect(&address.parse().unwrap()).unwrap();
+    let request = engine.message().with_body(b"are you up?").unwrap();
+    let answer = group
+        .call(channel, request, Instant::now() + PATIENCE)
+        .wait();
+    assert_eq!(answer.unwrap().body(), b"are you up?");
 }
 
 #[test]

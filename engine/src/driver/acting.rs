@@ -13,7 +13,7 @@ use super::Driver;
 use super::rests::Rest;
 use super::sockets::Socket;
 use super::turn::Hands;
-use super::world::World;
+use super::world::{Adopted, World};
 
 impl<W: World> Hands for Driver<W> {
     fn core(&mut self) -> &mut Core {
@@ -103,7 +103,26 @@ impl<W: World> Driver<W> {
         match action {
             Action::Resolve { key, host, port } => self.sockets.world.resolve(key, host, port),
             Action::Connect { key, address } => self.connect(key, address, now),
-            Action::Listen { key, address } => self.listen(key, address, now),
+            Action::Listen {
+                key,
+                address,
+                options,
+            } => {
+                let backlog = self.shared.options.backlog;
+                let listening = self.sockets.world.listen(address, backlog, &options);
+                self.begin_listening(key, listening, now);
+            }
+            Action::Adopt { key, socket } => match self.sockets.world.adopt(*socket) {
+                Ok(Adopted::Listener(listener, bound)) => {
+                    self.begin_listening(key, Ok((listener, bound)), now);
+                }
+                Ok(Adopted::Stream(stream)) => self.begin_connecting(key, stream, now),
+                Err(error) => {
+                    // Whichever it was to be.
+                    self.core.handle_listen_failed(key, &error);
+                    self.core.handle_connect_failed(key, &error, now);
+                }
+            },
             Action::FinishSending { key } => {
                 if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
                     // If it fails the connection is gone already, and reading says so.
@@ -142,6 +161,10 @@ impl<W: World> Driver<W> {
             }
             Err(error) => return self.core.handle_connect_failed(key, &error, now),
         };
+        self.begin_connecting(key, stream, now);
+    }
+
+    fn begin_connecting(&mut self, key: RecordKey, stream: W::Stream, now: Instant) {
         self.keep_alive(&stream);
         match self.sockets.insert(key, Socket::Connecting(stream)) {
             Ok(()) => self.sockets.declare_writable(key),
@@ -159,9 +182,13 @@ impl<W: World> Driver<W> {
         }
     }
 
-    fn listen(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
-        let backlog = self.shared.options.backlog;
-        let (listener, bound) = match self.sockets.world.listen(address, backlog) {
+    fn begin_listening(
+        &mut self,
+        key: RecordKey,
+        listening: io::Result<(W::Listener, Endpoint)>,
+        now: Instant,
+    ) {
+        let (listener, bound) = match listening {
             Ok(listening) => listening,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return self.core.handle_listen_deferred(key, &error, now);

@@ -5,21 +5,22 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ampe_poller::socket::{self, SocketAddress, Stream};
+use ampe_poller::socket::{self, Buffers, ListenerOptions, SocketAddress, Stream};
 use ampe_poller::{Events, Interest, Poller, Seen, Watch};
 
 use crate::between::key::RecordKey;
 use crate::between::seat::Lookout;
 use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
+use crate::handed_in::HandedIn;
 use crate::handles::{Seat, Shared, this_sitter};
-use crate::options::Options;
+use crate::options::{ListenOptions, Options};
 use crate::peer::Peer;
 use crate::protocol::Wanted;
 
 use super::resolver::Resolver;
 use super::sockets::{Entry, Socket};
-use super::world::{Report, World};
+use super::world::{Adopted, Report, World};
 
 /// One wait reports at most so much.
 const REPORTS: usize = 1024;
@@ -94,6 +95,7 @@ pub(super) struct Real {
     pub(super) resolver: Resolver,
     /// How long a wait asks before it sleeps.
     spin: Duration,
+    buffers: Buffers,
     /// Refuses to take in any source, in these words.
     #[cfg(test)]
     refusal: Option<(io::ErrorKind, &'static str)>,
@@ -104,6 +106,10 @@ impl Real {
     pub(super) fn start(options: Options) -> io::Result<(Self, Arc<Shared>)> {
         let poller = Poller::new()?;
         let spin = options.spin;
+        let buffers = Buffers {
+            send: options.send_buffer,
+            receive: options.receive_buffer,
+        };
         let shared = Shared::new(options, |seat| {
             Box::new(ReactorWaker {
                 poller: poller.waker(),
@@ -115,6 +121,7 @@ impl Real {
             events: Events::with_capacity(REPORTS),
             resolver: Resolver::new(&shared),
             spin,
+            buffers,
             #[cfg(test)]
             refusal: None,
         };
@@ -168,17 +175,38 @@ impl World for Real {
     }
 
     fn connect(&self, address: Endpoint) -> io::Result<Stream> {
-        Stream::connect(&address.into())
+        Stream::connect_with(&address.into(), self.buffers)
     }
 
     fn finish_connect(&self, stream: &Stream) -> io::Result<bool> {
         stream.finish_connect()
     }
 
-    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(socket::Listener, Endpoint)> {
-        let listener = socket::Listener::bind(&address.into(), backlog)?;
+    fn listen(
+        &self,
+        address: Endpoint,
+        backlog: u32,
+        options: &ListenOptions,
+    ) -> io::Result<(socket::Listener, Endpoint)> {
+        let options = ListenerOptions {
+            backlog,
+            mode: options.unix_mode & 0o777,
+            group: options.unix_group,
+            buffers: self.buffers,
+        };
+        let listener = socket::Listener::bind_with(&address.into(), &options)?;
         let bound = listener.local_address()?.into();
         Ok((listener, bound))
+    }
+
+    fn adopt(&self, socket: HandedIn) -> io::Result<Adopted<Self>> {
+        Ok(match socket {
+            HandedIn::Listener(listener) => {
+                let bound = listener.local_address()?.into();
+                Adopted::Listener(listener, bound)
+            }
+            HandedIn::Stream(stream) => Adopted::Stream(stream),
+        })
     }
 
     fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Peer)> {

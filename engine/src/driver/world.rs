@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
+use crate::handed_in::HandedIn;
+use crate::options::ListenOptions;
 use crate::peer::Peer;
 use crate::protocol::{Core, Wanted};
 
@@ -18,6 +20,13 @@ pub(crate) struct Report {
     /// The system refuses to poll the socket, and says why. Nothing more is reported of it until its
     /// interest is declared again.
     pub(crate) refusal: Option<io::Error>,
+}
+
+/// What became of a socket that was handed in.
+pub(crate) enum Adopted<W: World> {
+    /// And where it listens.
+    Listener(W::Listener, Endpoint),
+    Stream(W::Stream),
 }
 
 /// The outside. There is the real one, and those that tests make up; the loop is the same over each.
@@ -36,7 +45,14 @@ pub(crate) trait World: Sized {
     /// Whether the attempt to connect has succeeded; false while that is undecided.
     fn finish_connect(&self, stream: &Self::Stream) -> io::Result<bool>;
     /// A listener, and where it listens.
-    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Self::Listener, Endpoint)>;
+    fn listen(
+        &self,
+        address: Endpoint,
+        backlog: u32,
+        options: &ListenOptions,
+    ) -> io::Result<(Self::Listener, Endpoint)>;
+    /// A socket that the application has handed in.
+    fn adopt(&self, socket: HandedIn) -> io::Result<Adopted<Self>>;
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
     /// Who is at the other end of a connection that stands.
     fn peer(&self, stream: &Self::Stream) -> io::Result<Peer>;

@@ -10,9 +10,11 @@ use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::event::{Closed, Event, Listening, SystemError};
+use crate::handed_in::HandedIn;
 use crate::handles::Counters;
-use crate::options::after;
+use crate::options::{ListenOptions, after};
 use crate::peer::Peer;
+use crate::post::Destination;
 use crate::reason::Reason;
 
 use super::connection::{Connection, Origin, Posts, socket_address};
@@ -34,6 +36,9 @@ pub(super) struct Listener {
     key: RecordKey,
     pub(super) channel: Channel,
     address: Address,
+    options: ListenOptions,
+    /// What was handed in to listen on, until it is taken over.
+    socket: Option<Box<HandedIn>>,
     phase: Phase,
     /// Addresses of the host that have not been tried yet.
     untried: VecDeque<SocketAddr>,
@@ -61,11 +66,13 @@ enum Phase {
 }
 
 impl Listener {
-    pub(super) fn new(key: RecordKey, channel: Channel, address: Address) -> Self {
+    pub(super) fn new(key: RecordKey, channel: Channel, destination: &mut Destination) -> Self {
         Listener {
             key,
             channel,
-            address,
+            address: destination.address.clone(),
+            options: destination.options,
+            socket: destination.socket.take(),
             phase: Phase::Opening,
             untried: VecDeque::new(),
             connections: 0,
@@ -106,9 +113,16 @@ impl Listener {
 
     /// What there is to do first: bind, or find the addresses of the host, until `give_up`.
     fn start(&mut self, give_up: Instant) -> Action {
-        let key = self.key;
+        let (key, options) = (self.key, self.options);
+        if let Some(socket) = self.socket.take() {
+            return Action::Adopt { key, socket };
+        }
         match socket_address(&self.address) {
-            Some(address) => Action::Listen { key, address },
+            Some(address) => Action::Listen {
+                key,
+                address,
+                options,
+            },
             None => {
                 self.deadline = Some(give_up);
                 let host = self.address.host().map(ToString::to_string);
@@ -202,8 +216,13 @@ impl Core {
         let Some(address) = listener.untried.pop_front() else {
             return false;
         };
+        let options = listener.options;
         let address = Endpoint::Tcp(address);
-        self.actions.push(Action::Listen { key, address });
+        self.actions.push(Action::Listen {
+            key,
+            address,
+            options,
+        });
         true
     }
 
@@ -371,13 +390,18 @@ impl Core {
             return;
         };
         listener.deadline = None;
+        let options = listener.options;
         match listener.phase {
             Phase::Pausing => listener.phase = Phase::Listening,
             Phase::Deferred { give_up } => {
                 let os_error = listener.os_error.clone();
                 // Only Unix sockets are deferred, and their address is never a name.
                 match socket_address(&listener.address).filter(|_| now < give_up) {
-                    Some(address) => self.actions.push(Action::Listen { key, address }),
+                    Some(address) => self.actions.push(Action::Listen {
+                        key,
+                        address,
+                        options,
+                    }),
                     None => self.end_listener(key, Reason::ListenFailed, os_error),
                 }
             }

@@ -69,8 +69,10 @@ use std::time::Instant;
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
+use crate::handed_in::HandedIn;
 use crate::handles::Shared;
 use crate::message::Message;
+use crate::options::ListenOptions;
 use crate::reason::Reason;
 use crate::storage::Cache;
 
@@ -115,7 +117,16 @@ pub(crate) enum Action {
     /// Start to connect.
     Connect { key: RecordKey, address: Endpoint },
     /// Start to listen.
-    Listen { key: RecordKey, address: Endpoint },
+    Listen {
+        key: RecordKey,
+        address: Endpoint,
+        options: ListenOptions,
+    },
+    /// Connect or listen on a socket that was handed in.
+    Adopt {
+        key: RecordKey,
+        socket: Box<HandedIn>,
+    },
     /// Close the sending side: everything was sent.
     FinishSending { key: RecordKey },
     /// Close the socket, if there is one.
@@ -139,6 +150,7 @@ impl Action {
             Action::Resolve { key, .. }
             | Action::Connect { key, .. }
             | Action::Listen { key, .. }
+            | Action::Adopt { key, .. }
             | Action::FinishSending { key }
             | Action::Close { key, .. } => key,
         }
@@ -156,7 +168,10 @@ impl Actions {
     fn push(&mut self, action: Action) {
         match action {
             Action::FinishSending { .. } | Action::Close { .. } => self.closing.push_back(action),
-            Action::Resolve { .. } | Action::Connect { .. } | Action::Listen { .. } => {
+            Action::Resolve { .. }
+            | Action::Connect { .. }
+            | Action::Listen { .. }
+            | Action::Adopt { .. } => {
                 self.opening.push_back(action);
             }
         }

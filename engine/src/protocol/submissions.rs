@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::between::registry::GroupId;
 use crate::channel::Channel;
 use crate::handles::{Frames, Submission};
 use crate::options::after;
-use crate::post::{Post, Target};
+use crate::post::{Destination, Post, Target};
 use crate::reason::Reason;
 use crate::storage::Charge;
 use crate::wire::OpCode;
@@ -80,14 +79,12 @@ impl Core {
             post.message.storage_mut().set_charge(Charge::None);
             self.release_inbound(key, cost, now);
         }
-        let key = match &post.target {
-            Target::New(address) if post.op_code == OpCode::WelcomeRequest => {
-                return self.open_listener(channel, group, (**address).clone(), now);
+        let id = post.message_id;
+        let key = match &mut post.target {
+            Target::New(destination) if post.op_code == OpCode::WelcomeRequest => {
+                return self.open_listener(channel, group, destination, now);
             }
-            Target::New(address) => {
-                let address = (**address).clone();
-                self.open_connection(channel, group, address, post.message_id, now)
-            }
+            Target::New(destination) => self.open_connection(channel, group, destination, id, now),
             Target::Channel(_) => self
                 .key_of(channel)
                 .expect("an admitted post has a channel"),
@@ -106,10 +103,16 @@ impl Core {
         }
     }
 
-    fn open_listener(&mut self, channel: Channel, group: GroupId, address: Address, now: Instant) {
+    fn open_listener(
+        &mut self,
+        channel: Channel,
+        group: GroupId,
+        destination: &mut Destination,
+        now: Instant,
+    ) {
         let group = self.open_group_index(group);
         let key = self.table.insert_with(|key| {
-            let listener = Listener::new(key, channel, address);
+            let listener = Listener::new(key, channel, destination);
             Record::new(group, Kind::Listener(Box::new(listener)))
         });
         self.bind_number(channel, key);
@@ -125,14 +128,14 @@ impl Core {
         &mut self,
         channel: Channel,
         group: GroupId,
-        address: Address,
+        destination: &mut Destination,
         hello_id: u64,
         now: Instant,
     ) -> RecordKey {
         let group = self.open_group_index(group);
         let budget_key = self.group(group).budget_key();
         let give_up = after(now, self.shared.options.connect_timeout);
-        let opening = Opening::new(address, give_up);
+        let opening = Opening::new(destination, give_up);
         let key = self.table.insert_with(|key| {
             let connection = Connection::opened(key, budget_key, channel, hello_id, opening);
             Record::new(group, Kind::Connection(Box::new(connection)))

@@ -54,7 +54,7 @@ impl Trace {
         let mut trace = Trace::of(post.op_code, post.message_id, post.more, &post.message);
         if let (Target::New(address), OpCode::HelloRequest) = (&post.target, post.op_code) {
             let block = &mut trace.text_headers;
-            wire::append(block, CONNECT_TO, Address::to_wire(address)).unwrap();
+            wire::append(block, CONNECT_TO, Address::to_wire(&address.address)).unwrap();
         }
         trace
     }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::driver::sockets::{Entry, Socket as Owned};
-use crate::driver::world::{Report, World};
+use crate::driver::world::{Adopted, Report, World};
 use crate::endpoint::Endpoint;
+use crate::handed_in::HandedIn;
+use crate::options::ListenOptions;
 use crate::peer::Peer;
 use crate::protocol::decisions::{Flaw, planted};
 use crate::protocol::{Core, Wanted};
@@ -241,13 +243,22 @@ impl World for Outside {
         self.net.borrow_mut().finish_connect(stream.socket)
     }
 
-    fn listen(&self, address: Endpoint, backlog: u32) -> io::Result<(Handle, Endpoint)> {
+    fn listen(
+        &self,
+        address: Endpoint,
+        backlog: u32,
+        _: &ListenOptions,
+    ) -> io::Result<(Handle, Endpoint)> {
         self.count_call();
         let mut net = self.net.borrow_mut();
         let socket = net.listen(&address, backlog as usize)?;
         let bound = net.bound(socket);
         drop(net);
         Ok((self.handle(socket), bound))
+    }
+
+    fn adopt(&self, _: HandedIn) -> io::Result<Adopted<Self>> {
+        Err(ErrorKind::Unsupported.into()) // there are no sockets here
     }
 
     fn accept(&self, listener: &Handle) -> io::Result<(Handle, Peer)> {

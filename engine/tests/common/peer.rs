@@ -128,6 +128,11 @@ impl Peer {
         Peer::new(socket)
     }
 
+    #[cfg(unix)]
+    pub(crate) fn over(stream: UnixStream) -> Peer {
+        Peer::new(Socket::Uds(stream))
+    }
+
     fn new(socket: Socket) -> Peer {
         match &socket {
             Socket::Tcp(stream) => {

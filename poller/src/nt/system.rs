@@ -92,6 +92,29 @@ pub(crate) fn set_user_timeout(socket: &impl AsSocket, seconds: i32) -> io::Resu
     set_option(socket, winsock::IPPROTO_TCP, winsock::TCP_MAXRT, seconds)
 }
 
+/// Whether connections can be accepted from a socket.
+pub(crate) fn is_listening(socket: &impl AsSocket) -> io::Result<bool> {
+    let (mut value, mut len) = (0_i32, size_of::<i32>() as i32);
+    // SAFETY: the socket is open while it is lent, and the value has the length that is stated; both live
+    // until the call returns.
+    let outcome = unsafe {
+        winsock::getsockopt(
+            socket.as_socket().as_raw_socket() as winsock::SOCKET,
+            winsock::SOL_SOCKET,
+            winsock::SO_ACCEPTCONN,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    match outcome {
+        0 => Ok(value != 0),
+        // SAFETY: nothing is pointed to.
+        _ => Err(io::Error::from_raw_os_error(unsafe {
+            winsock::WSAGetLastError()
+        })),
+    }
+}
+
 fn set_option(socket: &impl AsSocket, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the socket is open while it is lent, and the value has the length that is stated.
     let outcome = unsafe {

@@ -5,11 +5,12 @@ mod lock;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, Stat, lstat, unlink};
+use rustix::fs::{FileType, Gid, Mode, RawMode, Stat, lstat, unlink};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use self::lock::Lock;
+use super::ListenerOptions;
 
 /// The path's file, as long as it is the one that this process created.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Claim {
         socket: &Socket,
         address: &SockAddr,
         path: &Path,
-        backlog: i32,
+        options: &ListenerOptions,
     ) -> io::Result<Claim> {
         let path = std::path::absolute(path)?;
         // From the look at the path until connections are no longer refused there: whoever comes
@@ -52,8 +53,22 @@ impl Claim {
             path,
         };
         claim.restrict_after_bind()?;
-        socket.listen(backlog)?;
+        claim.open_to_others(options)?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Ok(claim)
+    }
+
+    /// Nobody can connect before the socket listens, so that it does not matter when the file becomes
+    /// accessible to whom.
+    fn open_to_others(&self, options: &ListenerOptions) -> io::Result<()> {
+        if let Some(group) = options.group {
+            rustix::fs::chown(&self.path, None, Some(Gid::from_raw(group)))?;
+        }
+        if options.mode != ListenerOptions::default().mode {
+            let mode = Mode::from_bits_truncate(options.mode as RawMode);
+            rustix::fs::chmod(&self.path, mode)?;
+        }
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]

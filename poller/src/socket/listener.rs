@@ -4,7 +4,32 @@ use socket2::{Domain, Socket};
 
 #[cfg(unix)]
 use super::claim::Claim;
-use super::{SocketAddress, Stream, open, retry};
+use super::{Buffers, SocketAddress, Stream, open, retry};
+
+/// How a listener is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenerOptions {
+    /// Connections that the system keeps until they are accepted; it may cut the number.
+    pub backlog: u32,
+    /// Who may connect to a Unix domain socket: the permissions of its file, as in chmod(2). They are the
+    /// user's alone, 0600, until the file has its group.
+    pub mode: u32,
+    /// The group of a Unix domain socket's file, by its number; None leaves what the system gives it.
+    pub group: Option<u32>,
+    /// Of the listener, and of the connections that it accepts.
+    pub buffers: Buffers,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> Self {
+        ListenerOptions {
+            backlog: 1024,
+            mode: 0o600,
+            group: None,
+            buffers: Buffers::default(),
+        }
+    }
+}
 
 /// Accepts connections.
 #[derive(Debug)]
@@ -17,6 +42,7 @@ pub struct Listener {
     path: Option<std::path::PathBuf>,
     socket: Socket,
     domain: Domain,
+    buffers: Buffers,
 }
 
 impl Listener {
@@ -55,21 +81,40 @@ impl Listener {
     ///
     /// OpenBSD has no sockets for both families: there `[::]` takes IPv6 alone.
     ///
+    /// Windows has no permissions for the file of a Unix domain socket but those of its directory, and
+    /// the options `mode` and `group` do nothing there.
+    ///
     /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
     /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
     /// removed there, and has the rights that its directory gives it.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
+        let options = ListenerOptions {
+            backlog,
+            ..ListenerOptions::default()
+        };
+        Listener::bind_with(address, &options)
+    }
+
+    /// As [`bind`](Self::bind), with these options.
+    ///
+    /// # Errors
+    ///
+    /// As `bind`; or this user may not give a file to the group
+    /// ([`io::ErrorKind::PermissionDenied`]).
+    pub fn bind_with(address: &SocketAddress, options: &ListenerOptions) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
-        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         let socket = open(domain)?;
         socket.set_nonblocking(true)?;
+        // Before it listens: what a connection agrees upon at its beginning depends on it.
+        options.buffers.set(&socket)?;
         #[cfg(unix)]
         if let SocketAddress::Uds(Some(path)) = address {
-            let claim = Claim::bind(&socket, &system_address, path, backlog)?;
+            let claim = Claim::bind(&socket, &system_address, path, options)?;
             return Ok(Listener {
                 _claim: Some(claim),
                 socket,
                 domain,
+                buffers: options.buffers,
             });
         }
         // On Unix this takes an address whose last connections are still winding down, and never
@@ -87,7 +132,7 @@ impl Listener {
             crate::nt::system::claim_address(&socket)?;
         }
         socket.bind(&system_address)?;
-        socket.listen(backlog)?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Ok(Listener {
             #[cfg(unix)]
             _claim: None,
@@ -98,6 +143,20 @@ impl Listener {
             },
             socket,
             domain,
+            buffers: options.buffers,
+        })
+    }
+
+    /// One that listens already, and whose file is somebody else's.
+    pub(super) fn adopt(socket: Socket, domain: Domain) -> io::Result<Listener> {
+        Ok(Listener {
+            #[cfg(unix)]
+            _claim: None,
+            #[cfg(not(unix))]
+            path: None,
+            socket,
+            domain,
+            buffers: Buffers::default(),
         })
     }
 
@@ -113,7 +172,10 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Stream, SocketAddress)> {
         let (socket, peer) = retry(|| self.socket.accept())?;
         // Some systems refuse options to a connection that is already over.
-        let stream = Stream::with_options(socket, self.domain)
+        let stream = self
+            .buffers
+            .set(&socket)
+            .and_then(|()| Stream::with_options(socket, self.domain))
             .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
         // Some systems name no family for a peer that was never bound.
         let peer = if self.domain == Domain::UNIX {

@@ -3,9 +3,11 @@
 //! All of them are close-on-exec, never raise SIGPIPE, and retry what a signal interrupts. Where
 //! they would block they say so with [`io::ErrorKind::WouldBlock`].
 
+mod buffers;
 #[cfg(unix)]
 mod claim;
 mod credentials;
+mod handed_in;
 mod listener;
 mod stream;
 
@@ -16,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+pub use self::buffers::Buffers;
 pub use self::credentials::Credentials;
-pub use self::listener::Listener;
+pub use self::listener::{Listener, ListenerOptions};
 pub use self::stream::Stream;
 
 /// Where a socket is bound, or where it leads.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use socket2::Type;
 use socket2::{Domain, Socket, TcpKeepalive};
 
-use super::{SocketAddress, open, retry};
+use super::{Buffers, SocketAddress, open, retry};
 
 /// One end of a connection, or an attempt at one.
 ///
@@ -44,8 +44,18 @@ impl Stream {
     ///   tells when it has room again: try again later with a new stream.
     /// - The process or the system has no descriptor, port or memory left.
     pub fn connect(address: &SocketAddress) -> io::Result<Stream> {
+        Stream::connect_with(address, Buffers::default())
+    }
+
+    /// As [`connect`](Self::connect), with buffers of such sizes.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`; or the system refuses the sizes.
+    pub fn connect_with(address: &SocketAddress, buffers: Buffers) -> io::Result<Stream> {
         let (domain, system_address) = address.to_system()?;
         let socket = open(domain)?;
+        buffers.set(&socket)?;
         let stream = Stream::with_options(socket, domain)?;
         match stream.socket.connect(&system_address) {
             Err(error) if is_in_progress(&error, domain) => {}

@@ -1,4 +1,4 @@
-//! Keep-alive, read back from the sockets themselves.
+//! Keep-alive and the sizes of buffers, read back from the sockets themselves.
 
 use socket2::SockRef;
 
@@ -85,4 +85,31 @@ fn what_is_not_acknowledged_is_given_up_no_sooner_than_keep_alive_or_the_engine_
         let timeout = SockRef::from(stream).tcp_user_timeout().unwrap();
         assert_eq!(timeout, Some(Duration::from_secs(give_up)));
     }
+}
+
+/// Linux counts its own records as well, for which it doubles the numbers.
+#[cfg(target_os = "linux")]
+#[test]
+fn buffers_have_the_sizes_that_were_asked_for() {
+    let with_buffers = || {
+        Bench::with(Options {
+            send_buffer: Some(50_000),
+            receive_buffer: Some(60_000),
+            ..Options::default()
+        })
+    };
+    let sizes = |bench: &Bench, key| {
+        let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
+            panic!("not connected")
+        };
+        let socket = SockRef::from(stream);
+        let (send, receive) = (socket.send_buffer_size(), socket.recv_buffer_size());
+        (send.unwrap(), receive.unwrap())
+    };
+    let mut bench = with_buffers();
+    let (key, _peer) = connected(&mut bench);
+    assert_eq!(sizes(&bench, key), (100_000, 120_000));
+    let mut bench = with_buffers();
+    let (key, _peer) = accepted(&mut bench);
+    assert_eq!(sizes(&bench, key), (100_000, 120_000));
 }

@@ -10,7 +10,9 @@ use crate::address::Address;
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Opened, SystemError};
+use crate::handed_in::HandedIn;
 use crate::peer::Peer;
+use crate::post::Destination;
 use crate::reason::Reason;
 
 use super::{Connection, Context, State};
@@ -29,6 +31,8 @@ pub(in crate::protocol) const ATTEMPTS_MAX: usize = 8;
 /// How a connection is being opened.
 pub(in crate::protocol) struct Opening {
     address: Address,
+    /// What was handed in to connect over, until it is taken over.
+    socket: Option<Box<HandedIn>>,
     stage: Stage,
     /// Addresses of a host that has several, which have not been tried yet.
     untried: VecDeque<SocketAddr>,
@@ -57,9 +61,10 @@ enum Stage {
 }
 
 impl Opening {
-    pub(in crate::protocol) fn new(address: Address, give_up: Instant) -> Self {
+    pub(in crate::protocol) fn new(destination: &mut Destination, give_up: Instant) -> Self {
         Opening {
-            address,
+            address: destination.address.clone(),
+            socket: destination.socket.take(),
             stage: Stage::Resolving,
             untried: VecDeque::new(),
             attempts: Vec::new(),
@@ -103,6 +108,11 @@ impl Connection {
         let Some(opening) = self.opening() else {
             return;
         };
+        if let Some(socket) = opening.socket.take() {
+            opening.stage = Stage::Connecting;
+            self.deadline = Some(opening.give_up);
+            return context.actions.push(Action::Adopt { key, socket });
+        }
         if opening.address.check_connect().is_err() {
             return self.end(Reason::InvalidAddress, None, context);
         }

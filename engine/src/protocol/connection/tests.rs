@@ -16,6 +16,8 @@ use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
 use crate::event::Account as Messages;
 use crate::message::Message;
+use crate::options::ListenOptions;
+use crate::post::Destination;
 use crate::post::Post;
 use crate::storage::Pool;
 use crate::wire::test_frames::frame;
@@ -70,7 +72,12 @@ impl Alone {
             index: 1,
             generation: 1,
         };
-        let opening = Opening::new(address.parse().unwrap(), now + Duration::from_secs(10));
+        let mut destination = Destination {
+            address: address.parse().unwrap(),
+            socket: None,
+            options: ListenOptions::default(),
+        };
+        let opening = Opening::new(&mut destination, now + Duration::from_secs(10));
         let mut alone = Alone {
             connection: Connection::opened(key, budget_key, Channel::new(7, 7), 1, opening),
             options: Options::default(),

@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_millis(20);
 
 fn listen_action(bench: &mut Bench) -> (RecordKey, Endpoint) {
     bench.action(|action| match action {
-        Action::Listen { key, address } => Some((*key, address.clone())),
+        Action::Listen { key, address, .. } => Some((*key, address.clone())),
         _ => None,
     })
 }

@@ -1,0 +1,139 @@
+//! Sockets that the application hands in, and how those are made that the engine opens.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod common;
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use ampe::{ConnectedSocket, ListeningSocket, Post, PostError, Reason};
+
+use common::*;
+
+#[test]
+fn a_listener_that_was_handed_in_is_listened_on() {
+    let engine = engine();
+    let mut server = group(&engine);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = ListeningSocket::new(listener).unwrap();
+    let channel = server.0.listen_on(socket).unwrap();
+    let listening = expect!(server.1, Listening);
+    assert_eq!(listening.channel(), channel);
+    assert_eq!(listening.address().port(), Some(address.port()));
+    serve_well(&mut server, listening.address());
+    // Closed with its channel.
+    server.0.post(Post::abort(channel)).unwrap();
+    assert_eq!(expect!(server.1, Closed).reason(), Reason::Aborted);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_connection_that_was_handed_in_is_spoken_over() {
+    let engine = engine();
+    let (mut server, mut client) = (group(&engine), group(&engine));
+    let (_, address) = listen(
+        &server.0,
+        &mut server.1,
+        &"tcp://127.0.0.1:0".parse().unwrap(),
+    );
+    let stream = TcpStream::connect(("127.0.0.1", address.port().unwrap())).unwrap();
+    let own = stream.local_addr().unwrap();
+    let channel = client
+        .0
+        .connect_on(ConnectedSocket::new(stream).unwrap())
+        .unwrap();
+    let request = engine.message().with_body(b"over this one").unwrap();
+    client.0.post(request.request(channel)).unwrap();
+    let hello = expect!(server.1, Hello);
+    assert!(matches!(hello.peer().address(), ampe::Endpoint::Tcp(it) if *it == own));
+    server.0.post(expect!(server.1, Request).echo()).unwrap();
+    assert_eq!(expect!(client.1, Response).body(), b"over this one");
+}
+
+#[cfg(unix)]
+#[test]
+fn either_end_of_a_pair_may_be_handed_in() {
+    let engine = engine();
+    let mut ours = group(&engine);
+    let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let hello = engine.message().with_body(b"are you there?").unwrap();
+    let post = hello.hello_on(ConnectedSocket::new(one).unwrap());
+    let channel = ours.0.post(post).unwrap().channel;
+    let mut peer = common::peer::Peer::over(other);
+    let hello = peer.receive();
+    assert_eq!(
+        (hello.proto, &hello.body[..]),
+        (common::peer::HELLO_REQUEST, &b"are you there?"[..])
+    );
+    drop(peer);
+    let closed = expect!(ours.1, Closed);
+    assert_eq!(
+        (closed.channel(), closed.reason()),
+        (channel, Reason::PeerDisconnected)
+    );
+}
+
+#[test]
+fn a_post_with_a_socket_comes_back_with_it() {
+    let engine = engine();
+    let (closed, inbox) = group(&engine);
+    inbox.close(PATIENCE);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let refused = closed
+        .listen_on(ListeningSocket::new(listener).unwrap())
+        .unwrap_err();
+    assert_eq!(refused.why, PostError::GroupClosed);
+    // It listens as before, in another group.
+    let mut server = group(&engine);
+    server.0.post(refused.post).unwrap();
+    assert_eq!(
+        expect!(server.1, Listening).address().port(),
+        Some(address.port())
+    );
+}
+
+#[test]
+fn what_is_no_such_socket_is_refused_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let kind = |outcome: std::io::Result<()>| outcome.unwrap_err().kind();
+    let invalid = std::io::ErrorKind::InvalidInput;
+    assert_eq!(kind(ListeningSocket::new(stream).map(drop)), invalid);
+    assert_eq!(kind(ConnectedSocket::new(listener).map(drop)), invalid);
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(kind(ConnectedSocket::new(datagrams).map(drop)), invalid);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_has_the_permissions_that_were_asked_for() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let mut server = group(&engine);
+    let own_group = std::fs::metadata(directory.path()).unwrap().gid();
+    for (name, mode, unix_group) in [
+        ("default", None, None),
+        ("for all", Some(0o666), None),
+        ("for the group", Some(0o660), Some(own_group)),
+    ] {
+        let path = directory.path().join(name);
+        let mut options = ampe::ListenOptions::default();
+        options.unix_mode = mode.unwrap_or(options.unix_mode);
+        options.unix_group = unix_group;
+        let address = ampe::Address::uds(&path).unwrap();
+        server.0.listen_with(&address, &options).unwrap();
+        expect!(server.1, Listening);
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!(
+            found.permissions().mode() & 0o777,
+            mode.unwrap_or(0o600),
+            "{name}"
+        );
+        assert_eq!(found.gid(), own_group, "{name}");
+        serve_well(&mut server, &address);
+    }
+}
