@@ -15,7 +15,9 @@ use crate::between::registry::Progress;
 pub struct ChannelAccount {
     /// Messages to the peer that `post` accepted.
     pub posted: u64,
-    /// Of those, the messages whose last byte the operating system accepted.
+    /// How often `post` refused one for want of budget, beyond those that it accepted.
+    pub refused: u64,
+    /// Of those posted, the messages whose last byte the operating system accepted.
     pub sent: u64,
     /// Of those posted, the messages that came back: none before the channel has ended or cannot be
     /// written to any more.
@@ -25,6 +27,10 @@ pub struct ChannelAccount {
     pub confirmed: u64,
     /// Messages from the peer that have arrived, received by the application or not.
     pub received: u64,
+    /// Bytes that the operating system accepted, frames and all.
+    pub bytes_sent: u64,
+    /// Bytes that have arrived and were read, frames and all.
+    pub bytes_received: u64,
     /// Messages posted that were neither sent nor returned.
     pub queued_messages: u64,
     /// What these are charged to
@@ -40,6 +46,7 @@ impl From<Progress> for ChannelAccount {
     fn from(progress: Progress) -> Self {
         let Progress {
             posted,
+            refused,
             returned,
             withdrawn: _, // among the returned
             report,
@@ -48,6 +55,9 @@ impl From<Progress> for ChannelAccount {
         let now = Instant::now();
         ChannelAccount {
             posted,
+            refused,
+            bytes_sent: report.bytes_sent,
+            bytes_received: report.bytes_received,
             sent: report.sent,
             returned,
             confirmed: report.confirmed,

@@ -22,6 +22,7 @@ use crate::options::ListenOptions;
 use crate::post::{NotNotified, Post, Posted, Refused};
 use crate::room::WaitForRoom;
 use crate::sending::Sending;
+use crate::statistics::GroupStatistics;
 
 /// The posting side of a group. Clones share the group; any thread may post.
 #[doc(alias = "MchnGroup")]
@@ -378,6 +379,16 @@ impl ChannelGroup {
         let progress = queue.with_registry(|registry| registry.progress(channel, group));
         queue.wake();
         progress.map(ChannelAccount::from)
+    }
+
+    /// How the group stands, and what it counted since it was opened: as of the last pass, and another pass
+    /// for who asks again, like [`Engine::statistics`](crate::Engine::statistics).
+    pub fn statistics(&self) -> GroupStatistics {
+        let group = self.group.id;
+        let queue = &self.shared.queue;
+        let census = queue.with_registry(|registry| registry.census(Some(group)));
+        queue.wake();
+        GroupStatistics::of(census, self.group.mailbox.waiting())
     }
 
     /// Waits until all was sent that has been posted to `channel` when the future is polled first, in a

@@ -86,6 +86,9 @@
 //! None is on by default.
 //!
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
+//! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
+//! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
+//!   beginnings and ends of channels at level DEBUG, messages (the first 64 bytes of their bodies) at level TRACE.
 //!
 //! # Modules
 //!
@@ -119,6 +122,7 @@ mod post;
 mod reason;
 mod room;
 mod sending;
+mod statistics;
 mod status;
 
 mod between;
@@ -146,7 +150,7 @@ pub use address::{Address, AddressError};
 pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent, WhyUnanswered};
 pub use channel::Channel;
 pub use endpoint::Endpoint;
-pub use engine::{Engine, Statistics};
+pub use engine::Engine;
 pub use error::{Budget, Ended, FlushError, PostError, StartError};
 pub use event::{
     Account, Bye, Closed, Event, Hello, Listening, Opened, Received, Request, Returned, Signal,
@@ -163,6 +167,7 @@ pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;
+pub use statistics::{GroupStatistics, Statistics, Traffic};
 pub use status::Status;
 
 /// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.

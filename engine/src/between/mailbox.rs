@@ -121,6 +121,13 @@ impl<T, E: Copy> Mailbox<T, E> {
         notified.bytes -= cost;
     }
 
+    /// How many events wait here, and how many notifications there are that have not reached the
+    /// application.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.events.len(), state.notified.count)
+    }
+
     /// What was notified and has not reached the application.
     #[cfg(test)]
     pub(crate) fn notified(&self) -> Notified {

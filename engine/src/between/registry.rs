@@ -11,6 +11,7 @@ mod progress;
 mod room;
 mod run;
 mod slot;
+mod traffic;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -36,6 +37,7 @@ pub(crate) use self::outbound::Holding;
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::run::Run;
 pub(crate) use self::slot::{Denied, Kind, Role};
+pub(crate) use self::traffic::{Census, Traffic};
 
 const NUMBER_MAX: u16 = 65534;
 
@@ -82,6 +84,8 @@ pub(crate) struct Registry {
     /// Tasks that wait until something was sent.
     flushing: Flushing,
     message_id_next: u64,
+    /// What became of the messages of channels that are forgotten.
+    ended: Traffic,
 }
 
 impl Registry {
@@ -105,6 +109,7 @@ impl Registry {
             waiting: Waiting::default(),
             flushing: Flushing::default(),
             message_id_next: 1,
+            ended: Traffic::default(),
         }
     }
 
@@ -115,6 +120,7 @@ impl Registry {
             numbers: self.numbers.open_group(),
             outbound: Part::new(outbound_reserve),
             lines: Lines::default(),
+            ended: Traffic::default(),
         };
         self.groups.insert(id, group)
     }
@@ -241,8 +247,10 @@ impl Registry {
     }
 
     fn note_refusal(&mut self, channel: Channel, cost: usize) {
+        let slot = &mut self.slots[usize::from(channel.number())];
+        slot.progress.refused += 1;
         if decide(Decision::RefusalIsNoted, true) {
-            self.slots[usize::from(channel.number())].note_refusal(cost);
+            slot.note_refusal(cost);
         }
         self.end_promise(channel);
         self.line_up_for_room(channel);
@@ -348,9 +356,11 @@ impl Registry {
             "a channel is forgotten once its messages are accounted for"
         );
         slot.state = State::Free;
-        let place = slot.place;
-        let held = &mut self.groups.get_mut(place).numbers;
-        self.numbers.rest(held, channel.number());
+        let (place, progress) = (slot.place, slot.progress);
+        self.ended.add(&progress);
+        let group = self.groups.get_mut(place);
+        group.ended.add(&progress);
+        self.numbers.rest(&mut group.numbers, channel.number());
         self.groups.free_if_done(place);
     }
 

@@ -188,6 +188,7 @@ impl<W: World> Driver<W> {
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.sockets.declare(key, wanted);
         }
+        self.core.publish();
         let at_once = self.has_more.then_some(now);
         let until = at_once.or(self.core.poll_timeout(now)).into_iter();
         self.until = until.chain(self.rests.next()).min();

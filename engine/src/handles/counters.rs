@@ -1,8 +1,8 @@
 //! What an engine counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Counts of what never reaches an inbox.
+/// What the reactor counts, and what it says at the end of each pass.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
@@ -10,6 +10,8 @@ pub(crate) struct Counters {
     pub(crate) accept_failures: AtomicU64,
     pub(crate) out_of_numbers: AtomicU64,
     pub(crate) passes: AtomicU64,
+    pub(crate) starved: AtomicUsize,
+    pub(crate) inbound_bytes: AtomicUsize,
 }
 
 impl Counters {

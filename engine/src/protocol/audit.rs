@@ -61,7 +61,7 @@ impl Core {
             inbound_used: self.budget.used(),
             inbound_most: self.budget.most(),
             waiting: self.budget.waiting().collect(),
-            starving: self.budget.starving(),
+            starving: self.budget.starved(),
             holder: self.holder,
             groups: self.group_ids(),
             undelivered: self.undelivered(),

@@ -19,6 +19,8 @@ pub(super) struct Budget {
     share: usize,
     /// What is used of `limit`.
     used: usize,
+    /// What is charged to all groups together, their reserves included.
+    charged: usize,
     groups: Vec<GroupBudget>,
     /// Parts of groups that have ended and of which nothing is held any more.
     free: Vec<BudgetKey>,
@@ -81,6 +83,7 @@ impl Budget {
             limit,
             share,
             used: 0,
+            charged: 0,
             groups: Vec::new(),
             free: Vec::new(),
             departed: BTreeMap::new(),
@@ -174,6 +177,7 @@ impl Budget {
         let group = &mut self.groups[budget_key];
         self.used += group.shared_for(cost);
         group.used += cost;
+        self.charged += cost;
     }
 
     /// A message that is larger than all of the shared part passes while nothing else is charged there.
@@ -189,6 +193,7 @@ impl Budget {
         );
         let before = group.beyond_reserve(group.used);
         group.used -= cost;
+        self.charged -= cost;
         self.used -= before - group.beyond_reserve(group.used);
         self.free_if_done(budget_key);
     }
@@ -285,9 +290,21 @@ impl Budget {
     }
 
     /// Bytes charged, reserves included.
+    pub(super) fn charged(&self) -> usize {
+        self.charged
+    }
+
+    /// Connections that wait for budget.
+    pub(super) fn starved(&self) -> usize {
+        self.starved
+    }
+
+    /// As [`charged`](Budget::charged), summed up anew.
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
-        self.groups.iter().map(|group| group.used).sum()
+        let sum = self.groups.iter().map(|group| group.used).sum();
+        assert_eq!(self.charged, sum, "what is charged is known");
+        sum
     }
 
     /// The most that may be charged: the shared part, and every reserve.
@@ -318,11 +335,6 @@ impl Budget {
     pub(super) fn waiting(&self) -> impl Iterator<Item = RecordKey> {
         let lines = self.groups.iter().flat_map(|group| group.line.values());
         lines.map(|&(key, _)| key)
-    }
-
-    #[cfg(test)]
-    pub(super) fn starving(&self) -> usize {
-        self.starved
     }
 }
 

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::storage::Creditor;
 
 use super::budget::BudgetKey;
-use super::{Core, decisions, group_end};
+use super::{Core, decisions, group_end, trace};
 
 pub(super) struct Group {
     shared: Arc<GroupShared>,
@@ -174,6 +174,7 @@ impl Core {
                 self.calls.route(&mut group.deliveries, &self.shared);
             }
             if !group.deliveries.is_empty() {
+                trace::deliveries(group.shared.id, &group.deliveries);
                 self.shared
                     .queue
                     .tell(group.shared.mailbox.deliver(&mut group.deliveries));

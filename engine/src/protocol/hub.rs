@@ -334,7 +334,11 @@ impl Core {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
-            let taken = self.with(key, now, |it, context| it.receive(rest, context));
+            let taken = self.with(key, now, |it, context| {
+                let taken = it.receive(rest, context);
+                it.bytes_received += taken as u64;
+                taken
+            });
             used += taken.unwrap_or(rest.len());
             if used < bytes.len() && self.is_starved(key) {
                 self.holder = Some(key);
@@ -351,7 +355,10 @@ impl Core {
 
     /// `bytes` bytes were read to where [`read_plan`](Core::read_plan) had said.
     pub(crate) fn handle_filled(&mut self, key: RecordKey, bytes: usize, now: Instant) {
-        self.with(key, now, |it, context| it.handle_filled(bytes, context));
+        self.with(key, now, |it, context| {
+            it.bytes_received += bytes as u64;
+            it.handle_filled(bytes, context);
+        });
     }
 
     /// The peer closed its sending side.
@@ -389,6 +396,7 @@ impl Core {
         now: Instant,
     ) {
         self.with(key, now, |it, context| {
+            it.bytes_sent += bytes as u64;
             it.handle_transmitted(bytes, offered, context);
         });
     }

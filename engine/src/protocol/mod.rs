@@ -58,6 +58,7 @@ mod settling;
 mod submissions;
 mod table;
 mod timers;
+mod trace;
 
 #[cfg(test)]
 mod tests;

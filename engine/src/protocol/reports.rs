@@ -3,10 +3,12 @@
 //!
 //! Whatever was touched in a pass is reported at its end, with the credit that is given back there.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::between::registry::Report;
 
+use super::Core;
 use super::connection::Connection;
 use super::outgoing::Nodes;
 
@@ -35,6 +37,16 @@ impl Clock {
     }
 }
 
+impl Core {
+    /// Says how the inbound budget stands.
+    pub(crate) fn publish(&self) {
+        let counters = &self.shared.counters;
+        let (starved, bytes) = (self.budget.starved(), self.budget.charged());
+        counters.starved.store(starved, Ordering::Relaxed);
+        counters.inbound_bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
 /// What there is to say of a connection, at `now`, which the clock calls `millis`.
 pub(super) fn report(connection: &Connection, nodes: &Nodes, now: Instant, millis: u32) -> Report {
     let age = connection
@@ -45,6 +57,8 @@ pub(super) fn report(connection: &Connection, nodes: &Nodes, now: Instant, milli
         sent: account.sent,
         confirmed: account.confirmed,
         received: account.received,
+        bytes_sent: connection.bytes_sent,
+        bytes_received: connection.bytes_received,
         oldest: age.and_then(|age| now.checked_sub(Duration::from_millis(u64::from(age)))),
     }
 }

@@ -432,6 +432,17 @@ impl Ledger {
         accounts.filter(|(_, account)| account.is_accepted).count() as u64
     }
 
+    /// What the channels of an engine say of their messages, now that all have ended: posted, sent, returned,
+    /// confirmed, received.
+    pub(super) fn traffic_of(&self, node: usize) -> [u64; 5] {
+        let accounts = self.accounts.iter().filter(|(line, _)| line.0 == node);
+        let closed = accounts.filter_map(|(_, account)| account.closed.as_ref());
+        closed.map(Closed::account).fold([0; 5], |sums, it| {
+            let own = [it.posted, it.sent, it.returned, it.confirmed, it.received];
+            std::array::from_fn(|index| sums[index] + own[index])
+        })
+    }
+
     /// After everything has ended.
     pub(super) fn check_end(&self) {
         for (line, account) in &self.accounts {

@@ -45,6 +45,7 @@ pub(super) fn finish(mut world: World) -> Totals {
         world.stop(node, within);
     }
     world.settle();
+    world.check_statistics();
     world.check_end()
 }
 

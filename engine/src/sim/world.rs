@@ -491,6 +491,21 @@ impl World {
         }
     }
 
+    /// An engine's statistics are the sums of what its channels said at their end, where applications have
+    /// received all of that.
+    pub(super) fn check_statistics(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let queue = &node.shared.queue;
+            let it = queue
+                .with_registry(|registry| registry.census(None))
+                .traffic;
+            let counted = [it.posted, it.sent, it.returned, it.confirmed, it.received];
+            if !self.ledger.killed.contains(&index) {
+                assert_eq!(counted, self.ledger.traffic_of(index));
+            }
+        }
+    }
+
     /// After every engine has ended: nothing is left of anything.
     pub(super) fn check_end(mut self) -> Totals {
         self.ledger.check_end();

@@ -347,7 +347,6 @@ impl Pool {
     }
 
     /// Bytes of free storage kept now.
-    #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> usize {
         lock(&self.state).free_bytes
     }

@@ -9,6 +9,7 @@ use super::GroupId;
 use super::numbers::Held;
 use super::outbound::Part;
 use super::room::Lines;
+use super::traffic::Traffic;
 
 pub(super) struct Group {
     pub(super) numbers: Held,
@@ -16,6 +17,8 @@ pub(super) struct Group {
     pub(super) outbound: Part,
     /// Its channels that wait for room.
     pub(super) lines: Lines,
+    /// What became of the messages of its channels that are forgotten.
+    pub(super) ended: Traffic,
 }
 
 /// Groups in places that are reused; channels know their group by its place.
@@ -38,6 +41,11 @@ impl Groups {
         assert!(before.is_none(), "the id of a group is never used again");
         self.places[place.0 as usize] = Some(group);
         place
+    }
+
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        self.by_id.len()
     }
 
     /// Where an open group is.
@@ -74,7 +82,6 @@ impl Groups {
     }
 
     /// Those of which something is left.
-    #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &Group> {
         self.places.iter().flatten()
     }

@@ -14,6 +14,8 @@ use super::{GroupId, Registry};
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Progress {
     pub(crate) posted: u64,
+    /// Posts that were refused for want of budget.
+    pub(crate) refused: u64,
     pub(crate) returned: u64,
     /// Those of the returned that the application asked for: others behind them may yet be sent.
     pub(crate) withdrawn: u64,
@@ -28,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) sent: u64,
     pub(crate) confirmed: u64,
     pub(crate) received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
     /// When the first of those came to the reactor that are still to be sent.
     pub(crate) oldest: Option<Instant>,
 }

@@ -117,5 +117,5 @@ fn who_leaves_the_line_is_not_served() {
     budget.release(group, 10);
     assert_eq!(budget.serve_next(), Some((key(3), 5)));
     assert_eq!(budget.serve_next(), None);
-    assert_eq!((budget.starving(), budget.waiting().count()), (0, 0));
+    assert_eq!((budget.starved(), budget.waiting().count()), (0, 0));
 }

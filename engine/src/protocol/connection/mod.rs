@@ -74,6 +74,9 @@ pub(super) struct Connection {
     outbound: Outbound,
     goodbye: Goodbye,
     messages: crate::event::Account,
+    /// What the system took of it, and yielded, frames and all.
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
     /// When its state has lasted long enough.
     deadline: Option<Instant>,
     put_off: PutOff,
@@ -189,6 +192,8 @@ impl Connection {
             outbound: Outbound::new(),
             goodbye: Goodbye::default(),
             messages: crate::event::Account::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
             deadline: None,
             put_off: PutOff::default(),
         }

@@ -1,0 +1,229 @@
+//! What an engine and a group count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::between::registry::{self, Census};
+use crate::handles::Shared;
+
+/// Sums over the messages of many channels, those that have ended among them. Of the channels that are
+/// open, what the reactor knows is as of its last pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages that `post` accepted, ByeSignals aside. Those neither sent nor returned are queued.
+    pub posted: u64,
+    /// Posts that were refused for want of budget.
+    pub refused: u64,
+    /// Messages whose last byte the operating system accepted.
+    pub sent: u64,
+    /// Messages that came back as [`Event::Returned`](crate::Event::Returned).
+    pub returned: u64,
+    /// Messages that peers are known to have received, as in [`Account`](crate::Account::confirmed).
+    pub confirmed: u64,
+    /// Messages from peers.
+    pub received: u64,
+    /// Bytes that the operating system accepted, frames and all.
+    pub bytes_sent: u64,
+    /// Bytes that were read, frames and all.
+    pub bytes_received: u64,
+}
+
+/// How an engine stands, and what it counted since it started: from
+/// [`Engine::statistics`](crate::Engine::statistics).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let engine = ampe::Engine::start(ampe::Options::default())?;
+/// for (name, value) in engine.statistics().values() {
+///     println!("{name} {value}"); // ampe_messages_sent_total 0
+/// }
+/// # Ok(()) }
+/// ```
+#[doc(alias = "metrics")]
+#[doc(alias = "nng_stats_get")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Of those, the connections that ended before they had said hello, or said something else.
+    pub ended_before_hello: u64,
+    /// How often the system refused to accept: mostly it was out of descriptors. Accepting pauses
+    /// for a tenth of a second then, and no connection is lost by it.
+    pub accept_failures: u64,
+    /// Connections refused because no channel number was free for their group: all 65,534 were in use,
+    /// or what was left is other groups' reserve (see [`GroupOptions`](crate::GroupOptions)).
+    pub out_of_numbers: u64,
+    /// How often the reactor's loop went round. Stands still while there is nothing to do.
+    pub passes: u64,
+    /// Groups that are open.
+    pub groups: usize,
+    /// Channels that are open now: connections, those that are being opened among them.
+    pub connections: usize,
+    /// Channels that are open now: listeners.
+    pub listeners: usize,
+    /// Of the connections, those that are not read from, since budget is wanting for their next message;
+    /// at the end of the last pass.
+    pub starved: usize,
+    /// Bytes of [`Options::inbound_bytes`](crate::Options::inbound_bytes) and of the groups' reserves that
+    /// received messages take up, until they are dropped; at the end of the last pass.
+    pub inbound_bytes: usize,
+    /// Bytes of [`Options::outbound_bytes`](crate::Options::outbound_bytes) and of all reserves that
+    /// messages take up which wait to be sent, or came back and were not dropped.
+    pub outbound_bytes: usize,
+    /// Bytes of free storage, of at most [`Options::pool_bytes`](crate::Options::pool_bytes).
+    pub pool_bytes: usize,
+    /// The messages of all channels.
+    pub messages: Traffic,
+}
+
+/// How a group stands, and what it counted since it was opened: from
+/// [`ChannelGroup::statistics`](crate::ChannelGroup::statistics).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct GroupStatistics {
+    /// Channels that are open now: connections, those that are being opened among them.
+    pub connections: usize,
+    /// Channels that are open now: listeners.
+    pub listeners: usize,
+    /// Bytes of the outbound budget that messages take up which wait to be sent, or came back and were not
+    /// dropped.
+    pub outbound_bytes: usize,
+    /// Events that wait for the inbox, beside those of the batch that it took last.
+    pub events_waiting: usize,
+    /// Notifications among them, and those that were received and not dropped.
+    pub notifications: usize,
+    /// The messages of its channels.
+    pub messages: Traffic,
+}
+
+impl From<registry::Traffic> for Traffic {
+    fn from(sums: registry::Traffic) -> Self {
+        let registry::Traffic {
+            posted,
+            refused,
+            sent,
+            returned,
+            confirmed,
+            received,
+            bytes_sent,
+            bytes_received,
+        } = sums;
+        Traffic {
+            posted,
+            refused,
+            sent,
+            returned,
+            confirmed,
+            received,
+            bytes_sent,
+            bytes_received,
+        }
+    }
+}
+
+impl Traffic {
+    /// The numbers with the names of [`Statistics::values`].
+    fn values(&self) -> [(&'static str, u64); 8] {
+        [
+            ("ampe_messages_posted_total", self.posted),
+            ("ampe_posts_refused_total", self.refused),
+            ("ampe_messages_sent_total", self.sent),
+            ("ampe_messages_returned_total", self.returned),
+            ("ampe_messages_confirmed_total", self.confirmed),
+            ("ampe_messages_received_total", self.received),
+            ("ampe_sent_bytes_total", self.bytes_sent),
+            ("ampe_received_bytes_total", self.bytes_received),
+        ]
+    }
+}
+
+impl Statistics {
+    pub(crate) fn of(shared: &Shared) -> Statistics {
+        let counters = &shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Census {
+            connections,
+            listeners,
+            groups,
+            outbound_bytes,
+            traffic,
+        } = shared.queue.with_registry(|registry| registry.census(None));
+        shared.queue.wake();
+        Statistics {
+            accepted: load(&counters.accepted),
+            ended_before_hello: load(&counters.ended_before_hello),
+            accept_failures: load(&counters.accept_failures),
+            out_of_numbers: load(&counters.out_of_numbers),
+            passes: load(&counters.passes),
+            groups,
+            connections,
+            listeners,
+            starved: counters.starved.load(Ordering::Relaxed),
+            inbound_bytes: counters.inbound_bytes.load(Ordering::Relaxed),
+            outbound_bytes,
+            pool_bytes: shared.pool.free_bytes(),
+            messages: traffic.into(),
+        }
+    }
+
+    /// All numbers by their names, which stay what they are: those that end with `_total` only grow, the
+    /// others say what there is now, and bytes have the word in their name.
+    #[doc(alias = "prometheus")]
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counted = [
+            ("ampe_accepted_total", self.accepted),
+            ("ampe_ended_before_hello_total", self.ended_before_hello),
+            ("ampe_accept_failures_total", self.accept_failures),
+            ("ampe_out_of_numbers_total", self.out_of_numbers),
+            ("ampe_passes_total", self.passes),
+        ];
+        let standing = [
+            ("ampe_groups", self.groups),
+            ("ampe_connections", self.connections),
+            ("ampe_listeners", self.listeners),
+            ("ampe_starved_connections", self.starved),
+            ("ampe_inbound_bytes", self.inbound_bytes),
+            ("ampe_outbound_bytes", self.outbound_bytes),
+            ("ampe_pool_bytes", self.pool_bytes),
+        ];
+        let standing = standing.map(|(name, value)| (name, value as u64));
+        let messages = self.messages.values();
+        counted.into_iter().chain(standing).chain(messages)
+    }
+
+    /// Hands all numbers to whatever recorder the program has installed for the crate `metrics`, with
+    /// `engine` as their label. Called now and then, as before each time that they are asked for, it costs
+    /// the engine's work nothing.
+    #[cfg(feature = "metrics")]
+    pub fn record(&self, engine: &'static str) {
+        for (name, value) in self.values() {
+            if name.ends_with("_total") {
+                metrics::counter!(name, "engine" => engine).absolute(value);
+            } else {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                metrics::gauge!(name, "engine" => engine).set(value as f64);
+            }
+        }
+    }
+}
+
+impl GroupStatistics {
+    pub(crate) fn of(census: Census, waiting: (usize, usize)) -> GroupStatistics {
+        let Census {
+            connections,
+            listeners,
+            groups: _,
+            outbound_bytes,
+            traffic,
+        } = census;
+        GroupStatistics {
+            connections,
+            listeners,
+            outbound_bytes,
+            events_waiting: waiting.0,
+            notifications: waiting.1,
+            messages: traffic.into(),
+        }
+    }
+}

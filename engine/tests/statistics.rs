@@ -1,0 +1,294 @@
+//! What an engine and its groups count.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use ampe::wire::Header;
+use ampe::{Event, Post, PostError};
+
+use common::*;
+
+#[test]
+fn a_conversation_is_counted_on_both_sides_and_after_its_end() {
+    let engine = engine();
+    let (mut server, mut client) = (group(&engine), group(&engine));
+    let (_, address) = listen(
+        &server.0,
+        &mut server.1,
+        &"tcp://127.0.0.1:0".parse().unwrap(),
+    );
+    let to_server = client.0.connect(&address).unwrap();
+    server.0.post(expect!(server.1, Hello).echo()).unwrap();
+    expect!(client.1, Accepted);
+    for _ in 0..10 {
+        let request = engine.message().with_body(&[7; 100]).unwrap();
+        client.0.post(request.request(to_server)).unwrap();
+        server.0.post(expect!(server.1, Request).echo()).unwrap();
+        expect!(client.1, Response);
+    }
+    let open = engine.statistics();
+    assert_eq!((open.groups, open.connections, open.listeners), (2, 2, 1));
+    assert_eq!((open.accepted, open.starved), (1, 0));
+    assert!(open.passes > 0);
+
+    client.0.post(engine.message().bye(to_server)).unwrap();
+    drop(expect!(server.1, Bye));
+    expect!(client.1, ByeResponse);
+    let theirs = expect!(client.1, Closed).account();
+    let ours = expect!(server.1, Closed).account();
+    let of_client = client.0.statistics();
+    assert_eq!((of_client.connections, of_client.listeners), (0, 0));
+    assert_eq!(of_client.messages.posted, theirs.posted);
+    assert_eq!(of_client.messages.sent, theirs.sent);
+    assert_eq!(of_client.messages.confirmed, theirs.confirmed);
+    assert_eq!(of_client.messages.received, theirs.received);
+    let of_server = server.0.statistics();
+    assert_eq!((of_server.connections, of_server.listeners), (0, 1));
+    assert_eq!(of_server.messages.posted, ours.posted);
+    // What the one sent the other received, and all of either is what the engine counts.
+    assert_eq!(
+        of_client.messages.bytes_sent,
+        of_server.messages.bytes_received
+    );
+    assert_eq!(
+        of_server.messages.bytes_sent,
+        of_client.messages.bytes_received
+    );
+    let least = 10 * (Header::LEN as u64 + 100) + 2 * Header::LEN as u64;
+    assert!(of_client.messages.bytes_sent >= least);
+    let all = engine.statistics().messages;
+    assert_eq!(all.posted, ours.posted + theirs.posted);
+    assert_eq!(all.bytes_sent, all.bytes_received);
+    assert_eq!((all.returned, all.refused), (0, 0));
+}
+
+#[test]
+fn what_waits_and_what_was_refused_is_told() {
+    let engine = ampe::Engine::start(tight()).unwrap();
+    let (mut server, client) = (group(&engine), group(&engine));
+    let (_, address) = listen(
+        &server.0,
+        &mut server.1,
+        &"tcp://127.0.0.1:0".parse().unwrap(),
+    );
+    let channel = client.0.connect(&address).unwrap();
+    let mut posted = 1; // its hello
+    let refused = loop {
+        let message = engine.message().with_body(&[0; 60_000]).unwrap();
+        match client.0.post(message.signal(channel)) {
+            Ok(_) => posted += 1,
+            Err(refused) => match refused.why {
+                PostError::Full(_) if engine.statistics().starved > 0 => break refused,
+                PostError::Full(_) => std::thread::yield_now(),
+                other => panic!("{other}"),
+            },
+        }
+    };
+    // The server's application receives nothing: its inbound budget is used up, and so is the client's
+    // outbound one.
+    let before = engine.statistics();
+    assert!(before.inbound_bytes > 200_000, "{before:?}");
+    assert!(before.outbound_bytes > 200_000, "{before:?}");
+    assert!(before.messages.refused > 0);
+    let account = client.0.account(channel).unwrap();
+    assert_eq!(account.refused, before.messages.refused);
+    assert_eq!(account.posted, posted);
+    assert!(server.0.statistics().events_waiting > 0);
+    // Returned messages stay charged until they are dropped.
+    client.0.post(Post::abort(channel)).unwrap();
+    drop(refused);
+    let (mut client, mut returned) = (client, Vec::new());
+    loop {
+        match next(&mut client.1, "the end") {
+            Event::Returned(it) => returned.push(it),
+            Event::Closed(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(
+        client.0.statistics().messages.returned,
+        returned.len() as u64
+    );
+    assert!(client.0.statistics().outbound_bytes > 0);
+    returned.clear();
+    wait_until("their drop", || client.0.statistics().outbound_bytes == 0);
+    drop(server.1);
+    wait_until("the drop of what was received", || {
+        engine.statistics().inbound_bytes == 0
+    });
+}
+
+#[test]
+fn every_number_has_a_name_of_its_own() {
+    let engine = engine();
+    let values: Vec<_> = engine.statistics().values().collect();
+    let by_name: BTreeMap<_, _> = values.iter().copied().collect();
+    assert_eq!(by_name.len(), values.len());
+    for name in by_name.keys() {
+        let is_plain = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        assert!(
+            name.starts_with("ampe_") && name.chars().all(is_plain),
+            "{name}"
+        );
+    }
+    assert_eq!(by_name["ampe_groups"], 0);
+}
+
+#[cfg(feature = "metrics")]
+mod recorded {
+    use std::sync::{Arc, Mutex};
+
+    use metrics::{
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder,
+        SharedString, Unit,
+    };
+
+    use super::*;
+
+    /// Remembers what it is told.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<BTreeMap<String, f64>>>);
+
+    struct Cell(Memory, String);
+
+    impl Cell {
+        fn new(memory: &Memory, key: &Key) -> Arc<Cell> {
+            let labels: Vec<_> = key.labels().map(|it| it.value().to_owned()).collect();
+            let name = format!("{} {}", key.name(), labels.join(","));
+            Arc::new(Cell(memory.clone(), name))
+        }
+
+        fn store(&self, value: f64) {
+            self.0.0.lock().unwrap().insert(self.1.clone(), value);
+        }
+    }
+
+    impl CounterFn for Cell {
+        fn increment(&self, _: u64) {
+            unreachable!("it is told what there is in all")
+        }
+
+        fn absolute(&self, value: u64) {
+            self.store(value as f64);
+        }
+    }
+
+    impl GaugeFn for Cell {
+        fn increment(&self, _: f64) {
+            unreachable!("it is told what there is")
+        }
+
+        fn decrement(&self, _: f64) {
+            unreachable!("it is told what there is")
+        }
+
+        fn set(&self, value: f64) {
+            self.store(value);
+        }
+    }
+
+    impl Recorder for Memory {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(Cell::new(self, key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(Cell::new(self, key))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn a_recorder_is_told_every_number() {
+        let engine = engine();
+        let _group = group(&engine);
+        let statistics = engine.statistics();
+        let memory = Memory::default();
+        metrics::with_local_recorder(&memory, || statistics.record("shop"));
+        let told = memory.0.lock().unwrap();
+        assert_eq!(told.len(), statistics.values().count());
+        for (name, value) in statistics.values() {
+            assert_eq!(told[&format!("{name} shop")], value as f64, "{name}");
+        }
+        assert_eq!(told["ampe_groups shop"], 1.0);
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod traced {
+    use std::fmt::{Debug, Write as _};
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Remembers the lines that it is told, from any thread.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    struct Line(String);
+
+    impl Visit for Line {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            write!(self.0, " {field}={value:?}").unwrap();
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "ampe" && *metadata.level() <= Level::DEBUG
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_subscriber_is_told_when_channels_open_and_close() {
+        let lines = Lines::default();
+        tracing::subscriber::set_global_default(lines.clone()).unwrap();
+        let engine = engine();
+        let mut server = group(&engine);
+        let any = "tcp://127.0.0.1:0".parse().unwrap();
+        let (_, address) = listen(&server.0, &mut server.1, &any);
+        serve_well(&mut server, &address);
+        let lines = lines.0.lock().unwrap();
+        let listening = format!("listens on {address}");
+        let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+        assert!(count(&listening) == 1, "{lines:#?}");
+        assert!(count(" opened to tcp://127.0.0.1:") >= 1, "{lines:#?}");
+        assert!(count("both sides said goodbye") >= 2, "{lines:#?}");
+        assert!(
+            lines.iter().all(|line| line.starts_with("DEBUG")),
+            "{lines:#?}"
+        );
+    }
+}
