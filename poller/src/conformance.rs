@@ -5,6 +5,7 @@
 mod flawed;
 mod model;
 mod readiness;
+mod remotes;
 mod scale;
 mod stages;
 mod troubled;
@@ -27,7 +28,7 @@ pub(crate) fn skip(reason: &str) {
 /// A poller in a world.
 struct Bench<W: World> {
     world: W,
-    poller: Poller<W::Socket, W::Backend>,
+    poller: Poller<W::Socket, (), W::Backend>,
     events: Events,
     /// Those that the last wait reported as refused, in the order of insertion.
     refused: Vec<Key>,
@@ -198,6 +199,15 @@ suite! {
         a_wake_outlives_the_poller,
         a_zero_timeout_does_not_wait,
         timeouts_are_never_cut_short,
+    }
+    remotes: {
+        what_others_insert_is_polled,
+        what_others_declare_counts,
+        what_others_let_go_is_given_back_or_closed,
+        orders_about_nobody_do_nothing,
+        an_order_ends_a_wait_without_end,
+        places_are_used_again_whoever_takes_them,
+        orders_that_nobody_takes_are_dropped_with_the_poller,
     }
     model: {
         any_sequence_agrees_with_the_model,

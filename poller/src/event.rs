@@ -14,6 +14,25 @@ pub struct Key {
     pub(crate) generation: u64,
 }
 
+impl Key {
+    /// The source's place in its poller: a small number, for tables of the user's own.
+    ///
+    /// No two sources of one poller have the same index at the same time, and an index is used again once its
+    /// source was removed: so there are hardly more of them than there were ever sources at once. It says *where* to
+    /// look and not *whose* it is. Note the [generation](Self::generation), or the whole key, in the table beside
+    /// what belongs to the source, and compare it: what is found under another generation is a predecessor's.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// What tells a source from all others that were ever in any poller of this process.
+    #[must_use]
+    pub fn generation(self) -> u64 {
+        self.generation
+    }
+}
+
 /// A source may be read from, written to, or both; or the system refuses to poll it.
 ///
 /// An error and the peer's hanging up are reported as what the source is wanted for; the next

@@ -111,8 +111,10 @@ mod interest;
     allow(dead_code, reason = "built and tested everywhere, used on Windows")
 )]
 mod nt;
+mod orders;
 pub mod platform;
 mod poller;
+mod remote;
 pub mod socket;
 mod sync;
 mod sys;
@@ -135,5 +137,6 @@ pub mod backend {
 pub use event::{Event, Events, Key};
 pub use interest::Interest;
 pub use poller::{InsertError, Poller, Source};
+pub use remote::Remote;
 pub use waker::Waker;
 pub use watch::{Seen, Watch};

@@ -143,7 +143,7 @@ impl<W: World> Driver<W> {
             Err(error) => return self.core.handle_connect_failed(key, &error, now),
         };
         self.keep_alive(&stream);
-        match self.sockets.insert(key, Socket::Connecting(stream)) {
+        match self.sockets.insert_stream(key, stream, false) {
             Ok(()) => self.sockets.declare_writable(key),
             Err(error) => self.core.handle_unpollable(key, &error, now),
         }
@@ -168,7 +168,7 @@ impl<W: World> Driver<W> {
             }
             Err(error) => return self.core.handle_listen_failed(key, &error),
         };
-        match self.sockets.insert(key, Socket::Listener(listener)) {
+        match self.sockets.insert_listener(key, listener) {
             Ok(()) => self.core.handle_listening(key, &bound),
             Err(error) => self.core.handle_unpollable(key, &error, now),
         }

@@ -124,7 +124,6 @@ impl Drop for Bench {
     }
 }
 
-#[cfg(unix)]
 fn is_connecting(bench: &Bench, key: RecordKey) -> bool {
     matches!(bench.sockets.get(key), Some(Socket::Connecting(_)))
 }

@@ -123,6 +123,11 @@ pub(super) struct Slots<D: Defects> {
 // flight, which the kernel may write from wherever it runs.
 unsafe impl<D: Defects> Send for Slots<D> {}
 
+// SAFETY: whoever has a shared reference to this value is lent our half of a slot at most, which is changed
+// through an exclusive one only. The lent halves are touched by `submit`, `complete` and what they call, which
+// take the value exclusively, and as atomics or not at all by the rest.
+unsafe impl<D: Defects> Sync for Slots<D> {}
+
 impl<D: Defects> Slots<D> {
     pub(super) fn new() -> Self {
         const { assert!(D::SLOTS_PER_BLOCK >= 1 && D::SLOTS_PER_BLOCK <= ALIGNMENT) };

@@ -42,7 +42,7 @@ pub(crate) trait World {
         Ok(())
     }
 
-    fn poller(&self) -> Poller<Self::Socket, Self::Backend> {
+    fn poller(&self) -> Poller<Self::Socket, (), Self::Backend> {
         Poller::with_backend().unwrap()
     }
 
@@ -223,7 +223,7 @@ mod simulated {
             }
         }
 
-        fn poller(&self) -> Poller<Socket, Port<Sim, D>> {
+        fn poller(&self) -> Poller<Socket, (), Port<Sim, D>> {
             Poller::over(Port::with_mode(Sim::new(&self.kernel), mode(MODE)).unwrap())
         }
 

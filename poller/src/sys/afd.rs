@@ -45,7 +45,7 @@ impl std::fmt::Debug for Afd {
     }
 }
 
-impl<S: Source<Handle>> Poller<S, Afd> {
+impl<S: Source<Handle>, T> Poller<S, T, Afd> {
     /// A poller that issues its polls on handles of this kind.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ pub struct Epoll<C: Control = System> {
 }
 
 /// What makes and changes sets. A parameter, so that tests can refuse as the system may.
-pub trait Control: Send + 'static {
+pub trait Control: Send + Sync + 'static {
     /// Makes a set.
     ///
     /// # Errors

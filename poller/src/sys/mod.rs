@@ -61,7 +61,7 @@ pub enum Fate {
 /// A mechanism by which the system tells what is ready.
 ///
 /// Only this crate's backends implement it; it is public to be named as a bound.
-pub trait Backend: Sealed + Send + Sized {
+pub trait Backend: Sealed + Send + Sync + Sized {
     /// By what the backend knows a source: on Unix, a descriptor's number.
     type Handle: Clone;
 

@@ -44,13 +44,13 @@ impl Careless {
     }
 }
 
-fn add<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>, source: Careless) -> Key {
+fn add<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, (), B>, source: Careless) -> Key {
     let key = poller.insert(source).unwrap();
     poller.set_interest(key, Interest::READABLE);
     key
 }
 
-fn wait<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>) -> Vec<Key> {
+fn wait<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, (), B>) -> Vec<Key> {
     let mut events = Events::with_capacity(8);
     poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
     std::iter::from_fn(|| poller.next_event(&mut events))
@@ -130,7 +130,7 @@ impl Source<RawFd> for NotOpen {
 }
 
 fn a_descriptor_that_is_not_open_is_reported_once<B: Backend<Handle = RawFd>>() {
-    let mut poller = Poller::<NotOpen, B>::with_backend().unwrap();
+    let mut poller = Poller::<NotOpen, (), B>::with_backend().unwrap();
     let key = poller.insert(NotOpen).unwrap();
     let mut events = Events::with_capacity(8);
     for _ in 0..2 {
@@ -167,7 +167,7 @@ fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
     while rustix::io::write(&full, &[0; 4096]).is_ok() {}
     drop(other_receiver);
 
-    let mut poller = Poller::<OwnedFd, B>::with_backend().unwrap();
+    let mut poller = Poller::<OwnedFd, (), B>::with_backend().unwrap();
     let receiver = poller.insert(receiver).unwrap();
     poller.set_interest(receiver, Interest::READABLE);
     let full = poller.insert(full).unwrap();
@@ -200,7 +200,7 @@ fn errors_and_hang_up_alone_are_readiness_with_the_default() {
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn epoll_is_asked_for_no_more_than_the_batch_takes() {
-    let mut poller = Poller::<Careless, crate::backend::Epoll>::with_backend().unwrap();
+    let mut poller = Poller::<Careless, (), crate::backend::Epoll>::with_backend().unwrap();
     let peers: Vec<Stream> = (0..3)
         .map(|_| {
             let (source, peer) = Careless::pair();

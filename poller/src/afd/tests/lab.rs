@@ -168,7 +168,7 @@ struct Place {
 pub(super) struct Lab<D: Defects> {
     setup: Setup,
     pub(super) kernel: Arc<Kernel>,
-    poller: Option<Poller<Socket, Port<Sim, D>>>,
+    poller: Option<Poller<Socket, (), Port<Sim, D>>>,
     signal: Option<Arc<dyn Signal>>,
     events: Events,
     places: Vec<Place>,
@@ -212,7 +212,7 @@ impl<D: Defects> Lab<D> {
         }
     }
 
-    fn poller(&mut self) -> &mut Poller<Socket, Port<Sim, D>> {
+    fn poller(&mut self) -> &mut Poller<Socket, (), Port<Sim, D>> {
         self.poller.as_mut().unwrap()
     }
 

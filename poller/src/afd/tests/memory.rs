@@ -273,7 +273,7 @@ fn nobody_else_says_that_an_operation_is_over() {
 fn memory_that_is_used_again_goes_on_counting() {
     let kernel = Arc::<Kernel>::default();
     let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
+    let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let mut contexts = Vec::new();
     for _ in 0..300 {
@@ -294,8 +294,8 @@ fn memory_that_is_used_again_goes_on_counting() {
 fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
     let kernel = Arc::<Kernel>::default();
     let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
-    let add = |poller: &mut Poller<Socket, Port<Sim, Blocks>>| -> Key {
+    let mut poller = Poller::<_, (), _>::over(port);
+    let add = |poller: &mut Poller<Socket, (), Port<Sim, Blocks>>| -> Key {
         let socket = Socket::bare(&kernel);
         kernel.set_events(socket.handle(), flag::RECEIVE);
         let key = poller.insert(socket).unwrap();
@@ -303,7 +303,7 @@ fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
         key
     };
     let mut events = Events::with_capacity(64);
-    let mut wait = |poller: &mut Poller<Socket, Port<Sim, Blocks>>| -> Vec<Event> {
+    let mut wait = |poller: &mut Poller<Socket, (), Port<Sim, Blocks>>| -> Vec<Event> {
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().copied().collect()
     };

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A poller on a kernel of its own.
 struct Bench<D: Defects = Sound> {
     kernel: Arc<Kernel>,
-    poller: Poller<Socket, Port<Sim, D>>,
+    poller: Poller<Socket, (), Port<Sim, D>>,
     events: Events,
 }
 
