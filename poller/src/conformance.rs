@@ -15,7 +15,7 @@ pub(crate) mod worlds;
 use std::time::{Duration, Instant};
 
 use self::worlds::World;
-use crate::{Events, Interest, Key, Poller};
+use crate::{Event, Events, Interest, Key, Poller};
 
 /// Says why a test has nothing to do here: past the test runner, which shows it of failures only.
 pub(crate) fn skip(reason: &str) {
@@ -32,6 +32,8 @@ struct Bench<W: World> {
     events: Events,
     /// Those that the last wait reported as refused, in the order of insertion.
     refused: Vec<Key>,
+    /// The last event that it reported.
+    last: Option<Event>,
 }
 
 impl<W: World> Bench<W> {
@@ -42,6 +44,7 @@ impl<W: World> Bench<W> {
             world,
             events: Events::with_capacity(64),
             refused: Vec::new(),
+            last: None,
         }
     }
 
@@ -71,6 +74,7 @@ impl<W: World> Bench<W> {
         let mut reports = Vec::new();
         self.refused.clear();
         while let Some(event) = self.poller.next_event(&mut self.events) {
+            self.last = Some(event);
             let mut readiness = Interest::NONE;
             if event.is_readable() {
                 readiness |= Interest::READABLE;
@@ -189,6 +193,10 @@ suite! {
         a_source_that_cannot_be_polled_is_reported_once_with_the_error,
         keys_of_removed_sources_name_nothing,
         a_small_batch_gets_to_everybody,
+        a_peers_end_of_sending_is_told_to_who_reads,
+        a_reset_is_told_whatever_is_wanted,
+        a_failed_attempt_to_connect_is_told,
+        nothing_is_told_of_a_connection_that_goes_on,
     }
     wakes: {
         a_wake_before_the_wait_ends_it_at_once,

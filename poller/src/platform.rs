@@ -219,7 +219,7 @@ mod tests {
         let address = SocketAddress::Tcp(([127, 0, 0, 1], 0).into());
         let mut events = Events::with_capacity(1);
         let mut is_polled = |mode| {
-            let mut poller = Poller::<_, ()>::with_control(mode).unwrap();
+            let mut poller = Poller::with_control(mode).unwrap();
             let listener = Listener::bind(&address, 1).unwrap();
             let Ok(key) = poller.insert(listener) else {
                 return false;

@@ -135,6 +135,13 @@ impl<S: Source<DefaultHandle>, T> Poller<S, T> {
 
 type DefaultHandle = <DefaultBackend as Backend>::Handle;
 
+impl<S, T, B: Backend> Poller<S, T, B> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+}
+
 impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
     /// A poller over the mechanism that the type names.
     ///

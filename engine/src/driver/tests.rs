@@ -22,7 +22,6 @@ use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
 use super::real::Real;
-#[cfg(unix)]
 use super::sockets::Socket;
 use super::{Driver, LIMITS};
 

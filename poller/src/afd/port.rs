@@ -26,7 +26,7 @@ use super::control::OPERATION_KEY;
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
 use super::machine::{Action, Input, Need, Operation, Registration, State, next};
-use super::masks::readiness;
+use super::masks::{hints, readiness};
 use super::pinned::{Ours, Outcome, Question, Slot, Slots};
 use super::table::{Entry, Object, Others, Table};
 use crate::event::{Event, Events, Key};
@@ -513,7 +513,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
         for entry in self.table.sources(at).filter(|entry| !entry.is_parked) {
             let readiness = readiness(found) & entry.wanted;
             if !readiness.is_empty() {
-                events.push(Event::new(entry.key, readiness));
+                events.push(Event::new(entry.key, readiness).with_hints(hints(found)));
             }
         }
         self.table.touch(at);

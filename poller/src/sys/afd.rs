@@ -33,6 +33,8 @@ use crate::waker::Signal;
 ///   report to the poller's port, where they are thrown away. [`Poller::remove`] takes the first mark
 ///   off if the system can; the second stays. A socket that has a port, be it this poller's, cannot be
 ///   polled so, nor can one below layered service providers.
+/// - There is no handle by which another loop could watch it: that of a completion port does not say that there
+///   are packets, and polls are begun by a wait.
 /// - A socket whose layered service provider hides what is below it cannot be polled:
 ///   [`Poller::insert`] refuses it.
 /// - A report may be of what was ready a moment ago, and eighteen waits together report all that is
@@ -45,13 +47,24 @@ impl std::fmt::Debug for Afd {
     }
 }
 
-impl<S: Source<Handle>, T> Poller<S, T, Afd> {
+impl<S: Source<Handle>> Poller<S> {
     /// A poller that issues its polls on handles of this kind.
     ///
     /// # Errors
     ///
     /// The system has no resources for it.
     pub fn with_control(mode: ControlMode) -> io::Result<Self> {
+        Self::with_control_and_data(mode)
+    }
+}
+
+impl<S: Source<Handle>, T> Poller<S, T> {
+    /// The same, which keeps a `T` beside each source.
+    ///
+    /// # Errors
+    ///
+    /// The system has no resources for it.
+    pub fn with_control_and_data(mode: ControlMode) -> io::Result<Self> {
         Ok(Poller::over(Afd(Port::with_mode(Windows::new()?, mode)?)))
     }
 }

@@ -216,3 +216,48 @@ fn epoll_is_asked_for_no_more_than_the_batch_takes() {
     }
     drop(peers);
 }
+
+/// Another loop sees by the poller's descriptor what a wait would find.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn a_poller_can_be_watched_by_poll_and_by_another_poller() {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let (ours, theirs) = Stream::pair().unwrap();
+    let mut inner = Poller::new().unwrap();
+    let key = inner.insert(ours).unwrap();
+    inner.set_interest(key, Interest::READABLE);
+    let mut events = Events::with_capacity(8);
+    inner.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    let is_readable = |inner: &Poller<Stream>| {
+        let mut list = [PollFd::new(inner, PollFlags::IN)];
+        poll(&mut list, Some(&rustix::time::Timespec::default())).unwrap() == 1
+    };
+    let descriptor = inner.as_fd().try_clone_to_owned().unwrap();
+    let mut outer = Poller::<OwnedFd>::new().unwrap();
+    let nested = outer.insert(descriptor).unwrap();
+    outer.set_interest(nested, Interest::READABLE);
+    let mut outer_events = Events::with_capacity(8);
+    let mut is_reported = |time| {
+        outer.wait(&mut outer_events, Some(time)).unwrap();
+        outer.next_event(&mut outer_events).map(|event| event.key()) == Some(nested)
+    };
+    assert!(!is_readable(&inner) && !is_reported(Duration::ZERO));
+
+    send(&theirs);
+    assert!(is_reported(Duration::from_secs(60)) && is_readable(&inner));
+    inner.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    assert_eq!(
+        inner.next_event(&mut events).map(|event| event.key()),
+        Some(key)
+    );
+    assert!(is_reported(Duration::ZERO), "level-triggered, as ever");
+    inner.get(key).unwrap().recv(&mut [0; 8]).unwrap();
+    assert!(!is_readable(&inner) && !is_reported(Duration::ZERO));
+
+    // A wake reaches whoever sleeps in the poller, and nobody does.
+    inner.waker().wake().unwrap();
+    assert!(!is_readable(&inner));
+    inner.wait(&mut events, None).unwrap();
+    assert!(events.woken());
+}
