@@ -70,10 +70,10 @@ pub struct Poller<S, T = (), B: Backend = DefaultBackend> {
     /// Dropped before the sources: what the system has in flight for them can be ended only while
     /// they are open.
     backend: B,
-    slots: Vec<Slot<S, T>>,
-    /// The slots that hold no source and are not left to other threads.
+    places: Vec<Place<S, T>>,
+    /// The places that hold no source and are not left to other threads.
     vacant: Vec<u32>,
-    /// How many slots hold one.
+    /// How many places hold one.
     len: usize,
     /// Sources of other threads that the backend refused.
     refused: VecDeque<(Key, InsertError<S, T>)>,
@@ -81,13 +81,13 @@ pub struct Poller<S, T = (), B: Backend = DefaultBackend> {
     inbox: Inbox<S, T>,
 }
 
-struct Slot<S, T> {
+struct Place<S, T> {
     generation: u64,
     held: Option<(S, T)>,
 }
 
-impl<S, T> Slot<S, T> {
-    const VACANT: Self = Slot {
+impl<S, T> Place<S, T> {
+    const VACANT: Self = Place {
         generation: 0,
         held: None,
     };
@@ -166,7 +166,7 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
 
     pub(crate) fn over(backend: B) -> Self {
         Poller {
-            slots: Vec::new(),
+            places: Vec::new(),
             vacant: Vec::new(),
             len: 0,
             refused: VecDeque::new(),
@@ -229,10 +229,10 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
             return Err(InsertError::new(source, data, error));
         }
         let index = key.index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || Slot::VACANT);
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, || Place::VACANT);
         }
-        self.slots[index] = Slot {
+        self.places[index] = Place {
             generation: key.generation,
             held: Some((source, data)),
         };
@@ -241,11 +241,11 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
     }
 
     fn held(&self, key: Key) -> Option<&(S, T)> {
-        let slot = self.slots.get(key.index as usize)?;
-        if slot.generation != key.generation {
+        let place = self.places.get(key.index as usize)?;
+        if place.generation != key.generation {
             return None;
         }
-        slot.held.as_ref()
+        place.held.as_ref()
     }
 
     /// The source, unless it was removed.
@@ -266,11 +266,11 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
     /// one be closed while it is.
     #[must_use]
     pub fn get_mut(&mut self, key: Key) -> Option<(&S, &mut T)> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation != key.generation {
+        let place = self.places.get_mut(key.index as usize)?;
+        if place.generation != key.generation {
             return None;
         }
-        slot.held.as_mut().map(|(source, data)| (&*source, data))
+        place.held.as_mut().map(|(source, data)| (&*source, data))
     }
 
     /// Stops polling a source and gives it back; its data is dropped.
@@ -296,11 +296,11 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
 
     fn take(&mut self, key: Key, fate: Fate) -> Option<(S, T)> {
         self.held(key)?;
-        // Before the handle can be closed, and before the slot can be taken by another.
+        // Before the handle can be closed, and before the place can be taken by another.
         self.backend.deregister(key, fate);
         self.vacant.push(key.index);
         self.len -= 1;
-        self.slots[key.index as usize].held.take()
+        self.places[key.index as usize].held.take()
     }
 
     /// By which other threads have this poller take sources in, declare interest and let sources go.

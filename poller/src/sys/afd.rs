@@ -30,8 +30,8 @@ use crate::waker::Signal;
 /// - Where no helper can be opened, or with [`ControlMode::Direct`], a socket is polled on itself.
 ///   That associates it with the poller's port, and has it queue no packet for what succeeds at once. Both
 ///   are marks on the socket itself, which its duplicates share: the socket's own overlapped operations
-///   report to the poller's port, where they are thrown away. [`Poller::remove`] takes the first mark
-///   off if the system can; the second stays. A socket that has a port, be it this poller's, cannot be
+///   report to the poller's port, where they are thrown away. [`Poller::remove`] has the system take the
+///   marks off; Wine takes none off, and whether Windows takes both is not known. A socket that has a port, be it this poller's, cannot be
 ///   polled so, nor can one below layered service providers.
 /// - There is no handle by which another loop could watch it: that of a completion port does not say that there
 ///   are packets, and polls are begun by a wait.

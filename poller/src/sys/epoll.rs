@@ -53,7 +53,7 @@ const BATCH: usize = 1024;
 ///   anything at all beyond the user's share of `/proc/sys/fs/epoll/max_user_watches` (ENOSPC) or
 ///   without memory (ENOMEM).
 #[derive(Debug)]
-pub struct Epoll<C: Control = System> {
+pub struct Epoll<C: EpollCalls = System> {
     set: Arc<OwnedFd>,
     signal: Arc<SystemSignal>,
     /// Here `armed` is what the set holds, or, while that is tainted, what poll(2) is asked for.
@@ -69,7 +69,7 @@ pub struct Epoll<C: Control = System> {
 }
 
 /// What makes and changes sets. A parameter, so that tests can refuse as the system may.
-pub trait Control: Send + Sync + 'static {
+pub trait EpollCalls: Send + Sync + 'static {
     /// Makes a set.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ pub trait Control: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct System;
 
-impl Control for System {}
+impl EpollCalls for System {}
 
 /// The descriptor of the set, for another loop to watch: it is readable while a [wait](Poller::wait) of no time
 /// would find something.
@@ -110,15 +110,15 @@ impl Control for System {}
 ///
 /// poll(2) has no such descriptor, and on Windows there is no handle of the kind: that of a completion port does
 /// not say that it has packets, and polls are begun by a wait.
-impl<S, T, C: Control> AsFd for Poller<S, T, Epoll<C>> {
+impl<S, T, C: EpollCalls> AsFd for Poller<S, T, Epoll<C>> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.backend().set.as_fd()
     }
 }
 
-impl<C: Control> Sealed for Epoll<C> {}
+impl<C: EpollCalls> Sealed for Epoll<C> {}
 
-impl<C: Control> Backend for Epoll<C> {
+impl<C: EpollCalls> Backend for Epoll<C> {
     type Handle = RawFd;
 
     fn new() -> io::Result<Self> {
@@ -227,7 +227,7 @@ impl<C: Control> Backend for Epoll<C> {
     }
 }
 
-impl<C: Control> Epoll<C> {
+impl<C: EpollCalls> Epoll<C> {
     /// Makes the set hold what is wanted of one source.
     fn arm(&mut self, index: u32, events: &mut Events) {
         let Some(found) = self.registrations.at(index) else {
@@ -339,7 +339,7 @@ fn whole_or_rest(timeout: Duration) -> Duration {
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
 /// saves reading the counter back.
-fn new_set<C: Control>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
+fn new_set<C: EpollCalls>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
     let set = C::create()?;
     let data = EventData::new_u64(SIGNAL);
     let flags = EventFlags::IN | EventFlags::ET;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::control::OPERATION_KEY;
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
+use super::super::poll_file::OPERATION_KEY;
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
@@ -222,7 +222,7 @@ fn closing_what_a_helper_polls_costs_nothing() {
     }
     assert_eq!(bare.cost(Bare::pass), 1);
     assert_eq!(bare.port.slots.in_flight(), 1);
-    assert_eq!(bare.port.lingering.parts(), (&[][..], 0), "nothing is left");
+    assert_eq!(bare.port.zombies.closing(), (vec![], 0), "nothing is left");
 }
 
 /// As by references to one socket.

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{Careless, add, send, wait};
 use crate::backend::Epoll;
 use crate::socket::Stream;
-use crate::sys::epoll::{Control, System};
+use crate::sys::epoll::{EpollCalls, System};
 use crate::waker::CAPPED_SLEEP;
 use crate::{Events, Interest, Key, Poller, Waker};
 
@@ -27,7 +27,7 @@ thread_local! {
 /// Refuses what this thread's test says.
 struct Refusing;
 
-impl Control for Refusing {
+impl EpollCalls for Refusing {
     fn create() -> Result<OwnedFd, Errno> {
         if REFUSES_SETS.get() {
             REFUSED_SETS.set(REFUSED_SETS.get() + 1);
