@@ -147,6 +147,10 @@ macro_rules! suite {
         suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         suite! { @world epoll_uds Sockets<backend::Epoll, UDS>; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+        suite! { @world kqueue_tcp Sockets<Kqueue, TCP>; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+        suite! { @world kqueue_uds Sockets<Kqueue, UDS>; $($($module $test)*)* }
         #[cfg(unix)]
         suite! { @world poll_tcp Sockets<backend::Poll, TCP>; $($($module $test)*)* }
         #[cfg(unix)]
@@ -161,6 +165,9 @@ macro_rules! suite {
             #[cfg(unix)]
             #[allow(unused_imports, reason = "each world names its own few")]
             use crate::sys::Pipe;
+            #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+            #[allow(unused_imports, reason = "each world names its own few")]
+            use crate::sys::kqueue::Kqueue;
 
             $(#[test]
             fn $test() {

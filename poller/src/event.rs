@@ -48,10 +48,10 @@ impl Key {
 /// | | told of | epoll, poll(2) on Linux | poll(2) elsewhere | kqueue | AFD |
 /// |---|---|---|---|---|---|
 /// | [`is_peer_closed`](Self::is_peer_closed) | what is wanted for reading | `RDHUP`, `HUP` | `HUP`, on FreeBSD `RDHUP` | `EV_EOF` | `DISCONNECT`, `ABORT` |
-/// | [`is_hung_up`](Self::is_hung_up) | all | `HUP` | `HUP` | `EV_EOF` of writing | `ABORT`, `CONNECT_FAIL` |
+/// | [`is_hung_up`](Self::is_hung_up) | all; with kqueue what is wanted for writing | `HUP` | `HUP` | `EV_EOF` of writing | `ABORT`, `CONNECT_FAIL` |
 /// | [`is_failed`](Self::is_failed) | all | `ERR` | `ERR` | never | `ABORT`, `CONNECT_FAIL` |
 ///
-/// So a peer's end of sending is told everywhere of what is wanted for reading, and a reset as hang-up; that both
+/// So a peer's end of sending is told of what is wanted for reading, and a reset as that or as a hang-up; that both
 /// sides have ended in good order is a hang-up on Unix alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -125,7 +125,26 @@ mod system {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) const BACKEND: &str = "epoll";
-    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    pub(super) const BACKEND: &str = "kqueue";
+    #[cfg(all(
+        unix,
+        not(any(
+            target_os = "linux",
+            target_os = "android",
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "dragonfly",
+            target_os = "netbsd",
+            target_os = "openbsd"
+        ))
+    ))]
     pub(super) const BACKEND: &str = "poll";
     #[cfg(not(unix))]
     pub(super) const BACKEND: &str = "none";

@@ -136,7 +136,15 @@ impl<S: Source<DefaultHandle>, T> Poller<S, T> {
 type DefaultHandle = <DefaultBackend as Backend>::Handle;
 
 impl<S, T, B: Backend> Poller<S, T, B> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
     pub(crate) fn backend(&self) -> &B {
         &self.backend
     }

@@ -352,6 +352,7 @@ mod sockets {
     const HANG_UP: PollFlags = PollFlags::IN;
 
     impl<B: Backend<Handle = RawFd>, const IS_UDS: bool> World for Sockets<B, IS_UDS> {
+        const TELLS_FAILURES: bool = B::TELLS_FAILURES;
         type Backend = B;
         type Socket = Socket;
 
@@ -478,7 +479,7 @@ mod sockets {
 
         fn unpollable(&self) -> Result<Socket, &'static str> {
             if !std::any::type_name::<B>().contains("Epoll") {
-                return Err("poll(2) polls whatever is open");
+                return Err("kqueue and poll(2) poll whatever is open");
             }
             let file = tempfile::tempfile_in(self.directory.path()).unwrap();
             Ok(Socket::Other(file.into()))

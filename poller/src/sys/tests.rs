@@ -153,6 +153,12 @@ fn poll_reports_a_descriptor_that_is_not_open_once() {
 }
 
 #[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_reports_a_descriptor_that_is_not_open_once() {
+    a_descriptor_that_is_not_open_is_reported_once::<crate::sys::kqueue::Kqueue>();
+}
+
+#[test]
 fn the_default_reports_a_descriptor_that_is_not_open_once() {
     a_descriptor_that_is_not_open_is_reported_once::<crate::backend::DefaultBackend>();
 }
@@ -190,6 +196,49 @@ fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
 #[test]
 fn errors_and_hang_up_alone_are_readiness_with_poll() {
     errors_and_hang_up_alone_are_readiness::<Poll>();
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn errors_and_hang_up_alone_are_readiness_with_kqueue() {
+    errors_and_hang_up_alone_are_readiness::<crate::sys::kqueue::Kqueue>();
+}
+
+/// Its filters are the first one's; when that is gone it has them for the asking.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_polls_a_descriptor_for_one_source() {
+    use std::sync::Arc;
+
+    let mut poller = Poller::<Arc<Stream>, (), crate::sys::kqueue::Kqueue>::with_backend().unwrap();
+    let (ours, theirs) = Stream::pair().unwrap();
+    let ours = Arc::new(ours);
+    let first = poller.insert(Arc::clone(&ours)).unwrap();
+    poller.set_interest(first, Interest::READABLE);
+    send(&theirs);
+    let mut events = Events::with_capacity(8);
+    let mut reports = |poller: &mut Poller<_, (), _>| {
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        let taken = std::iter::from_fn(|| poller.next_event(&mut events));
+        let kind = |event: crate::Event| event.error().map(|error| error.kind());
+        taken
+            .map(|event| (event.key(), kind(event)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reports(&mut poller), [(first, None)]);
+    let second = poller.insert(ours).unwrap();
+    poller.set_interest(second, Interest::BOTH);
+    let refused = Some(io::ErrorKind::AlreadyExists);
+    assert_eq!(reports(&mut poller), [(second, refused), (first, None)]);
+    assert_eq!(reports(&mut poller), [(first, None)]);
+    // No interest of the first's is left, or the first is gone.
+    poller.set_interest(first, Interest::NONE);
+    assert_eq!(reports(&mut poller), []);
+    poller.set_interest(second, Interest::READABLE);
+    assert_eq!(reports(&mut poller), [(second, None)]);
+    assert!(poller.close(second));
+    poller.set_interest(first, Interest::READABLE);
+    assert_eq!(reports(&mut poller), [(first, None)]);
 }
 
 #[test]
