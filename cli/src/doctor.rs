@@ -38,8 +38,8 @@ fn lines(platform: &Platform) -> Vec<(&'static str, String)> {
         ("system", platform.system.clone()),
         ("polled by", platform.backend.to_owned()),
     ];
-    if let Some(control) = &platform.control {
-        lines.push(("polled on", control.to_string()));
+    if let Some(polled_on) = &platform.polled_on {
+        lines.push(("polled on", polled_on.to_string()));
     }
     if let Some(provider) = &platform.provider {
         lines.push(("provider", provider.clone()));
@@ -67,7 +67,7 @@ fn document(platform: &Platform) -> Value {
         "architecture": platform.architecture,
         "system": platform.system,
         "backend": platform.backend,
-        "control": platform.control.as_ref().map(ToString::to_string),
+        "control": platform.polled_on.as_ref().map(ToString::to_string),
         "provider": platform.provider,
         "unix_sockets": platform.unix_sockets,
         "descriptors": platform.descriptors.map(|Descriptors { soft, hard }| json!({

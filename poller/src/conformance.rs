@@ -5,6 +5,7 @@
 mod flawed;
 mod model;
 mod readiness;
+mod remotes;
 mod scale;
 mod stages;
 mod troubled;
@@ -14,7 +15,7 @@ pub(crate) mod worlds;
 use std::time::{Duration, Instant};
 
 use self::worlds::World;
-use crate::{Events, Interest, Key, Poller};
+use crate::{Event, Events, Interest, Key, Poller};
 
 /// Says why a test has nothing to do here: past the test runner, which shows it of failures only.
 pub(crate) fn skip(reason: &str) {
@@ -27,10 +28,12 @@ pub(crate) fn skip(reason: &str) {
 /// A poller in a world.
 struct Bench<W: World> {
     world: W,
-    poller: Poller<W::Socket, W::Backend>,
+    poller: Poller<W::Socket, (), W::Backend>,
     events: Events,
     /// Those that the last wait reported as refused, in the order of insertion.
     refused: Vec<Key>,
+    /// The last event that it reported.
+    last: Option<Event>,
 }
 
 impl<W: World> Bench<W> {
@@ -41,6 +44,7 @@ impl<W: World> Bench<W> {
             world,
             events: Events::with_capacity(64),
             refused: Vec::new(),
+            last: None,
         }
     }
 
@@ -70,6 +74,7 @@ impl<W: World> Bench<W> {
         let mut reports = Vec::new();
         self.refused.clear();
         while let Some(event) = self.poller.next_event(&mut self.events) {
+            self.last = Some(event);
             let mut readiness = Interest::NONE;
             if event.is_readable() {
                 readiness |= Interest::READABLE;
@@ -142,6 +147,10 @@ macro_rules! suite {
         suite! { @world epoll_tcp Sockets<backend::Epoll, TCP>; $($($module $test)*)* }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         suite! { @world epoll_uds Sockets<backend::Epoll, UDS>; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+        suite! { @world kqueue_tcp Sockets<Kqueue, TCP>; $($($module $test)*)* }
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+        suite! { @world kqueue_uds Sockets<Kqueue, UDS>; $($($module $test)*)* }
         #[cfg(unix)]
         suite! { @world poll_tcp Sockets<backend::Poll, TCP>; $($($module $test)*)* }
         #[cfg(unix)]
@@ -156,6 +165,9 @@ macro_rules! suite {
             #[cfg(unix)]
             #[allow(unused_imports, reason = "each world names its own few")]
             use crate::sys::Pipe;
+            #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+            #[allow(unused_imports, reason = "each world names its own few")]
+            use crate::sys::kqueue::Kqueue;
 
             $(#[test]
             fn $test() {
@@ -188,6 +200,10 @@ suite! {
         a_source_that_cannot_be_polled_is_reported_once_with_the_error,
         keys_of_removed_sources_name_nothing,
         a_small_batch_gets_to_everybody,
+        a_peers_end_of_sending_is_told_to_who_reads,
+        a_reset_is_told_whatever_is_wanted,
+        a_failed_attempt_to_connect_is_told,
+        nothing_is_told_of_a_connection_that_goes_on,
     }
     wakes: {
         a_wake_before_the_wait_ends_it_at_once,
@@ -198,6 +214,15 @@ suite! {
         a_wake_outlives_the_poller,
         a_zero_timeout_does_not_wait,
         timeouts_are_never_cut_short,
+    }
+    remotes: {
+        what_others_insert_is_polled,
+        what_others_declare_counts,
+        what_others_let_go_is_given_back_or_closed,
+        orders_about_nobody_do_nothing,
+        an_order_ends_a_wait_without_end,
+        places_are_used_again_whoever_takes_them,
+        orders_that_nobody_takes_are_dropped_with_the_poller,
     }
     model: {
         any_sequence_agrees_with_the_model,

@@ -85,11 +85,13 @@
 //! | system | mechanism | cost of a wait | wakes by |
 //! |---|---|---|---|
 //! | Linux, Android | epoll ([`backend::Epoll`]) | what changed and what is ready | eventfd |
+//! | macOS, FreeBSD, DragonFly, NetBSD, OpenBSD | kqueue (`backend::Kqueue`) | what changed and what is ready | `EVFILT_USER`; a pipe on NetBSD and OpenBSD |
 //! | other Unix | poll(2) ([`backend::Poll`]) | all sources that are wanted | pipe |
 //! | Windows | AFD and a completion port (`backend::Afd`) | what changed and what is ready | a posted packet |
 //! | others | none yet: [`Poller::new`] says so | | |
 //!
-//! poll(2) is there on Linux too, for comparison and for tests.
+//! poll(2) is there on every Unix, for comparison and for tests. The logic over kqueue is tested on Linux, with
+//! simulated calls; the calls themselves are run on macOS by hosted machines, and only compiled for the others.
 //!
 //! # Reading order
 //!
@@ -111,8 +113,10 @@ mod interest;
     allow(dead_code, reason = "built and tested everywhere, used on Windows")
 )]
 mod nt;
+mod orders;
 pub mod platform;
 mod poller;
+mod remote;
 pub mod socket;
 mod sync;
 mod sys;
@@ -127,6 +131,14 @@ pub mod backend {
     pub use crate::sys::afd::{Afd, ControlMode};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub use crate::sys::epoll::Epoll;
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    pub use crate::sys::kqueue::Kqueue;
     #[cfg(unix)]
     pub use crate::sys::poll::Poll;
     pub use crate::sys::{Backend, DefaultBackend};
@@ -135,5 +147,6 @@ pub mod backend {
 pub use event::{Event, Events, Key};
 pub use interest::Interest;
 pub use poller::{InsertError, Poller, Source};
+pub use remote::Remote;
 pub use waker::Waker;
 pub use watch::{Seen, Watch};

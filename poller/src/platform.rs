@@ -16,7 +16,7 @@ pub struct Platform {
     /// The mechanism by which sockets are polled, as `epoll`.
     pub backend: &'static str,
     /// On what a TCP socket is polled, where that differs from socket to socket: on Windows.
-    pub control: Option<Control>,
+    pub polled_on: Option<PolledOn>,
     /// The Winsock provider of TCP sockets, on Windows.
     pub provider: Option<String>,
     /// Whether there are Unix sockets.
@@ -27,8 +27,9 @@ pub struct Platform {
 
 /// On what a socket is polled.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Control {
-    /// On the socket itself, as where no helper can be opened.
+pub enum PolledOn {
+    /// On the socket itself, because no helper can be opened. A socket that has a completion port of its own, or
+    /// whose handle is a layered service provider's, cannot be polled so.
     Direct,
     /// On a handle of the socket driver's that it shares with others, a helper.
     Helper,
@@ -57,7 +58,7 @@ impl Platform {
             system: system::name(),
             architecture: std::env::consts::ARCH,
             backend: system::BACKEND,
-            control: polling.as_ref().map(|(control, _)| control.clone()),
+            polled_on: polling.as_ref().map(|(polled_on, _)| polled_on.clone()),
             provider: polling.map(|(_, provider)| provider),
             unix_sockets: has_unix_sockets(),
             descriptors: system::descriptors(),
@@ -65,12 +66,12 @@ impl Platform {
     }
 }
 
-impl fmt::Display for Control {
+impl fmt::Display for PolledOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Control::Direct => f.write_str("direct"),
-            Control::Helper => f.write_str("helper"),
-            Control::Refused(why) => write!(f, "none: {why}"),
+            PolledOn::Direct => f.write_str("direct"),
+            PolledOn::Helper => f.write_str("helper"),
+            PolledOn::Refused(why) => write!(f, "none: {why}"),
         }
     }
 }
@@ -84,19 +85,19 @@ pub fn is_wine() -> bool {
 mod system {
     use std::io;
 
-    use super::{Control, Descriptors};
+    use super::{Descriptors, PolledOn};
     use crate::nt::system::{self, Polled};
 
     pub(super) const BACKEND: &str = "AFD";
 
-    pub(super) fn polling() -> io::Result<Option<(Control, String)>> {
+    pub(super) fn polling() -> io::Result<Option<(PolledOn, String)>> {
         let (outcome, provider) = system::polling()?;
-        let control = match outcome {
-            Polled::OnAHelper => Control::Helper,
-            Polled::OnItself => Control::Direct,
-            Polled::Not(error) => Control::Refused(error.to_string()),
+        let polled_on = match outcome {
+            Polled::OnAHelper => PolledOn::Helper,
+            Polled::OnItself => PolledOn::Direct,
+            Polled::Not(error) => PolledOn::Refused(error.to_string()),
         };
-        Ok(Some((control, provider)))
+        Ok(Some((polled_on, provider)))
     }
 
     pub(super) fn name() -> String {
@@ -120,17 +121,36 @@ mod system {
 mod system {
     use std::io;
 
-    use super::{Control, Descriptors};
+    use super::{Descriptors, PolledOn};
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) const BACKEND: &str = "epoll";
-    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    pub(super) const BACKEND: &str = "kqueue";
+    #[cfg(all(
+        unix,
+        not(any(
+            target_os = "linux",
+            target_os = "android",
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "dragonfly",
+            target_os = "netbsd",
+            target_os = "openbsd"
+        ))
+    ))]
     pub(super) const BACKEND: &str = "poll";
     #[cfg(not(unix))]
     pub(super) const BACKEND: &str = "none";
 
     #[expect(clippy::unnecessary_wraps, reason = "as on Windows, where it can fail")]
-    pub(super) fn polling() -> io::Result<Option<(Control, String)>> {
+    pub(super) fn polling() -> io::Result<Option<(PolledOn, String)>> {
         Ok(None)
     }
 
@@ -188,7 +208,7 @@ mod tests {
         let has_unix_sockets =
             socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
         assert_eq!(platform.unix_sockets, has_unix_sockets.is_ok());
-        assert_eq!(platform.control.is_some(), cfg!(windows));
+        assert_eq!(platform.polled_on.is_some(), cfg!(windows));
         assert_eq!(platform.provider.is_some(), cfg!(windows));
         assert_eq!(platform.descriptors.is_some(), cfg!(unix));
         assert_eq!(platform.system.contains("Wine"), is_wine());
@@ -230,13 +250,16 @@ mod tests {
             events.is_empty()
         };
         let expected = match is_polled(ControlMode::Helper) {
-            true => Some(Control::Helper),
-            false => is_polled(ControlMode::Direct).then_some(Control::Direct),
+            true => Some(PolledOn::Helper),
+            false => is_polled(ControlMode::Direct).then_some(PolledOn::Direct),
         };
-        let control = Platform::probe().unwrap().control;
+        let polled_on = Platform::probe().unwrap().polled_on;
         match expected {
-            Some(expected) => assert_eq!(control, Some(expected)),
-            None => assert!(matches!(control, Some(Control::Refused(_))), "{control:?}"),
+            Some(expected) => assert_eq!(polled_on, Some(expected)),
+            None => assert!(
+                matches!(polled_on, Some(PolledOn::Refused(_))),
+                "{polled_on:?}"
+            ),
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -5,6 +6,7 @@ use std::time::Duration;
 
 use crate::event::{Event, Events, Key};
 use crate::interest::Interest;
+use crate::remote::{Inbox, Order, Remote};
 use crate::sys::{Backend, DefaultBackend, Fate};
 use crate::timeout::Deadline;
 use crate::waker::{CAPPED_SLEEP, Waker};
@@ -12,6 +14,10 @@ use crate::watch::Watch;
 
 /// One for every source ever inserted into any poller of this process.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) fn next_generation() -> u64 {
+    GENERATION.fetch_add(1, Ordering::Relaxed)
+}
 
 /// What a poller can hold: something with a handle that `H`, a backend's kind of handle, can name.
 ///
@@ -56,19 +62,35 @@ pub trait Source<H>: crate::sys::SealedSource<H> {
 /// The poller owns what it polls and lends it out as `&S` only, so no source can be closed, or
 /// exchanged for another, behind its back. Reading and writing do not need more: sockets implement
 /// both on references.
-pub struct Poller<S, B: Backend = DefaultBackend> {
+///
+/// Beside each source it keeps a `T` of the user's, which [`get_mut`](Self::get_mut) lends out to be changed: what
+/// the source is, where in a protocol it stands. So a stream that was connecting becomes one that is connected by
+/// a change of its data, and is not registered anew.
+pub struct Poller<S, T = (), B: Backend = DefaultBackend> {
     /// Dropped before the sources: what the system has in flight for them can be ended only while
     /// they are open.
     backend: B,
-    slots: Vec<Slot<S>>,
-    /// The slots that hold no source.
+    places: Vec<Place<S, T>>,
+    /// The places that hold no source and are not left to other threads.
     vacant: Vec<u32>,
+    /// How many places hold one.
+    len: usize,
+    /// Sources of other threads that the backend refused.
+    refused: VecDeque<(Key, InsertError<S, T>)>,
     waker: Waker,
+    inbox: Inbox<S, T>,
 }
 
-struct Slot<S> {
+struct Place<S, T> {
     generation: u64,
-    source: Option<S>,
+    held: Option<(S, T)>,
+}
+
+impl<S, T> Place<S, T> {
+    const VACANT: Self = Place {
+        generation: 0,
+        held: None,
+    };
 }
 
 impl<S: Source<DefaultHandle>> Poller<S> {
@@ -83,9 +105,52 @@ impl<S: Source<DefaultHandle>> Poller<S> {
     }
 }
 
+impl<S: Source<DefaultHandle>, T> Poller<S, T> {
+    /// A poller over the system's best mechanism that keeps a `T` beside each source.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Poller::new).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use ampe_poller::{Poller, socket::Stream};
+    ///
+    /// let mut poller: Poller<Stream, u64> = Poller::with_data()?;
+    /// let (ours, _theirs) = Stream::pair()?;
+    /// let key = poller.insert_with(ours, 0)?;
+    /// if let Some((stream, received)) = poller.get_mut(key) {
+    ///     *received += stream.recv(&mut [0; 16]).unwrap_or(0) as u64;
+    /// }
+    /// assert_eq!(poller.data(key), Some(&0));
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn with_data() -> io::Result<Self> {
+        Self::with_backend()
+    }
+}
+
 type DefaultHandle = <DefaultBackend as Backend>::Handle;
 
-impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
+impl<S, T, B: Backend> Poller<S, T, B> {
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+}
+
+impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
     /// A poller over the mechanism that the type names.
     ///
     /// # Errors
@@ -98,7 +163,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     /// # #[cfg(unix)] {
     /// use ampe_poller::{Poller, backend::Poll, socket::Stream};
     ///
-    /// let poller = Poller::<Stream, Poll>::with_backend()?;
+    /// let poller = Poller::<Stream, (), Poll>::with_backend()?;
     /// assert!(poller.is_empty());
     /// # }
     /// # Ok::<(), std::io::Error>(())
@@ -109,14 +174,18 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
 
     pub(crate) fn over(backend: B) -> Self {
         Poller {
-            slots: Vec::new(),
+            places: Vec::new(),
             vacant: Vec::new(),
+            len: 0,
+            refused: VecDeque::new(),
             waker: Waker::new(backend.signal()),
+            inbox: Inbox::new(),
             backend,
         }
     }
 
-    /// Takes a source in. It is wanted for nothing until [`set_interest`](Self::set_interest).
+    /// Takes a source in, beside the default of the user's data. It is wanted for nothing until
+    /// [`set_interest`](Self::set_interest).
     ///
     /// A handle is meant to be held once. Of two sources with the same handle in one poller, epoll polls
     /// one, and reports an [event with an error](Event::error) of the other as soon as both are wanted
@@ -133,48 +202,96 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     ///   shows as that source's [event](Event::error). On Windows a layered service provider that
     ///   hides the socket below it is named ([`io::ErrorKind::Unsupported`]).
     /// - The poller holds 4,294,967,295 sources.
-    pub fn insert(&mut self, source: S) -> Result<Key, InsertError<S>> {
-        let index = match self.vacant.last() {
-            Some(&index) => index,
-            None => match u32::try_from(self.slots.len()) {
-                // The last number is left to backends, for what is not a source.
-                Ok(index) if index < u32::MAX => index,
-                _ => return Err(InsertError::new(source, io::ErrorKind::OutOfMemory.into())),
-            },
+    pub fn insert(&mut self, source: S) -> Result<Key, InsertError<S, T>>
+    where
+        T: Default,
+    {
+        self.insert_with(source, T::default())
+    }
+
+    /// Takes a source in, beside data of the user's.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert). The data is handed back, too.
+    pub fn insert_with(&mut self, source: S, data: T) -> Result<Key, InsertError<S, T>> {
+        let vacant = self.vacant.pop();
+        let Some(index) = vacant.or_else(|| self.inbox.0.indices.fresh()) else {
+            let error = io::ErrorKind::OutOfMemory.into();
+            return Err(InsertError::new(source, data, error));
         };
-        let key = Key {
-            index,
-            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
-        };
+        let generation = next_generation();
+        let key = Key { index, generation };
+        match self.hold(key, source, data) {
+            Ok(()) => Ok(key),
+            Err(refused) => {
+                self.vacant.push(index);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Puts a source in its place, which holds none.
+    fn hold(&mut self, key: Key, source: S, data: T) -> Result<(), InsertError<S, T>> {
         if let Err(error) = self.backend.register(key, source.handle()) {
-            return Err(InsertError::new(source, error));
+            return Err(InsertError::new(source, data, error));
         }
-        let slot = Slot {
+        let index = key.index as usize;
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, || Place::VACANT);
+        }
+        self.places[index] = Place {
             generation: key.generation,
-            source: Some(source),
+            held: Some((source, data)),
         };
-        if self.vacant.pop().is_some() {
-            self.slots[index as usize] = slot;
-        } else {
-            self.slots.push(slot);
+        self.len += 1;
+        Ok(())
+    }
+
+    fn held(&self, key: Key) -> Option<&(S, T)> {
+        let place = self.places.get(key.index as usize)?;
+        if place.generation != key.generation {
+            return None;
         }
-        Ok(key)
+        place.held.as_ref()
     }
 
     /// The source, unless it was removed.
     #[must_use]
     pub fn get(&self, key: Key) -> Option<&S> {
-        let slot = self.slots.get(key.index as usize)?;
-        if slot.generation != key.generation {
-            return None;
-        }
-        slot.source.as_ref()
+        self.held(key).map(|(source, _)| source)
     }
 
-    /// Stops polling a source and gives it back.
+    /// What the user keeps beside a source, unless that was removed.
+    #[must_use]
+    pub fn data(&self, key: Key) -> Option<&T> {
+        self.held(key).map(|(_, data)| data)
+    }
+
+    /// The source, and what the user keeps beside it, to be changed; unless it was removed.
+    ///
+    /// The source itself is never lent out to be changed: another one in its place would not be polled, and this
+    /// one be closed while it is.
+    #[must_use]
+    pub fn get_mut(&mut self, key: Key) -> Option<(&S, &mut T)> {
+        let place = self.places.get_mut(key.index as usize)?;
+        if place.generation != key.generation {
+            return None;
+        }
+        place.held.as_mut().map(|(source, data)| (&*source, data))
+    }
+
+    /// Stops polling a source and gives it back; its data is dropped.
     ///
     /// Events of the current batch that are about it are dropped.
     pub fn remove(&mut self, key: Key) -> Option<S> {
+        self.remove_with_data(key).map(|(source, _)| source)
+    }
+
+    /// Stops polling a source and gives it back, with its data.
+    ///
+    /// Events of the current batch that are about it are dropped.
+    pub fn remove_with_data(&mut self, key: Key) -> Option<(S, T)> {
         self.take(key, Fate::Kept)
     }
 
@@ -185,12 +302,52 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
         self.take(key, Fate::Closed).is_some()
     }
 
-    fn take(&mut self, key: Key, fate: Fate) -> Option<S> {
-        self.get(key)?;
-        // Before the handle can be closed, and before the slot can be taken by another.
+    fn take(&mut self, key: Key, fate: Fate) -> Option<(S, T)> {
+        self.held(key)?;
+        // Before the handle can be closed, and before the place can be taken by another.
         self.backend.deregister(key, fate);
         self.vacant.push(key.index);
-        self.slots[key.index as usize].source.take()
+        self.len -= 1;
+        self.places[key.index as usize].held.take()
+    }
+
+    /// By which other threads have this poller take sources in, declare interest and let sources go.
+    #[must_use]
+    pub fn remote(&self) -> Remote<S, T> {
+        Remote::new(&self.inbox, self.waker())
+    }
+
+    /// The next source of a [`Remote`] that the backend refused, with what it has said; where
+    /// [`insert`](Self::insert) would have. A wait that has met some ends as one that was
+    /// [woken](Events::woken). It is held, unpolled, until it is taken from here.
+    pub fn next_refused(&mut self) -> Option<(Key, InsertError<S, T>)> {
+        self.refused.pop_front()
+    }
+
+    /// Does what other threads have asked for.
+    fn take_orders(&mut self) {
+        for order in self.inbox.0.orders.take() {
+            match order {
+                Order::Insert(key, source, data, interest) => {
+                    // In exchange for the place that was taken.
+                    self.inbox.0.indices.leave(self.vacant.pop().into_iter());
+                    match self.hold(key, source, data) {
+                        Ok(()) => self.backend.declare(key, interest),
+                        Err(refused) => {
+                            self.vacant.push(key.index);
+                            self.refused.push_back((key, refused));
+                        }
+                    }
+                }
+                Order::Declare(key, interest) => drop(self.set_interest(key, interest)),
+                Order::Close(key) => drop(self.close(key)),
+                Order::Remove(key, then) => {
+                    if let Some((source, data)) = self.remove_with_data(key) {
+                        then(source, data);
+                    }
+                }
+            }
+        }
     }
 
     /// Declares what a source is wanted for. `false` if it was removed.
@@ -233,9 +390,13 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
 
     /// Tells the system what changed and asks it once. Says whether it was interrupted.
     fn pass(&mut self, events: &mut Events, deadline: Deadline) -> io::Result<bool> {
+        self.take_orders();
+        if !self.refused.is_empty() {
+            events.set_woken();
+        }
         self.backend.reconcile(events)?;
         let mut timeout = deadline.remaining();
-        if !events.is_empty() {
+        if !events.is_empty() || events.woken() {
             timeout = Some(Duration::ZERO);
         }
         let is_capped = self.waker.state().has_been_refused()
@@ -289,7 +450,7 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     pub fn next_event(&self, events: &mut Events) -> Option<Event> {
         loop {
             let event = events.pop()?;
-            if B::DELIVERS_STALE || self.get(event.key()).is_some() {
+            if B::DELIVERS_STALE || self.held(event.key()).is_some() {
                 return Some(event);
             }
         }
@@ -318,13 +479,14 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     /// with the poller itself: there is no watch, the system refuses to poll a source, which the next wait
     /// reports, or a descriptor was closed behind the poller's back. A [wake](Waker::wake) is never seen.
     pub fn settle(&mut self) -> bool {
-        self.backend.settle()
+        self.take_orders();
+        self.refused.is_empty() && self.backend.settle()
     }
 
     /// How many sources there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len() - self.vacant.len()
+        self.len
     }
 
     /// Whether there is no source.
@@ -373,23 +535,28 @@ impl<S: Source<B::Handle>, B: Backend> Poller<S, B> {
     }
 }
 
-impl<S, B: Backend> fmt::Debug for Poller<S, B> {
+impl<S, T, B: Backend> fmt::Debug for Poller<S, T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Poller")
-            .field("len", &(self.slots.len() - self.vacant.len()))
+            .field("len", &self.len)
             .finish_non_exhaustive()
     }
 }
 
-/// A source could not be taken in; here it is back.
-pub struct InsertError<S> {
+/// A source could not be taken in; here it is back, with the data that came with it.
+pub struct InsertError<S, T = ()> {
     source: S,
+    data: T,
     error: io::Error,
 }
 
-impl<S> InsertError<S> {
-    fn new(source: S, error: io::Error) -> Self {
-        InsertError { source, error }
+impl<S, T> InsertError<S, T> {
+    pub(crate) fn new(source: S, data: T, error: io::Error) -> Self {
+        InsertError {
+            source,
+            data,
+            error,
+        }
     }
 
     /// Why it could not be taken in.
@@ -403,15 +570,21 @@ impl<S> InsertError<S> {
     pub fn into_source(self) -> S {
         self.source
     }
+
+    /// The source that was not taken in, and what was to be kept beside it.
+    #[must_use]
+    pub fn into_parts(self) -> (S, T) {
+        (self.source, self.data)
+    }
 }
 
-impl<S> From<InsertError<S>> for io::Error {
-    fn from(refused: InsertError<S>) -> io::Error {
+impl<S, T> From<InsertError<S, T>> for io::Error {
+    fn from(refused: InsertError<S, T>) -> io::Error {
         refused.error
     }
 }
 
-impl<S> fmt::Debug for InsertError<S> {
+impl<S, T> fmt::Debug for InsertError<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InsertError")
             .field("error", &self.error)
@@ -419,13 +592,13 @@ impl<S> fmt::Debug for InsertError<S> {
     }
 }
 
-impl<S> fmt::Display for InsertError<S> {
+impl<S, T> fmt::Display for InsertError<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the source cannot be polled: {}", self.error)
     }
 }
 
-impl<S> std::error::Error for InsertError<S> {
+impl<S, T> std::error::Error for InsertError<S, T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }

@@ -1,3 +1,5 @@
-//! The atomics of `wake_word`. The model checker includes that module with its own in their place.
+//! What `wake_word` and `orders` share between threads. The model checker includes those modules with its own in
+//! their place.
 
-pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+pub(crate) use std::sync::{Mutex, MutexGuard};

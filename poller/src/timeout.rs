@@ -35,7 +35,7 @@ impl Deadline {
 
 /// The longest sleep that every system takes in one call. The poller sleeps again if it must.
 #[cfg(any(unix, test))]
-const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+pub(crate) const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Rounds up to the whole milliseconds in which systems count, so that no wait ends early.
 #[cfg(any(unix, test))]

@@ -1,4 +1,5 @@
-//! Every interleaving of sleeping and waking, over the production's own wake word.
+//! Every interleaving of sleeping and waking, over the production's own wake word, and of giving orders
+//! and taking them, over its own list.
 //!
 //! What the model calls a signal is what an eventfd is in earnest: set by a waker, taken by the
 //! sleeper. A lost wake shows as a deadlock, since the sleeper then waits for a signal for ever.
@@ -8,9 +9,12 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
+#[path = "../src/orders.rs"]
+mod orders;
 #[path = "../src/wake_word.rs"]
 mod wake_word;
 
@@ -21,6 +25,7 @@ use std::sync::Arc;
 use loom::sync::Notify;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use orders::{Orders, QueueDefects, SoundQueue};
 use wake_word::{Defects, Sound, WakeWord};
 
 struct Reactor<D> {
@@ -176,4 +181,129 @@ fn the_models_notice_a_refused_signal_that_is_not_taken_back() {
 #[test]
 fn the_models_notice_a_wake_that_publishes_nothing() {
     assert_fails(one_waker::<WakeRelaxed>);
+}
+
+/// A poller that sleeps, and the orders that other threads give it.
+struct Ordered<D> {
+    word: WakeWord,
+    signal: Notify,
+    orders: Orders<usize, D>,
+}
+
+impl<D: QueueDefects + 'static> Ordered<D> {
+    fn new() -> Arc<Self> {
+        Arc::new(Ordered {
+            word: WakeWord::new(),
+            signal: Notify::new(),
+            orders: Orders::new(),
+        })
+    }
+
+    /// As a remote does.
+    fn order(&self, order: usize) -> Result<(), usize> {
+        self.orders.push(order)?;
+        if self.word.notify() {
+            self.signal.notify();
+        }
+        Ok(())
+    }
+
+    /// As the poller does around its backend, until so many orders were taken.
+    fn run(&self, expected: usize) -> Vec<usize> {
+        let mut taken = Vec::new();
+        loop {
+            taken.extend(self.orders.take());
+            if taken.len() >= expected {
+                return taken;
+            }
+            if self.word.fall_asleep() {
+                self.signal.wait();
+            }
+            self.word.get_up();
+        }
+    }
+}
+
+fn orders_of_one_thread<D: QueueDefects + 'static>() {
+    explore(None, || {
+        let poller = Ordered::<D>::new();
+        let remote = Arc::clone(&poller);
+        let remote = thread::spawn(move || {
+            remote.order(1).unwrap();
+            remote.order(2).unwrap();
+        });
+        assert_eq!(
+            poller.run(2),
+            [1, 2],
+            "in the order in which they were given"
+        );
+        remote.join().unwrap();
+    });
+}
+
+fn orders_of_two_threads<D: QueueDefects + 'static>() {
+    explore(Some(3), || {
+        let poller = Ordered::<D>::new();
+        let remotes = [1, 2].map(|order| {
+            let remote = Arc::clone(&poller);
+            thread::spawn(move || remote.order(order).unwrap())
+        });
+        let mut taken = poller.run(2);
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2]);
+        for remote in remotes {
+            remote.join().unwrap();
+        }
+    });
+}
+
+/// An order that meets the end of the poller is dropped with it or given back, and never left behind.
+fn an_order_at_the_end<D: QueueDefects + 'static>() {
+    explore(None, || {
+        let poller = Ordered::<D>::new();
+        let remote = Arc::clone(&poller);
+        let remote = thread::spawn(move || remote.order(1).is_err());
+        let mut dropped = poller.orders.take();
+        dropped.extend(poller.orders.close());
+        let is_given_back = remote.join().unwrap();
+        assert_eq!(is_given_back, dropped.is_empty());
+        assert_eq!(dropped.len() + usize::from(is_given_back), 1);
+        assert!(poller.orders.close().is_empty(), "an order is left behind");
+    });
+}
+
+#[test]
+fn orders_are_never_lost_and_stay_in_order() {
+    orders_of_one_thread::<SoundQueue>();
+}
+
+#[test]
+fn orders_of_two_threads_are_never_lost() {
+    orders_of_two_threads::<SoundQueue>();
+}
+
+#[test]
+fn an_order_at_the_end_is_dropped_or_given_back() {
+    an_order_at_the_end::<SoundQueue>();
+}
+
+struct FlagsEarly;
+impl QueueDefects for FlagsEarly {
+    const FLAGS_EARLY: bool = true;
+}
+
+struct ClosesLate;
+impl QueueDefects for ClosesLate {
+    const CLOSES_LATE: bool = true;
+}
+
+#[test]
+fn the_models_notice_a_flag_that_comes_before_its_order() {
+    assert_fails(orders_of_one_thread::<FlagsEarly>);
+}
+
+#[test]
+fn the_models_notice_a_list_that_is_emptied_before_it_is_closed() {
+    let model = AssertUnwindSafe(an_order_at_the_end::<ClosesLate>);
+    catch_unwind(model).expect_err("the defect goes unnoticed");
 }

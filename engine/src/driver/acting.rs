@@ -166,7 +166,7 @@ impl<W: World> Driver<W> {
 
     fn begin_connecting(&mut self, key: RecordKey, stream: W::Stream, now: Instant) {
         self.keep_alive(&stream);
-        match self.sockets.insert(key, Socket::Connecting(stream)) {
+        match self.sockets.insert_stream(key, stream, false) {
             Ok(()) => self.sockets.declare_writable(key),
             Err(error) => self.core.handle_unpollable(key, &error, now),
         }
@@ -195,7 +195,7 @@ impl<W: World> Driver<W> {
             }
             Err(error) => return self.core.handle_listen_failed(key, &error),
         };
-        match self.sockets.insert(key, Socket::Listener(listener)) {
+        match self.sockets.insert_listener(key, listener) {
             Ok(()) => self.core.handle_listening(key, &bound),
             Err(error) => self.core.handle_unpollable(key, &error, now),
         }

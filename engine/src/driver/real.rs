@@ -19,7 +19,7 @@ use crate::peer::Peer;
 use crate::protocol::Wanted;
 
 use super::resolver::Resolver;
-use super::sockets::{Entry, Socket};
+use super::sockets::{Owned, Role};
 use super::world::{Adopted, Report, World};
 
 /// One wait reports at most so much.
@@ -27,7 +27,7 @@ const REPORTS: usize = 1024;
 
 /// What the poller holds.
 pub(super) struct Source {
-    entry: Entry<Real>,
+    socket: Owned<Real>,
     /// What is polled instead: something that the system refuses to poll.
     #[cfg(all(test, target_os = "linux"))]
     decoy: Option<std::fs::File>,
@@ -40,9 +40,9 @@ impl std::os::fd::AsFd for Source {
         if let Some(decoy) = &self.decoy {
             return decoy.as_fd();
         }
-        match &self.entry.socket {
-            Socket::Listener(listener) => listener.as_fd(),
-            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_fd(),
+        match &self.socket {
+            Owned::Listener(listener) => listener.as_fd(),
+            Owned::Stream(stream) => stream.as_fd(),
         }
     }
 }
@@ -50,9 +50,9 @@ impl std::os::fd::AsFd for Source {
 #[cfg(windows)]
 impl std::os::windows::io::AsSocket for Source {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        match &self.entry.socket {
-            Socket::Listener(listener) => listener.as_socket(),
-            Socket::Connecting(stream) | Socket::Connected(stream) => stream.as_socket(),
+        match &self.socket {
+            Owned::Listener(listener) => listener.as_socket(),
+            Owned::Stream(stream) => stream.as_socket(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Lookout for Watch {
 }
 
 pub(super) struct Real {
-    poller: Poller<Source>,
+    poller: Poller<Source, Role>,
     events: Events,
     pub(super) resolver: Resolver,
     /// How long a wait asks before it sleeps.
@@ -104,7 +104,7 @@ pub(super) struct Real {
 impl Real {
     /// The world, and the engine's shared state, by which it is woken.
     pub(super) fn start(options: Options) -> io::Result<(Self, Arc<Shared>)> {
-        let poller = Poller::new()?;
+        let poller = Poller::with_data()?;
         let spin = options.spin;
         let buffers = Buffers {
             send: options.send_buffer,
@@ -156,12 +156,14 @@ impl Real {
         }
     }
 
-    fn insert_source(&mut self, source: Source) -> io::Result<ampe_poller::Key> {
+    fn insert_source(&mut self, source: Source, role: Role) -> io::Result<ampe_poller::Key> {
         #[cfg(test)]
         if let Some((kind, words)) = self.refusal {
             return Err(io::Error::new(kind, words)); // as the poller, whose error closes the source
         }
-        self.poller.insert(source).map_err(io::Error::from)
+        self.poller
+            .insert_with(source, role)
+            .map_err(io::Error::from)
     }
 }
 
@@ -244,20 +246,22 @@ impl World for Real {
         stream.set_user_timeout(give_up)
     }
 
-    fn insert(&mut self, entry: Entry<Self>) -> io::Result<ampe_poller::Key> {
-        self.insert_source(Source {
-            entry,
+    fn insert(&mut self, socket: Owned<Self>, role: Role) -> io::Result<ampe_poller::Key> {
+        let source = Source {
+            socket,
             #[cfg(all(test, target_os = "linux"))]
             decoy: None,
-        })
+        };
+        self.insert_source(source, role)
     }
 
-    fn get(&self, place: ampe_poller::Key) -> Option<&Entry<Self>> {
-        self.poller.get(place).map(|source| &source.entry)
+    fn get(&self, place: ampe_poller::Key) -> Option<(&Owned<Self>, &Role)> {
+        let socket = &self.poller.get(place)?.socket;
+        Some((socket, self.poller.data(place)?))
     }
 
-    fn remove(&mut self, place: ampe_poller::Key) -> Option<Entry<Self>> {
-        self.poller.remove(place).map(|source| source.entry)
+    fn role_mut(&mut self, place: ampe_poller::Key) -> Option<&mut Role> {
+        self.poller.get_mut(place).map(|(_, role)| role)
     }
 
     fn close(&mut self, place: ampe_poller::Key) {
@@ -285,9 +289,9 @@ impl World for Real {
 
     fn next_report(&mut self) -> Option<Report> {
         let event = self.poller.next_event(&mut self.events)?;
-        let source = self.poller.get(event.key())?;
+        let role = self.poller.data(event.key())?;
         Some(Report {
-            key: source.entry.key,
+            key: role.key,
             is_readable: event.is_readable(),
             is_writable: event.is_writable(),
             refusal: event.error(),
@@ -341,9 +345,9 @@ impl Real {
         place: ampe_poller::Key,
         decoy: Option<std::fs::File>,
     ) -> ampe_poller::Key {
-        let mut source = self.poller.remove(place).unwrap();
+        let (mut source, role) = self.poller.remove_with_data(place).unwrap();
         source.decoy = decoy;
-        self.insert_source(source).unwrap()
+        self.insert_source(source, role).unwrap()
     }
 }
 

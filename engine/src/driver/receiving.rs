@@ -174,7 +174,7 @@ impl<W: World> Driver<W> {
                         return;
                     };
                     self.keep_alive(&stream);
-                    if let Err(error) = self.sockets.insert(key, Socket::Connected(stream)) {
+                    if let Err(error) = self.sockets.insert_stream(key, stream, true) {
                         self.core.handle_unpollable(key, &error, now);
                     }
                 }
@@ -218,10 +218,8 @@ impl<W: World> Driver<W> {
                 let Some(connection) = self.core.winner(key) else {
                     return self.sockets.close(key, false); // another was faster
                 };
-                // The stream changes its role: it is registered anew.
-                match self.sockets.promote(key, connection) {
-                    Ok(()) => self.core.handle_connected(connection, peer, now),
-                    Err(error) => self.core.handle_unpollable(key, &error, now),
+                if self.sockets.promote(key, connection) {
+                    self.core.handle_connected(connection, peer, now);
                 }
             }
             Err(error) => {

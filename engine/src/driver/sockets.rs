@@ -8,17 +8,36 @@ use crate::protocol::Wanted;
 
 use super::world::World;
 
-pub(crate) enum Socket<W: World> {
+/// A socket as the poller holds it.
+pub(crate) enum Owned<W: World> {
     Listener(W::Listener),
-    /// Writable, or in error, once the attempt is decided.
-    Connecting(W::Stream),
-    Connected(W::Stream),
+    Stream(W::Stream),
 }
 
-/// A socket and the key by which the core knows it.
-pub(crate) struct Entry<W: World> {
+/// What the poller keeps beside a socket: whose it is, and how far it has come.
+#[derive(Clone, Copy)]
+pub(crate) struct Role {
     pub(crate) key: RecordKey,
-    pub(crate) socket: Socket<W>,
+    /// Of a stream: whether its attempt to connect is decided.
+    pub(crate) is_connected: bool,
+}
+
+/// A socket in its role.
+pub(crate) enum Socket<'a, W: World> {
+    Listener(&'a W::Listener),
+    /// Writable, or in error, once the attempt is decided.
+    Connecting(&'a W::Stream),
+    Connected(&'a W::Stream),
+}
+
+impl<'a, W: World> Socket<'a, W> {
+    pub(crate) fn new(owned: &'a Owned<W>, role: &Role) -> Self {
+        match owned {
+            Owned::Listener(listener) => Socket::Listener(listener),
+            Owned::Stream(stream) if role.is_connected => Socket::Connected(stream),
+            Owned::Stream(stream) => Socket::Connecting(stream),
+        }
+    }
 }
 
 /// Where the poller keeps a socket of the core's.
@@ -62,19 +81,43 @@ impl<W: World> Sockets<W> {
         registration.filter(|registration| registration.generation == key.generation)
     }
 
-    fn place(&self, key: RecordKey) -> Option<W::Place> {
+    pub(super) fn place(&self, key: RecordKey) -> Option<W::Place> {
         self.registration(key)
             .map(|registration| registration.place)
     }
 
-    pub(crate) fn get(&self, key: RecordKey) -> Option<&Socket<W>> {
-        self.place(key)
-            .and_then(|place| self.world.get(place))
-            .map(|entry| &entry.socket)
+    pub(crate) fn get(&self, key: RecordKey) -> Option<Socket<'_, W>> {
+        let (owned, role) = self.place(key).and_then(|place| self.world.get(place))?;
+        Some(Socket::new(owned, role))
+    }
+
+    pub(super) fn insert_listener(
+        &mut self,
+        key: RecordKey,
+        listener: W::Listener,
+    ) -> io::Result<()> {
+        let is_connected = false;
+        self.insert(Owned::Listener(listener), Role { key, is_connected })
+    }
+
+    pub(super) fn insert_stream(
+        &mut self,
+        key: RecordKey,
+        stream: W::Stream,
+        is_connected: bool,
+    ) -> io::Result<()> {
+        self.insert(Owned::Stream(stream), Role { key, is_connected })
     }
 
     /// Takes a socket in, which is closed if it cannot be polled.
-    pub(super) fn insert(&mut self, key: RecordKey, socket: Socket<W>) -> io::Result<()> {
+    fn insert(&mut self, socket: Owned<W>, role: Role) -> io::Result<()> {
+        self.make_room(role.key);
+        let place = self.world.insert(socket, role)?;
+        self.register(role.key, place);
+        Ok(())
+    }
+
+    fn make_room(&mut self, key: RecordKey) {
         let index = key.index as usize;
         if self.registrations.len() <= index {
             self.registrations.resize_with(index + 1, || None);
@@ -83,8 +126,10 @@ impl<W: World> Sockets<W> {
             self.registrations[index].is_none(),
             "a registration is taken once the socket before was closed"
         );
-        let place = self.world.insert(Entry { key, socket })?;
-        self.registrations[index] = Some(Registration {
+    }
+
+    fn register(&mut self, key: RecordKey, place: W::Place) {
+        self.registrations[key.index as usize] = Some(Registration {
             generation: key.generation,
             place,
             wanted: Wanted::default(),
@@ -92,21 +137,26 @@ impl<W: World> Sockets<W> {
             sending_rests: false,
             refused: None,
         });
-        Ok(())
     }
 
     /// Turns a stream that was connecting as `from` into one that is connected as `to`: the same key, or
-    /// one that has no socket.
-    pub(super) fn promote(&mut self, from: RecordKey, to: RecordKey) -> io::Result<()> {
-        let place = self.place(from).ok_or(io::ErrorKind::NotFound)?;
-        self.registrations[from.index as usize] = None;
-        match self.world.remove(place) {
-            Some(Entry {
-                socket: Socket::Connecting(stream),
-                ..
-            }) => self.insert(to, Socket::Connected(stream)),
-            _ => Err(io::ErrorKind::NotFound.into()),
+    /// one that has no socket. To the poller it is the same source, wanted for nothing. Returns whether there is such
+    /// a stream.
+    pub(super) fn promote(&mut self, from: RecordKey, to: RecordKey) -> bool {
+        let Some(place) = self.place(from) else {
+            return false;
+        };
+        match self.world.role_mut(place) {
+            Some(role) if !role.is_connected => {
+                (role.key, role.is_connected) = (to, true);
+            }
+            _ => return false,
         }
+        self.registrations[from.index as usize] = None;
+        self.make_room(to);
+        self.register(to, place);
+        self.world.set_interest(place, Wanted::default());
+        true
     }
 
     /// Closes a socket, if there is one.
@@ -196,8 +246,8 @@ impl<W: World> Sockets<W> {
     /// Those that there are.
     pub(crate) fn keys(&self) -> Vec<RecordKey> {
         let registrations = self.registrations.iter().flatten();
-        let entries = registrations.filter_map(|registration| self.world.get(registration.place));
-        entries.map(|entry| entry.key).collect()
+        let held = registrations.filter_map(|registration| self.world.get(registration.place));
+        held.map(|(_, role)| role.key).collect()
     }
 }
 

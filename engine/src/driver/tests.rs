@@ -22,7 +22,6 @@ use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
 use super::real::Real;
-#[cfg(unix)]
 use super::sockets::Socket;
 use super::{Driver, LIMITS};
 
@@ -126,7 +125,6 @@ impl Drop for Bench {
     }
 }
 
-#[cfg(unix)]
 fn is_connecting(bench: &Bench, key: RecordKey) -> bool {
     matches!(bench.sockets.get(key), Some(Socket::Connecting(_)))
 }

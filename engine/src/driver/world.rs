@@ -10,7 +10,7 @@ use crate::options::ListenOptions;
 use crate::peer::Peer;
 use crate::protocol::{Core, Wanted};
 
-use super::sockets::Entry;
+use super::sockets::{Owned, Role};
 
 /// Something that happened to a socket, told by the poller.
 pub(crate) struct Report {
@@ -73,9 +73,10 @@ pub(crate) trait World: Sized {
     ) -> io::Result<()>;
 
     /// Gives a socket to the poller, which closes it if it cannot poll it.
-    fn insert(&mut self, entry: Entry<Self>) -> io::Result<Self::Place>;
-    fn get(&self, place: Self::Place) -> Option<&Entry<Self>>;
-    fn remove(&mut self, place: Self::Place) -> Option<Entry<Self>>;
+    fn insert(&mut self, socket: Owned<Self>, role: Role) -> io::Result<Self::Place>;
+    fn get(&self, place: Self::Place) -> Option<(&Owned<Self>, &Role)>;
+    /// What the poller keeps beside a socket, to be changed.
+    fn role_mut(&mut self, place: Self::Place) -> Option<&mut Role>;
     fn close(&mut self, place: Self::Place);
     fn set_interest(&mut self, place: Self::Place, wanted: Wanted);
     /// Sleeps until there is something to report, the reactor is woken, or it is `until`.

@@ -7,7 +7,7 @@ use std::io::{self, Error, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
-use crate::driver::sockets::{Entry, Socket as Owned};
+use crate::driver::sockets::{Owned, Role, Socket as Held};
 use crate::driver::world::{Adopted, Report, World};
 use crate::endpoint::Endpoint;
 use crate::handed_in::HandedIn;
@@ -51,7 +51,8 @@ pub(super) struct LinkRecord {
 
 /// A socket that the poller holds.
 struct Source {
-    entry: Entry<Outside>,
+    owned: Owned<Outside>,
+    role: Role,
     wanted: Wanted,
     /// Nothing is reported of it until its interest is declared again.
     is_refused: bool,
@@ -59,11 +60,13 @@ struct Source {
 
 impl Source {
     fn handle(&self) -> &Handle {
-        match &self.entry.socket {
-            Owned::Listener(handle) | Owned::Connecting(handle) | Owned::Connected(handle) => {
-                handle
-            }
+        match &self.owned {
+            Owned::Listener(handle) | Owned::Stream(handle) => handle,
         }
+    }
+
+    fn held(&self) -> Held<'_, Outside> {
+        Held::new(&self.owned, &self.role)
     }
 }
 
@@ -119,7 +122,7 @@ impl Outside {
     /// Has every connection armed anew.
     pub(super) fn touch_all(&mut self) {
         for (&place, source) in &self.sources {
-            if let Owned::Connected(_) = source.entry.socket {
+            if let Held::Connected(_) = source.held() {
                 self.touched.push(place);
             }
         }
@@ -151,8 +154,8 @@ impl Outside {
             let kinds = if is_for_now { for_now } else { for_good };
             let kind = kinds[self.rng.below(kinds.len())];
             self.refused.push_back((place, Error::new(kind, HIDDEN)));
-            match source.entry.socket {
-                Owned::Connected(_) => {
+            match source.held() {
+                Held::Connected(_) => {
                     self.faults.refused += 1;
                     self.faults.refused_for_now += u64::from(is_for_now);
                 }
@@ -186,7 +189,7 @@ impl Outside {
                 continue;
             };
             let report = Report {
-                key: source.entry.key,
+                key: source.role.key,
                 is_readable: source.wanted.readable,
                 is_writable: source.wanted.writable,
                 refusal: Some(error),
@@ -200,14 +203,14 @@ impl Outside {
                 let wanted = source.wanted;
                 (is_readable, is_writable) = (wanted.readable, wanted.writable);
                 if before != (is_readable, is_writable) {
-                    match source.entry.socket {
-                        Owned::Connecting(_) => self.faults.undecided += 1,
+                    match source.held() {
+                        Held::Connecting(_) => self.faults.undecided += 1,
                         _ => self.faults.spurious += 1,
                     }
                 }
             }
             if is_readable || is_writable {
-                let key = source.entry.key;
+                let key = source.role.key;
                 let report = Report {
                     key,
                     is_readable,
@@ -316,7 +319,7 @@ impl World for Outside {
         Ok(())
     }
 
-    fn insert(&mut self, entry: Entry<Self>) -> io::Result<u64> {
+    fn insert(&mut self, owned: Owned<Self>, role: Role) -> io::Result<u64> {
         self.count_call();
         if self.net.borrow_mut().hides_next() {
             self.faults.hidden += 1;
@@ -325,7 +328,8 @@ impl World for Outside {
         let place = self.place_next;
         self.place_next += 1;
         let source = Source {
-            entry,
+            owned,
+            role,
             wanted: Wanted::default(),
             is_refused: false,
         };
@@ -333,24 +337,25 @@ impl World for Outside {
         Ok(place)
     }
 
-    fn get(&self, place: u64) -> Option<&Entry<Self>> {
-        self.sources.get(&place).map(|source| &source.entry)
+    fn get(&self, place: u64) -> Option<(&Owned<Self>, &Role)> {
+        let source = self.sources.get(&place)?;
+        Some((&source.owned, &source.role))
     }
 
-    fn remove(&mut self, place: u64) -> Option<Entry<Self>> {
-        self.sources.remove(&place).map(|source| source.entry)
+    fn role_mut(&mut self, place: u64) -> Option<&mut Role> {
+        self.sources.get_mut(&place).map(|source| &mut source.role)
     }
 
     fn close(&mut self, place: u64) {
         self.count_call();
-        let Some(entry) = self.remove(place) else {
+        let Some(source) = self.sources.remove(&place) else {
             return;
         };
-        if let Owned::Connecting(handle) = &entry.socket {
+        if let Held::Connecting(handle) = source.held() {
             let outcome = self.net.borrow_mut().finish_connect(handle.socket);
             self.faults.beaten += u64::from(matches!(outcome, Ok(true)));
         }
-        if let Owned::Connected(handle) = &entry.socket {
+        if let Held::Connected(handle) = source.held() {
             let mut net = self.net.borrow_mut();
             if let Some(peer) = net.peer(handle.socket) {
                 let (own, peer) = (net.record(handle.socket), net.record(peer));
@@ -360,7 +365,7 @@ impl World for Outside {
                     peer,
                     takes_for,
                 };
-                self.links.push((entry.key, link));
+                self.links.push((source.role.key, link));
             }
         }
     }

@@ -14,7 +14,7 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const SKIPS_MAX: u8 = 16;
     /// After how many dequeues running that did not empty the port the polls are cancelled that were left to
     /// the closing of their sources.
-    const LINGERS_MAX: u8 = 16;
+    const CLOSING_MAX: u8 = 16;
     /// How often a port is found empty before a new source waits no longer for the polls of those that are gone.
     const AWAITED_MAX: u8 = 4;
     /// How many polls of an object may end unasked and with nothing, running, before that is a failure.
@@ -52,8 +52,8 @@ pub(crate) trait Defects: Send + Sync + 'static {
     const IGNORES_ZOMBIES: bool = false;
     /// A socket that somebody else may poll is polled without a time limit.
     const WAITS_WITHOUT_END: bool = false;
-    /// A poll that was left to the closing of its source is not cancelled if that does not end it.
-    const LINGERS_FOR_EVER: bool = false;
+    /// A zombie that closes is not cancelled if the closing does not end it.
+    const CLOSES_WITHOUT_END: bool = false;
     /// A packet's slot need not have been written to.
     const IGNORES_STATUS: bool = false;
     /// Polls that end unasked and with nothing are begun again without end.

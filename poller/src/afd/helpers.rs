@@ -3,7 +3,7 @@
 //! What a cancel costs grows with the operations in flight on the handle, so at most 32 slots share one.
 //! Which sockets they are about makes no difference.
 
-use super::control::Control;
+use super::poll_file::PollFile;
 use crate::nt::{Handle, Nt, Status};
 
 /// How many slots share a helper, at most.
@@ -11,7 +11,7 @@ const SHARED_MAX: u32 = 32;
 
 #[derive(Debug)]
 struct Helper {
-    control: Control,
+    control: PollFile,
     users: u32,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Helpers {
 
 impl Helpers {
     /// A helper for one more slot.
-    pub(super) fn join<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<(u32, Control), Status> {
+    pub(super) fn join<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<(u32, PollFile), Status> {
         let number = match self.with_room.last() {
             Some(number) => *number,
             None => self.open(nt, port)?,
@@ -47,7 +47,7 @@ impl Helpers {
     fn open<N: Nt>(&mut self, nt: &N, port: Handle) -> Result<u32, Status> {
         self.calls += 1;
         let handle = nt.open_helper()?;
-        let control = Control::new(nt, port, handle, &mut self.calls).map_err(|unfit| {
+        let control = PollFile::new(nt, port, handle, &mut self.calls).map_err(|unfit| {
             self.calls += 1;
             nt.close(handle);
             unfit.status
@@ -82,7 +82,7 @@ impl Helpers {
         } else if let Some(helper) = self.helpers[number as usize].take() {
             self.vacant.push(number);
             self.calls += 1;
-            nt.close(helper.control.file());
+            nt.close(helper.control.handle());
         }
     }
 
@@ -95,7 +95,7 @@ impl Helpers {
     pub(super) fn close<N: Nt>(&mut self, nt: &N) {
         for helper in self.helpers.drain(..).flatten() {
             self.calls += 1;
-            nt.close(helper.control.file());
+            nt.close(helper.control.handle());
         }
         self.vacant.clear();
         self.with_room.clear();
@@ -115,7 +115,7 @@ impl Helpers {
     pub(super) fn digest(&self, bytes: &mut Vec<u8>) {
         for helper in &self.helpers {
             bytes.extend(helper.as_ref().map_or([0xFE; 2], |helper| {
-                let file = helper.control.file().0;
+                let file = helper.control.handle().0;
                 [helper.users as u8, file as u8]
             }));
         }

@@ -7,7 +7,7 @@
 //!
 //! | registration | no slot yet | idle | submitting, in flight | cancelling |
 //! |---|---|---|---|---|
-//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; taken back -> cancel, ZOMBIE; closed -> lingers, ZOMBIE | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
+//! | live | UNINITIALIZED: the first interest takes a slot; removal is free | ACTIVE: wanted -> submit; removed -> the slot is freed | ACTIVE: packet -> idle, report; wanted for more -> cancel; wanted for less or nothing -> stays; taken back -> cancel, ZOMBIE; closed -> ZOMBIE that closes | CANCEL_PENDING: any packet -> idle, report; removed -> ZOMBIE, no second cancel |
 //! | parked | the system refused: nothing until interest is declared again | the same; removed -> the slot is freed | never | never |
 //! | removed | DEAD | DEAD: the slot is freed | ZOMBIE: packet -> DEAD; overdue -> cancel | ZOMBIE: packet -> DEAD |
 //!
@@ -124,8 +124,8 @@ pub(crate) enum Action {
     /// Give the slot to the kernel, for what is wanted now.
     Submit,
     Cancel,
-    /// Leave it to the closing to end the poll, and say if its packet is overdue.
-    Linger,
+    /// Leave it to the closing of the source to end the poll, and say if its packet is overdue.
+    AwaitClose,
     /// Report what was found, as far as it is wanted, and look again in the next pass.
     Report,
     /// Report the error.
@@ -183,7 +183,7 @@ pub(crate) fn next(state: State, input: Input) -> (State, Action) {
         (Live | Parked, Idle, Input::Remove(_)) => (Removed, Idle, Action::Free),
         (Live, InFlight, Input::Remove(Fate::Kept)) => (Removed, Cancelling, Action::Cancel),
         // Closing the last handle brings the packet. If this was not the last one, none comes.
-        (Live, InFlight, Input::Remove(Fate::Closed)) => (Removed, InFlight, Action::Linger),
+        (Live, InFlight, Input::Remove(Fate::Closed)) => (Removed, InFlight, Action::AwaitClose),
         (Removed, InFlight, Input::Overdue) => (Removed, Cancelling, Action::Cancel),
         (Live, Cancelling, Input::Remove(_)) => (Removed, Cancelling, Action::Nothing),
 
@@ -263,7 +263,7 @@ mod tests {
         in_flight_packet_reports_and_is_idle: Live InFlight Active, Input::Packet => Live Idle Active, Report;
         in_flight_failure_reports_once_and_is_parked: Live InFlight Active, Input::Failure => Parked Idle Active, ReportError;
         in_flight_removed_is_cancelled_and_a_zombie: Live InFlight Active, Input::Remove(Fate::Kept) => Removed Cancelling Zombie, Cancel;
-        in_flight_closed_lingers_as_a_zombie: Live InFlight Active, Input::Remove(Fate::Closed) => Removed InFlight Zombie, Linger;
+        in_flight_closed_is_a_closing_zombie: Live InFlight Active, Input::Remove(Fate::Closed) => Removed InFlight Zombie, AwaitClose;
 
         cancel_pending_declared_waits_for_the_packet: Live Cancelling CancelPending, Input::Declare => Live Cancelling CancelPending, Nothing;
         cancel_pending_wanted_for_nothing_waits_for_the_packet: Live Cancelling CancelPending, Input::Look(Need::Nothing) => Live Cancelling CancelPending, Nothing;

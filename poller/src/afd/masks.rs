@@ -5,6 +5,7 @@
 //! ever, so it is not polled for where only writing is wanted. Urgent data is left out: it counts as
 //! readable to none of the reads that users make, and would never be consumed.
 
+use crate::event::Hints;
 use crate::interest::Interest;
 use crate::nt::flag;
 
@@ -34,6 +35,15 @@ pub(super) fn readiness(events: u32) -> Interest {
         readiness |= Interest::WRITABLE;
     }
     readiness
+}
+
+/// What the flags tell of a connection's end.
+pub(super) fn hints(events: u32) -> Hints {
+    Hints::NONE
+        .and(Hints::PEER_CLOSED, events & flag::DISCONNECT != 0)
+        .and(Hints::RESET, events & flag::ABORT != 0)
+        .and(Hints::HUNG_UP, events & flag::CONNECT_FAIL != 0)
+        .and(Hints::FAILED, events & flag::CONNECT_FAIL != 0)
 }
 
 #[cfg(test)]

@@ -35,9 +35,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use self::blocks::Blocks;
 pub(super) use self::question::Question;
-use super::control::Control;
 use super::defects::Defects;
 use super::machine::{Action, Input, Operation, Registration, State, next};
+use super::poll_file::PollFile;
 use crate::nt::{
     AfdPollInfo, Handle, IoStatusBlock, Nt, Packet, Status, StatusOrPointer, Submission, flag,
 };
@@ -79,7 +79,7 @@ pub(super) struct Ours {
     /// The number of its source among those that have gone with a poll in flight; 0 while it is there.
     pub(super) gone: u64,
     /// The file that operations are issued on, and are cancelled through.
-    pub(super) control: Option<Control>,
+    pub(super) file: Option<PollFile>,
     /// The group of the helper, if the control handle is one.
     pub(super) group: Option<u32>,
 }
@@ -122,6 +122,11 @@ pub(super) struct Slots<D: Defects> {
 // SAFETY: the blocks are reached through this value alone, but for the lent halves of those in
 // flight, which the kernel may write from wherever it runs.
 unsafe impl<D: Defects> Send for Slots<D> {}
+
+// SAFETY: whoever has a shared reference to this value is lent our half of a slot at most, which is changed
+// through an exclusive one only. The lent halves are touched by `submit`, `complete` and what they call, which
+// take the value exclusively, and as atomics or not at all by the rest.
+unsafe impl<D: Defects> Sync for Slots<D> {}
 
 impl<D: Defects> Slots<D> {
     pub(super) fn new() -> Self {
@@ -193,11 +198,11 @@ impl<D: Defects> Slots<D> {
     /// # Panics
     ///
     /// The slot is in flight: its operation is cancelled through the file that it was issued on.
-    pub(super) fn set_control(&mut self, slot: Slot, control: Control, group: Option<u32>) {
+    pub(super) fn set_file(&mut self, slot: Slot, file: PollFile, group: Option<u32>) {
         let ours = self.ours_mut(slot);
         let is_free = matches!(ours.operation, Operation::Idle | Operation::Submitting);
         assert!(is_free, "the kernel has it");
-        (ours.control, ours.group) = (Some(control), group);
+        (ours.file, ours.group) = (Some(file), group);
     }
 
     /// Takes a slot and its source to their next state.
@@ -208,9 +213,9 @@ impl<D: Defects> Slots<D> {
     pub(super) fn step(
         &mut self,
         slot: Slot,
-        registration: Registration,
+        registration: &mut Registration,
         input: Input,
-    ) -> (Registration, Action) {
+    ) -> Action {
         let is_kernels = matches!(
             input,
             Input::Accepted | Input::Answered | Input::Packet | Input::Failure
@@ -219,20 +224,15 @@ impl<D: Defects> Slots<D> {
         self.apply(slot, registration, input)
     }
 
-    fn apply(
-        &mut self,
-        slot: Slot,
-        registration: Registration,
-        input: Input,
-    ) -> (Registration, Action) {
-        let operation = self.ours(slot).operation;
+    fn apply(&mut self, slot: Slot, registration: &mut Registration, input: Input) -> Action {
         let state = State {
-            registration,
-            operation,
+            registration: *registration,
+            operation: self.ours(slot).operation,
         };
         let (after, action) = next(state, input);
         self.set_operation(slot, after.operation);
-        (after.registration, action)
+        *registration = after.registration;
+        action
     }
 
     fn set_operation(&mut self, slot: Slot, operation: Operation) {
@@ -256,7 +256,7 @@ impl<D: Defects> Slots<D> {
         &mut self,
         nt: &N,
         slot: Slot,
-        registration: Registration,
+        registration: &mut Registration,
         question: Question,
     ) -> Outcome {
         let status = self.hand_over(nt, slot, question);
@@ -266,7 +266,7 @@ impl<D: Defects> Slots<D> {
             // The control file queues no packet for what is answered at once.
             _ => Input::Answered,
         };
-        let (_, action) = self.apply(slot, registration, input);
+        let action = self.apply(slot, registration, input);
         let events = match input {
             Input::Answered => self.answer(slot),
             _ => 0,
@@ -286,7 +286,7 @@ impl<D: Defects> Slots<D> {
     fn hand_over<N: Nt>(&mut self, nt: &N, slot: Slot, question: Question) -> Status {
         let ours = self.ours_mut(slot);
         assert_eq!(ours.operation, Operation::Submitting);
-        let Some(control) = ours.control else {
+        let Some(file) = ours.file else {
             return Status::INVALID_HANDLE;
         };
         ours.number = (ours.number + 1) % ALIGNMENT as u8;
@@ -313,7 +313,7 @@ impl<D: Defects> Slots<D> {
             context = index as usize + 1;
         }
         let submission = Submission {
-            control: control.file(),
+            control: file.handle(),
             context,
             status,
             info,
@@ -336,8 +336,8 @@ impl<D: Defects> Slots<D> {
     pub(super) fn cancel<N: Nt>(&mut self, nt: &N, slot: Slot) {
         let lent = UnsafeCell::raw_get(lent_of(self.blocks.memory(slot)).as_ptr());
         let ours = self.ours_mut(slot);
-        if let Some(control) = ours.control {
-            ours.was_found = nt.cancel(control.file(), status_of(lent)) == Status::SUCCESS;
+        if let Some(file) = ours.file {
+            ours.was_found = nt.cancel(file.handle(), status_of(lent)) == Status::SUCCESS;
         }
     }
 
@@ -354,18 +354,20 @@ impl<D: Defects> Slots<D> {
     }
 
     /// Takes a slot back from the kernel, by the packet of its operation; nothing if the packet is
-    /// nobody's. What the source is that the slot was armed for, the caller says.
-    pub(super) fn complete(
+    /// nobody's. The caller finds what the slot was armed for, unless that is gone.
+    pub(super) fn complete<'a>(
         &mut self,
         packet: &Packet,
-        registration: impl FnOnce(&Ours) -> Registration,
+        find: impl FnOnce(&Ours) -> Option<&'a mut Registration>,
     ) -> Option<Outcome> {
         let slot = self.claim(packet.context)?;
         if !self.is_written(slot) && !D::IGNORES_STATUS {
             return None;
         }
         let ours = self.ours(slot);
-        let (registration, was_found) = (registration(ours), ours.was_found);
+        let (found, was_found) = (find(ours), ours.was_found);
+        let mut removed = Registration::Removed;
+        let registration = found.unwrap_or(&mut removed);
         let status = packet.status.status.status;
         let events = match status.is_error() {
             true => 0,
@@ -379,7 +381,7 @@ impl<D: Defects> Slots<D> {
         if input == Input::Packet && self.is_in_vain_again(slot, status, events) {
             input = Input::Failure;
         }
-        let (_, action) = self.apply(slot, registration, input);
+        let action = self.apply(slot, registration, input);
         // Only success is reported with what was found, and a failure with an error.
         let status = match status.is_error() || input == Input::Packet {
             true => status,
@@ -430,15 +432,6 @@ impl<D: Defects> Slots<D> {
         status.load(Ordering::Acquire) != Status::PENDING.0
     }
 
-    /// Whether the operation of a source that is gone is in flight and was not told to end. The slot
-    /// may have been given back meanwhile, and taken by another.
-    pub(super) fn lingers(&self, slot: Slot, generation: u64) -> bool {
-        self.blocks.is_there(slot) && {
-            let ours = self.ours(slot);
-            ours.generation == generation && ours.operation == Operation::InFlight
-        }
-    }
-
     /// The defect of taking a slot back before the kernel is done with it.
     pub(super) fn take_back_early(&mut self, slot: Slot) {
         assert!(D::FREES_ON_CANCEL, "the kernel has it");
@@ -470,7 +463,7 @@ impl<D: Defects> Slots<D> {
         for slot in self.taken() {
             // A block that was left already is no longer there to ask.
             if self.blocks.is_there(slot) && self.ours(slot).operation.is_in_flight() {
-                self.blocks.leave(slot);
+                self.blocks.leak(slot);
             }
         }
         self.in_flight = 0;
@@ -482,7 +475,7 @@ impl<D: Defects> Drop for Slots<D> {
     fn drop(&mut self) {
         if self.in_flight > 0 && !D::FREES_AT_SHUTDOWN {
             // Before anything else: a panic would free them.
-            self.blocks.leave_all();
+            self.blocks.leak_all();
             assert!(std::thread::panicking(), "the kernel has some of it");
         }
     }
@@ -550,7 +543,7 @@ fn unused() -> PinnedState {
             is_endless: false,
             vain: 0,
             gone: 0,
-            control: None,
+            file: None,
             group: None,
         },
     }

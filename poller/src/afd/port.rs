@@ -1,4 +1,7 @@
-//! The backend: registrations, arming, dequeuing, and the end.
+//! The backend: sources come and go here, and each wait goes through `arm.rs` and `drain.rs`; `end.rs` is the end.
+//! What was found goes through `report.rs`, what is left of sources that are gone through `zombies.rs`. `begin.rs`
+//! sees to it that a socket is polled once however many handles of it there are, and `direct.rs` is all that is
+//! special of polls on the socket itself.
 //!
 //! # Why no packet reaches the wrong source
 //!
@@ -8,30 +11,30 @@
 //! generation, which no other object ever had. If the object in the place has another generation, or
 //! there is none, the slot's own object is gone, and all that the packet does is to free the slot.
 
+mod arm;
 mod begin;
-mod choice;
+mod direct;
+mod drain;
 mod end;
-mod lingering;
+mod report;
 mod shared;
+mod zombies;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::begin::Zombies;
-pub(super) use self::lingering::Lingering;
 use self::shared::SharedPort;
-use super::control::OPERATION_KEY;
+use self::zombies::Zombies;
 use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
-use super::machine::{Action, Input, Need, Operation, Registration, State, next};
-use super::masks::readiness;
-use super::pinned::{Ours, Outcome, Question, Slot, Slots};
-use super::table::{Entry, Object, Others, Table};
-use crate::event::{Event, Events, Key};
+use super::machine::{Action, Input, Operation, State, next};
+use super::pinned::Slots;
+use super::table::Table;
+use crate::event::{Events, Key};
 use crate::interest::Interest;
-use crate::nt::{Handle, Nt, Packet, Status, flag};
+use crate::nt::{Handle, Nt, Packet};
 use crate::sys::{Backend, Fate, Sealed};
 use crate::waker::Signal;
 
@@ -63,7 +66,6 @@ pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     packets: Vec<Packet>,
     /// Packets that were dequeued while a source was removed, and are about others.
     pub(super) early: VecDeque<Packet>,
-    pub(super) lingering: Lingering,
     pub(super) zombies: Zombies,
     /// How many waits running have left the port alone.
     pub(super) skips: u8,
@@ -111,13 +113,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
         if self.table.sources(object).count() > 1 {
             return self.deregister_one_of_several(key);
         }
-        // What is polled on the socket itself cannot be cancelled any more once that is closed.
-        let is_associated = |object: &Object| object.is_associated;
-        let fate_of_poll = match self.table.object(object).is_some_and(is_associated) {
-            true => Fate::Kept,
-            false => fate,
-        };
-        let action = self.step(object, Input::Remove(fate_of_poll));
+        let action = self.step(object, Input::Remove(self.fate_of_poll(object, fate)));
         self.zombies.wait_no_longer(object);
         let Some((entry, Some(object))) = self.table.remove(key) else {
             return;
@@ -130,7 +126,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
                 self.slots.take_back_early(slot);
                 self.free(slot);
             }
-            _ => self.begin_to_leave(slot, action),
+            _ => self.note_zombie(slot, action),
         }
         if fate == Fate::Kept && object.is_associated && !object.is_closed {
             let is_over = action == Action::Free || self.await_packet(slot);
@@ -198,7 +194,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
             touched: Vec::new(),
             packets: vec![Packet::EMPTY; D::BATCH],
             early: VecDeque::new(),
-            lingering: Lingering::default(),
             zombies: Zombies::default(),
             skips: 0,
             strays: 0,
@@ -210,157 +205,22 @@ impl<N: Nt, D: Defects> Port<N, D> {
         &self.shared.nt
     }
 
-    /// Takes an object to its next state. That it is parked from there on is said to its sources by
-    /// [`refuse`](Self::refuse).
+    /// Takes an object to its next state: its registration is kept in the table, its operation in the slot if it
+    /// has one.
     fn step(&mut self, object: u32, input: Input) -> Action {
-        let Some(slot) = self.table.object(object).map(|object| object.slot) else {
+        let Some(object) = self.table.object_mut(object) else {
             return Action::Nothing;
         };
-        let registration = self.registration(object);
-        match slot {
-            Some(slot) => self.slots.step(slot, registration, input).1,
-            None => {
-                let operation = Operation::None;
-                let state = State {
-                    registration,
-                    operation,
-                };
-                next(state, input).1
-            }
+        if let Some(slot) = object.slot {
+            return self.slots.step(slot, &mut object.registration, input);
         }
-    }
-
-    /// Whether an object is polled with a time limit: what it waits for may be told to somebody else.
-    fn is_bounded(&self, object: u32) -> bool {
-        let object = self.table.object(object);
-        object.is_some_and(|object| object.others == Others::Some) && !D::WAITS_WITHOUT_END
-    }
-
-    fn ours(&self, object: u32) -> Option<&Ours> {
-        let slot = self.table.object(object)?.slot?;
-        Some(self.slots.ours(slot))
-    }
-
-    fn registration(&self, object: u32) -> Registration {
-        let ours = self.ours(object);
-        let is_in_flight = ours.is_some_and(|ours| ours.operation.is_in_flight());
-        self.table.registration(object, is_in_flight)
-    }
-
-    /// Does what an object needs before the next wait.
-    fn look(&mut self, object: u32, events: &mut Events) {
-        if self.table.object(object).is_none() {
-            return;
-        }
-        if D::ARMS_WITHOUT_INTEREST {
-            self.want_something(object);
-        }
-        let is_bounded = self.is_bounded(object);
-        let need = self.table.need(object, self.ours(object), is_bounded);
-        let is_new = self.ours(object).is_none();
-        let is_live = self.registration(object) == Registration::Live;
-        if is_new && is_live && need == Need::More {
-            match self.begin(object) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(other) => return self.look(other, events),
-            }
-        }
-        match self.step(object, Input::Look(need)) {
-            Action::TakeSlot => self.take_slot(object, events),
-            Action::Submit => self.submit(object, events),
-            Action::Cancel => {
-                if let Some(slot) = self.table.object(object).and_then(|object| object.slot) {
-                    self.cancel(slot);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn want_something(&mut self, object: u32) {
-        let source = self.table.nth_source(object, 0);
-        if let Some(entry) = source.and_then(|index| self.table.at_mut(index))
-            && entry.wanted.is_empty()
-        {
-            entry.wanted = Interest::READABLE;
-        }
-    }
-
-    fn take_slot(&mut self, at: u32, events: &mut Events) {
-        let Some(object) = self.table.object_mut(at) else {
-            return;
+        let state = State {
+            registration: object.registration,
+            operation: Operation::None,
         };
-        object.slot = self.slots.take(at, object.generation);
-        if object.slot.is_some() {
-            self.look(at, events);
-        } else {
-            self.step(at, Input::Refused);
-            self.refuse(at, Status::NO_MEMORY, events);
-        }
-    }
-
-    /// Polls for what is wanted now. The slot is being submitted, by its state.
-    fn submit(&mut self, object: u32, events: &mut Events) {
-        let outcome = match self.try_submit(object) {
-            Ok(outcome) => outcome,
-            Err(status) => {
-                self.step(object, Input::Refused);
-                return self.refuse(object, status, events);
-            }
-        };
-        match outcome.action {
-            Action::ReportError => self.refuse(object, outcome.status, events),
-            // An answer without anything that was asked for would come again and again.
-            Action::Report if readiness(outcome.events).is_empty() => {
-                self.refuse(object, Status::INVALID_HANDLE, events);
-            }
-            Action::Report => self.report(object, outcome.events, events),
-            _ => {}
-        }
-    }
-
-    fn try_submit(&mut self, at: u32) -> Result<Outcome, Status> {
-        let Some(object) = self.table.object(at) else {
-            return Err(Status::INVALID_HANDLE);
-        };
-        let (Some(slot), false) = (object.slot, object.is_closed) else {
-            return Err(Status::INVALID_HANDLE);
-        };
-        let Some(entry) = self.table.sources(at).next() else {
-            return Err(Status::INVALID_HANDLE);
-        };
-        let base = entry.base;
-        match self.slots.ours(slot).control {
-            None => self.choose_control(at, slot)?,
-            Some(_) if object.is_associated && object.is_doubted => {
-                if let Some(control) = self.associate(base) {
-                    self.slots.set_control(slot, control, None);
-                }
-            }
-            // The handle that it was known by may be closed.
-            Some(control) if object.is_associated => {
-                self.slots.set_control(slot, control.by(base), None);
-            }
-            Some(_) => {}
-        }
-        if let Some(object) = self.table.object_mut(at) {
-            object.is_doubted = false;
-        }
-        let question = Question {
-            socket: base,
-            mask: self.table.wanted(at),
-            is_endless: !self.is_bounded(at),
-        };
-        let registration = Registration::Live;
-        self.calls += 1;
-        let nt = &self.shared.nt;
-        Ok(self.slots.submit(nt, slot, registration, question))
-    }
-
-    fn cancel(&mut self, slot: Slot) {
-        self.calls += 1;
-        self.slots.cancel(&self.shared.nt, slot);
+        let (after, action) = next(state, input);
+        object.registration = after.registration;
+        action
     }
 
     /// The object has other sources, which are polled on.
@@ -368,192 +228,15 @@ impl<N: Nt, D: Defects> Port<N, D> {
         let Some((entry, None)) = self.table.remove(key) else {
             return;
         };
-        let Some(object) = self.table.object(entry.object) else {
-            return;
-        };
-        let (Some(slot), is_associated) = (object.slot, object.is_associated) else {
-            return;
-        };
-        let control = self.slots.ours(slot).control;
-        let is_issued_on_it = control.is_some_and(|control| control.file() == entry.base);
-        let is_in_flight = self.slots.ours(slot).operation == Operation::InFlight;
-        if is_associated && is_issued_on_it && is_in_flight {
-            // While the handle is open by which it can be.
-            self.step(entry.object, Input::Look(Need::More));
-            self.cancel(slot);
-        }
-        self.table.touch(entry.object);
-    }
-
-    /// The source of a slot is gone, and its operation is in flight.
-    fn begin_to_leave(&mut self, slot: Slot, action: Action) {
-        self.add_zombie(slot);
-        match action {
-            Action::Cancel => self.cancel(slot),
-            Action::Linger => self.linger(slot),
-            // It was told to end before.
-            _ => {}
+        self.cancel_by_handle(entry.object, entry.base);
+        if self
+            .table
+            .object(entry.object)
+            .is_some_and(|it| it.slot.is_some())
+        {
+            self.table.touch(entry.object);
         }
     }
-
-    /// Gives a slot back whose operation is over, if there was one when its source went.
-    fn free(&mut self, slot: Slot) {
-        self.end_zombie(slot);
-        if let Some(group) = self.slots.ours(slot).group {
-            self.helpers.leave(&self.shared.nt, group);
-        }
-        self.slots.release(slot);
-    }
-
-    /// Looks for the packet of a slot whose source was removed. Whether its operation is over, and
-    /// the source's handle was still its own when it ended.
-    fn await_packet(&mut self, slot: Slot) -> bool {
-        // So that removing many sources is not the square of their number.
-        if self.early.len() >= D::BATCH {
-            return false;
-        }
-        let found = self.fetch(Some(Duration::ZERO), D::BATCH).unwrap_or(0);
-        self.early.extend(&self.packets[..found]);
-        let is_its = |packet: &Packet| {
-            packet.key == OPERATION_KEY && self.slots.claim(packet.context) == Some(slot)
-        };
-        let at = self.early.iter().position(is_its);
-        let Some(packet) = at.and_then(|at| self.early.remove(at)) else {
-            return false;
-        };
-        let Some(outcome) = self.slots.complete(&packet, gone) else {
-            return false;
-        };
-        self.free(slot);
-        outcome.is_open
-    }
-
-    fn fetch(&mut self, timeout: Option<Duration>, limit: usize) -> Result<usize, Status> {
-        self.calls += 1;
-        let (nt, port) = (&self.shared.nt, self.shared.handle);
-        nt.dequeue(port, &mut self.packets[..limit], timeout)
-    }
-
-    /// Takes packets out of the port, sleeping at most for the timeout. Whether there was a wake.
-    fn dequeue(&mut self, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<bool> {
-        let mut was_signalled = false;
-        while let Some(packet) = self.early.pop_front() {
-            was_signalled |= self.dispatch(&packet, events);
-            timeout = Some(Duration::ZERO);
-        }
-        timeout = self.await_zombies(timeout);
-        let limit = events.limit().min(D::BATCH);
-        let found = self
-            .fetch(timeout, limit)
-            .map_err(|status| io::Error::from_raw_os_error(self.nt().os_error(status)))?;
-        for at in 0..found {
-            let packet = self.packets[at];
-            was_signalled |= self.dispatch(&packet, events);
-        }
-        self.end_lingering(found < limit);
-        self.end_awaiting(found < limit);
-        Ok(was_signalled)
-    }
-
-    /// Gives a packet to whom it belongs. Whether it is a wake.
-    fn dispatch(&mut self, packet: &Packet, events: &mut Events) -> bool {
-        if packet.key == WAKE_KEY {
-            return true;
-        }
-        let Some(outcome) = self.complete(packet) else {
-            self.strays += 1;
-            return false;
-        };
-        let object = self.slots.ours(outcome.slot).index;
-        match outcome.action {
-            Action::Free => self.free(outcome.slot),
-            Action::ReportError => self.refuse(object, outcome.status, events),
-            _ => {
-                if outcome.status == Status::TIMEOUT {
-                    self.count_others(object);
-                }
-                self.report(object, outcome.events, events);
-            }
-        }
-        false
-    }
-
-    /// Takes a packet's slot back from the kernel, if there is one.
-    fn complete(&mut self, packet: &Packet) -> Option<Outcome> {
-        let packet = self.own(packet)?;
-        let table = &self.table;
-        self.slots.complete(&packet, |ours| {
-            // The object that the slot was armed for, or another one in its place?
-            let is_same =
-                |object: &&Object| object.generation == ours.generation || D::IGNORES_GENERATION;
-            let object = table.object(ours.index).filter(is_same);
-            let is_in_flight = ours.operation.is_in_flight();
-            let registration = |_: &Object| table.registration(ours.index, is_in_flight);
-            object.map_or(Registration::Removed, registration)
-        })
-    }
-
-    /// A packet that may be an operation's.
-    fn own(&self, packet: &Packet) -> Option<Packet> {
-        let mut packet = (packet.key == OPERATION_KEY).then_some(*packet)?;
-        if D::INDEX_AS_CONTEXT {
-            let index = u32::try_from(packet.context.checked_sub(1)?).ok()?;
-            packet.context = self.slots.context(self.table.object(index)?.slot?);
-        }
-        Some(packet)
-    }
-
-    /// Reports what was found to each source, as far as it is wanted now, and has the next pass look
-    /// again.
-    fn report(&mut self, at: u32, found: u32, events: &mut Events) {
-        let Some(object) = self.table.object_mut(at) else {
-            return;
-        };
-        object.is_closed |= found & flag::LOCAL_CLOSE != 0 && !object.is_doubted;
-        for entry in self.table.sources(at).filter(|entry| !entry.is_parked) {
-            let readiness = readiness(found) & entry.wanted;
-            if !readiness.is_empty() {
-                events.push(Event::new(entry.key, readiness));
-            }
-        }
-        self.table.touch(at);
-    }
-
-    /// The batch will not be delivered: what would not come again by itself is tried again.
-    fn report_again(&mut self, events: &Events) {
-        for event in events.iter().filter(|event| event.error().is_some()) {
-            if let Some(entry) = self.table.get_mut(event.key()) {
-                entry.is_parked = false;
-                let object = entry.object;
-                self.table.touch(object);
-            }
-        }
-    }
-
-    /// Reports the error to each source that wants anything, and parks it.
-    fn refuse(&mut self, object: u32, status: Status, events: &mut Events) {
-        let error = self.nt().os_error(status);
-        let is_refused = |entry: &Entry| !entry.is_parked && !entry.wanted.is_empty();
-        let mut n = 0;
-        while let Some(index) = self.table.nth_source(object, n) {
-            n += 1;
-            let Some(entry) = self.table.at_mut(index) else {
-                continue;
-            };
-            if is_refused(entry) {
-                events.push(Event::refused(entry.key, entry.wanted, error));
-                entry.is_parked = !D::PARKS_NOTHING;
-            }
-        }
-        if D::PARKS_NOTHING {
-            self.table.touch(object);
-        }
-    }
-}
-
-/// What a source is about which nothing more is to be reported.
-fn gone(_: &Ours) -> Registration {
-    Registration::Removed
 }
 
 impl<N: Nt, D: Defects> Drop for Port<N, D> {

@@ -46,6 +46,9 @@ pub(super) struct Object {
     pub(super) generation: u64,
     /// The indices of its sources; there is one at least.
     sources: Sources,
+    /// Whether it is polled, or rests because the system refused.
+    pub(super) registration: Registration,
+    /// Where the operation is; none before the first.
     pub(super) slot: Option<Slot>,
     pub(super) others: Others,
     /// How many sources had gone with a poll in flight when it was asked for other handles.
@@ -153,6 +156,7 @@ impl Table {
                 first: key.index,
                 further: Vec::new(),
             },
+            registration: Registration::Live,
             slot: None,
             others: Others::Unknown,
             asked_at: 0,
@@ -219,6 +223,10 @@ impl Table {
 
     /// The sources of an object, which was never polled, are of another one as has turned out.
     pub(super) fn merge(&mut self, from: u32, to: u32) {
+        if let Some(object) = self.object_mut(to) {
+            // They want something, whatever was refused to the others.
+            object.registration = Registration::Live;
+        }
         let sources: Vec<u32> = self.sources(from).map(|entry| entry.key.index).collect();
         for index in sources {
             let Some(entry) = self.at_mut(index) else {
@@ -262,14 +270,6 @@ impl Table {
         Some((entry, gone))
     }
 
-    /// What an object is for the machine: parked once all of its sources are.
-    pub(super) fn registration(&self, at: u32, is_in_flight: bool) -> Registration {
-        match !is_in_flight && self.sources(at).all(|entry| entry.is_parked) {
-            true => Registration::Parked,
-            false => Registration::Live,
-        }
-    }
-
     /// What is wanted of an object, by any of its sources, in AFD's flags.
     pub(super) fn wanted(&self, at: u32) -> u32 {
         let awake = self.sources(at).filter(|entry| !entry.is_parked);
@@ -289,6 +289,15 @@ impl Table {
         } else {
             Need::More
         }
+    }
+
+    /// The slots of objects that have one.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let objects = self
+            .objects
+            .iter()
+            .filter_map(|place| place.object.as_ref());
+        objects.filter_map(|object| object.slot)
     }
 
     /// Has the next pass look at this object.

@@ -309,3 +309,74 @@ pub(super) fn a_small_batch_gets_to_everybody<W: World>() {
     }
     assert_eq!(missing, []);
 }
+
+/// What the last event said: that the peer has closed, that it has hung up, that something failed.
+fn told<W: World>(bench: &Bench<W>) -> (bool, bool, bool) {
+    let event = bench.last.as_ref().unwrap();
+    (
+        event.is_peer_closed(),
+        event.is_hung_up(),
+        event.is_failed(),
+    )
+}
+
+pub(super) fn a_peers_end_of_sending_is_told_to_who_reads<W: World>() {
+    for interest in [READABLE, BOTH] {
+        let mut bench = Bench::<W>::new();
+        let (key, theirs) = bench.add_pair(NONE);
+        bench.world.shutdown(&theirs);
+        bench.world.await_readable(bench.get(key));
+        bench.declare(key, interest);
+        bench.assert_reports(&[(key, interest)]);
+        if let Err(reason) = W::tells_ends() {
+            return super::skip(reason);
+        }
+        assert_eq!(told(&bench), (true, false, false));
+        assert_eq!(bench.world.read(bench.get(key), 1), Read::End);
+        bench.assert_reports(&[(key, interest)]);
+        assert_eq!(told(&bench), (true, false, false));
+    }
+}
+
+pub(super) fn a_reset_is_told_whatever_is_wanted<W: World>() {
+    for interest in [READABLE, WRITABLE, BOTH] {
+        let mut bench = Bench::<W>::new();
+        let (key, theirs) = bench.add_pair(NONE);
+        bench.world.reset(bench.get(key), theirs);
+        bench.world.await_hang_up(bench.get(key));
+        bench.declare(key, interest);
+        bench.assert_reports(&[(key, interest)]);
+        let (is_peer_closed, is_hung_up, is_failed) = told(&bench);
+        assert!(is_peer_closed || interest == WRITABLE);
+        assert!(is_hung_up || (interest == READABLE && !W::TELLS_FAILURES));
+        assert_eq!(is_failed, W::TELLS_FAILURES);
+    }
+}
+
+pub(super) fn a_failed_attempt_to_connect_is_told<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let Some(connecting) = bench.world.refuse() else {
+        return super::skip("the system refuses at once");
+    };
+    let key = bench.add(connecting, WRITABLE);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    let (_, is_hung_up, is_failed) = told(&bench);
+    assert!(is_hung_up);
+    assert_eq!(is_failed, W::TELLS_FAILURES);
+}
+
+pub(super) fn nothing_is_told_of_a_connection_that_goes_on<W: World>() {
+    let mut bench = Bench::<W>::new();
+    let (key, theirs) = bench.add_pair(BOTH);
+    bench.world.write(&theirs, 1);
+    bench.world.await_readable(bench.get(key));
+    bench.assert_reports(&[(key, BOTH)]);
+    assert_eq!(told(&bench), (false, false, false));
+    // Nor of a peer's end to who does not read, whatever is known of it.
+    bench.world.shutdown(&theirs);
+    bench.world.await_readable(bench.get(key));
+    bench.declare(key, WRITABLE);
+    bench.assert_reports(&[(key, WRITABLE)]);
+    let (_, is_hung_up, is_failed) = told(&bench);
+    assert!(!is_hung_up && !is_failed);
+}

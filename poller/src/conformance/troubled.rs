@@ -82,7 +82,7 @@ impl<const TROUBLE: u8> Backend for Troubled<TROUBLE> {
     }
 }
 
-fn poller<const TROUBLE: u8>() -> (Poller<Socket, Troubled<TROUBLE>>, Events) {
+fn poller<const TROUBLE: u8>() -> (Poller<Socket, (), Troubled<TROUBLE>>, Events) {
     (Poller::with_backend().unwrap(), Events::with_capacity(8))
 }
 

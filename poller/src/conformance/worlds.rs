@@ -32,6 +32,8 @@ pub(crate) trait World {
     /// How many waits it takes until everything that is ready has been reported, and everything
     /// that was ready before: more than one if a wait may be content with what it knows already.
     const WAITS: usize = 1;
+    /// Whether a failure is told beside the readiness.
+    const TELLS_FAILURES: bool = true;
     /// How many random sequences are tried.
     const CASES: u32 = 256;
 
@@ -42,7 +44,7 @@ pub(crate) trait World {
         Ok(())
     }
 
-    fn poller(&self) -> Poller<Self::Socket, Self::Backend> {
+    fn poller(&self) -> Poller<Self::Socket, (), Self::Backend> {
         Poller::with_backend().unwrap()
     }
 
@@ -69,6 +71,10 @@ pub(crate) trait World {
     fn reset(&self, ours: &Self::Socket, theirs: Self::Socket);
     /// Blocks until there is something to read, or the end.
     fn await_readable(&self, socket: &Self::Socket);
+    /// Whether a peer's end of sending is told beside the readiness, or why not.
+    fn tells_ends() -> Result<(), &'static str> {
+        Ok(())
+    }
     /// Blocks until the peer has closed or reset the connection.
     fn await_hang_up(&self, socket: &Self::Socket);
     /// Something that costs one descriptor and is never readable.
@@ -223,7 +229,7 @@ mod simulated {
             }
         }
 
-        fn poller(&self) -> Poller<Socket, Port<Sim, D>> {
+        fn poller(&self) -> Poller<Socket, (), Port<Sim, D>> {
             Poller::over(Port::with_mode(Sim::new(&self.kernel), mode(MODE)).unwrap())
         }
 
@@ -346,6 +352,7 @@ mod sockets {
     const HANG_UP: PollFlags = PollFlags::IN;
 
     impl<B: Backend<Handle = RawFd>, const IS_UDS: bool> World for Sockets<B, IS_UDS> {
+        const TELLS_FAILURES: bool = B::TELLS_FAILURES;
         type Backend = B;
         type Socket = Socket;
 
@@ -462,9 +469,17 @@ mod sockets {
                 .map_or(usize::MAX, |limit| limit as usize / 10 * 8)
         }
 
+        fn tells_ends() -> Result<(), &'static str> {
+            let has_flag = cfg!(any(target_os = "linux", target_os = "freebsd"));
+            match has_flag || !std::any::type_name::<B>().contains("Poll") {
+                true => Ok(()),
+                false => Err("the end of one direction: poll(2) tells it as readable and no more"),
+            }
+        }
+
         fn unpollable(&self) -> Result<Socket, &'static str> {
             if !std::any::type_name::<B>().contains("Epoll") {
-                return Err("poll(2) polls whatever is open");
+                return Err("kqueue and poll(2) poll whatever is open");
             }
             let file = tempfile::tempfile_in(self.directory.path()).unwrap();
             Ok(Socket::Other(file.into()))

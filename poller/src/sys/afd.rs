@@ -30,9 +30,11 @@ use crate::waker::Signal;
 /// - Where no helper can be opened, or with [`ControlMode::Direct`], a socket is polled on itself.
 ///   That associates it with the poller's port, and has it queue no packet for what succeeds at once. Both
 ///   are marks on the socket itself, which its duplicates share: the socket's own overlapped operations
-///   report to the poller's port, where they are thrown away. [`Poller::remove`] takes the first mark
-///   off if the system can; the second stays. A socket that has a port, be it this poller's, cannot be
+///   report to the poller's port, where they are thrown away. [`Poller::remove`] has the system take the
+///   marks off; Wine takes none off, and whether Windows takes both is not known. A socket that has a port, be it this poller's, cannot be
 ///   polled so, nor can one below layered service providers.
+/// - There is no handle by which another loop could watch it: that of a completion port does not say that there
+///   are packets, and polls are begun by a wait.
 /// - A socket whose layered service provider hides what is below it cannot be polled:
 ///   [`Poller::insert`] refuses it.
 /// - A report may be of what was ready a moment ago, and eighteen waits together report all that is
@@ -45,13 +47,24 @@ impl std::fmt::Debug for Afd {
     }
 }
 
-impl<S: Source<Handle>> Poller<S, Afd> {
+impl<S: Source<Handle>> Poller<S> {
     /// A poller that issues its polls on handles of this kind.
     ///
     /// # Errors
     ///
     /// The system has no resources for it.
     pub fn with_control(mode: ControlMode) -> io::Result<Self> {
+        Self::with_control_and_data(mode)
+    }
+}
+
+impl<S: Source<Handle>, T> Poller<S, T> {
+    /// The same, which keeps a `T` beside each source.
+    ///
+    /// # Errors
+    ///
+    /// The system has no resources for it.
+    pub fn with_control_and_data(mode: ControlMode) -> io::Result<Self> {
         Ok(Poller::over(Afd(Port::with_mode(Windows::new()?, mode)?)))
     }
 }

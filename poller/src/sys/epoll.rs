@@ -14,7 +14,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ use super::poll::List;
 use super::registrations::Registrations;
 use super::signal::{SystemSignal, WakeSource};
 use super::{Backend, Fate, Sealed};
-use crate::event::{Event, Events, Key};
+use crate::event::{Event, Events, Hints, Key};
 use crate::interest::Interest;
+use crate::poller::Poller;
 use crate::waker::{CAPPED_SLEEP, Signal};
 use crate::watch::Lookout;
 
@@ -52,7 +53,7 @@ const BATCH: usize = 1024;
 ///   anything at all beyond the user's share of `/proc/sys/fs/epoll/max_user_watches` (ENOSPC) or
 ///   without memory (ENOMEM).
 #[derive(Debug)]
-pub struct Epoll<C: Control = System> {
+pub struct Epoll<C: EpollCalls = System> {
     set: Arc<OwnedFd>,
     signal: Arc<SystemSignal>,
     /// Here `armed` is what the set holds, or, while that is tainted, what poll(2) is asked for.
@@ -68,7 +69,7 @@ pub struct Epoll<C: Control = System> {
 }
 
 /// What makes and changes sets. A parameter, so that tests can refuse as the system may.
-pub trait Control: Send + 'static {
+pub trait EpollCalls: Send + Sync + 'static {
     /// Makes a set.
     ///
     /// # Errors
@@ -97,11 +98,27 @@ pub trait Control: Send + 'static {
 #[derive(Debug)]
 pub struct System;
 
-impl Control for System {}
+impl EpollCalls for System {}
 
-impl<C: Control> Sealed for Epoll<C> {}
+/// The descriptor of the set, for another loop to watch: it is readable while a [wait](Poller::wait) of no time
+/// would find something.
+///
+/// It knows what the last wait has told the system: so wait, if only for no time, after declaring interest and
+/// before leaving the poller to the other loop. Wakes and orders of other threads do not show, since nobody
+/// sleeps in the poller: whoever gives them has to wake the other loop. The descriptor stays the same as long as
+/// no source's descriptor is closed behind the poller's back.
+///
+/// poll(2) has no such descriptor, and on Windows there is no handle of the kind: that of a completion port does
+/// not say that it has packets, and polls are begun by a wait.
+impl<S, T, C: EpollCalls> AsFd for Poller<S, T, Epoll<C>> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.backend().set.as_fd()
+    }
+}
 
-impl<C: Control> Backend for Epoll<C> {
+impl<C: EpollCalls> Sealed for Epoll<C> {}
+
+impl<C: EpollCalls> Backend for Epoll<C> {
     type Handle = RawFd;
 
     fn new() -> io::Result<Self> {
@@ -171,7 +188,8 @@ impl<C: Control> Backend for Epoll<C> {
                     if let Some(found) = self.registrations.at(index) {
                         let readiness = readiness(flags) & found.wanted;
                         if !readiness.is_empty() {
-                            events.push(Event::new(found.key, readiness));
+                            let event = Event::new(found.key, readiness);
+                            events.push(event.with_hints(hints(flags)));
                         }
                     }
                 }
@@ -209,7 +227,7 @@ impl<C: Control> Backend for Epoll<C> {
     }
 }
 
-impl<C: Control> Epoll<C> {
+impl<C: EpollCalls> Epoll<C> {
     /// Makes the set hold what is wanted of one source.
     fn arm(&mut self, index: u32, events: &mut Events) {
         let Some(found) = self.registrations.at(index) else {
@@ -321,7 +339,7 @@ fn whole_or_rest(timeout: Duration) -> Duration {
 
 /// A set that holds the signal, which is always armed. Edge-triggered: a report is enough, and
 /// saves reading the counter back.
-fn new_set<C: Control>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
+fn new_set<C: EpollCalls>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
     let set = C::create()?;
     let data = EventData::new_u64(SIGNAL);
     let flags = EventFlags::IN | EventFlags::ET;
@@ -332,7 +350,8 @@ fn new_set<C: Control>(signal: &SystemSignal) -> Result<OwnedFd, Errno> {
 fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::empty();
     if interest.is_readable() {
-        flags |= EventFlags::IN;
+        // The peer's end of sending is readable, too: it makes no more reports.
+        flags |= EventFlags::IN | EventFlags::RDHUP;
     }
     if interest.is_writable() {
         flags |= EventFlags::OUT;
@@ -352,6 +371,14 @@ fn readiness(flags: EventFlags) -> Interest {
         readiness |= Interest::WRITABLE;
     }
     readiness
+}
+
+fn hints(flags: EventFlags) -> Hints {
+    let is_closed = flags.intersects(EventFlags::RDHUP | EventFlags::HUP);
+    Hints::NONE
+        .and(Hints::PEER_CLOSED, is_closed)
+        .and(Hints::HUNG_UP, flags.contains(EventFlags::HUP))
+        .and(Hints::FAILED, flags.contains(EventFlags::ERR))
 }
 
 #[cfg(test)]

@@ -20,6 +20,15 @@ pub(crate) mod afd;
 mod descriptor;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod epoll;
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    all(test, any(target_os = "linux", target_os = "android"))
+))]
+pub(crate) mod kqueue;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod lookout;
 #[cfg(unix)]
@@ -43,7 +52,26 @@ pub(crate) use self::signal::Pipe;
 pub use self::afd::Afd as DefaultBackend;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use self::epoll::Epoll as DefaultBackend;
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
+pub use self::kqueue::Kqueue as DefaultBackend;
+#[cfg(all(
+    unix,
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))
+))]
 pub use self::poll::Poll as DefaultBackend;
 #[cfg(not(any(unix, windows)))]
 pub use self::unsupported::Unsupported as DefaultBackend;
@@ -61,13 +89,17 @@ pub enum Fate {
 /// A mechanism by which the system tells what is ready.
 ///
 /// Only this crate's backends implement it; it is public to be named as a bound.
-pub trait Backend: Sealed + Send + Sized {
+pub trait Backend: Sealed + Send + Sync + Sized {
     /// By what the backend knows a source: on Unix, a descriptor's number.
     type Handle: Clone;
 
     /// A defect to plant: events are delivered even if their source was removed meanwhile.
     #[doc(hidden)]
     const DELIVERS_STALE: bool = false;
+
+    /// Whether events [hint](crate::Event::is_failed) at failures, and at hang-ups whatever is wanted.
+    #[doc(hidden)]
+    const TELLS_FAILURES: bool = true;
 
     /// A backend that polls nothing yet.
     ///

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::descriptor::{borrow, timespec};
+use super::descriptor::{borrow, fine_timespec};
 use super::registrations::Registrations;
 use super::signal::{SystemSignal, WakeSource};
 use super::{Backend, Fate, Sealed};
-use crate::event::{Event, Events, Key};
+use crate::event::{Event, Events, Hints, Key};
 use crate::interest::Interest;
 use crate::waker::Signal;
 
@@ -24,8 +24,10 @@ use crate::waker::Signal;
 ///   at each: the cost is O(sources), where epoll's is O(ready sources).
 /// - A source without interest is not in the list, since the list reports errors and hang-up
 ///   unasked.
+/// - There is no descriptor by which another loop could watch it.
 /// - The [limit](crate::Events::with_capacity) of a batch does not apply.
-/// - Timeouts are rounded up to whole milliseconds.
+/// - Timeouts count nanoseconds on Linux, FreeBSD, DragonFly and NetBSD, which have `ppoll`; elsewhere they are
+///   rounded up to whole milliseconds.
 #[derive(Debug)]
 pub struct Poll<G: WakeSource = SystemSignal> {
     signal: Arc<G>,
@@ -105,7 +107,7 @@ impl List {
         events: &mut Events,
         timeout: Option<Duration>,
     ) -> io::Result<bool> {
-        let timeout = timeout.map(timespec);
+        let timeout = timeout.map(fine_timespec);
         let mut list = vec![PollFd::from_borrowed_fd(signal.receiver(), PollFlags::IN)];
         self.keys.clear();
         for found in registrations.iter_mut() {
@@ -134,17 +136,31 @@ impl List {
             }
             let readiness = readiness(flags) & found.wanted;
             if !readiness.is_empty() {
-                events.push(Event::new(*key, readiness));
+                events.push(Event::new(*key, readiness).with_hints(hints(flags)));
             }
         }
         Ok(was_signalled)
     }
 }
 
+/// The peer's end of sending, where the system tells it by itself. It is readable, too.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+const PEER_CLOSED: PollFlags = PollFlags::RDHUP;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+const PEER_CLOSED: PollFlags = PollFlags::empty();
+
+fn hints(flags: PollFlags) -> Hints {
+    let is_closed = flags.intersects(PEER_CLOSED | PollFlags::HUP);
+    Hints::NONE
+        .and(Hints::PEER_CLOSED, is_closed)
+        .and(Hints::HUNG_UP, flags.contains(PollFlags::HUP))
+        .and(Hints::FAILED, flags.contains(PollFlags::ERR))
+}
+
 fn flags(interest: Interest) -> PollFlags {
     let mut flags = PollFlags::empty();
     if interest.is_readable() {
-        flags |= PollFlags::IN;
+        flags |= PollFlags::IN | PEER_CLOSED;
     }
     if interest.is_writable() {
         flags |= PollFlags::OUT;

@@ -4,7 +4,7 @@ use crate::event::Key;
 use crate::interest::Interest;
 
 #[derive(Debug)]
-pub(super) struct Registration<H> {
+pub(super) struct Registered<H> {
     pub(super) key: Key,
     pub(super) handle: H,
     pub(super) wanted: Interest,
@@ -13,37 +13,37 @@ pub(super) struct Registration<H> {
 }
 
 #[derive(Debug)]
-struct Slot<H> {
-    registration: Option<Registration<H>>,
-    /// In `touched`. Of the slot, not of its registration, so that a slot is never listed twice.
+struct Place<H> {
+    registration: Option<Registered<H>>,
+    /// In `touched`. Of the place, not of its registration, so that a place is never listed twice.
     is_touched: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Registrations<H> {
-    slots: Vec<Slot<H>>,
+    places: Vec<Place<H>>,
     touched: Vec<u32>,
 }
 
 impl<H> Registrations<H> {
     pub(super) fn new() -> Self {
         Registrations {
-            slots: Vec::new(),
+            places: Vec::new(),
             touched: Vec::new(),
         }
     }
 
     pub(super) fn insert(&mut self, key: Key, handle: H) {
         let index = key.index as usize;
-        while self.slots.len() <= index {
-            self.slots.push(Slot {
+        while self.places.len() <= index {
+            self.places.push(Place {
                 registration: None,
                 is_touched: false,
             });
         }
-        let slot = &mut self.slots[index];
-        assert!(slot.registration.is_none(), "two sources with one index");
-        slot.registration = Some(Registration {
+        let place = &mut self.places[index];
+        assert!(place.registration.is_none(), "two sources with one index");
+        place.registration = Some(Registered {
             key,
             handle,
             wanted: Interest::NONE,
@@ -51,20 +51,20 @@ impl<H> Registrations<H> {
         });
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Registration<H>> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        slot.registration.take_if(|found| found.key == key)
+    pub(super) fn remove(&mut self, key: Key) -> Option<Registered<H>> {
+        let place = self.places.get_mut(key.index as usize)?;
+        place.registration.take_if(|found| found.key == key)
     }
 
     /// The registration that has this index now.
-    pub(super) fn at(&mut self, index: u32) -> Option<&mut Registration<H>> {
-        self.slots.get_mut(index as usize)?.registration.as_mut()
+    pub(super) fn at(&mut self, index: u32) -> Option<&mut Registered<H>> {
+        self.places.get_mut(index as usize)?.registration.as_mut()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Registration<H>> {
-        self.slots
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Registered<H>> {
+        self.places
             .iter_mut()
-            .filter_map(|slot| slot.registration.as_mut())
+            .filter_map(|place| place.registration.as_mut())
     }
 
     pub(super) fn declare(&mut self, key: Key, interest: Interest) {
@@ -87,9 +87,9 @@ impl<H> Registrations<H> {
 
     /// Has the next reconciliation look at this index.
     pub(super) fn touch(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if !slot.is_touched {
-            slot.is_touched = true;
+        let place = &mut self.places[index as usize];
+        if !place.is_touched {
+            place.is_touched = true;
             self.touched.push(index);
         }
     }
@@ -105,9 +105,9 @@ impl<H> Registrations<H> {
     pub(super) fn next_touched(&mut self) -> Option<u32> {
         loop {
             let index = self.touched.pop()?;
-            let slot = &mut self.slots[index as usize];
-            slot.is_touched = false;
-            let found = slot.registration.as_ref();
+            let place = &mut self.places[index as usize];
+            place.is_touched = false;
+            let found = place.registration.as_ref();
             if found.is_some_and(|found| found.armed != found.wanted) {
                 return Some(index);
             }

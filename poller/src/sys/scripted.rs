@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::registrations::Registrations;
 use super::{Backend, Fate, Sealed, SealedSource};
-use crate::event::{Event, Events, Key};
+use crate::event::{Event, Events, Hints, Key};
 use crate::interest::Interest;
 use crate::poller::Source;
 use crate::waker::Signal;
@@ -107,6 +107,16 @@ impl State {
         }
         readiness
     }
+}
+
+/// What is told of an end.
+fn hints(end: Option<&End>) -> Hints {
+    let Some(End::Stream(stream)) = end else {
+        return Hints::NONE;
+    };
+    Hints::NONE
+        .and(Hints::PEER_CLOSED, stream.is_ended)
+        .and(Hints::RESET, stream.is_broken)
 }
 
 impl Network {
@@ -351,9 +361,12 @@ impl Backend for Scripted {
             drop(bell);
             let mut completed = Vec::new();
             for found in self.registrations.iter_mut() {
-                let readiness = lock(&found.handle.network.state).readiness(found.handle.number);
+                let mut state = lock(&found.handle.network.state);
+                let readiness = state.readiness(found.handle.number);
                 if !(readiness & found.armed).is_empty() {
-                    events.push(Event::new(found.key, readiness & found.armed));
+                    let hints = hints(state.ends[found.handle.number as usize].as_ref());
+                    let event = Event::new(found.key, readiness & found.armed);
+                    events.push(event.with_hints(hints));
                     found.armed = Interest::NONE;
                     completed.push(found.key.index);
                 }

@@ -44,13 +44,13 @@ impl Careless {
     }
 }
 
-fn add<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>, source: Careless) -> Key {
+fn add<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, (), B>, source: Careless) -> Key {
     let key = poller.insert(source).unwrap();
     poller.set_interest(key, Interest::READABLE);
     key
 }
 
-fn wait<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, B>) -> Vec<Key> {
+fn wait<B: Backend<Handle = RawFd>>(poller: &mut Poller<Careless, (), B>) -> Vec<Key> {
     let mut events = Events::with_capacity(8);
     poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
     std::iter::from_fn(|| poller.next_event(&mut events))
@@ -130,7 +130,7 @@ impl Source<RawFd> for NotOpen {
 }
 
 fn a_descriptor_that_is_not_open_is_reported_once<B: Backend<Handle = RawFd>>() {
-    let mut poller = Poller::<NotOpen, B>::with_backend().unwrap();
+    let mut poller = Poller::<NotOpen, (), B>::with_backend().unwrap();
     let key = poller.insert(NotOpen).unwrap();
     let mut events = Events::with_capacity(8);
     for _ in 0..2 {
@@ -153,6 +153,12 @@ fn poll_reports_a_descriptor_that_is_not_open_once() {
 }
 
 #[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_reports_a_descriptor_that_is_not_open_once() {
+    a_descriptor_that_is_not_open_is_reported_once::<crate::sys::kqueue::Kqueue>();
+}
+
+#[test]
 fn the_default_reports_a_descriptor_that_is_not_open_once() {
     a_descriptor_that_is_not_open_is_reported_once::<crate::backend::DefaultBackend>();
 }
@@ -167,7 +173,7 @@ fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
     while rustix::io::write(&full, &[0; 4096]).is_ok() {}
     drop(other_receiver);
 
-    let mut poller = Poller::<OwnedFd, B>::with_backend().unwrap();
+    let mut poller = Poller::<OwnedFd, (), B>::with_backend().unwrap();
     let receiver = poller.insert(receiver).unwrap();
     poller.set_interest(receiver, Interest::READABLE);
     let full = poller.insert(full).unwrap();
@@ -193,6 +199,49 @@ fn errors_and_hang_up_alone_are_readiness_with_poll() {
 }
 
 #[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn errors_and_hang_up_alone_are_readiness_with_kqueue() {
+    errors_and_hang_up_alone_are_readiness::<crate::sys::kqueue::Kqueue>();
+}
+
+/// Its filters are the first one's; when that is gone it has them for the asking.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_polls_a_descriptor_for_one_source() {
+    use std::sync::Arc;
+
+    let mut poller = Poller::<Arc<Stream>, (), crate::sys::kqueue::Kqueue>::with_backend().unwrap();
+    let (ours, theirs) = Stream::pair().unwrap();
+    let ours = Arc::new(ours);
+    let first = poller.insert(Arc::clone(&ours)).unwrap();
+    poller.set_interest(first, Interest::READABLE);
+    send(&theirs);
+    let mut events = Events::with_capacity(8);
+    let mut reports = |poller: &mut Poller<_, (), _>| {
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        let taken = std::iter::from_fn(|| poller.next_event(&mut events));
+        let kind = |event: crate::Event| event.error().map(|error| error.kind());
+        taken
+            .map(|event| (event.key(), kind(event)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reports(&mut poller), [(first, None)]);
+    let second = poller.insert(ours).unwrap();
+    poller.set_interest(second, Interest::BOTH);
+    let refused = Some(io::ErrorKind::AlreadyExists);
+    assert_eq!(reports(&mut poller), [(second, refused), (first, None)]);
+    assert_eq!(reports(&mut poller), [(first, None)]);
+    // No interest of the first's is left, or the first is gone.
+    poller.set_interest(first, Interest::NONE);
+    assert_eq!(reports(&mut poller), []);
+    poller.set_interest(second, Interest::READABLE);
+    assert_eq!(reports(&mut poller), [(second, None)]);
+    assert!(poller.close(second));
+    poller.set_interest(first, Interest::READABLE);
+    assert_eq!(reports(&mut poller), [(first, None)]);
+}
+
+#[test]
 fn errors_and_hang_up_alone_are_readiness_with_the_default() {
     errors_and_hang_up_alone_are_readiness::<crate::backend::DefaultBackend>();
 }
@@ -200,7 +249,7 @@ fn errors_and_hang_up_alone_are_readiness_with_the_default() {
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn epoll_is_asked_for_no_more_than_the_batch_takes() {
-    let mut poller = Poller::<Careless, crate::backend::Epoll>::with_backend().unwrap();
+    let mut poller = Poller::<Careless, (), crate::backend::Epoll>::with_backend().unwrap();
     let peers: Vec<Stream> = (0..3)
         .map(|_| {
             let (source, peer) = Careless::pair();
@@ -215,4 +264,49 @@ fn epoll_is_asked_for_no_more_than_the_batch_takes() {
         assert_eq!(events.iter().count(), expected, "of {capacity}");
     }
     drop(peers);
+}
+
+/// Another loop sees by the poller's descriptor what a wait would find.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn a_poller_can_be_watched_by_poll_and_by_another_poller() {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let (ours, theirs) = Stream::pair().unwrap();
+    let mut inner = Poller::new().unwrap();
+    let key = inner.insert(ours).unwrap();
+    inner.set_interest(key, Interest::READABLE);
+    let mut events = Events::with_capacity(8);
+    inner.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    let is_readable = |inner: &Poller<Stream>| {
+        let mut list = [PollFd::new(inner, PollFlags::IN)];
+        poll(&mut list, Some(&rustix::time::Timespec::default())).unwrap() == 1
+    };
+    let descriptor = inner.as_fd().try_clone_to_owned().unwrap();
+    let mut outer = Poller::<OwnedFd>::new().unwrap();
+    let nested = outer.insert(descriptor).unwrap();
+    outer.set_interest(nested, Interest::READABLE);
+    let mut outer_events = Events::with_capacity(8);
+    let mut is_reported = |time| {
+        outer.wait(&mut outer_events, Some(time)).unwrap();
+        outer.next_event(&mut outer_events).map(|event| event.key()) == Some(nested)
+    };
+    assert!(!is_readable(&inner) && !is_reported(Duration::ZERO));
+
+    send(&theirs);
+    assert!(is_reported(Duration::from_secs(60)) && is_readable(&inner));
+    inner.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    assert_eq!(
+        inner.next_event(&mut events).map(|event| event.key()),
+        Some(key)
+    );
+    assert!(is_reported(Duration::ZERO), "level-triggered, as ever");
+    inner.get(key).unwrap().recv(&mut [0; 8]).unwrap();
+    assert!(!is_readable(&inner) && !is_reported(Duration::ZERO));
+
+    // A wake reaches whoever sleeps in the poller, and nobody does.
+    inner.waker().wake().unwrap();
+    assert!(!is_readable(&inner));
+    inner.wait(&mut events, None).unwrap();
+    assert!(events.woken());
 }

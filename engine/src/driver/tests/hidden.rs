@@ -63,15 +63,23 @@ fn an_attempt_ends_with_the_words() {
     }
 }
 
+/// The poller is not asked a second time: not by a connection that came of an attempt.
 #[test]
-fn a_connection_that_cannot_be_polled_any_more_ends_with_the_words() {
+fn a_stream_that_has_connected_stays_the_source_that_it_was() {
     let mut bench = Bench::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     bench.connect(listener.local_addr().unwrap().port());
     bench.pass_until("an attempt", |bench| !bench.sockets.keys().is_empty());
-    refuse(&mut bench); // the stream is taken in anew once it is connected
-    assert!(matches!(bench.event(), Event::Returned(_)));
-    assert_told(&mut bench);
+    let attempt = bench.sockets.keys()[0];
+    let place = bench.sockets.place(attempt);
+    assert!(place.is_some() && is_connecting(&bench, attempt));
+    refuse(&mut bench);
+    bench.pass_until("a connection", |bench| {
+        let keys = bench.sockets.keys();
+        keys.first().is_some_and(|&key| !is_connecting(bench, key))
+    });
+    let connection = bench.sockets.keys()[0];
+    assert_eq!(bench.sockets.place(connection), place);
 }
 
 #[test]

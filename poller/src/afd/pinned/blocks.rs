@@ -138,12 +138,12 @@ impl<D: Defects> Blocks<D> {
     }
 
     /// Leaves the block of a slot where it is, for ever.
-    pub(super) fn leave(&mut self, slot: Slot) {
+    pub(super) fn leak(&mut self, slot: Slot) {
         self.blocks[slot.block as usize] = None;
     }
 
     /// Leaves all of them.
-    pub(super) fn leave_all(&mut self) {
+    pub(super) fn leak_all(&mut self) {
         self.blocks.clear();
     }
 

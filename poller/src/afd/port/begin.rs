@@ -16,98 +16,12 @@
 //! answer that somebody else was given is found when the time is over. So is, to begin with, who has waited in
 //! vain.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use super::Port;
 use crate::afd::defects::Defects;
-use crate::afd::pinned::Slot;
 use crate::afd::table::Others;
 use crate::nt::{Nt, Status};
 
-/// How long a dequeue sleeps at most while somebody waits for such a poll.
-const AWAITED_SLEEP: Duration = Duration::from_millis(10);
-
-/// The polls in flight whose sources are gone, and those who wait for them.
-#[derive(Debug, Default)]
-pub(in crate::afd) struct Zombies {
-    /// How many sources have ever gone so.
-    count: u64,
-    /// Their numbers.
-    numbers: BTreeSet<u64>,
-    /// The objects that wait for some of them.
-    waiting: BTreeSet<u32>,
-    /// How often the port was found empty since somebody waits.
-    dequeues: u8,
-}
-
-impl Zombies {
-    /// Whether one is left of those that were there when so many had gone.
-    fn is_left(&self, count: u64) -> bool {
-        self.numbers.first().is_some_and(|first| *first <= count)
-    }
-
-    /// An object is gone, whether it waits or not.
-    pub(super) fn wait_no_longer(&mut self, object: u32) {
-        if self.waiting.remove(&object) && self.waiting.is_empty() {
-            self.dequeues = 0;
-        }
-    }
-
-    /// Whether somebody waits for one of them.
-    pub(super) fn are_awaited(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-}
-
 impl<N: Nt, D: Defects> Port<N, D> {
-    /// The source of a slot has gone, with its poll in flight.
-    pub(super) fn add_zombie(&mut self, slot: Slot) {
-        self.zombies.count += 1;
-        self.zombies.numbers.insert(self.zombies.count);
-        self.slots.set_gone(slot, self.zombies.count);
-    }
-
-    /// The poll of a slot whose source was gone is over.
-    pub(super) fn end_zombie(&mut self, slot: Slot) {
-        if self.zombies.numbers.remove(&self.slots.ours(slot).gone) {
-            for object in std::mem::take(&mut self.zombies.waiting) {
-                self.table.touch(object);
-            }
-        }
-    }
-
-    /// How long a dequeue may sleep.
-    pub(super) fn await_zombies(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let longest = match (self.zombies.are_awaited(), self.lingering.is_empty()) {
-            (false, _) => return timeout,
-            (true, true) => AWAITED_SLEEP,
-            // It is cancelled when the port is found empty.
-            (true, false) => Duration::ZERO,
-        };
-        Some(timeout.map_or(longest, |timeout| timeout.min(longest)))
-    }
-
-    /// After a dequeue: lets those go on that have waited long enough.
-    pub(super) fn end_awaiting(&mut self, is_port_empty: bool) {
-        if !self.zombies.are_awaited() {
-            self.zombies.dequeues = 0;
-            return;
-        }
-        self.zombies.dequeues += u8::from(is_port_empty);
-        if self.zombies.dequeues < D::AWAITED_MAX {
-            return;
-        }
-        self.zombies.dequeues = 0;
-        self.zombies.numbers.clear();
-        for object in std::mem::take(&mut self.zombies.waiting) {
-            if let Some(object) = self.table.object_mut(object) {
-                object.others = Others::Some;
-            }
-            self.table.touch(object);
-        }
-    }
-
     /// Whether an object that was never polled may be polled now, or which object it turns out to be.
     pub(super) fn begin(&mut self, object: u32) -> Result<bool, u32> {
         if self
@@ -174,14 +88,5 @@ impl<N: Nt, D: Defects> Port<N, D> {
             };
         }
         is_sole
-    }
-}
-
-/// For tests.
-#[cfg(test)]
-impl Zombies {
-    /// The numbers of those that are there, and the objects that wait.
-    pub(in crate::afd) fn parts(&self) -> (&BTreeSet<u64>, &BTreeSet<u32>, u8) {
-        (&self.numbers, &self.waiting, self.dequeues)
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Port, gone};
+use super::Port;
+use super::zombies::gone;
 use crate::afd::defects::Defects;
 use crate::afd::machine::Operation;
+use crate::afd::pinned::Slot;
 use crate::nt::{Nt, Packet};
 
 /// How long one dequeue of the end waits, and how many such waits without a packet it takes.
@@ -67,9 +69,13 @@ impl<N: Nt, D: Defects> Port<N, D> {
         }
     }
 
-    /// Cancels what is in flight and was not cancelled yet.
+    /// Cancels what is in flight and was not cancelled yet: of sources that are there, and of those that are gone.
     fn cancel_all(&mut self) {
-        for slot in self.slots.taken() {
+        if self.slots.in_flight() == 0 {
+            return; // the second time, what was left to the kernel is no longer there to ask
+        }
+        let slots: Vec<Slot> = self.table.slots().chain(self.zombies.slots()).collect();
+        for slot in slots {
             if self.slots.ours(slot).operation == Operation::InFlight {
                 self.cancel(slot);
             }

@@ -13,8 +13,8 @@
 
 use std::cell::Cell;
 
-use super::super::control::OPERATION_KEY;
 use super::super::defects::Defects;
+use super::super::poll_file::OPERATION_KEY;
 use super::exhaustive::{self, Failure};
 use super::lab::Oracle;
 use super::swarm;
@@ -37,7 +37,7 @@ macro_rules! small {
             const SLOTS_PER_BLOCK: usize = if cfg!(ampe_poison) { 1 } else { 2 };
             const BATCH: usize = 4;
             const SKIPS_MAX: u8 = 1;
-            const LINGERS_MAX: u8 = 2;
+            const CLOSING_MAX: u8 = 2;
             const AWAITED_MAX: u8 = 2;
             const VAIN_MAX: u8 = 3;
             $($defect)*
@@ -83,7 +83,7 @@ small! {
         const IGNORES_STATUS: bool = true;
     }
     LeaksAtOnce { const LEAKS_AT_ONCE: bool = true; }
-    LingersForEver { const LINGERS_FOR_EVER: bool = true; }
+    ClosesWithoutEnd { const CLOSES_WITHOUT_END: bool = true; }
 }
 
 /// What each of the two drivers finds, in the bounds of a quick run.
@@ -154,10 +154,10 @@ found! {
     ignoring_zombies_is_found: IgnoresZombies by Oracle::Kernel(Violation::PollsTwice);
     waiting_without_end_is_found: WaitsWithoutEnd by Oracle::Lost;
     spinning_in_vain_is_found: SpinsInVain by Oracle::Spins;
-    lingering_for_ever_is_found: LingersForEver by Oracle::Lingers;
+    closing_without_end_is_found: ClosesWithoutEnd by Oracle::StaysClosing;
 }
 
-/// Besides what lingers, wakes are lost.
+/// Besides what closes, wakes are lost.
 #[cfg(not(any(ampe_poison, ampe_mutants, windows)))]
 #[test]
 fn skipping_without_end_loses_wakes() {

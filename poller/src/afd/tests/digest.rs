@@ -2,6 +2,7 @@
 //! out but for whether they agree, addresses are places, counters are left out.
 
 use super::super::defects::Defects;
+use super::super::machine::Operation;
 use super::super::pinned::{Slot, Slots};
 use super::super::port::Port;
 use super::super::table::Others;
@@ -11,15 +12,12 @@ impl<N: Nt, D: Defects> Port<N, D> {
     pub(super) fn digest(&self, bytes: &mut Vec<u8>) {
         self.digest_table(bytes);
         self.helpers.digest(bytes);
-        let (lingering, dequeues) = self.lingering.parts();
-        for (slot, generation) in lingering {
+        let (closing, dequeues) = self.zombies.closing();
+        for slot in closing {
             // Those that are over count as well: until the port is emptied they are listed.
-            let is_left = self.slots.lingers(*slot, *generation);
-            bytes.push(if is_left {
-                self.slots.ordinal(*slot)
-            } else {
-                0xFE
-            });
+            let is_closing = |slot: &Slot| self.slots.ours(*slot).operation == Operation::InFlight;
+            let slot = slot.filter(is_closing);
+            bytes.push(slot.map_or(0xFE, |slot| self.slots.ordinal(slot)));
         }
         bytes.extend([0xFF, dequeues]);
         for packet in &self.early {
@@ -148,7 +146,7 @@ impl<D: Defects> Slots<D> {
             bytes.push(u8::from(is_there(ours.index, ours.generation)));
             bytes.push(ours.index as u8);
             bytes.extend([ours.mask as u8, (ours.mask >> 8) as u8]);
-            bytes.push(ours.control.map_or(0, |control| control.file().0 as u8));
+            bytes.push(ours.file.map_or(0, |control| control.handle().0 as u8));
             bytes.push(ours.group.map_or(0xFE, |group| group as u8));
         }
         bytes.push(0xFF);

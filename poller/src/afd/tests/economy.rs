@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::control::OPERATION_KEY;
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
+use super::super::poll_file::OPERATION_KEY;
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
@@ -222,7 +222,7 @@ fn closing_what_a_helper_polls_costs_nothing() {
     }
     assert_eq!(bare.cost(Bare::pass), 1);
     assert_eq!(bare.port.slots.in_flight(), 1);
-    assert_eq!(bare.port.lingering.parts(), (&[][..], 0), "nothing is left");
+    assert_eq!(bare.port.zombies.closing(), (vec![], 0), "nothing is left");
 }
 
 /// As by references to one socket.
@@ -461,7 +461,7 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
     let kernel = Arc::<Kernel>::default();
     kernel.state().mood.answers_nothing = true;
     let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
+    let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let key = poller.insert(Socket::bare(&kernel)).unwrap();
     for _ in 0..2 {
@@ -479,9 +479,9 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
 fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     let kernel = Arc::<Kernel>::default();
     let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
+    let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
-    let add = |poller: &mut Poller<_, _>| {
+    let add = |poller: &mut Poller<_, (), _>| {
         let socket = Socket::bare(&kernel);
         kernel.set_events(socket.handle(), flag::RECEIVE);
         let key = poller.insert(socket).unwrap();

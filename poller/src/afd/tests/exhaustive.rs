@@ -16,7 +16,7 @@ use std::thread;
 use super::super::defects::Defects;
 use super::super::port::ControlMode;
 use super::canaries::{IgnoresFlight, Small};
-use super::lab::{Action, BELIEVED, Choice, Lab, Oracle, Setup, WEAK};
+use super::lab::{Act, BELIEVED, Choice, Lab, Oracle, Setup, WEAK};
 use super::{IS_PARTIAL, guarded};
 use crate::Interest;
 use crate::nt::flag;
@@ -36,7 +36,7 @@ pub(super) struct Explored {
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) oracle: Oracle,
-    pub(super) run: Vec<Action>,
+    pub(super) run: Vec<Act>,
 }
 
 impl fmt::Display for Failure {
@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
 /// A state, by the last step of a shortest run to it.
 struct Node {
     parent: u32,
-    action: Action,
+    action: Act,
 }
 
 /// How a state is told from others.
@@ -77,7 +77,7 @@ fn hash(bytes: &[u8]) -> u128 {
 /// Runs from the start. The lab is lost if an oracle stops it, since its memory may be in any state.
 fn replay<D: Defects, T>(
     setup: &Setup,
-    run: &[Action],
+    run: &[Act],
     then: impl FnOnce(&mut Lab<D>) -> Result<T, Oracle>,
 ) -> Result<T, Oracle> {
     let mut lab = std::mem::ManuallyDrop::new(Lab::<D>::new(setup));
@@ -96,10 +96,10 @@ fn replay<D: Defects, T>(
 /// What can happen in the state after a run, once it was brought to rest.
 fn expand<D: Defects>(
     setup: &Setup,
-    run: &[Action],
+    run: &[Act],
     telling: Telling,
-) -> Result<Vec<(Action, u128)>, Failure> {
-    let fail = |oracle, last: Option<Action>| Failure {
+) -> Result<Vec<(Act, u128)>, Failure> {
+    let fail = |oracle, last: Option<Act>| Failure {
         oracle,
         run: run.iter().copied().chain(last).collect(),
     };
@@ -125,7 +125,7 @@ fn expand<D: Defects>(
     Ok(found)
 }
 
-fn run_to(nodes: &[Node], mut at: u32) -> Vec<Action> {
+fn run_to(nodes: &[Node], mut at: u32) -> Vec<Act> {
     let mut run = Vec::new();
     while at > 0 {
         run.push(nodes[at as usize].action);
@@ -144,7 +144,7 @@ pub(super) fn explore<D: Defects>(
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut nodes = vec![Node {
         parent: 0,
-        action: Action::Take,
+        action: Act::Take,
     }];
     let mut known = HashSet::new();
     let mut explored = Explored::default();
@@ -441,15 +441,15 @@ fn an_exploration_that_merges_states_loses_a_defect() {
 fn states_that_differ_in_an_answer_kept_for_later_are_told_apart() {
     let digest = |flags| {
         let run = [
-            Action::Insert(0),
-            Action::Insert(1),
-            Action::Declare(0, Interest::BOTH),
-            Action::Declare(1, Interest::READABLE),
-            Action::Wait(Choice::Plain),
-            Action::Become(0, flags),
-            Action::Deliver(0),
-            Action::Become(0, 0),
-            Action::Remove(1),
+            Act::Insert(0),
+            Act::Insert(1),
+            Act::Declare(0, Interest::BOTH),
+            Act::Declare(1, Interest::READABLE),
+            Act::Wait(Choice::Plain),
+            Act::Become(0, flags),
+            Act::Deliver(0),
+            Act::Become(0, 0),
+            Act::Remove(1),
         ];
         let mut bytes = Vec::new();
         let setup = plain(2, ControlMode::Direct);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::weakness::{BELIEVED, WEAK, Weakness};
-use super::super::control::OPERATION_KEY;
 use super::super::defects::Defects;
+use super::super::poll_file::OPERATION_KEY;
 use super::super::port::{ControlMode, Port};
 use super::canaries::LIKENESS;
 use crate::nt::sim::{Kernel, Sim, Socket, Violation};
@@ -54,12 +54,12 @@ pub(super) enum Oracle {
     /// Operations were left behind although they could be ended.
     LeftBehind,
     /// At rest the kernel polls for more sources than there are.
-    Lingers,
+    StaysClosing,
 }
 
 /// One thing that may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Action {
+pub(super) enum Act {
     /// A new socket is registered, or the one that was taken back.
     Insert(u8),
     Declare(u8, Interest),
@@ -168,7 +168,7 @@ struct Place {
 pub(super) struct Lab<D: Defects> {
     setup: Setup,
     pub(super) kernel: Arc<Kernel>,
-    poller: Option<Poller<Socket, Port<Sim, D>>>,
+    poller: Option<Poller<Socket, (), Port<Sim, D>>>,
     signal: Option<Arc<dyn Signal>>,
     events: Events,
     places: Vec<Place>,
@@ -212,46 +212,46 @@ impl<D: Defects> Lab<D> {
         }
     }
 
-    fn poller(&mut self) -> &mut Poller<Socket, Port<Sim, D>> {
+    fn poller(&mut self) -> &mut Poller<Socket, (), Port<Sim, D>> {
         self.poller.as_mut().unwrap()
     }
 
     /// Has it happen. What the oracles say of it.
-    pub(super) fn act(&mut self, action: Action) -> Result<(), Oracle> {
+    pub(super) fn act(&mut self, action: Act) -> Result<(), Oracle> {
         match action {
-            Action::Insert(at) => self.insert(at),
-            Action::Declare(at, interest) => self.declare(at, interest),
-            Action::Become(at, flags) => {
+            Act::Insert(at) => self.insert(at),
+            Act::Declare(at, interest) => self.declare(at, interest),
+            Act::Become(at, flags) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.set_events(handle, u32::from(flags));
                     self.look_at_sockets();
                 }
             }
-            Action::Remove(at) => {
+            Act::Remove(at) => {
                 if let Some(key) = self.forget(at) {
                     let socket = self.poller().remove(key).unwrap();
                     self.places[at as usize].holding = Holding::TakenBack(socket);
                 }
             }
-            Action::Close(at) => {
+            Act::Close(at) => {
                 if let Some(key) = self.forget(at) {
                     assert!(self.poller().close(key));
                     self.look_at_sockets();
                 }
             }
-            Action::Discard(at) => {
+            Act::Discard(at) => {
                 self.places[at as usize].holding = Holding::Nothing;
                 self.look_at_sockets();
             }
-            Action::Duplicate(at) => {
+            Act::Duplicate(at) => {
                 let Some(key) = self.key(at) else {
                     return Ok(());
                 };
                 let duplicate = self.poller().get(key).unwrap().duplicate();
                 self.places[at as usize].duplicate = Some(duplicate);
             }
-            Action::CloseDuplicate(at) => self.places[at as usize].duplicate = None,
-            Action::InsertDuplicate(at) => {
+            Act::CloseDuplicate(at) => self.places[at as usize].duplicate = None,
+            Act::InsertDuplicate(at) => {
                 let place = self.vacant(at);
                 let duplicate = self.places[at as usize].duplicate.take();
                 if let (Some(to), Some(socket)) = (place, duplicate) {
@@ -260,20 +260,20 @@ impl<D: Defects> Lab<D> {
                     self.insert(to);
                 }
             }
-            Action::Steal(at) => {
+            Act::Steal(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.steal(handle);
                 }
             }
-            Action::Expire => self.kernel.expire(),
-            Action::Share(at) => {
+            Act::Expire => self.kernel.expire(),
+            Act::Share(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.share(handle, true);
                     self.places[at as usize].is_shared = true;
                 }
             }
-            Action::Wait(choice) => self.wait(choice)?,
-            Action::Take => self.take()?,
+            Act::Wait(choice) => self.wait(choice)?,
+            Act::Take => self.take()?,
             other => self.act_elsewhere(other),
         }
         let (port, _) = self.poller.as_ref().unwrap().parts();
@@ -284,58 +284,58 @@ impl<D: Defects> Lab<D> {
     }
 
     /// What happens without the application's doing.
-    fn act_elsewhere(&mut self, action: Action) {
+    fn act_elsewhere(&mut self, action: Act) {
         match action {
-            Action::Deliver(at) => self.kernel.deliver(usize::from(at)),
-            Action::CancelUnasked(at) => {
+            Act::Deliver(at) => self.kernel.deliver(usize::from(at)),
+            Act::CancelUnasked(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.cancel_unasked(handle);
                 }
             }
-            Action::Fail(at) => {
+            Act::Fail(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel
                         .end_polls(handle, Status::INSUFFICIENT_RESOURCES);
                 }
             }
-            Action::EndInVain(at) => {
+            Act::EndInVain(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.end_polls(handle, Status::SUCCESS);
                 }
             }
-            Action::TimeOut(at) => {
+            Act::TimeOut(at) => {
                 if let Some(handle) = self.handle(at) {
                     self.kernel.end_polls(handle, Status::TIMEOUT);
                 }
             }
-            Action::Wake => {
+            Act::Wake => {
                 LIKENESS.set(self.kernel.any_context().unwrap_or(0));
                 self.signal.as_ref().unwrap().send().unwrap();
                 self.is_wake_due = true;
             }
-            Action::WakeRefused => {
+            Act::WakeRefused => {
                 self.kernel.state().mood.refuses_post = Some(Status::INSUFFICIENT_RESOURCES);
                 assert!(self.signal.as_ref().unwrap().send().is_err() || D::LOSES_WAKES);
                 self.kernel.state().mood.refuses_post = None;
             }
-            Action::Foreign => {
+            Act::Foreign => {
                 let number = self.kernel.any_context().map_or(0, |context| context % 128);
                 let nowhere = usize::MAX / 256 * 128;
                 self.kernel.post_foreign(OPERATION_KEY, nowhere + number);
             }
-            Action::ForeignStale => {
+            Act::ForeignStale => {
                 if let Some(context) = self.kernel.any_context() {
                     let before = (context % 128 + 127) % 128;
                     self.kernel
                         .post_foreign(OPERATION_KEY, context / 128 * 128 + before);
                 }
             }
-            Action::ForeignAgain => {
+            Act::ForeignAgain => {
                 if let Some(context) = self.old_context {
                     self.kernel.post_foreign(OPERATION_KEY, context);
                 }
             }
-            Action::ForeignKey => {
+            Act::ForeignKey => {
                 if let Some(context) = self.kernel.any_context() {
                     self.kernel.post_foreign(FOREIGN_KEY, context);
                 }

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::control::Control;
 use super::super::defects::Defects;
 use super::super::machine::{Action, Input, Need, Registration};
 use super::super::pinned::{Question, Slot, Slots};
+use super::super::poll_file::PollFile;
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
@@ -83,7 +83,7 @@ struct Lender {
     nt: Sim,
     port: Handle,
     socket: Socket,
-    control: Control,
+    control: PollFile,
 }
 
 impl Lender {
@@ -92,7 +92,7 @@ impl Lender {
         let nt = Sim::new(&kernel);
         let port = nt.create_port().unwrap();
         let socket = Socket::bare(&kernel);
-        let control = Control::new(&nt, port, socket.handle(), &mut 0).unwrap();
+        let control = PollFile::new(&nt, port, socket.handle(), &mut 0).unwrap();
         Lender {
             kernel,
             nt,
@@ -104,16 +104,16 @@ impl Lender {
 
     /// Has a slot in flight. What its packet will carry.
     fn lend(&self, slots: &mut Slots<Blocks>, slot: Slot) -> usize {
-        let live = Registration::Live;
-        slots.set_control(slot, self.control, None);
-        let (_, action) = slots.step(slot, live, Input::Look(Need::More));
+        let mut live = Registration::Live;
+        slots.set_file(slot, self.control, None);
+        let action = slots.step(slot, &mut live, Input::Look(Need::More));
         assert_eq!(action, Action::Submit);
         let question = Question {
             socket: self.socket.handle(),
             mask: flag::RECEIVE,
             is_endless: true,
         };
-        let outcome = slots.submit(&self.nt, slot, live, question);
+        let outcome = slots.submit(&self.nt, slot, &mut live, question);
         assert_eq!(
             (outcome.status, outcome.action),
             (Status::PENDING, Action::Nothing)
@@ -129,7 +129,8 @@ impl Lender {
             .nt
             .dequeue(self.port, &mut packets, Some(Duration::ZERO));
         let outcomes = packets[..found.unwrap()].iter().map(|packet| {
-            let outcome = slots.complete(packet, |_| Registration::Live);
+            let mut live = Registration::Live;
+            let outcome = slots.complete(packet, |_| Some(&mut live));
             outcome.expect("its own").slot
         });
         outcomes.collect()
@@ -260,7 +261,7 @@ fn nobody_else_says_that_an_operation_is_over() {
         let slot = take(&mut slots, 1)[0];
         let lender = Lender::new();
         lender.lend(&mut slots, slot);
-        let ends = AssertUnwindSafe(|| slots.step(slot, Registration::Live, input));
+        let ends = AssertUnwindSafe(|| slots.step(slot, &mut Registration::Live, input));
         assert!(catch_unwind(ends).is_err(), "{input:?}");
         assert!(catch_unwind(AssertUnwindSafe(|| slots.release(slot))).is_err());
         assert_eq!(lender.give_back(&mut slots), [slot]);
@@ -273,7 +274,7 @@ fn nobody_else_says_that_an_operation_is_over() {
 fn memory_that_is_used_again_goes_on_counting() {
     let kernel = Arc::<Kernel>::default();
     let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
+    let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let mut contexts = Vec::new();
     for _ in 0..300 {
@@ -294,8 +295,8 @@ fn memory_that_is_used_again_goes_on_counting() {
 fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
     let kernel = Arc::<Kernel>::default();
     let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
-    let mut poller = Poller::over(port);
-    let add = |poller: &mut Poller<Socket, Port<Sim, Blocks>>| -> Key {
+    let mut poller = Poller::<_, (), _>::over(port);
+    let add = |poller: &mut Poller<Socket, (), Port<Sim, Blocks>>| -> Key {
         let socket = Socket::bare(&kernel);
         kernel.set_events(socket.handle(), flag::RECEIVE);
         let key = poller.insert(socket).unwrap();
@@ -303,7 +304,7 @@ fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
         key
     };
     let mut events = Events::with_capacity(64);
-    let mut wait = |poller: &mut Poller<Socket, Port<Sim, Blocks>>| -> Vec<Event> {
+    let mut wait = |poller: &mut Poller<Socket, (), Port<Sim, Blocks>>| -> Vec<Event> {
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().copied().collect()
     };

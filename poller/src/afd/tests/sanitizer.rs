@@ -24,7 +24,7 @@ impl Defects for FreesIntoItsBlock {
 
 struct Bench<D: Defects> {
     kernel: Arc<Kernel>,
-    poller: Poller<Socket, Port<Sim, D>>,
+    poller: Poller<Socket, (), Port<Sim, D>>,
 }
 
 impl<D: Defects> Bench<D> {

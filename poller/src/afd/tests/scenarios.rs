@@ -16,9 +16,9 @@ mod weak;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::control::Control;
 use super::super::defects::{Defects, Sound};
 use super::super::pinned::Ours;
+use super::super::poll_file::PollFile;
 use super::super::port::{ControlMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Counts, Kernel, Sim, Socket, Violation};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A poller on a kernel of its own.
 struct Bench<D: Defects = Sound> {
     kernel: Arc<Kernel>,
-    poller: Poller<Socket, Port<Sim, D>>,
+    poller: Poller<Socket, (), Port<Sim, D>>,
     events: Events,
 }
 
@@ -128,7 +128,7 @@ impl<D: Defects> Bench<D> {
     fn is_direct(&self, key: Key) -> bool {
         let entry = self.port().table.at(key.index).unwrap();
         let ours = self.slot(key);
-        let is_direct = ours.control.map(Control::file) == Some(entry.socket);
+        let is_direct = ours.file.map(PollFile::handle) == Some(entry.socket);
         assert_eq!(is_direct, ours.group.is_none());
         let object = self.port().table.object_of(key.index).unwrap();
         assert_eq!(is_direct, object.is_associated);

@@ -9,7 +9,7 @@ use super::super::defects::{Defects, Sound};
 use super::super::port::ControlMode;
 use super::canaries::Small;
 use super::exhaustive::Failure;
-use super::lab::{Action, Choice, Lab, Oracle, Setup, Weakness};
+use super::lab::{Act, Choice, Lab, Oracle, Setup, Weakness};
 use super::{IS_PARTIAL, guarded};
 use crate::Interest;
 use crate::nt::flag;
@@ -38,46 +38,46 @@ const INTERESTS: &[Interest] = &[
 ];
 
 /// What may be drawn; the numbers that tell the sources are drawn afterwards.
-const KINDS: &[Action] = &[
-    Action::Insert(0),
-    Action::Declare(0, Interest::NONE),
-    Action::Become(0, 0),
-    Action::Remove(0),
-    Action::Close(0),
-    Action::Discard(0),
-    Action::Duplicate(0),
-    Action::CloseDuplicate(0),
-    Action::InsertDuplicate(0),
-    Action::Share(0),
-    Action::Steal(0),
-    Action::Expire,
-    Action::Deliver(0),
-    Action::CancelUnasked(0),
-    Action::Fail(0),
-    Action::EndInVain(0),
-    Action::TimeOut(0),
-    Action::Wake,
-    Action::WakeRefused,
-    Action::Foreign,
-    Action::ForeignStale,
-    Action::ForeignAgain,
-    Action::ForeignKey,
-    Action::Wait(Choice::Sleep),
-    Action::Wait(Choice::Plain),
-    Action::Wait(Choice::OnePacket),
-    Action::Wait(Choice::Refuse),
-    Action::Wait(Choice::LateCancel),
-    Action::Wait(Choice::NoHelper),
-    Action::Take,
+const KINDS: &[Act] = &[
+    Act::Insert(0),
+    Act::Declare(0, Interest::NONE),
+    Act::Become(0, 0),
+    Act::Remove(0),
+    Act::Close(0),
+    Act::Discard(0),
+    Act::Duplicate(0),
+    Act::CloseDuplicate(0),
+    Act::InsertDuplicate(0),
+    Act::Share(0),
+    Act::Steal(0),
+    Act::Expire,
+    Act::Deliver(0),
+    Act::CancelUnasked(0),
+    Act::Fail(0),
+    Act::EndInVain(0),
+    Act::TimeOut(0),
+    Act::Wake,
+    Act::WakeRefused,
+    Act::Foreign,
+    Act::ForeignStale,
+    Act::ForeignAgain,
+    Act::ForeignKey,
+    Act::Wait(Choice::Sleep),
+    Act::Wait(Choice::Plain),
+    Act::Wait(Choice::OnePacket),
+    Act::Wait(Choice::Refuse),
+    Act::Wait(Choice::LateCancel),
+    Act::Wait(Choice::NoHelper),
+    Act::Take,
 ];
 
 /// Without which nothing much happens.
-const OFTEN: &[Action] = &[
-    Action::Insert(0),
-    Action::Declare(0, Interest::NONE),
-    Action::Deliver(0),
-    Action::Wait(Choice::Plain),
-    Action::Take,
+const OFTEN: &[Act] = &[
+    Act::Insert(0),
+    Act::Declare(0, Interest::NONE),
+    Act::Deliver(0),
+    Act::Wait(Choice::Plain),
+    Act::Take,
 ];
 
 /// A run: how the lab is, and how likely what is.
@@ -125,7 +125,7 @@ impl Script {
         }
     }
 
-    fn next(&mut self) -> Action {
+    fn next(&mut self) -> Act {
         let mut drawn = self.random.u32(0..self.weights.iter().sum());
         let mut kind = 0;
         while drawn >= self.weights[kind] {
@@ -134,22 +134,22 @@ impl Script {
         }
         let at = self.random.u8(0..self.sources);
         match KINDS[kind] {
-            Action::Insert(_) => Action::Insert(at),
-            Action::Declare(..) => Action::Declare(at, *self.random.choice(INTERESTS).unwrap()),
-            Action::Become(..) => Action::Become(at, *self.random.choice(FLAGS).unwrap()),
-            Action::Remove(_) => Action::Remove(at),
-            Action::Close(_) => Action::Close(at),
-            Action::Discard(_) => Action::Discard(at),
-            Action::Duplicate(_) => Action::Duplicate(at),
-            Action::CloseDuplicate(_) => Action::CloseDuplicate(at),
-            Action::InsertDuplicate(_) => Action::InsertDuplicate(at),
-            Action::Share(_) => Action::Share(at),
-            Action::Steal(_) => Action::Steal(at),
-            Action::Deliver(_) => Action::Deliver(self.random.u8(0..8)),
-            Action::CancelUnasked(_) => Action::CancelUnasked(at),
-            Action::Fail(_) => Action::Fail(at),
-            Action::EndInVain(_) => Action::EndInVain(at),
-            Action::TimeOut(_) => Action::TimeOut(at),
+            Act::Insert(_) => Act::Insert(at),
+            Act::Declare(..) => Act::Declare(at, *self.random.choice(INTERESTS).unwrap()),
+            Act::Become(..) => Act::Become(at, *self.random.choice(FLAGS).unwrap()),
+            Act::Remove(_) => Act::Remove(at),
+            Act::Close(_) => Act::Close(at),
+            Act::Discard(_) => Act::Discard(at),
+            Act::Duplicate(_) => Act::Duplicate(at),
+            Act::CloseDuplicate(_) => Act::CloseDuplicate(at),
+            Act::InsertDuplicate(_) => Act::InsertDuplicate(at),
+            Act::Share(_) => Act::Share(at),
+            Act::Steal(_) => Act::Steal(at),
+            Act::Deliver(_) => Act::Deliver(self.random.u8(0..8)),
+            Act::CancelUnasked(_) => Act::CancelUnasked(at),
+            Act::Fail(_) => Act::Fail(at),
+            Act::EndInVain(_) => Act::EndInVain(at),
+            Act::TimeOut(_) => Act::TimeOut(at),
             other => other,
         }
     }
@@ -163,7 +163,7 @@ impl Script {
 /// One thing that happens, or a rest.
 #[derive(Clone, Copy)]
 enum Step {
-    Act(Action),
+    Act(Act),
     Rest,
 }
 

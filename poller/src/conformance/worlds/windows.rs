@@ -26,11 +26,11 @@ pub(crate) type Uds<const MODE: u8> = Sockets<true, MODE>;
 pub(crate) trait OfWindows: Backend<Handle = Handle> {
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn poller(mode: ControlMode) -> Poller<Socket, Self>;
+    fn poller(mode: ControlMode) -> Poller<Socket, (), Self>;
 }
 
 impl OfWindows for Afd {
-    fn poller(mode: ControlMode) -> Poller<Socket, Afd> {
+    fn poller(mode: ControlMode) -> Poller<Socket, (), Afd> {
         Poller::with_control(mode).unwrap()
     }
 }
@@ -39,7 +39,7 @@ impl OfWindows for Afd {
 impl<D: Defects> OfWindows for Port<Windows, D> {
     const PATIENCE: Duration = Duration::from_secs(if D::STATE_MOVES { 10 } else { 60 });
 
-    fn poller(mode: ControlMode) -> Poller<Socket, Self> {
+    fn poller(mode: ControlMode) -> Poller<Socket, (), Self> {
         Poller::over(Port::with_mode(Windows::new().unwrap(), mode).unwrap())
     }
 }
@@ -94,7 +94,7 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
         }
     }
 
-    fn poller(&self) -> Poller<Socket, B> {
+    fn poller(&self) -> Poller<Socket, (), B> {
         B::poller(simulated::mode(MODE))
     }
 

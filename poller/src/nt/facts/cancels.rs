@@ -156,7 +156,7 @@ unsafe impl<N: Nt> Nt for Witness<N> {
 
 /// A connection, one end of which is polled.
 struct Bench<G: Ground> {
-    poller: Poller<G::Socket, Port<Witness<G::Nt>>>,
+    poller: Poller<G::Socket, (), Port<Witness<G::Nt>>>,
     record: Arc<Mutex<Record>>,
     ours: Key,
     theirs: G::Socket,

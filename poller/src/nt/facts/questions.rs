@@ -130,7 +130,7 @@ fn a_socket_that_is_not_overlapped_is_polled_one_way_or_the_other() {
     let poll = lab.wait_for(helper, handle, flag::RECEIVE);
     assert_eq!(lab.cancel(helper, poll), Status::SUCCESS);
     lab.assert_ends(poll, Status::CANCELLED, 0);
-    let mut poller = Poller::<_, Afd>::new().unwrap();
+    let mut poller = Poller::<_, (), Afd>::with_backend().unwrap();
     let key = poller.insert(socket.as_socket()).unwrap();
     poller.set_interest(key, Interest::READABLE);
     let mut events = Events::with_capacity(1);

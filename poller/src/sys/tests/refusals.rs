@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{Careless, add, send, wait};
 use crate::backend::Epoll;
 use crate::socket::Stream;
-use crate::sys::epoll::{Control, System};
+use crate::sys::epoll::{EpollCalls, System};
 use crate::waker::CAPPED_SLEEP;
 use crate::{Events, Interest, Key, Poller, Waker};
 
@@ -27,7 +27,7 @@ thread_local! {
 /// Refuses what this thread's test says.
 struct Refusing;
 
-impl Control for Refusing {
+impl EpollCalls for Refusing {
     fn create() -> Result<OwnedFd, Errno> {
         if REFUSES_SETS.get() {
             REFUSED_SETS.set(REFUSED_SETS.get() + 1);
@@ -52,7 +52,7 @@ impl Control for Refusing {
     }
 }
 
-type RefusingPoller = Poller<Careless, Epoll<Refusing>>;
+type RefusingPoller = Poller<Careless, (), Epoll<Refusing>>;
 
 /// What is reported at once: the sources, and the numbers of the errors for those refused.
 fn reports(poller: &mut RefusingPoller) -> Vec<(Key, Option<RawFd>)> {
@@ -101,7 +101,7 @@ fn a_source_for_which_there_is_no_room_rests_until_it_is_declared_again() {
 
 #[test]
 fn a_handle_that_is_held_twice_is_an_error_of_one_of_its_sources() {
-    let mut poller = Poller::<Arc<Stream>, Epoll>::with_backend().unwrap();
+    let mut poller = Poller::<Arc<Stream>, (), Epoll>::with_backend().unwrap();
     let (ours, theirs) = Stream::pair().unwrap();
     let ours = Arc::new(ours);
     let keys = [(); 2].map(|()| {

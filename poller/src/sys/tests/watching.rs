@@ -116,7 +116,7 @@ fn a_set_that_had_to_be_replaced_is_seen_no_more() {
 
 #[test]
 fn poll_cannot_be_watched() {
-    let mut poller = Poller::<Stream, Poll>::with_backend().unwrap();
+    let mut poller = Poller::<Stream, (), Poll>::with_backend().unwrap();
     assert!(poller.watch().unwrap().is_none());
     assert!(!poller.settle());
 }

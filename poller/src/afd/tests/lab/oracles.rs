@@ -1,6 +1,6 @@
 //! What has to hold after every step, at rest, and at the end.
 
-use super::{Action, Choice, Holding, Lab, Oracle, Place};
+use super::{Act, Choice, Holding, Lab, Oracle, Place};
 use crate::afd::defects::Defects;
 use crate::afd::masks::{mask, readiness};
 use crate::{Event, Interest};
@@ -117,8 +117,8 @@ impl<D: Defects> Lab<D> {
             while self.kernel.in_transit() > 0 {
                 self.kernel.deliver(0);
             }
-            self.act(Action::Wait(Choice::Plain))?;
-            self.act(Action::Take)?;
+            self.act(Act::Wait(Choice::Plain))?;
+            self.act(Act::Take)?;
         }
         Err(Oracle::Spins)
     }
@@ -136,8 +136,8 @@ impl<D: Defects> Lab<D> {
                 while self.kernel.in_transit() > 0 {
                     self.kernel.deliver(0);
                 }
-                self.act(Action::Wait(Choice::Plain))?;
-                self.act(Action::Take)?;
+                self.act(Act::Wait(Choice::Plain))?;
+                self.act(Act::Take)?;
             }
         }
         if self.setup.kernel.queues_answers {
@@ -166,10 +166,10 @@ impl<D: Defects> Lab<D> {
             is_quiet &= expected.is_empty();
         }
         if self.kernel.operations() > self.poller.as_ref().unwrap().parts().0.polled() {
-            return Err(Oracle::Lingers);
+            return Err(Oracle::StaysClosing);
         }
         let before = self.kernel.state().counts.calls;
-        self.act(Action::Wait(Choice::Plain))?;
+        self.act(Act::Wait(Choice::Plain))?;
         let calls = self.kernel.state().counts.calls - before;
         if is_quiet && calls != 1 {
             return Err(Oracle::Restless);

@@ -5,61 +5,61 @@ use super::*;
 
 impl<D: Defects> Lab<D> {
     /// What may happen now.
-    pub(in super::super) fn enabled(&self) -> Vec<Action> {
-        let mut enabled = vec![Action::Wait(Choice::Plain), Action::Wait(Choice::OnePacket)];
+    pub(in super::super) fn enabled(&self) -> Vec<Act> {
+        let mut enabled = vec![Act::Wait(Choice::Plain), Act::Wait(Choice::OnePacket)];
         let operations = self.kernel.operations();
         for (at, place) in self.places.iter().enumerate() {
             self.enabled_at(at as u8, place, operations, &mut enabled);
         }
         if self.kernel.may_expire() {
-            enabled.push(Action::Expire);
+            enabled.push(Act::Expire);
         }
         let in_transit = self.kernel.in_transit() as u8;
-        enabled.extend((0..in_transit).map(Action::Deliver));
+        enabled.extend((0..in_transit).map(Act::Deliver));
         if in_transit > 0 {
-            enabled.push(Action::Wait(Choice::LateCancel));
+            enabled.push(Act::Wait(Choice::LateCancel));
             if self.setup.has_sleeps {
-                enabled.push(Action::Wait(Choice::Sleep));
+                enabled.push(Act::Wait(Choice::Sleep));
             }
         }
         if self.setup.has_failures {
-            enabled.push(Action::Wait(Choice::Refuse));
+            enabled.push(Act::Wait(Choice::Refuse));
             if self.setup.mode == ControlMode::Auto {
-                enabled.push(Action::Wait(Choice::NoHelper));
+                enabled.push(Act::Wait(Choice::NoHelper));
             }
         }
         if self.setup.has_wakes && !self.is_wake_due {
-            enabled.extend([Action::Wake, Action::WakeRefused]);
+            enabled.extend([Act::Wake, Act::WakeRefused]);
         }
         if self.setup.has_foreign && self.foreign_queued() == 0 {
-            enabled.push(Action::Foreign);
+            enabled.push(Act::Foreign);
             if operations > 0 {
-                enabled.extend([Action::ForeignStale, Action::ForeignKey]);
+                enabled.extend([Act::ForeignStale, Act::ForeignKey]);
             }
             if self.is_over() {
-                enabled.push(Action::ForeignAgain);
+                enabled.push(Act::ForeignAgain);
             }
         }
         if !self.events.is_empty() {
-            enabled.push(Action::Take);
+            enabled.push(Act::Take);
         }
         enabled
     }
 
-    fn enabled_at(&self, at: u8, place: &Place, operations: usize, enabled: &mut Vec<Action>) {
+    fn enabled_at(&self, at: u8, place: &Place, operations: usize, enabled: &mut Vec<Act>) {
         if place.duplicate.is_some() {
-            enabled.push(Action::CloseDuplicate(at));
+            enabled.push(Act::CloseDuplicate(at));
             if self.vacant(at).is_some() {
-                enabled.push(Action::InsertDuplicate(at));
+                enabled.push(Act::InsertDuplicate(at));
             }
         }
         match &place.holding {
             Holding::Nothing | Holding::TakenBack(_) => {
                 if operations < self.setup.operations_max {
-                    enabled.push(Action::Insert(at));
+                    enabled.push(Act::Insert(at));
                 }
                 if matches!(place.holding, Holding::TakenBack(_)) {
-                    enabled.push(Action::Discard(at));
+                    enabled.push(Act::Discard(at));
                 }
                 if self.setup.has_duplicates && self.handle(at).is_some() {
                     enabled.extend(self.becoming(at, place));
@@ -67,25 +67,25 @@ impl<D: Defects> Lab<D> {
             }
             Holding::Registered { wanted, .. } => {
                 let others = self.setup.interests.iter().filter(|other| *other != wanted);
-                enabled.extend(others.map(|other| Action::Declare(at, *other)));
+                enabled.extend(others.map(|other| Act::Declare(at, *other)));
                 if place.has_failed {
-                    enabled.push(Action::Declare(at, *wanted));
+                    enabled.push(Act::Declare(at, *wanted));
                 }
                 enabled.extend(self.becoming(at, place));
-                enabled.extend([Action::Remove(at), Action::Close(at)]);
+                enabled.extend([Act::Remove(at), Act::Close(at)]);
                 if self.setup.has_failures {
-                    enabled.extend([Action::CancelUnasked(at), Action::Fail(at)]);
-                    enabled.extend([Action::EndInVain(at), Action::TimeOut(at)]);
+                    enabled.extend([Act::CancelUnasked(at), Act::Fail(at)]);
+                    enabled.extend([Act::EndInVain(at), Act::TimeOut(at)]);
                 }
                 if self.setup.has_duplicates {
                     if place.duplicate.is_none() {
-                        enabled.push(Action::Duplicate(at));
+                        enabled.push(Act::Duplicate(at));
                     }
                     if !place.is_shared {
-                        enabled.push(Action::Share(at));
+                        enabled.push(Act::Share(at));
                     }
                     if self.may_steal(at) {
-                        enabled.push(Action::Steal(at));
+                        enabled.push(Act::Steal(at));
                     }
                 }
             }
@@ -97,41 +97,36 @@ impl<D: Defects> Lab<D> {
         handle.is_some_and(|handle| self.kernel.may_steal(handle))
     }
 
-    fn becoming(&self, at: u8, place: &Place) -> impl Iterator<Item = Action> {
+    fn becoming(&self, at: u8, place: &Place) -> impl Iterator<Item = Act> {
         let now = place.flags;
         let others = self.setup.flags.iter().filter(move |flags| **flags != now);
-        others.map(move |flags| Action::Become(at, *flags))
+        others.map(move |flags| Act::Become(at, *flags))
     }
 
     /// Whether an action would do anything.
-    pub(in super::super) fn is_possible(&self, action: Action) -> bool {
+    pub(in super::super) fn is_possible(&self, action: Act) -> bool {
         let place = |at: u8| &self.places[usize::from(at)];
         let is_registered = |at| self.key(at).is_some();
         match action {
-            Action::Insert(at) => !is_registered(at),
-            Action::Declare(at, _) | Action::Remove(at) | Action::Close(at) => is_registered(at),
-            Action::CancelUnasked(at)
-            | Action::Fail(at)
-            | Action::EndInVain(at)
-            | Action::TimeOut(at) => self.handle(at).is_some(),
-            Action::Become(at, flags) => self.handle(at).is_some() && place(at).flags != flags,
-            Action::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
-            Action::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
-            Action::CloseDuplicate(at) => place(at).duplicate.is_some(),
-            Action::InsertDuplicate(at) => {
-                place(at).duplicate.is_some() && self.vacant(at).is_some()
+            Act::Insert(at) => !is_registered(at),
+            Act::Declare(at, _) | Act::Remove(at) | Act::Close(at) => is_registered(at),
+            Act::CancelUnasked(at) | Act::Fail(at) | Act::EndInVain(at) | Act::TimeOut(at) => {
+                self.handle(at).is_some()
             }
-            Action::Share(at) => is_registered(at) && !place(at).is_shared,
-            Action::Steal(at) => is_registered(at) && self.may_steal(at),
-            Action::Expire => self.kernel.may_expire(),
-            Action::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
-            Action::Foreign | Action::ForeignStale | Action::ForeignKey => {
-                self.foreign_queued() < 4
-            }
-            Action::ForeignAgain => self.foreign_queued() < 4 && self.is_over(),
-            Action::Wake | Action::WakeRefused => !self.is_wake_due,
-            Action::Wait(_) => true,
-            Action::Take => !self.events.is_empty(),
+            Act::Become(at, flags) => self.handle(at).is_some() && place(at).flags != flags,
+            Act::Discard(at) => matches!(place(at).holding, Holding::TakenBack(_)),
+            Act::Duplicate(at) => is_registered(at) && place(at).duplicate.is_none(),
+            Act::CloseDuplicate(at) => place(at).duplicate.is_some(),
+            Act::InsertDuplicate(at) => place(at).duplicate.is_some() && self.vacant(at).is_some(),
+            Act::Share(at) => is_registered(at) && !place(at).is_shared,
+            Act::Steal(at) => is_registered(at) && self.may_steal(at),
+            Act::Expire => self.kernel.may_expire(),
+            Act::Deliver(at) => usize::from(at) < self.kernel.in_transit(),
+            Act::Foreign | Act::ForeignStale | Act::ForeignKey => self.foreign_queued() < 4,
+            Act::ForeignAgain => self.foreign_queued() < 4 && self.is_over(),
+            Act::Wake | Act::WakeRefused => !self.is_wake_due,
+            Act::Wait(_) => true,
+            Act::Take => !self.events.is_empty(),
         }
     }
 }

@@ -156,7 +156,7 @@ fn each_poll_is_cancelled_on_its_own_helper() {
     let sources = bench.add_polled(33);
     let controls: Vec<_> = sources
         .iter()
-        .map(|(key, _)| (bench.slot(*key).control, bench.slot(*key).group))
+        .map(|(key, _)| (bench.slot(*key).file, bench.slot(*key).group))
         .collect();
     assert!(controls[..32].iter().all(|control| *control == controls[0]));
     assert_ne!(controls[32].0, controls[0].0);

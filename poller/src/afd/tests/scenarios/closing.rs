@@ -1,11 +1,11 @@
 //! Helpers, sockets with several handles, and polls that are left to the closing of their sources.
 
 use super::super::canaries::{
-    IgnoresZombies, LingersForEver, SeparatesHandles, Small, WaitsWithoutEnd,
+    ClosesWithoutEnd, IgnoresZombies, SeparatesHandles, Small, WaitsWithoutEnd,
 };
 use super::{Bench, ready, refused};
-use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
+use crate::afd::poll_file::OPERATION_KEY;
 use crate::afd::port::ControlMode;
 use crate::event::Event;
 use crate::nt::sim::{Socket, Violation};
@@ -33,7 +33,7 @@ fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
 }
 
 /// A source was closed with its poll in flight, and its socket has this other handle.
-fn with_lingering<D: Defects>() -> (Bench<D>, Socket) {
+fn with_a_closing_zombie<D: Defects>() -> (Bench<D>, Socket) {
     let mut bench = Bench::<D>::new(ControlMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -44,7 +44,7 @@ fn with_lingering<D: Defects>() -> (Bench<D>, Socket) {
 
 /// Closes a source whose socket has another handle. How many slots are taken after some waits.
 fn close_with_duplicate<D: Defects>() -> usize {
-    let (mut bench, duplicate) = with_lingering::<D>();
+    let (mut bench, duplicate) = with_a_closing_zombie::<D>();
     for _ in 0..4 {
         assert_eq!(bench.wait(), []);
     }
@@ -61,12 +61,12 @@ fn what_closing_does_not_end_is_cancelled() {
 }
 
 #[test]
-fn lingering_for_ever_keeps_the_slot() {
-    assert_eq!(close_with_duplicate::<LingersForEver>(), 1);
+fn closing_without_end_keeps_the_slot() {
+    assert_eq!(close_with_duplicate::<ClosesWithoutEnd>(), 1);
 }
 
 #[test]
-fn all_that_lingers_is_cancelled_once_the_port_is_empty() {
+fn all_that_closes_is_cancelled_once_the_port_is_empty() {
     let mut bench = Bench::<Sound>::new(ControlMode::Auto);
     let keys = [bench.add(READ).0, bench.add(READ).0, bench.add(READ).0];
     assert_eq!(bench.wait(), []);
@@ -84,8 +84,8 @@ fn all_that_lingers_is_cancelled_once_the_port_is_empty() {
 }
 
 #[test]
-fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
-    let (mut bench, _duplicate) = with_lingering::<Small>();
+fn a_port_that_is_never_emptied_does_not_keep_what_closes() {
+    let (mut bench, _duplicate) = with_a_closing_zombie::<Small>();
     let before = bench.counts();
     let mut cancels = Vec::new();
     for _ in 0..3 {
@@ -96,7 +96,7 @@ fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
         assert_eq!(bench.wait(), []);
         cancels.push(bench.spent_since(before).cancels);
     }
-    let waited = usize::from(Small::LINGERS_MAX) - 1;
+    let waited = usize::from(Small::CLOSING_MAX) - 1;
     assert_eq!(
         cancels,
         [[0].repeat(waited), [1].repeat(3 - waited)].concat()
@@ -108,7 +108,7 @@ fn a_port_that_is_never_emptied_does_not_keep_what_lingers() {
 
 /// Its slot is another source's before the port was emptied.
 #[test]
-fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
+fn who_takes_the_slot_of_what_has_closed_is_left_alone() {
     let mut bench = Bench::<Small>::new(ControlMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -122,13 +122,13 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
     }
     assert_eq!(bench.wait(), []);
     assert_eq!(bench.slots(), (0, 0));
-    assert_eq!(bench.port().lingering.parts().0.len(), 1, "still listed");
+    assert_eq!(bench.port().zombies.closing().0.len(), 1, "still listed");
     let before = bench.counts();
     let (next, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let taken = bench.port().table.object_of(next.index).unwrap().slot;
     assert_eq!(taken, slot);
-    assert_eq!(bench.port().lingering.parts(), (&[][..], 0));
+    assert_eq!(bench.port().zombies.closing(), (vec![], 0));
     assert_eq!(bench.spent_since(before).cancels, 0);
     bench.become_ready(handle, flag::RECEIVE);
     assert_eq!(bench.wait(), [ready(next, READ)]);
@@ -137,15 +137,15 @@ fn who_takes_the_slot_of_what_has_lingered_is_left_alone() {
 
 /// The end comes before what closing has not ended was cancelled.
 #[test]
-fn the_end_waits_for_what_lingers() {
-    let (bench, duplicate) = with_lingering::<Sound>();
+fn the_end_waits_for_what_closes() {
+    let (bench, duplicate) = with_a_closing_zombie::<Sound>();
     bench.end();
     drop(duplicate);
 }
 
 #[test]
-fn what_lingers_and_fails_is_over_as_well() {
-    let (mut bench, duplicate) = with_lingering::<Sound>();
+fn a_closing_zombie_that_fails_is_over_as_well() {
+    let (mut bench, duplicate) = with_a_closing_zombie::<Sound>();
     let failure = Status::INSUFFICIENT_RESOURCES;
     bench.kernel.end_polls(duplicate.handle(), failure);
     let before = bench.counts();
@@ -257,16 +257,16 @@ fn comes_again<D: Defects>(mut bench: Bench<D>, socket: Socket) -> Vec<Violation
 }
 
 /// The duplicate of a source that was closed comes before the source's poll has ended.
-fn successor_of_a_lingering_poll<D: Defects>() -> Vec<Violation> {
-    let (bench, duplicate) = with_lingering::<D>();
+fn successor_of_a_closing_zombie<D: Defects>() -> Vec<Violation> {
+    let (bench, duplicate) = with_a_closing_zombie::<D>();
     comes_again(bench, duplicate)
 }
 
 #[test]
-fn who_comes_waits_for_a_poll_that_lingers() {
-    assert_eq!(successor_of_a_lingering_poll::<Sound>(), []);
-    assert_eq!(successor_of_a_lingering_poll::<Small>(), []);
-    let violations = successor_of_a_lingering_poll::<IgnoresZombies>();
+fn who_comes_waits_for_a_closing_zombie() {
+    assert_eq!(successor_of_a_closing_zombie::<Sound>(), []);
+    assert_eq!(successor_of_a_closing_zombie::<Small>(), []);
+    let violations = successor_of_a_closing_zombie::<IgnoresZombies>();
     assert_eq!(violations, [Violation::PollsTwice]);
 }
 

@@ -7,8 +7,8 @@ use super::super::canaries::SkipsWithoutEnd;
 use super::{Bench, PATIENCE, ready};
 use std::collections::BTreeSet;
 
-use crate::afd::control::OPERATION_KEY;
 use crate::afd::defects::{Defects, Sound};
+use crate::afd::poll_file::OPERATION_KEY;
 use crate::afd::port::ControlMode;
 use crate::nt::flag;
 use crate::sys::Backend;

@@ -7,10 +7,10 @@ pub(super) const OPERATION_KEY: usize = 0;
 
 /// A file whose packets go to the port, and that queues none for what it answers at once.
 ///
-/// There is no other way to have one than [`Control::new`], so an operation that is issued on one
+/// There is no other way to have one than [`PollFile::new`], so an operation that is issued on one
 /// and answered at once is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Control {
+pub(super) struct PollFile {
     file: Handle,
 }
 
@@ -22,14 +22,14 @@ pub(super) struct Unfit {
     pub(super) is_associated: bool,
 }
 
-impl Control {
+impl PollFile {
     /// Makes a file fit to poll on, and counts the calls.
     pub(super) fn new<N: Nt>(
         nt: &N,
         port: Handle,
         file: Handle,
         calls: &mut u64,
-    ) -> Result<Control, Unfit> {
+    ) -> Result<PollFile, Unfit> {
         let unfit = |is_associated| {
             move |status| Unfit {
                 status,
@@ -41,15 +41,15 @@ impl Control {
             .map_err(unfit(false))?;
         *calls += 1;
         nt.skip_packets_on_success(file).map_err(unfit(true))?;
-        Ok(Control { file })
+        Ok(PollFile { file })
     }
 
     /// The same file, by another of its handles.
-    pub(super) fn by(self, handle: Handle) -> Control {
-        Control { file: handle }
+    pub(super) fn by(self, handle: Handle) -> PollFile {
+        PollFile { file: handle }
     }
 
-    pub(super) fn file(self) -> Handle {
+    pub(super) fn handle(self) -> Handle {
         self.file
     }
 }
