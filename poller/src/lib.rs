@@ -117,6 +117,7 @@ pub mod socket;
 mod sync;
 mod sys;
 mod timeout;
+pub mod verify;
 mod wake_word;
 mod waker;
 mod watch;
