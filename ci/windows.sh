@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds the workspace for Windows and runs all of its tests under Wine.
 #
-#   bash ci/windows.sh [debug|release|both|lints]
+#   bash ci/windows.sh [debug|release|both|lints|dist]
 #   AMPE_ONE_PROCESSOR=1 bash ci/windows.sh both
 #
 # Wine's server takes part in each call of its processes: on one processor that takes a fraction of the
 # time, on all of them more can happen at once. Whatever else runs in this WINEPREFIX is ended; without one
 # it is a directory below target.
 #
-# `lints` runs clippy instead. Ends with status 3 if this machine cannot build for Windows, or has no
+# `lints` runs clippy instead. `dist` builds ampe.exe for users, 64 and 32 bits wide, below target/windows/dist, sees
+# that it needs no library that Windows does not have, and asks Wine's kernel with it. Ends with status 3 if this machine cannot build for Windows, or has no
 # Wine, and neither can be installed.
 #
 # Goes one of two ways, and says which: with the compiler in use, if that knows the target or rustup can
@@ -22,8 +23,8 @@ narrow=i686-pc-windows-gnu
 case "${1:-debug}" in
     debug | release) profiles=("${1:-debug}") ;;
     both) profiles=(debug release) ;;
-    lints) profiles=() ;;
-    *) echo 'usage: bash ci/windows.sh [debug|release|both|lints]' >&2 && exit 2 ;;
+    lints | dist) profiles=() ;;
+    *) echo 'usage: bash ci/windows.sh [debug|release|both|lints|dist]' >&2 && exit 2 ;;
 esac
 
 log=$(mktemp)
@@ -41,7 +42,7 @@ summary() {
     local status=$?
     local reasons skipped_here
     reasons=$(grep -aohE 'skipped: .*|^test .* \.\.\. ignored(, .*)?$' "$log" | tr -d '\r' | sort | uniq -c || true)
-    skipped_here=$(grep -aohE 'skipped: ' "$log" | wc -l)
+    skipped_here=$(grep -aohE 'skipped: ' "$log" | wc -l || true)
     [ -z "$reasons" ] || printf '\nskipped, with reasons:\n%s\n' "$reasons"
     [ "$status" -eq 0 ] || printf '\nfailed: the step above ended with status %s\n' "$status"
     [ -z "$repeated" ] || printf '\nfailed, and passed when repeated:\n%s' "$repeated"
@@ -102,6 +103,7 @@ linker_and_wine() {
         command -v x86_64-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-x86-64)
         command -v i686-w64-mingw32-dlltool >/dev/null || packages+=(binutils-mingw-w64-i686)
         find_wine || packages+=(wine64)
+        [ "$1" != dist ] || command -v i686-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-i686)
         [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
     fi
     if ! command -v x86_64-w64-mingw32-gcc >/dev/null || ! find_wine; then
@@ -216,6 +218,59 @@ exchange() {
         "$wine" "$CARGO_TARGET_DIR/$target/$profile/ampe.exe"
 }
 
+# The libraries that a program asks Windows for.
+imports() { x86_64-w64-mingw32-objdump --private-headers "$1" | sed -n 's/.*DLL Name: //p' | tr '[:upper:]' '[:lower:]' | sort -u; }
+
+# Every Windows since 8.1 has these, and none of them comes with a compiler.
+of_windows='advapi32|bcrypt|bcryptprimitives|kernel32|kernelbase|msvcrt|ntdll|shell32|user32|userenv|ws2_32|api-ms-win-(core|crt)-[a-z0-9-]*'
+
+needs_nothing() {
+    local found
+    found=$(imports "$1")
+    printf '%s asks Windows for: %s\n' "$1" "$(paste -sd ' ' <<<"$found")"
+    [ -n "$found" ] || { echo 'its imports cannot be read' && return 1; }
+    ! grep -vxE "($of_windows)\.(dll|drv)" <<<"$found" || { echo 'these have to be beside it' && return 1; }
+}
+
+# Whether a program for this target can be linked here, or why not.
+can_link() {
+    command -v "$2" >/dev/null || { echo "there is no $2" && return 1; }
+    [ -n "${CARGO_UNSTABLE_BUILD_STD:-}" ] ||
+        [ -d "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/$1/lib" ] ||
+        { echo "the compiler does not know $1: run \`rustup target add $1\`" && return 1; }
+}
+
+# Builds the command for one target, if that can be done here.
+dist() {
+    local to=$CARGO_TARGET_DIR/dist built width=$1 linker=$2 reason
+    if ! reason=$(can_link "$width" "$linker"); then
+        echo "skipped: ampe.exe for $width: $reason" | tee -a "$log"
+        return 0
+    fi
+    mkdir -p "$to"
+    step "ampe.exe for $width" env RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols' \
+        cargo build --target "$width" --package ampe-cli --locked --release || return 1
+    built=$to/ampe-${width%%-*}.exe
+    cp "$CARGO_TARGET_DIR/$width/release/ampe.exe" "$built"
+    step "what it needs" needs_nothing "$built" || return 1
+    ls -l "$built"
+}
+
+# Asks Wine's kernel with each, and leaves what it says beside them. Debian's Wine runs no programs of 32 bits without
+# further packages.
+verify() {
+    local program=$CARGO_TARGET_DIR/dist/ampe-$1 report
+    report=${program/ampe-/verify-}
+    [ -e "$program.exe" ] || return 0
+    if ! "$wine" "$program.exe" --version; then
+        echo "skipped: this Wine does not run $program.exe" | tee -a "$log"
+        return 0
+    fi
+    step "what Wine answers to $1" "$wine" "$program.exe" doctor --verify --trace "$report.trace" || return 1
+    "$wine" "$program.exe" doctor --verify --json >"$report.json" || return 1
+    ls -l "$report".*
+}
+
 wine=
 if knows_target; then
     echo "windows: with the compiler's own target $target"
@@ -226,9 +281,17 @@ else
     echo "windows: run \`rustup target add $target\`" >&2
     exit 3
 fi
-linker_and_wine
+linker_and_wine "${1:-debug}"
 step 'Wine' prepare_wine
 
+if [ "${1:-}" = dist ]; then
+    dist $target x86_64-w64-mingw32-gcc
+    dist $narrow i686-w64-mingw32-gcc
+    restart_server
+    verify x86_64
+    verify i686
+    exit
+fi
 if [ ${#profiles[@]} -eq 0 ]; then
     lints
     exit

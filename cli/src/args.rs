@@ -361,15 +361,27 @@ pub(crate) struct Tail {
 /// Tell what this system is and offers: paste it into a report of a defect.
 ///
 /// How sockets are polled, whether there are Unix sockets, how many descriptors there may be.
+///
+/// With --verify it asks the system whether its kernel does what the poller for Windows takes for granted,
+/// which takes up to half a minute. Nothing depends on the answers, so they do not change the exit code.
+/// Elsewhere than on Windows it asks the simulated kernel by which the poller is tested.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe doctor
-  ampe doctor --json")]
+  ampe doctor --json
+  ampe doctor --verify
+  ampe doctor --verify --json --trace trace.txt > report.json")]
 pub(crate) struct Doctor {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+    /// Ask the system's kernel what polling takes for granted of it
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Write all calls and answers to FILE, and check them against the simulated kernel
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// Print what a shell needs to complete this command.

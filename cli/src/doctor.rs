@@ -1,8 +1,11 @@
 //! `ampe doctor`: what this system is and offers, to be pasted into a report of a defect.
 
+mod verification;
+
 use ampe::platform::{Descriptors, Platform};
 use serde_json::{Value, json};
 
+use self::verification::Verified;
 use crate::args::Doctor;
 use crate::error::Failure;
 use crate::output;
@@ -13,11 +16,22 @@ pub(crate) fn run(arguments: &Doctor) -> Result<(), Failure> {
             "cannot open a socket to look at: {error}: see that this system has a network"
         ))
     })?;
+    let verified = arguments
+        .verify
+        .then(|| verification::run(arguments.trace.as_deref()))
+        .transpose()?;
     if arguments.json {
-        return output::json(&document(&platform));
+        let mut document = document(&platform);
+        if let Some(verified) = &verified {
+            document["verify"] = verified.document();
+        }
+        return output::json(&document);
     }
     for (name, value) in lines(&platform) {
         output::line(format!("{name:<14}{value}"))?;
+    }
+    for line in verified.iter().flat_map(Verified::lines) {
+        output::line(line)?;
     }
     Ok(())
 }

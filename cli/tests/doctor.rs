@@ -74,3 +74,59 @@ fn shells_and_man_are_told_of_each_command() {
     let failed = run(&["man", nowhere.to_str().unwrap()]);
     failed.assert_fails(1, &["cannot write", "a directory that exists"]);
 }
+
+/// What is told of the kernel in JSON is told in words, within 80 columns, and the trace passes its check.
+#[test]
+fn what_the_kernel_answers_is_told() {
+    let place = common::Place::new();
+    let trace = place.path().join("trace.txt");
+    let trace = trace.to_str().unwrap();
+    let told = run(&["doctor", "--verify", "--json", "--trace", trace]);
+    told.assert_succeeds();
+    assert_eq!(told.stdout.len(), 1, "{told:?}");
+    let document: Value = serde_json::from_str(&told.stdout[0]).unwrap();
+    let verified = &document["verify"];
+    assert_eq!(verified["simulated"], cfg!(not(windows)));
+    assert_eq!(verified["windows"].is_null(), cfg!(not(windows)));
+    let findings = verified["findings"].as_array().unwrap();
+    assert!(findings.len() > 30, "{findings:?}");
+    for finding in findings {
+        let is_expected = finding["verdict"] != "differs" || !finding["known"].is_null();
+        assert!(is_expected, "{finding}");
+    }
+    assert_eq!(
+        verified["trace"]["refusals"],
+        serde_json::json!([]),
+        "{verified}"
+    );
+    let written = std::fs::read_to_string(trace).unwrap();
+    assert_eq!(verified["trace"]["lines"], written.lines().count());
+
+    let text = run(&["doctor", "--verify"]);
+    text.assert_succeeds();
+    for line in &text.stdout {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let text = text.stdout.join("\n");
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    for finding in findings {
+        let name = finding["name"].as_str().unwrap().replace('_', " ");
+        let name = name.replace("else s", "else's");
+        let verdict = finding["verdict"].as_str().unwrap();
+        assert!(
+            text.contains(&format!("{verdict} {name}")),
+            "{verdict} {name}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_a_failure() {
+    let place = common::Place::new();
+    let nowhere = place.path().join("missing/trace.txt");
+    let failed = run(&["doctor", "--verify", "--trace", nowhere.to_str().unwrap()]);
+    failed.assert_fails(1, &["cannot write", "that you may write to"]);
+    let alone = run(&["doctor", "--trace", "trace.txt"]);
+    alone.assert_fails(2, &["--verify"]);
+}

@@ -143,7 +143,7 @@ mod storage_tests;
 #[path = "between/sync.rs"]
 mod sync;
 
-pub use ampe_poller::platform;
+pub use ampe_poller::{platform, verify};
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};

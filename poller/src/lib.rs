@@ -121,6 +121,7 @@ pub mod socket;
 mod sync;
 mod sys;
 mod timeout;
+pub mod verify;
 mod wake_word;
 mod waker;
 mod watch;

@@ -49,9 +49,8 @@ pub(crate) use defects::{Defects, Sound};
 pub(crate) use held::Held;
 #[cfg(windows)]
 pub use port::ControlMode;
-#[cfg(all(test, not(windows)))]
+#[cfg(not(windows))]
 pub(crate) use port::ControlMode;
-#[cfg(any(windows, test))]
 pub(crate) use port::Port;
 #[cfg(test)]
 pub(crate) use tests::StateMoves;

@@ -301,7 +301,7 @@ mod system;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub(crate) use windows::{Socket as WindowsSocket, Tcp, Uds};
+pub(crate) use windows::{Tcp, Uds};
 
 #[cfg(unix)]
 pub(super) use sockets::{Sockets, TCP, UDS};

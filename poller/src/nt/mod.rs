@@ -1,7 +1,7 @@
 //! The handful of NT calls by which the AFD backend polls, and what they pass around.
 //!
 //! Nothing here decides anything. `trait Nt` is the seam: the real system behind it is Windows,
-//! the other one is the simulated kernel of the tests. Layouts are asserted when this is compiled,
+//! the other one is the simulated kernel. Layouts are asserted when this is compiled,
 //! for 64-bit and for 32-bit systems, whatever system compiles it.
 //!
 //! The values and layouts are those that other users of this undocumented interface have found:
@@ -12,16 +12,19 @@ use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-#[cfg(test)]
-mod facts;
 #[cfg(any(windows, test))]
 mod layers;
 #[cfg(windows)]
 pub(crate) mod real;
-#[cfg(test)]
+#[cfg_attr(not(test), allow(dead_code, reason = "much of it is for tests"))]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a simulation, whose users are of this crate"
+)]
 pub(crate) mod sim;
 #[cfg(windows)]
 pub(crate) mod system;
+pub(crate) mod verify;
 
 /// A handle of the system's: a socket, a port, a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,10 +46,8 @@ impl Status {
     pub(crate) const INVALID_PARAMETER: Status = Status(0xC000_000D_u32 as i32);
     pub(crate) const NOT_IMPLEMENTED: Status = Status(0xC000_0002_u32 as i32);
     pub(crate) const NO_MEMORY: Status = Status(0xC000_0017_u32 as i32);
-    #[cfg(test)]
     pub(crate) const INSUFFICIENT_RESOURCES: Status = Status(0xC000_009A_u32 as i32);
     pub(crate) const CANCELLED: Status = Status(0xC000_0120_u32 as i32);
-    #[cfg(test)]
     pub(crate) const NOT_FOUND: Status = Status(0xC000_0225_u32 as i32);
 
     pub(crate) const fn is_error(self) -> bool {

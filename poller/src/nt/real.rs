@@ -385,7 +385,12 @@ pub(super) fn provider(socket: Handle) -> String {
     if outcome != 0 {
         return "of unknown name".to_owned();
     }
-    let name = found.szProtocol;
+    name_of(&found)
+}
+
+/// What a provider calls itself.
+pub(super) fn name_of(provider: &winsock::WSAPROTOCOL_INFOW) -> String {
+    let name = provider.szProtocol;
     let end = name.iter().position(|unit| *unit == 0);
     String::from_utf16_lossy(&name[..end.unwrap_or(name.len())])
 }

@@ -24,6 +24,8 @@
 //! It checks its users too, and keeps what it finds: see [`Violation`].
 
 mod calls;
+mod demand;
+#[cfg(test)]
 mod digest;
 mod network;
 mod state;
@@ -32,10 +34,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ptr::NonNull;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(test)]
+use std::sync::Arc;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{AfdPollInfo, Handle, IoStatusBlock, Status};
+#[cfg(test)]
 use crate::afd::Held;
 
 pub(crate) use calls::Sim;
@@ -140,6 +145,8 @@ pub(crate) struct Mood {
     pub(crate) takes_last: bool,
     /// A file that is dissociated forgets that it queues no packet for what it answers at once.
     pub(crate) forgets_marks: bool,
+    /// The polls that were issued on a socket that another process keeps go on when it is closed here.
+    pub(crate) leaves_shared: bool,
     /// Who polls does not fall back on helpers: what cannot be associated has failed.
     pub(crate) is_direct_only: bool,
 }
@@ -176,6 +183,7 @@ impl Default for Mood {
             counts_one: false,
             takes_last: false,
             forgets_marks: false,
+            leaves_shared: false,
             is_direct_only: false,
         }
     }
@@ -291,6 +299,7 @@ pub(crate) struct State {
     next_operation: u32,
     /// The status blocks of all operations.
     lent: BTreeSet<usize>,
+    #[cfg(test)]
     held: Option<Arc<Held>>,
     pub(crate) mood: Mood,
     pub(crate) violations: Vec<Violation>,
@@ -319,6 +328,7 @@ impl Default for Kernel {
                 operations: BTreeMap::new(),
                 next_operation: 0,
                 lent: BTreeSet::new(),
+                #[cfg(test)]
                 held: None,
                 mood: Mood::default(),
                 violations: Vec::new(),

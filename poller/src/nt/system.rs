@@ -4,14 +4,16 @@ use std::ffi::{CStr, c_char};
 use std::io;
 use std::mem::{size_of, size_of_val, transmute, zeroed};
 use std::os::windows::io::{AsRawSocket, AsSocket};
+use std::ptr::{null, null_mut};
 
 use socket2::{Domain, Socket, Type};
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
+use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock as winsock;
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
 
-use super::real::{Windows, provider};
+use super::real::{Windows, name_of, provider};
 use super::{Handle, Nt};
 
 /// On what a TCP socket is polled.
@@ -133,4 +135,36 @@ fn set_option(socket: &impl AsSocket, level: i32, option: i32, value: i32) -> io
             winsock::WSAGetLastError()
         })),
     }
+}
+
+windows_link::link!("kernel32.dll" "system" fn GetProcessHandleCount(process: HANDLE, count: *mut u32) -> i32);
+
+/// How many handles this process has.
+pub(crate) fn handles() -> Option<u32> {
+    let mut count = 0;
+    // SAFETY: the handle stands for this process, and the answer goes to a live value.
+    let outcome = unsafe { GetProcessHandleCount((-1_isize) as HANDLE, &raw mut count) };
+    // Wine 8 says that there are none.
+    (outcome != 0 && count > 0).then_some(count)
+}
+
+/// The names of Winsock's providers, layers among them, in the order in which they are asked.
+pub(crate) fn providers() -> io::Result<Vec<String>> {
+    let _winsock = Windows::new()?;
+    let mut length = 0;
+    // SAFETY: there is no room, which the length says; how much it takes is told.
+    unsafe { winsock::WSAEnumProtocolsW(null(), null_mut(), &raw mut length) };
+    let size = size_of::<winsock::WSAPROTOCOL_INFOW>();
+    // SAFETY: it consists of numbers, for which zero is a value.
+    let empty = || unsafe { zeroed::<winsock::WSAPROTOCOL_INFOW>() };
+    let mut found: Vec<_> = (0..length as usize / size + 1).map(|_| empty()).collect();
+    length = (found.len() * size) as u32;
+    // SAFETY: there is as much room as is stated.
+    let count = unsafe { winsock::WSAEnumProtocolsW(null(), found.as_mut_ptr(), &raw mut length) };
+    let count = usize::try_from(count).map_err(|_| {
+        // SAFETY: nothing is pointed to.
+        io::Error::from_raw_os_error(unsafe { winsock::WSAGetLastError() })
+    })?;
+    found.truncate(count);
+    Ok(found.iter().map(name_of).collect())
 }

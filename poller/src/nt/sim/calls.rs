@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Kernel, Kind, Queued, Violation};
+#[cfg(test)]
 use crate::afd::Held;
 use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission, timeout as time_limit};
 
@@ -232,6 +233,7 @@ unsafe impl Nt for Sim {
         status.0
     }
 
+    #[cfg(test)]
     fn watch(&self, held: Arc<Held>) {
         self.kernel.state().held = Some(held);
     }
