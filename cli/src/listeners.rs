@@ -1,6 +1,7 @@
 //! The addresses that a command listens on until it ends.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use ampe::{Address, Channel, ChannelGroup, Closed};
 use serde_json::json;
@@ -8,16 +9,25 @@ use serde_json::json;
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
+use crate::ready::Ready;
 
 #[derive(Default)]
 pub(crate) struct Listeners {
     addresses: HashMap<Channel, Address>,
+    ready: Ready,
 }
 
 impl Listeners {
     /// Listens on all of these.
-    pub(crate) fn start(group: &ChannelGroup, listen: &[Address]) -> Result<Listeners, Failure> {
-        let mut listeners = Listeners::default();
+    pub(crate) fn start(
+        group: &ChannelGroup,
+        listen: &[Address],
+        ready: Option<&Path>,
+    ) -> Result<Listeners, Failure> {
+        let mut listeners = Listeners {
+            ready: Ready::new(ready, listen.len()),
+            ..Listeners::default()
+        };
         for address in listen {
             listeners.listen(group, address)?;
         }
@@ -37,6 +47,16 @@ impl Listeners {
         Ok(())
     }
 
+    /// Prints the address that a listener has, and tells whoever waits for it.
+    pub(crate) fn tell(&mut self, bound: &Address, json: bool) -> Result<(), Failure> {
+        let address = bound.to_string();
+        match json {
+            true => output::json(&json!({ "event": "listening", "address": address }))?,
+            false => output::line(address)?,
+        }
+        self.ready.tell(bound)
+    }
+
     /// Fails if a listener has ended, and not a connection.
     pub(crate) fn check(&mut self, closed: &Closed) -> Result<(), Failure> {
         match self.addresses.remove(&closed.channel()) {
@@ -47,14 +67,5 @@ impl Listeners {
             ))),
             None => Ok(()),
         }
-    }
-}
-
-/// Prints the address that a listener has.
-pub(crate) fn tell(bound: &Address, json: bool) -> Result<(), Failure> {
-    let address = bound.to_string();
-    match json {
-        true => output::json(&json!({ "event": "listening", "address": address })),
-        false => output::line(address),
     }
 }

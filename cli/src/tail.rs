@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::Tail;
 use crate::error::Failure;
-use crate::listeners::{self, Listeners};
+use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
 
@@ -23,7 +23,11 @@ pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
     let mut session = Session::start(Options::default())?;
     let mut tail = Tailing {
         outbox: Outbox::new(session.group().clone(), usize::MAX),
-        listeners: Listeners::start(session.group(), &arguments.listen)?,
+        listeners: Listeners::start(
+            session.group(),
+            &arguments.listen,
+            arguments.ready_file.as_deref(),
+        )?,
         peers: HashMap::new(),
         messages: 0,
         json: arguments.json,
@@ -72,7 +76,7 @@ impl Tailing {
         let empty = || session.group().message();
         self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) => listeners::tell(listening.address(), self.json)?,
+            Event::Listening(listening) => self.listeners.tell(listening.address(), self.json)?,
             Event::Hello(hello) => {
                 self.peers.insert(hello.channel(), hello.peer().to_string());
                 self.tell(&hello)?;
