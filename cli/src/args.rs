@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Reply(Reply),
     Tell(Tell),
     Tail(Tail),
+    Proxy(Proxy),
     Doctor(Doctor),
     Completions(Completions),
     #[command(name = "man")]
@@ -400,6 +401,45 @@ pub(crate) struct Tail {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// Pass connections on to another address, and show every frame that passes.
+///
+/// A line has the time of day in UTC, the connection's number, > for what comes from who connected and < for
+/// what goes back, what kind of message it is, its id, its text headers, and its body: its length, and
+/// what can be read of its beginning. Bytes are passed on as they are, no faster than the other side
+/// reads; what is no frame passes unseen.
+///
+/// Nothing authenticates who connects, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe proxy --listen 127.0.0.1:7098 --to 127.0.0.1:7099 --trace
+  ampe proxy --listen uds:///tmp/p.sock --to uds:///tmp/s.sock --json | jq -c '[.op, .bytes]'
+  ampe proxy --listen 127.0.0.1:7098 --to 127.0.0.1:7099 --pcap frames.pcap")]
+pub(crate) struct Proxy {
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) listen: Address,
+    /// Where to pass connections on to
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// Print every frame, a line each
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Print every frame as a JSON document, one per line, with the whole body
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write what passes into this file, for Wireshark and its dissector wireshark/ampe.lua
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Listen beyond this machine: anyone who can reach the address may connect
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 /// Tell what this system is and offers: paste it into a report of a defect.

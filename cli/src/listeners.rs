@@ -49,11 +49,7 @@ impl Listeners {
 
     /// Prints the address that a listener has, and tells whoever waits for it.
     pub(crate) fn tell(&mut self, bound: &Address, json: bool) -> Result<(), Failure> {
-        let address = bound.to_string();
-        match json {
-            true => output::json(&json!({ "event": "listening", "address": address }))?,
-            false => output::line(address)?,
-        }
+        tell(bound, json)?;
         self.ready.tell(bound)
     }
 
@@ -67,5 +63,14 @@ impl Listeners {
             ))),
             None => Ok(()),
         }
+    }
+}
+
+/// Prints the address that a listener has.
+pub(crate) fn tell(bound: &Address, json: bool) -> Result<(), Failure> {
+    let address = bound.to_string();
+    match json {
+        true => output::json(&json!({ "event": "listening", "address": address })),
+        false => output::line(address),
     }
 }

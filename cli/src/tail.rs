@@ -171,7 +171,7 @@ impl Tailing {
 }
 
 /// A body on one line that does nothing to a terminal, and not at any length.
-fn shown(body: &[u8]) -> String {
+pub(crate) fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}...", output::quoted(&text[..end])),
@@ -180,13 +180,13 @@ fn shown(body: &[u8]) -> String {
 }
 
 /// Since 1970, in UTC.
-fn seconds() -> f64 {
+pub(crate) fn seconds() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }
 
 /// The time of day, in UTC.
-fn clock() -> String {
+pub(crate) fn clock() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     time_of_day(since.unwrap_or_default())
 }

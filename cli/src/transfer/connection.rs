@@ -1,7 +1,7 @@
 //! The receiving side of one conversation: a thread that writes what its connection brings, so that
 //! a slow disk holds up nobody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Post, Reason, Request, Signal};
+use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Post, PostError, Reason, Request, Signal};
 
 use super::digest::Digest;
 use super::directory::Directory;
@@ -21,6 +21,9 @@ use crate::progress::Progress;
 /// How long a thread that is told to end may take, which removes what it was receiving. One that hangs
 /// in its disk is left behind.
 const END: Duration = Duration::from_secs(2);
+
+/// How many messages are handled before their answers are posted, at most.
+const BATCH: usize = 16;
 
 /// What a connection brings, in order.
 pub(crate) enum Work {
@@ -137,9 +140,12 @@ impl Connection {
             is_good: true,
             account: None,
             tallies: BTreeMap::new(),
+            answers: VecDeque::new(),
+            has_reported: false,
         };
         if let Some(why) = objection {
             conversation.fail(None, why);
+            conversation.flush();
         }
         let done = Arc::clone(&pending);
         let name = format!("ampe-connection-{}", channel.number());
@@ -207,21 +213,51 @@ struct Conversation {
     is_good: bool,
     account: Option<Account>,
     tallies: BTreeMap<Vec<u8>, Tally>,
+    /// Answers not posted yet.
+    answers: VecDeque<Post>,
+    /// Whether there are reports that the receiver was not woken for.
+    has_reported: bool,
 }
 
 impl Conversation {
     fn run(mut self, work: &mpsc::Receiver<Work>, done: &AtomicUsize) {
-        for work in work {
-            match work {
-                Work::Request(request) => self.on_request(request),
-                Work::Content(content) => self.on_content(content),
-                Work::Bye(bye) => {
-                    self.abandon("the sender ended the conversation: send it again");
-                    drop(bye); // which answers it, behind all that was posted
-                }
-                Work::Closed(closed) => self.on_closed(&closed),
+        while let Ok(first) = work.recv() {
+            // What waits already is answered and reported together.
+            let rest = std::iter::from_fn(|| work.try_recv().ok());
+            for work in std::iter::once(first).chain(rest.take(BATCH)) {
+                self.on_work(work);
+                done.fetch_sub(1, Ordering::Relaxed);
             }
-            done.fetch_sub(1, Ordering::Relaxed);
+            self.flush();
+        }
+    }
+
+    fn on_work(&mut self, work: Work) {
+        match work {
+            Work::Request(request) => self.on_request(request),
+            Work::Content(content) => self.on_content(content),
+            Work::Bye(bye) => {
+                self.abandon("the sender ended the conversation: send it again");
+                self.flush();
+                drop(bye); // which answers it, behind all that was posted
+            }
+            Work::Closed(closed) => self.on_closed(&closed),
+        }
+    }
+
+    /// Posts the answers, and wakes the receiver for the reports.
+    fn flush(&mut self) {
+        let mut posted = Vec::with_capacity(self.answers.len());
+        let group = self.common.group.clone();
+        if !self.answers.is_empty()
+            && let Err(why) = group.post_many(&mut self.answers, &mut posted)
+        {
+            self.answers.clear();
+            self.on_refused(&why);
+        }
+        if std::mem::take(&mut self.has_reported) {
+            // Refused where events wait already, or the receiver ends: it looks at reports by itself.
+            let _ = group.notify(group.message());
         }
     }
 
@@ -538,12 +574,14 @@ impl Conversation {
         self.post(request.reply(message));
     }
 
-    /// Posts an answer. A sender reads them while it sends: if there is no room for one, it reads
-    /// none, and is let go.
     fn post(&mut self, post: Post) {
-        if let Err(refused) = self.common.group.post(post)
-            && matches!(refused.why, ampe::PostError::Full(_))
-        {
+        self.answers.push_back(post);
+    }
+
+    /// A sender reads its answers while it sends: if there is no room for one, it reads none, and is let
+    /// go.
+    fn on_refused(&mut self, why: &PostError) {
+        if matches!(why, PostError::Full(_)) {
             self.fail(
                 None,
                 "the sender does not read its answers: it was disconnected",
@@ -568,11 +606,9 @@ impl Conversation {
         });
     }
 
-    fn report(&self, report: Report) {
+    fn report(&mut self, report: Report) {
         let _ = self.common.reports.send(report);
-        // Refused where events wait already, or the receiver ends: it looks at reports by itself.
-        let group = &self.common.group;
-        let _ = group.notify(group.message());
+        self.has_reported = true;
     }
 }
 

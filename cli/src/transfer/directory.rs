@@ -38,6 +38,7 @@ pub(crate) struct Policy {
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    absolute: PathBuf,
     policy: Policy,
     abilities: Abilities,
     /// Paths being received, so that two senders of one path do not meet at the end.
@@ -125,6 +126,8 @@ impl Directory {
         }
         Ok(Directory {
             path: path.to_owned(),
+            // So that nobody asks where that is for each file.
+            absolute: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             policy,
             abilities,
             paths: Mutex::default(),
@@ -212,7 +215,7 @@ impl Directory {
             return if is_same { Ok(place) } else { Err(why) };
         }
         let path = self.reserve(&path)?;
-        let file = partial::unfinished(&self.path, self.abilities);
+        let file = partial::unfinished(&self.absolute, self.abilities);
         let file = file.map_err(|error| not_stored(&error))?;
         self.try_name(&path.path)?;
         let mut partial = Partial {
@@ -304,12 +307,12 @@ impl Directory {
         {
             let mut identity = path.to_wire();
             identity.extend(format!("\0{size} {modified}").bytes());
-            let file = partial::resumable(&self.path, &identity);
+            let file = partial::resumable(&self.absolute, &identity);
             if let Some(file) = file.map_err(|error| not_stored(&error))? {
                 return Ok((file, true));
             }
         }
-        let file = partial::unfinished(&self.path, self.abilities);
+        let file = partial::unfinished(&self.absolute, self.abilities);
         Ok((file.map_err(|error| not_stored(&error))?, false))
     }
 

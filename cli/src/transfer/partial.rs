@@ -3,6 +3,7 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use fs4::{FileExt, TryLockError};
@@ -212,7 +213,12 @@ pub(crate) fn try_name(directory: &Path, name: &Name) -> io::Result<()> {
 
 /// Eight hexadecimal digits that tell this machine's files from those of others that share the
 /// directory: their locks may be unknown here.
-fn machine() -> String {
+fn machine() -> &'static str {
+    static MACHINE: OnceLock<String> = OnceLock::new();
+    MACHINE.get_or_init(find_machine)
+}
+
+fn find_machine() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().unwrap_or_default();
     #[cfg(not(unix))]

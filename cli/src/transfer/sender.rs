@@ -21,6 +21,9 @@ use crate::session::Session;
 /// How often a receiver is told that we still work, where it hears nothing else of us.
 const ALIVE: Duration = Duration::from_secs(1);
 
+/// How often it is looked at whether anything moves, while answers come.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A connection to a receiver.
 pub(crate) struct Sender<'s> {
     link: Link<'s>,
@@ -138,6 +141,7 @@ impl Sending<'_, '_> {
     fn run(mut self) -> Result<(), Failure> {
         let mut patience = self.link.patience();
         let mut moved = self.moved();
+        let mut looked = None;
         while self.left > 0 {
             match self.link.look_within(&mut patience, ALIVE)? {
                 Some(Event::Room(_)) => self.source.tell(Told::Room),
@@ -146,8 +150,15 @@ impl Sending<'_, '_> {
                     let written = protocol::read_progress(signal.text_headers());
                     self.written += u64::from(written.is_some());
                 }
+                // The thread says something, or nothing came.
+                Some(Event::Notified(_)) | None => looked = None,
                 _ => {}
             }
+            // Not for each of many answers.
+            if looked.is_some_and(|looked: Instant| looked.elapsed() < LOOK) {
+                continue;
+            }
+            looked = Some(Instant::now());
             self.listen()?;
             self.say_alive();
             let now = self.moved();
@@ -268,6 +279,9 @@ impl Sending<'_, '_> {
         if *item.kind() != Kind::Stdin {
             let seconds = self.link.timeout().as_secs_f64();
             let why = item.hangs(seconds);
+            for post in self.source.unposted() {
+                self.link.post(post)?;
+            }
             if self.source.is_open() {
                 let reason = format!("the sender's disk has not answered for {seconds} s");
                 let message = Demand::Cancel { reason }.write(self.link.group().message());

@@ -3,9 +3,9 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ampe::{Channel, ChannelGroup, Message, Post, PostError};
@@ -94,6 +94,14 @@ struct State {
     at: AtomicUsize,
     /// Whether that one has been offered, and not all sent.
     is_open: AtomicBool,
+    /// Messages not posted yet.
+    batch: Mutex<VecDeque<Post>>,
+}
+
+impl State {
+    fn batch(&self) -> MutexGuard<'_, VecDeque<Post>> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Nothing more is wanted: the channel has ended, or the [`Source`] was dropped.
@@ -124,7 +132,6 @@ impl Source {
             told: tells,
             says,
             state: Arc::clone(&state),
-            batch: VecDeque::with_capacity(BATCH),
             open: HashSet::new(),
             accepted: None,
             has_room: false,
@@ -155,6 +162,11 @@ impl Source {
         self.state.moved.load(Ordering::Relaxed)
     }
 
+    /// What it has not posted yet, of one that hangs.
+    pub(crate) fn unposted(&self) -> VecDeque<Post> {
+        std::mem::take(&mut self.state.batch())
+    }
+
     /// Whether it waits for its disk.
     pub(crate) fn is_reading(&self) -> bool {
         self.state.is_reading.load(Ordering::Relaxed)
@@ -176,7 +188,6 @@ struct Sending {
     told: mpsc::Receiver<Told>,
     says: mpsc::Sender<Said>,
     state: Arc<State>,
-    batch: VecDeque<Post>,
     /// Items that wait for their last answer.
     open: HashSet<usize>,
     /// The item that the receiver takes the content of, and from where on.
@@ -190,15 +201,17 @@ impl Sending {
     fn run(mut self, first: usize) -> Result<(), NotWanted> {
         for index in first..self.job.items.len() {
             self.state.at.store(index, Ordering::Relaxed);
-            // Also before a disk is asked for the next, which may hang.
-            self.post_batch()?;
             while self.open.len() >= OPEN_MOST {
+                self.post_batch()?;
                 self.hear_next()?;
             }
             if let Err(why) = self.send(index)? {
                 self.say(Said::Unreadable(index, why, false));
             }
             self.state.is_open.store(false, Ordering::Relaxed);
+            if self.state.batch().len() >= BATCH {
+                self.post_batch()?;
+            }
         }
         self.post_batch()
     }
@@ -334,16 +347,16 @@ impl Sending {
             done += part.len() as u64;
             let message = self.message(part);
             let signal = message.signal(self.job.channel).with_id(id(index)).more();
-            self.batch.push_back(signal);
+            self.state.batch().push_back(signal);
             let is_slow = content.size().is_none() || self.job.manner.limit.is_some();
-            if self.batch.len() >= BATCH || is_slow {
+            if self.state.batch().len() >= BATCH || is_slow {
                 self.post_batch()?;
             }
             self.count(part.len(), true);
             bar.set_position(done);
             self.hear_all()?;
             if !self.open.contains(&index) {
-                self.batch.clear();
+                self.state.batch().clear();
                 return Err(Stopped::Answered);
             }
         }
@@ -467,15 +480,17 @@ impl Sending {
         let message = demand.write(self.message(body));
         let request = message.request(self.job.channel).with_id(id(index));
         self.open.insert(index);
-        self.batch.push_back(request);
+        self.state.batch().push_back(request);
     }
 
     fn post_batch(&mut self) -> Result<(), NotWanted> {
-        let mut posted = Vec::with_capacity(self.batch.len());
+        let mut posted = Vec::with_capacity(self.state.batch().len());
         loop {
             self.hear_all()?;
             self.has_room = false;
-            match self.job.group.post_many(&mut self.batch, &mut posted) {
+            let group = &self.job.group;
+            let done = group.post_many(&mut self.state.batch(), &mut posted);
+            match done {
                 Ok(()) => return Ok(()),
                 Err(PostError::Full(_)) => {
                     while !self.has_room {
@@ -494,7 +509,7 @@ impl Sending {
                 Ok(told) => self.hear(&told),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => {
-                    self.batch.clear();
+                    self.state.batch().clear();
                     return Err(NotWanted);
                 }
             }
