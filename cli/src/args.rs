@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Reply(Reply),
     Tell(Tell),
     Tail(Tail),
+    Proxy(Proxy),
     Doctor(Doctor),
     Completions(Completions),
     #[command(name = "man")]
@@ -67,13 +68,17 @@ pub(crate) struct Demo {
     pub(crate) timeout: Duration,
 }
 
-/// Receive files into a directory.
+/// Receive files and directories into a directory, or one file to stdout.
 ///
 /// Prints the command to run on the other side, then a line "SHA-256  PATH" per file received, as
 /// `sha256sum --check` reads it: on Unix a line that starts with a backslash has \\, \n and \r in
 /// PATH for a backslash and for line ends. A file has its name only once it is whole and verified.
 /// In JSON, a name or path that is no UTF-8 has its bytes beside it, in hexadecimal, as name_hex or
-/// path_hex.
+/// path_hex. At the end of each connection it says what was stored, and the account.
+///
+/// What is broken off after 1 MiB or more is kept for a week, as a file whose name begins with
+/// .ampe-partial-: a sender of the same file goes on behind it, once both have hashed it. Into a
+/// directory that is here already, files are added; nothing is received through a symbolic link.
 ///
 /// Nothing authenticates a sender, so an address that other machines can reach is refused unless
 /// --anyone says that anyone may send.
@@ -82,14 +87,22 @@ pub(crate) struct Demo {
 Examples:
   ampe recv --listen tcp://127.0.0.1:0 --out received
   ampe recv --listen uds:///tmp/inbox.sock --out received --once
-  ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone")]
+  ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone
+  ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Address,
-    /// The directory to receive into
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// The directory to receive into; - is --stdout
+    #[arg(short, long, value_name = "DIR", required_unless_present = "stdout")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the content of one file to stdout as it comes, and end; the line to paste goes to stderr.
+    /// What was written is whole and verified only if the exit code is 0
+    #[arg(long, conflicts_with_all = ["out", "overwrite", "sync", "json"])]
+    pub(crate) stdout: bool,
     /// End after one connection, with exit code 0 if all of its files were received
     #[arg(long)]
     pub(crate) once: bool,
@@ -102,6 +115,9 @@ pub(crate) struct Recv {
     /// Flush each file to the disk before it gets its name: slower, and survives a power failure
     #[arg(long)]
     pub(crate) sync: bool,
+    /// Remove what is broken off, and what was kept of it before
+    #[arg(long)]
+    pub(crate) no_resume: bool,
     /// Show no progress, and say nothing of files that were received
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -114,28 +130,48 @@ pub(crate) struct Recv {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Send files to `ampe recv`.
+/// Send files and directories to `ampe recv`.
 ///
 /// Prints a line "SHA-256  NAME" per file once the receiver has verified and stored it, as
-/// `sha256sum` does. A file that cannot be sent does not stop the others. In JSON, a name that is no
-/// UTF-8 has its bytes beside it, in hexadecimal, as name_hex.
+/// `sha256sum` does. A file that cannot be sent does not stop the others. At the end it says what was
+/// stored, and the account. In JSON, a name that is no UTF-8 has its bytes beside it, in hexadecimal,
+/// as name_hex.
+///
+/// A directory is sent with all that is in it; run again, only what is not there yet. A file that was
+/// broken off goes on where it ended, if neither it nor what came of it has changed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe send --to tcp://127.0.0.1:7099 photo.jpg
   ampe send --to uds:///tmp/inbox.sock --quiet a.log b.log c.log
   ampe send --to 127.0.0.1:7099 --as aux-driver.c aux.c
-  ampe send --to [::1]:7099 backup.tar --timeout 300")]
+  ampe send --to [::1]:7099 backup.tar --timeout 300
+  ampe send --to 127.0.0.1:7099 --preserve --exclude '*.o' --limit 5MB project
+  tar c project | ampe send --to 127.0.0.1:7099 --as project.tar -")]
 pub(crate) struct Send {
     /// The address that `ampe recv` printed
     #[arg(long, value_name = "ADDR", value_parser = peer)]
     pub(crate) to: Address,
-    /// The files to send, under their own names
+    /// The files and directories to send, under their own names; - is stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Send the one FILE under this name
+    /// Send the one FILE under this name, which stdin needs
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<OsString>,
+    /// Send the symbolic links in directories, as links; those that lead out of their directory are
+    /// refused. Without this, links are left out and told
+    #[arg(long)]
+    pub(crate) links: bool,
+    /// Give copies the permissions, without set-user-ID and the like, and the times of the originals
+    #[arg(long)]
+    pub(crate) preserve: bool,
+    /// Leave out what matches in directories, by its name or its path below FILE, one or several times:
+    /// '*.o', 'target', 'docs/**'
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Send so many bytes a second at most, as 500kB or 2MiB
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit: Option<u64>,
     /// Show no progress, and say nothing of files that were sent
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -160,6 +196,9 @@ pub(crate) struct Echo {
     /// Where to listen, one or several times; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
     /// Memory for messages received and not yet echoed, as 4194304 or 4MiB
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
     pub(crate) budget: usize,
@@ -272,6 +311,9 @@ pub(crate) struct Reply {
     /// Where to listen, one or several times; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
     /// The body of each Response: a text, or @FILE for what a file holds
     #[arg(long, value_name = "BODY", required_unless_present = "command")]
     pub(crate) body: Option<OsString>,
@@ -347,6 +389,9 @@ pub(crate) struct Tail {
     /// Where to listen, one or several times; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
     /// Listen beyond this machine: anyone who can reach the address may send
     #[arg(long)]
     pub(crate) anyone: bool,
@@ -356,6 +401,45 @@ pub(crate) struct Tail {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// Pass connections on to another address, and show every frame that passes.
+///
+/// A line has the time of day in UTC, the connection's number, > for what comes from who connected and < for
+/// what goes back, what kind of message it is, its id, its text headers, and its body: its length, and
+/// what can be read of its beginning. Bytes are passed on as they are, no faster than the other side
+/// reads; what is no frame passes unseen.
+///
+/// Nothing authenticates who connects, so an address that other machines can reach is refused unless
+/// --anyone says that anyone may.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe proxy --listen 127.0.0.1:7098 --to 127.0.0.1:7099 --trace
+  ampe proxy --listen uds:///tmp/p.sock --to uds:///tmp/s.sock --json | jq -c '[.op, .bytes]'
+  ampe proxy --listen 127.0.0.1:7098 --to 127.0.0.1:7099 --pcap frames.pcap")]
+pub(crate) struct Proxy {
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) listen: Address,
+    /// Where to pass connections on to
+    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    pub(crate) to: Address,
+    /// Print every frame, a line each
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Print every frame as a JSON document, one per line, with the whole body
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write what passes into this file, for Wireshark and its dissector wireshark/ampe.lua
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Listen beyond this machine: anyone who can reach the address may connect
+    #[arg(long)]
+    pub(crate) anyone: bool,
+    /// Write the address here, a line for each, once it listens; removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 /// Tell what this system is and offers: paste it into a report of a defect.
@@ -461,6 +545,25 @@ fn bytes(text: &str) -> Result<usize, String> {
     count.checked_mul(1 << shift).ok_or_else(refused)
 }
 
+/// Bytes a second.
+fn rate(text: &str) -> Result<u64, String> {
+    let refused = || format!("{text:?} is no rate: give bytes a second, as 500kB or 2MiB");
+    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let decimal = [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let found = decimal
+        .iter()
+        .find_map(|(unit, factor)| Some((number.strip_suffix(unit)?, factor)));
+    let rate = match found {
+        Some((digits, factor)) => digits
+            .trim_end()
+            .parse()
+            .ok()
+            .and_then(|count: u64| count.checked_mul(*factor)),
+        None => bytes(number).ok().map(|count| count as u64),
+    };
+    rate.filter(|&rate| rate > 0).ok_or_else(refused)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -479,6 +582,17 @@ mod tests {
         assert_eq!(bytes("2 K"), Ok(2048));
         for refused in ["", "MiB", "1MB", "-1", "1.5M", "99999999999999GiB"] {
             assert!(bytes(refused).is_err(), "{refused:?} passed");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate("500"), Ok(500));
+        assert_eq!(rate("5kB"), Ok(5_000));
+        assert_eq!(rate("2 MB/s"), Ok(2_000_000));
+        assert_eq!(rate("1MiB/s"), Ok(1 << 20));
+        for refused in ["", "0", "fast", "-1MB", "1TB"] {
+            assert!(rate(refused).is_err(), "{refused:?} passed");
         }
     }
 

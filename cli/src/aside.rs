@@ -35,9 +35,14 @@ impl<T: Send + 'static> Aside<T> {
         Ok(Aside { thread, done })
     }
 
-    /// What came of it; `None` if it hangs for as long as `limit`.
-    pub(crate) fn wait(self, limit: Duration) -> Result<Option<T>, Failure> {
+    /// What came of it; `None` if it hangs for as long as `limit`, in which nothing grows.
+    pub(crate) fn wait_while_moving(
+        self,
+        limit: Duration,
+        grows: impl Fn() -> u64,
+    ) -> Result<Option<T>, Failure> {
         let mut patience = Patience::new(limit, Instant::now());
+        let mut before = grows();
         while !patience.is_over() {
             let now = Instant::now();
             let look = patience.next_look(now).min(now + INTERRUPTION);
@@ -46,6 +51,11 @@ impl<T: Send + 'static> Aside<T> {
             }
             interrupt::check()?;
             patience.look(Instant::now());
+            let now = grows();
+            if now != before {
+                before = now;
+                patience.renew(Instant::now());
+            }
         }
         Ok(None)
     }
@@ -68,15 +78,6 @@ impl<T: Send + 'static> Aside<T> {
     }
 }
 
-/// Runs what may hang; `None` if it does for as long as `limit`.
-pub(crate) fn run<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<Option<T>, Failure> {
-    let aside = Aside::spawn("ampe-aside", work).map_err(|error| no_thread(&error))?;
-    aside.wait(limit)
-}
-
 pub(crate) fn no_thread(error: &io::Error) -> Failure {
     Failure::new(format!(
         "cannot start a thread: {error}: close other programs"
@@ -90,10 +91,12 @@ mod tests {
     #[test]
     fn what_hangs_is_left_behind() {
         let (release, hangs) = mpsc::channel::<()>();
-        let hung = run(Duration::from_millis(20), move || hangs.recv());
+        let hung = Aside::spawn("hangs", move || hangs.recv()).unwrap();
+        let hung = hung.wait_while_moving(Duration::from_millis(20), || 0);
         assert!(matches!(hung, Ok(None)));
         drop(release);
-        let done = run(Duration::from_secs(60), || 7);
+        let done = Aside::spawn("works", || 7).unwrap();
+        let done = done.wait_while_moving(Duration::from_secs(60), || 0);
         assert!(matches!(done, Ok(Some(7))));
     }
 }

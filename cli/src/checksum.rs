@@ -10,7 +10,7 @@ use crate::progress::Progress;
 /// Prints the line of a file. On a terminal, a name that would act on it is quoted.
 pub(crate) fn print(progress: &Progress, sha256: &str, path: &Path) -> Result<(), Failure> {
     let shown = output::shown(path.display());
-    if io::stdout().is_terminal() && shown.starts_with('"') {
+    if shown.starts_with('"') && io::stdout().is_terminal() {
         return progress.line(format!("{sha256}  {shown}"));
     }
     progress.line(line(sha256, path))

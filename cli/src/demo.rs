@@ -25,6 +25,7 @@ use crate::transfer::digest::Digest;
 use crate::transfer::outgoing::Outgoing;
 use crate::transfer::protocol::Demand;
 use crate::transfer::sender::{Sender, Sent};
+use crate::transfer::source::Manner;
 
 use child::Child;
 
@@ -44,11 +45,7 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => own_executable()?,
     };
-    let outgoing = Outgoing::new(&path, None).and_then(|outgoing| {
-        outgoing.check()?;
-        Ok(Arc::new(outgoing))
-    });
-    let outgoing = outgoing.map_err(Failure::Failed)?;
+    let outgoing = Outgoing::file(&path, None).map_err(Failure::Failed)?;
     let directory = temporary_directory()?;
     // Dropped, the child is ended and waited for; only then the directory is removed.
     let mut child = Child::start(directory.path(), arguments.timeout)?;
@@ -99,7 +96,7 @@ fn temporary_directory() -> Result<TempDir, Failure> {
 
 fn measure_all(
     child: &mut Child,
-    outgoing: &Arc<Outgoing>,
+    outgoing: &Outgoing,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Vec<Measured>, Failure> {
@@ -118,7 +115,7 @@ fn measure_all(
 fn measure(
     session: &mut Session,
     address: &Address,
-    outgoing: &Arc<Outgoing>,
+    outgoing: &Outgoing,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Measured, Failure> {
@@ -127,12 +124,10 @@ fn measure(
         Address::Uds(_) => "uds",
     };
     let progress = Progress::new(false);
-    let mut sender = Sender::connect(session, address, timeout)?;
-    let bar = progress.bytes(&format_args!("{transport}: {}", outgoing.name()), 0);
-    let sent = sender.send(outgoing, &bar);
-    bar.finish_and_clear();
-    let sent = sent?.map_err(Failure::Failed)?;
-    let received = receiver::received_path(directory, &outgoing.name().to_os());
+    let size = Some(outgoing.size());
+    let mut sender = Sender::connect(session, address, size, timeout)?;
+    let sent = send(&mut sender, outgoing, &progress)?;
+    let received = receiver::received_path(directory, &outgoing.path().last().to_os());
     verify(&received, &sent)?;
     let bar = progress.steps(&format!("{transport}: round trips"), ROUND_TRIPS);
     let mark = |message| Demand::Echo.write(message);
@@ -154,6 +149,22 @@ fn measure(
     })
 }
 
+fn send(
+    sender: &mut Sender<'_>,
+    outgoing: &Outgoing,
+    progress: &Progress,
+) -> Result<Sent, Failure> {
+    let items: Arc<[Outgoing]> = Arc::new([outgoing.clone()]);
+    let mut sent = None;
+    let mut on_result = |_, result: Result<Sent, String>| {
+        sent = Some(result.map_err(Failure::Failed)?);
+        Ok(())
+    };
+    let bars = progress.files(items.len(), None);
+    sender.send(&items, Manner::default(), &bars, &mut on_result)?;
+    sent.ok_or_else(|| Failure::new("the file was not sent: run the demo again"))
+}
+
 /// The receiver has compared hashes already, of what it wrote; this one is of what can be read.
 fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
     let shown = output::shown(received.display());
@@ -165,7 +176,7 @@ fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
     })?;
     // The next transport sends the same name.
     let removed = std::fs::remove_file(received);
-    if digest != sent.sha256 {
+    if Some(digest) != sent.sha256 {
         return Err(Failure::new(format!(
             "{shown} reads otherwise than it was sent: see whether its disk is sound"
         )));
@@ -218,13 +229,21 @@ fn tell(
     for of in measured {
         output::note(&format!(
             "{}: verified, SHA-256 {}",
-            of.transport, of.sent.sha256
+            of.transport,
+            sha256(of)
         ));
     }
     if let Some(why) = skipped {
         output::note(&format!("uds: skipped: {why}"));
     }
     output::line(table.to_string())
+}
+
+fn sha256(of: &Measured) -> String {
+    of.sent
+        .sha256
+        .map(|sha256| sha256.to_string())
+        .unwrap_or_default()
 }
 
 fn document(path: &Path, measured: &[Measured], skipped: Option<String>) -> Value {
@@ -236,7 +255,7 @@ fn document(path: &Path, measured: &[Measured], skipped: Option<String>) -> Valu
                 "bytes": of.sent.bytes,
                 "seconds": of.sent.seconds,
                 "mb_per_s": rate,
-                "sha256": of.sent.sha256.to_string(),
+                "sha256": sha256(of),
                 "verified": true,
                 "round_trips": of.times.count(),
                 "round_trip_bytes": ROUND_TRIP_BYTES,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::args::Echo;
 use crate::error::Failure;
-use crate::listeners::{self, Listeners};
+use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
 
@@ -21,7 +21,11 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
         failure => failure,
     })?;
     let mut echo = Echoing {
-        listeners: Listeners::start(session.group(), &arguments.listen)?,
+        listeners: Listeners::start(
+            session.group(),
+            &arguments.listen,
+            arguments.ready_file.as_deref(),
+        )?,
         outbox: Outbox::new(session.group().clone(), usize::MAX),
         totals: Totals::default(),
     };
@@ -88,7 +92,7 @@ impl Echoing {
     fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {
         self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) => listeners::tell(listening.address(), json)?,
+            Event::Listening(listening) => self.listeners.tell(listening.address(), json)?,
             Event::Hello(hello) => {
                 self.totals.connections += 1;
                 self.echo(hello.echo());

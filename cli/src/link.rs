@@ -124,6 +124,18 @@ impl<'s> Link<'s> {
         event
     }
 
+    /// As [`look`](Link::look), and no longer than `most`.
+    pub(crate) fn look_within(
+        &mut self,
+        patience: &mut Patience,
+        most: Duration,
+    ) -> Result<Option<Event>, Failure> {
+        let now = Instant::now();
+        let event = self.wait_until(patience.next_look(now).min(now + most));
+        patience.look(Instant::now());
+        event
+    }
+
     fn wait_until(&mut self, deadline: Instant) -> Result<Option<Event>, Failure> {
         loop {
             let event = self.session.next(Some(deadline))?;

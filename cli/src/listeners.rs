@@ -1,6 +1,7 @@
 //! The addresses that a command listens on until it ends.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use ampe::{Address, Channel, ChannelGroup, Closed};
 use serde_json::json;
@@ -8,16 +9,25 @@ use serde_json::json;
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
+use crate::ready::Ready;
 
 #[derive(Default)]
 pub(crate) struct Listeners {
     addresses: HashMap<Channel, Address>,
+    ready: Ready,
 }
 
 impl Listeners {
     /// Listens on all of these.
-    pub(crate) fn start(group: &ChannelGroup, listen: &[Address]) -> Result<Listeners, Failure> {
-        let mut listeners = Listeners::default();
+    pub(crate) fn start(
+        group: &ChannelGroup,
+        listen: &[Address],
+        ready: Option<&Path>,
+    ) -> Result<Listeners, Failure> {
+        let mut listeners = Listeners {
+            ready: Ready::new(ready, listen.len()),
+            ..Listeners::default()
+        };
         for address in listen {
             listeners.listen(group, address)?;
         }
@@ -35,6 +45,12 @@ impl Listeners {
             listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
         self.addresses.insert(channel, address.clone());
         Ok(())
+    }
+
+    /// Prints the address that a listener has, and tells whoever waits for it.
+    pub(crate) fn tell(&mut self, bound: &Address, json: bool) -> Result<(), Failure> {
+        tell(bound, json)?;
+        self.ready.tell(bound)
     }
 
     /// Fails if a listener has ended, and not a connection.

@@ -20,11 +20,14 @@ mod output;
 mod patience;
 mod ping;
 mod progress;
+mod proxy;
+mod ready;
 mod recv;
 mod reply;
 mod roundtrip;
 mod send;
 mod session;
+mod summary;
 mod tail;
 mod tell;
 mod transfer;
@@ -63,6 +66,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Call(arguments) => call::run(&arguments),
         Command::Reply(arguments) => reply::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
         Command::Completions(arguments) => manual::completions(&arguments),

@@ -1,4 +1,4 @@
-//! One progress bar per file, on a terminal.
+//! One progress bar per file and one for all of them, on a terminal.
 
 use std::io::{self, IsTerminal};
 
@@ -6,6 +6,43 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::Failure;
 use crate::output;
+
+/// The bars of files.
+#[derive(Clone)]
+pub(crate) struct Bars {
+    progress: Progress,
+    all: ProgressBar,
+}
+
+/// The bar of one file. Dropped, it disappears.
+pub(crate) struct FileBar(ProgressBar);
+
+impl Bars {
+    pub(crate) fn file(&self, name: &impl std::fmt::Display, len: Option<u64>) -> FileBar {
+        self.progress.file(name, len)
+    }
+
+    /// So many bytes more of any file.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.all.inc(bytes);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.all.finish_and_clear();
+    }
+}
+
+impl FileBar {
+    pub(crate) fn set_position(&self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+}
+
+impl Drop for FileBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
 
 /// The bars of a command, and the lines written beside them.
 #[derive(Clone)]
@@ -34,6 +71,31 @@ impl Progress {
         const WIDE: &str = "{msg:24!} {wide_bar} {pos}/{len} {eta}";
         const NARROW: &str = "{wide_msg} {percent:>3}%";
         self.bar(name, len, WIDE, NARROW)
+    }
+
+    /// Bars for files that have so many bytes together, if that is known; with one for all if they are
+    /// several.
+    pub(crate) fn files(&self, count: usize, len: Option<u64>) -> Bars {
+        let all = match len {
+            Some(len) if count > 1 => self.bytes(&format_args!("all {count}"), len),
+            _ => ProgressBar::hidden(),
+        };
+        let progress = self.clone();
+        Bars { progress, all }
+    }
+
+    /// The bar of one file.
+    pub(crate) fn file(&self, name: &impl std::fmt::Display, len: Option<u64>) -> FileBar {
+        FileBar(match len {
+            Some(len) => self.bytes(name, len),
+            None => self.endless(name),
+        })
+    }
+
+    /// A bar that counts bytes whose number is not known.
+    fn endless(&self, name: &impl std::fmt::Display) -> ProgressBar {
+        const TEMPLATE: &str = "{wide_msg} {decimal_bytes} {decimal_bytes_per_sec}";
+        self.bar(&name.to_string(), 0, TEMPLATE, TEMPLATE)
     }
 
     fn bar(&self, name: &str, len: u64, wide: &str, narrow: &str) -> ProgressBar {

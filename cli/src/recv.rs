@@ -1,5 +1,8 @@
 //! `ampe recv`.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ampe::Address;
@@ -10,10 +13,13 @@ use crate::checksum;
 use crate::error::Failure;
 use crate::output;
 use crate::progress::Progress;
+use crate::ready::Ready;
 use crate::session::Session;
-use crate::transfer::connection::{Came, Report, Stored};
+use crate::summary::{self, Row};
+use crate::transfer::connection::{Came, Ended, Report, Stored, Tally, Target};
 use crate::transfer::directory::{Directory, Policy};
-use crate::transfer::names::{self, Name};
+use crate::transfer::names;
+use crate::transfer::path::TreePath;
 use crate::transfer::receiver::{Happening, Receiver};
 
 /// How long a silent sender is waited for, if nothing else was asked for.
@@ -33,25 +39,45 @@ pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
 
 fn receive(arguments: &Recv) -> Result<(), Failure> {
     check_reach(arguments)?;
-    let policy = Policy {
-        overwrite: arguments.overwrite,
-        sync: arguments.sync,
-    };
-    let directory = Directory::open(&arguments.out, policy)?;
-    for warning in directory.warnings() {
-        output::note(&warning);
-    }
+    let target = target(arguments)?;
     let silence = arguments.timeout.unwrap_or(SILENCE);
     let session = Session::start(crate::transfer::options(silence))?;
     let progress = Progress::new(arguments.quiet);
-    let mut receiver = Receiver::new(session, directory, progress.clone(), silence);
-    if arguments.once {
+    let mut receiver = Receiver::new(session, target, progress.clone(), silence);
+    if arguments.once || is_stdout(arguments) {
         receiver = receiver.once(arguments.timeout);
     }
     receiver.listen(&arguments.listen)?;
-    let served = serve(&mut receiver, arguments, &progress);
+    let mut ready = Ready::new(arguments.ready_file.as_deref(), 1);
+    let served = serve(&mut receiver, arguments, &progress, &mut ready);
     receiver.end(FAREWELL);
     served
+}
+
+/// Where files go: one may also be asked for at stdout by the name that other programs have for it.
+fn is_stdout(arguments: &Recv) -> bool {
+    arguments.stdout || arguments.out.as_deref() == Some(Path::new("-"))
+}
+
+fn target(arguments: &Recv) -> Result<Target, Failure> {
+    let out = match &arguments.out {
+        Some(out) if !is_stdout(arguments) => out,
+        _ if arguments.json => {
+            let said = "--json and the content cannot both have stdout: leave one of them out";
+            return Err(Failure::Usage(said.to_owned()));
+        }
+        _ => return Ok(Target::Stdout(Arc::new(AtomicBool::new(false)))),
+    };
+    let policy = Policy {
+        overwrite: arguments.overwrite,
+        sync: arguments.sync,
+        keep: !arguments.no_resume,
+    };
+    let directory = Directory::open(out, policy)?;
+    for warning in directory.warnings() {
+        output::note(&warning);
+    }
+    Ok(Target::Directory(Arc::new(directory)))
 }
 
 fn check_reach(arguments: &Recv) -> Result<(), Failure> {
@@ -65,12 +91,23 @@ fn check_reach(arguments: &Recv) -> Result<(), Failure> {
     )))
 }
 
-fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+fn serve(
+    receiver: &mut Receiver,
+    arguments: &Recv,
+    progress: &Progress,
+    ready: &mut Ready,
+) -> Result<(), Failure> {
     loop {
         match receiver.next()? {
-            Happening::Listening(address) => tell_address(&address, arguments, progress)?,
-            Happening::Report(Report::Ended { is_good, .. }) if arguments.once => {
-                return if is_good { Ok(()) } else { Err(Failure::Told) };
+            Happening::Listening(address) => {
+                tell_address(&address, arguments, progress)?;
+                ready.tell(&address)?;
+            }
+            Happening::Report(Report::Ended(ended)) => {
+                tell_ended(&ended, arguments);
+                if arguments.once || is_stdout(arguments) {
+                    return outcome(&ended, arguments);
+                }
             }
             Happening::Report(report) => tell(&report, arguments, progress)?,
             Happening::Woken => {} // a report waits
@@ -82,6 +119,41 @@ fn serve(receiver: &mut Receiver, arguments: &Recv, progress: &Progress) -> Resu
             }
         }
     }
+}
+
+/// A receiver to stdout has to have received something.
+fn outcome(ended: &Ended, arguments: &Recv) -> Result<(), Failure> {
+    let has_stored = ended.tallies.values().any(|tally| tally.files > 0);
+    match ended.is_good {
+        true if is_stdout(arguments) && !has_stored => Err(Failure::new(
+            "the sender sent no file: see what it says".to_owned(),
+        )),
+        true => Ok(()),
+        false => Err(Failure::Told),
+    }
+}
+
+/// What was stored where, and the account.
+fn tell_ended(ended: &Ended, arguments: &Recv) {
+    let has_stored = |tally: &Tally| tally.files + tally.directories + tally.links > 0;
+    if arguments.quiet || arguments.json || !ended.tallies.values().any(has_stored) {
+        return;
+    }
+    let rows: Vec<Row> = ended
+        .tallies
+        .iter()
+        .map(|(name, tally)| Row {
+            name: match &tally.path {
+                Some(path) => output::shown(path.display()),
+                None => shown(name),
+            },
+            files: tally.files,
+            bytes: tally.bytes,
+            others: tally.directories + tally.links,
+            failed: tally.failed,
+        })
+        .collect();
+    summary::tell(&rows, Some(&ended.account));
 }
 
 fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
@@ -96,6 +168,10 @@ fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Res
     }
     if let Some(hint) = hint {
         progress.note(&hint);
+    }
+    if is_stdout(arguments) {
+        progress.note(&paste);
+        return Ok(());
     }
     progress.line(paste)
 }
@@ -158,7 +234,7 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
                 "peer": peer,
                 "name": null,
                 "received": came.map(|came| came.received),
-                "bytes": came.map(|came| came.size),
+                "bytes": came.and_then(|came| came.size),
                 "error": why,
                 "account": account.map(output::account),
             });
@@ -167,29 +243,37 @@ fn tell(report: &Report, arguments: &Recv, progress: &Progress) -> Result<(), Fa
             }
             output::json(&document)
         }
-        Report::Ended { .. } => Ok(()),
+        Report::Ended(_) => Ok(()),
     }
 }
 
 fn tell_stored(stored: &Stored, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
     let sha256 = stored.sha256.to_string();
+    let path = stored.path.as_deref();
     if arguments.json {
         let mut document = json!({
             "event": "received",
             "bytes": stored.bytes,
+            "resumed": stored.resumed,
             "seconds": stored.seconds,
             "sha256": sha256,
             "peer": stored.peer,
         });
-        let path = stored.path.as_os_str();
+        let path = path.unwrap_or(Path::new("-")).as_os_str();
         output::put(&mut document, "path", path.as_encoded_bytes());
         return output::json(&document);
     }
-    checksum::print(progress, &sha256, &stored.path)?;
-    if !arguments.quiet {
+    if let Some(path) = path {
+        checksum::print(progress, &sha256, path)?;
+    }
+    if !arguments.quiet && stored.is_alone {
+        let resumed = match stored.resumed {
+            0 => String::new(),
+            bytes => format!(", {} of it before", output::bytes(bytes)),
+        };
         progress.note(&format!(
-            "received {} from {}: {}",
-            output::shown(stored.path.display()),
+            "received {} from {}: {}{resumed}",
+            output::shown(path.unwrap_or(Path::new("-")).display()),
             stored.peer,
             output::bytes_in(stored.bytes, stored.seconds),
         ));
@@ -200,7 +284,7 @@ fn tell_stored(stored: &Stored, arguments: &Recv, progress: &Progress) -> Result
 /// A name that came from the network, plain or not, and not at any length.
 fn shown(name: &[u8]) -> String {
     const CHARS_MAX: usize = 80;
-    match Name::from_wire(name) {
+    match TreePath::from_wire(name) {
         Ok(name) => name.to_string(),
         Err(_) => {
             let text = names::text(name);

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::Reply;
 use crate::content::{self, Header};
 use crate::error::Failure;
-use crate::listeners::{self, Listeners};
+use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     };
     let mut replying = Replying {
         outbox: Outbox::new(group.clone(), usize::MAX),
-        listeners: Listeners::start(&group, &arguments.listen)?,
+        listeners: Listeners::start(&group, &arguments.listen, arguments.ready_file.as_deref())?,
         group,
         headers: arguments.headers.clone(),
         answers,
@@ -113,7 +113,7 @@ impl Replying {
     fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {
         self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) => listeners::tell(listening.address(), json)?,
+            Event::Listening(listening) => self.listeners.tell(listening.address(), json)?,
             Event::Hello(hello) => {
                 self.peers.insert(hello.channel(), hello.peer().to_string());
                 self.post(hello.accept(self.group.message()));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::Tail;
 use crate::error::Failure;
-use crate::listeners::{self, Listeners};
+use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
 
@@ -23,7 +23,11 @@ pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
     let mut session = Session::start(Options::default())?;
     let mut tail = Tailing {
         outbox: Outbox::new(session.group().clone(), usize::MAX),
-        listeners: Listeners::start(session.group(), &arguments.listen)?,
+        listeners: Listeners::start(
+            session.group(),
+            &arguments.listen,
+            arguments.ready_file.as_deref(),
+        )?,
         peers: HashMap::new(),
         messages: 0,
         json: arguments.json,
@@ -72,7 +76,7 @@ impl Tailing {
         let empty = || session.group().message();
         self.outbox.observe(&event);
         match event {
-            Event::Listening(listening) => listeners::tell(listening.address(), self.json)?,
+            Event::Listening(listening) => self.listeners.tell(listening.address(), self.json)?,
             Event::Hello(hello) => {
                 self.peers.insert(hello.channel(), hello.peer().to_string());
                 self.tell(&hello)?;
@@ -167,7 +171,7 @@ impl Tailing {
 }
 
 /// A body on one line that does nothing to a terminal, and not at any length.
-fn shown(body: &[u8]) -> String {
+pub(crate) fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}...", output::quoted(&text[..end])),
@@ -176,13 +180,13 @@ fn shown(body: &[u8]) -> String {
 }
 
 /// Since 1970, in UTC.
-fn seconds() -> f64 {
+pub(crate) fn seconds() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }
 
 /// The time of day, in UTC.
-fn clock() -> String {
+pub(crate) fn clock() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     time_of_day(since.unwrap_or_default())
 }

@@ -3,13 +3,16 @@
 pub(crate) mod connection;
 pub(crate) mod digest;
 pub(crate) mod directory;
+pub(crate) mod incoming;
 pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod partial;
+pub(crate) mod path;
 pub(crate) mod protocol;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod source;
+pub(crate) mod tree;
 
 use std::time::Duration;
 

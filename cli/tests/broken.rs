@@ -35,7 +35,7 @@ fn a_killed_receiver_is_noticed_and_its_leftover_removed_by_the_next() {
         assert!(has_partial(&place.out()));
         // A socket that nobody answers at is replaced.
         let (_next, _) = place.receiver(listen, &[]);
-        assert!(place.out_entries().is_empty());
+        assert!(common::has_no_file(&place.out()));
     });
 }
 
@@ -46,7 +46,7 @@ fn a_killed_sender_is_noticed_and_nothing_is_left() {
         sender.kill();
         if let Some(received) = receiver.finish_alone(&address, Killed::Sender) {
             received.assert_fails(1, &["endless from", "broken off after", "send it again"]);
-            assert!(place.out_entries().is_empty());
+            assert!(common::has_no_file(&place.out()));
         }
     });
 }
@@ -141,11 +141,11 @@ fn check_received(received: &Finished) {
         failed["received"].as_u64().unwrap(),
         failed["bytes"].as_u64(),
     );
-    assert_eq!(size, Some(64 << 30));
+    assert_eq!(size, Some(common::ENDLESS));
     let account = balanced(&failed["account"]);
-    // The Hello, an answer to each of two offers, that the first file was stored, and how far the second
-    // had come.
-    assert!(account.posted >= 4, "{failed}");
+    // The Hello, that the first file was stored, an answer to the offer of the second, and perhaps how far
+    // it had come.
+    assert!(account.posted >= 3, "{failed}");
     assert!(account.received > account.posted, "{failed}");
     let why = failed["error"].as_str().unwrap();
     assert!(
@@ -163,7 +163,7 @@ fn an_interrupted_receiver_leaves_nothing_and_its_sender_says_so() {
         }
         receiver.finish().assert_fails(130, &["interrupted"]);
         sender.finish().assert_fails(1, &["try again"]);
-        assert!(place.out_entries().is_empty());
+        assert!(common::has_no_file(&place.out()));
         assert_eq!(common::entries(place.path()), ["endless", "out"]);
     });
 }
@@ -185,7 +185,7 @@ fn an_interrupted_sender_is_noticed() {
     assert_eq!(document["error"], "interrupted");
     assert!(balanced(&document["account"]).posted >= 2, "{sent:?}");
     receiver.finish().assert_fails(1, &["broken off after"]);
-    assert!(place.out_entries().is_empty());
+    assert!(common::has_no_file(&place.out()));
 }
 
 #[cfg(unix)] // elsewhere no process can be stopped
@@ -215,7 +215,7 @@ fn a_sender_that_stops_in_the_middle_and_ends_its_engine() {
     receiver
         .finish()
         .assert_fails(1, &["broken off after 400 of 1000 bytes"]);
-    assert!(place.out_entries().is_empty());
+    assert!(common::has_no_file(&place.out()));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_file_that_is_replaced_or_removed_while_it_is_sent_arrives_as_it_was() {
 #[test]
 fn a_receiver_that_stored_something_else_is_told_of() {
     let place = Place::new();
-    let file = place.file("file", 1000);
+    let file = place.file("file", 100_000);
     let other = common::sha256(&place.file("other", 999));
     let mut receiving = Receiving::small();
     let to = &receiving.address;
@@ -318,7 +318,7 @@ fn a_sender_is_told_how_far_a_file_has_come() {
     let place = Place::new();
     let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
     let mut sender = Peer::sender(&to);
-    let (id, ..) = sender.offer(b"file", 1 << 40);
+    let (id, ..) = sender.offer(b"file", 1 << 30);
     let told = loop {
         for _ in 0..20 {
             sender.content(id, &[7; 60_000]);
@@ -359,7 +359,7 @@ fn a_receiver_that_was_stopped_goes_on() {
 #[test]
 fn a_sender_that_was_stopped_goes_on() {
     let place = Place::new();
-    let file = place.file("file", 1000);
+    let file = place.file("file", 100_000);
     let mut receiving = Receiving::small();
     let to = &receiving.address;
     let send = ["send", "--timeout", "0.8", "--to", to];
@@ -424,10 +424,7 @@ fn a_full_disk_is_said_by_both_and_nothing_is_left() {
     let left = place.out_entries();
     let unmounted = Command::new("umount").arg(&small).status().unwrap();
     assert!(unmounted.success());
-    sent.assert_fails(
-        1,
-        &["file was not stored there", "No space left", "free space"],
-    );
-    received.assert_fails(1, &["file", "No space left", "free space"]);
+    sent.assert_fails(1, &["nothing was sent", "do not fit", "free space"]);
+    received.assert_fails(1, &["do not fit", "free space"]);
     assert!(left.is_empty());
 }

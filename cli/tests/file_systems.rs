@@ -87,10 +87,13 @@ fn without_exclusive_names_files_are_stored_and_it_is_said() {
         fs::read(little.place.out().join("file")).unwrap(),
         common::content(100_000)
     );
-    // What exists is kept there, too, and replaced only if that is wanted.
+    // What exists and differs is kept there, too, and replaced only if that is wanted.
+    let path = little.place.out().join("file");
+    fs::write(&path, vec![7; 100_000]).unwrap();
     let (sent, _, left) = little.receive(&[]);
     sent.assert_fails(1, &["exists", "--overwrite"]);
     assert_eq!(left, ["file"]);
+    assert_eq!(fs::read(&path).unwrap(), vec![7; 100_000]);
     let (sent, received, left) = little.receive(&["--overwrite", "--quiet"]);
     sent.assert_succeeds();
     assert_eq!(received.stderr, "");

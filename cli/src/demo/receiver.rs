@@ -16,6 +16,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::transfer;
+use crate::transfer::connection::Target;
 use crate::transfer::directory::{Directory, Policy};
 use crate::transfer::receiver::{Happening, Receiver};
 
@@ -59,8 +60,9 @@ fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {
     let received = path.join("received");
     fs::create_dir(&received).map_err(|error| failure(&error))?;
     let directory = Directory::open(&received, Policy::default())?;
+    let target = Target::Directory(Arc::new(directory));
     let session = Session::start(transfer::options(timeout))?;
-    let mut receiver = Receiver::new(session, directory, Progress::new(true), timeout);
+    let mut receiver = Receiver::new(session, target, Progress::new(true), timeout);
     let has_ended = Arc::new(AtomicBool::new(false));
     watch_stdin(Arc::clone(&has_ended), receiver.group().clone()).map_err(|e| failure(&e))?;
     let tcp = Address::tcp("127.0.0.1", 0).map_err(|error| failure(&error))?;

@@ -1,18 +1,20 @@
 //! The receiving side of one conversation: a thread that writes what its connection brings, so that
 //! a slow disk holds up nobody else.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Message, Post, Reason, Request, Signal};
-use indicatif::ProgressBar;
+use ampe::{Account, Bye, Channel, ChannelGroup, Closed, Post, PostError, Reason, Request, Signal};
 
-use super::digest::{Digest, DigestThread};
-use super::directory::{Directory, Partial};
-use super::protocol::{self, Answer, Demand};
+use super::digest::Digest;
+use super::directory::Directory;
+use super::incoming::{Incoming, Place};
+use super::protocol::{self, Answer, Attributes, Demand};
 use crate::aside::Aside;
 use crate::progress::Progress;
 
@@ -20,10 +22,8 @@ use crate::progress::Progress;
 /// in its disk is left behind.
 const END: Duration = Duration::from_secs(2);
 
-/// After how much more of a file, and not sooner than after this time, the sender is told how far it has
-/// come: what is on its way to us may be more than its system still shows it.
-const PROGRESS: u64 = 4 * super::BODY_LEN as u64;
-const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+/// How many messages are handled before their answers are posted, at most.
+const BATCH: usize = 16;
 
 /// What a connection brings, in order.
 pub(crate) enum Work {
@@ -48,28 +48,62 @@ pub(crate) enum Report {
         /// What became of the connection's messages, if it has ended.
         account: Option<Account>,
     },
-    /// The last report of a connection: whether nothing of it failed.
-    Ended {
-        channel: Channel,
-        is_good: bool,
-    },
+    /// The last report of a connection.
+    Ended(Ended),
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) channel: Channel,
+    /// Whether nothing of it failed.
+    pub(crate) is_good: bool,
+    pub(crate) account: Account,
+    /// What came, by the first name of its path.
+    pub(crate) tallies: BTreeMap<Vec<u8>, Tally>,
+}
+
+/// What came of one argument of a sender's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// Where it is.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) directories: u64,
+    pub(crate) links: u64,
+    pub(crate) failed: u64,
 }
 
 /// How far a file had come, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Came {
     pub(crate) received: u64,
-    pub(crate) size: u64,
+    /// How long it was to be, if that was said.
+    pub(crate) size: Option<u64>,
 }
 
 /// A file received and verified.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) peer: String,
-    pub(crate) path: PathBuf,
+    /// Where it is; nowhere if it went to stdout.
+    pub(crate) path: Option<PathBuf>,
+    /// Whether it was sent by itself, and not in a directory.
+    pub(crate) is_alone: bool,
     pub(crate) bytes: u64,
+    /// How much of it was here before.
+    pub(crate) resumed: u64,
     pub(crate) seconds: f64,
     pub(crate) sha256: Digest,
+}
+
+/// Where files go.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Directory(Arc<Directory>),
+    /// One file, to stdout: whether it has come.
+    Stdout(Arc<AtomicBool>),
 }
 
 /// The receiver's end of a connection thread. Dropping it ends the thread, with what it was receiving
@@ -84,7 +118,7 @@ pub(crate) struct Connection {
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) group: ChannelGroup,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) target: Target,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) progress: Progress,
 }
@@ -94,17 +128,25 @@ impl Connection {
         common: Common,
         channel: Channel,
         peer: String,
+        objection: Option<&str>,
     ) -> std::io::Result<Connection> {
         let (work, work_given) = mpsc::channel();
         let pending = Arc::new(AtomicUsize::new(0));
-        let conversation = Conversation {
+        let mut conversation = Conversation {
             common,
             channel,
             peer,
             incoming: None,
             is_good: true,
             account: None,
+            tallies: BTreeMap::new(),
+            answers: VecDeque::new(),
+            has_reported: false,
         };
+        if let Some(why) = objection {
+            conversation.fail(None, why);
+            conversation.flush();
+        }
         let done = Arc::clone(&pending);
         let name = format!("ampe-connection-{}", channel.number());
         let thread = Aside::spawn(&name, move || conversation.run(&work_given, &done))?;
@@ -170,48 +212,71 @@ struct Conversation {
     incoming: Option<Incoming>,
     is_good: bool,
     account: Option<Account>,
-}
-
-/// A file being received.
-struct Incoming {
-    id: u64,
-    size: u64,
-    received: u64,
-    partial: Partial,
-    digest: DigestThread,
-    bar: ProgressBar,
-    started: Instant,
-    /// How much the sender was told of last, and when.
-    told: (u64, Instant),
+    tallies: BTreeMap<Vec<u8>, Tally>,
+    /// Answers not posted yet.
+    answers: VecDeque<Post>,
+    /// Whether there are reports that the receiver was not woken for.
+    has_reported: bool,
 }
 
 impl Conversation {
     fn run(mut self, work: &mpsc::Receiver<Work>, done: &AtomicUsize) {
-        for work in work {
-            match work {
-                Work::Request(request) => self.on_request(request),
-                Work::Content(content) => self.on_content(content),
-                Work::Bye(bye) => {
-                    self.abandon("the sender ended the conversation: send it again");
-                    drop(bye); // which answers it, behind all that was posted
-                }
-                Work::Closed(closed) => self.on_closed(&closed),
+        while let Ok(first) = work.recv() {
+            // What waits already is answered and reported together.
+            let rest = std::iter::from_fn(|| work.try_recv().ok());
+            for work in std::iter::once(first).chain(rest.take(BATCH)) {
+                self.on_work(work);
+                done.fetch_sub(1, Ordering::Relaxed);
             }
-            done.fetch_sub(1, Ordering::Relaxed);
+            self.flush();
+        }
+    }
+
+    fn on_work(&mut self, work: Work) {
+        match work {
+            Work::Request(request) => self.on_request(request),
+            Work::Content(content) => self.on_content(content),
+            Work::Bye(bye) => {
+                self.abandon("the sender ended the conversation: send it again");
+                self.flush();
+                drop(bye); // which answers it, behind all that was posted
+            }
+            Work::Closed(closed) => self.on_closed(&closed),
+        }
+    }
+
+    /// Posts the answers, and wakes the receiver for the reports.
+    fn flush(&mut self) {
+        let mut posted = Vec::with_capacity(self.answers.len());
+        let group = self.common.group.clone();
+        if !self.answers.is_empty()
+            && let Err(why) = group.post_many(&mut self.answers, &mut posted)
+        {
+            self.answers.clear();
+            self.on_refused(&why);
+        }
+        if std::mem::take(&mut self.has_reported) {
+            // Refused where events wait already, or the receiver ends: it looks at reports by itself.
+            let _ = group.notify(group.message());
         }
     }
 
     fn on_request(&mut self, request: Request) {
         let id = request.id();
-        match Demand::read(request.text_headers()) {
-            Some(Demand::Offer { size }) => {
-                self.abandon("the sender began another file: send it again");
-                self.on_offer(&request, size);
-            }
+        let demand = Demand::read(request.text_headers());
+        if !matches!(
+            demand,
+            Some(Demand::Resume { .. } | Demand::Store { .. } | Demand::Cancel { .. }) | None
+        ) {
+            self.abandon("the sender began another file: send it again");
+        }
+        match demand {
+            Some(Demand::Offer { size, attributes }) => self.on_offer(&request, size, attributes),
             // What was lost before was answered then.
-            Some(Demand::Store { sha256 }) => {
+            Some(Demand::Resume { sha256 }) => self.on_resume(&request, sha256),
+            Some(Demand::Store { size, sha256 }) => {
                 if let Some(incoming) = self.take(id) {
-                    self.on_store(incoming, &request, sha256);
+                    self.on_store(incoming, &request, size, sha256);
                 }
             }
             Some(Demand::Cancel { reason }) => {
@@ -219,42 +284,90 @@ impl Conversation {
                     self.lose(incoming, &format!("the sender gave up: {reason}"));
                 }
             }
-            Some(Demand::Echo) => self.post(request.echo()),
-            None => {
-                let reason = "this version of ampe does not know such a request".to_owned();
-                self.answer(&request, &Answer::Refused { reason });
+            Some(Demand::Put {
+                path_len,
+                sha256,
+                attributes,
+            }) => self.on_put(&request, path_len, sha256, attributes),
+            Some(Demand::Directory { attributes }) => {
+                let made = self.directory();
+                let made = made.and_then(|here| here.make_directory(request.body(), attributes));
+                let is_new = attributes.mode.is_none();
+                self.on_made(&request, request.body(), made, |of| {
+                    of.directories += u64::from(is_new);
+                });
             }
+            Some(Demand::Link { path_len }) => {
+                let Some((path, target)) = request.body().split_at_checked(path_len) else {
+                    return self.refuse_unknown(&request);
+                };
+                let made = self.directory();
+                let made = made.and_then(|here| here.make_link(path, target));
+                self.on_made(&request, path, made, |of| of.links += 1);
+            }
+            Some(Demand::Echo) => self.post(request.echo()),
+            None => self.refuse_unknown(&request),
         }
     }
 
-    fn on_offer(&mut self, request: &Request, size: u64) {
-        let begun = self.common.directory.begin(request.body());
-        let begun = begun.and_then(|partial| {
-            let digest = DigestThread::spawn()
-                .map_err(|error| format!("no thread can be started: {error}: try again"))?;
-            Ok((partial, digest))
+    fn refuse_unknown(&mut self, request: &Request) {
+        let reason = "this version of ampe does not know such a request".to_owned();
+        self.answer(request, &Answer::Refused { reason });
+    }
+
+    /// The directory, if that is where files go.
+    fn directory(&self) -> Result<Arc<Directory>, String> {
+        match &self.common.target {
+            Target::Directory(directory) => Ok(Arc::clone(directory)),
+            Target::Stdout(_) => Err(
+                "this receiver writes one file to its stdout: send a file, and \
+                                      no directory"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn on_offer(&mut self, request: &Request, size: Option<u64>, attributes: Attributes) {
+        let path = request.body();
+        let place = Place::begin(&self.common.target, path, size, attributes);
+        let begun = place.and_then(|(place, from)| {
+            let bar = self.common.progress.file(&shown_path(path), size);
+            Incoming::new(request.id(), told(path), size, place, from, bar)
         });
         match begun {
-            Ok((partial, digest)) => {
-                let bar = self.common.progress.bytes(partial.name(), size);
-                let started = Instant::now();
-                self.incoming = Some(Incoming {
-                    id: request.id(),
-                    size,
-                    received: 0,
-                    partial,
-                    digest,
-                    bar,
-                    started,
-                    told: (0, started),
-                });
-                self.answer(request, &Answer::Accepted);
+            Ok(incoming) => {
+                let from = incoming.may_resume().unwrap_or(0);
+                self.incoming = Some(incoming);
+                self.answer(request, &Answer::Accepted { from });
             }
-            Err(reason) => {
-                let file = (told(request.body()), None);
-                self.fail(Some(file), &format!("refused: {reason}"));
-                self.answer(request, &Answer::Refused { reason });
+            Err(reason) => self.refuse(request, path, reason),
+        }
+    }
+
+    fn refuse(&mut self, request: &Request, path: &[u8], reason: String) {
+        let file = (told(path), None);
+        self.fail(Some(file), &format!("refused: {reason}"));
+        self.answer(request, &Answer::Refused { reason });
+    }
+
+    /// Compares what is here with what the sender has; says from where on content is to come.
+    fn on_resume(&mut self, request: &Request, theirs: Digest) {
+        let Some(mut incoming) = self.take(request.id()) else {
+            return;
+        };
+        let (group, channel) = (self.common.group.clone(), self.channel);
+        let id = incoming.id();
+        let mut tell = |received| {
+            let message = protocol::progress(group.message(), received);
+            // Where there is no room for it, enough is on its way.
+            let _ = group.post(message.signal(channel).with_id(id));
+        };
+        match incoming.resume(theirs, &mut tell) {
+            Ok(from) => {
+                self.incoming = Some(incoming);
+                self.answer(request, &Answer::Accepted { from });
             }
+            Err(why) => self.lose(incoming, &why),
         }
     }
 
@@ -262,7 +375,7 @@ impl Conversation {
         let Some(incoming) = &mut self.incoming else {
             return; // of a file that was lost: the sender learns of it soon
         };
-        if incoming.id != content.id() {
+        if incoming.id() != content.id() || protocol::is_alive(content.text_headers()) {
             return;
         }
         let written = incoming.write(content.into_message());
@@ -270,7 +383,7 @@ impl Conversation {
             (Ok(()), None) => {}
             (Ok(()), Some(received)) => {
                 let message = protocol::progress(self.common.group.message(), received);
-                let signal = message.signal(self.channel).with_id(incoming.id);
+                let signal = message.signal(self.channel).with_id(incoming.id());
                 // Where there is no room for it, the sender learns enough from the answer.
                 let _ = self.common.group.post(signal);
             }
@@ -282,45 +395,121 @@ impl Conversation {
         }
     }
 
-    fn on_store(&mut self, incoming: Incoming, request: &Request, announced: Digest) {
-        let Incoming {
-            size,
-            received,
-            partial,
-            digest,
-            bar,
-            started,
-            ..
-        } = incoming;
-        bar.finish_and_clear();
-        let name = partial.name().as_bytes().to_owned();
-        let sha256 = digest.finish();
-        let stored = if received != size {
-            Err(format!(
-                "only {received} of {size} bytes arrived: send it again"
-            ))
-        } else if sha256 != announced {
-            Err("it arrived damaged: send it again".to_owned())
-        } else {
-            partial.store()
-        };
-        match stored {
-            Ok(path) => {
-                self.report(Report::Stored(Stored {
-                    peer: self.peer.clone(),
-                    path,
-                    bytes: size,
-                    seconds: started.elapsed().as_secs_f64(),
-                    sha256,
-                }));
+    fn on_store(
+        &mut self,
+        incoming: Incoming,
+        request: &Request,
+        size: Option<u64>,
+        sha256: Digest,
+    ) {
+        let (path, came, resumed) = (
+            incoming.path().to_owned(),
+            incoming.came(),
+            incoming.resumed(),
+        );
+        let started = incoming.started();
+        match incoming.store(size, sha256) {
+            Ok(place) => {
+                let seconds = started.elapsed().as_secs_f64();
+                self.stored(&path, place, came.received, resumed, seconds, sha256);
                 self.answer(request, &Answer::Stored { sha256 });
             }
             Err(reason) => {
-                let came = Came { received, size };
-                self.fail(Some((name, Some(came))), &reason);
+                self.fail(Some((path, Some(came))), &reason);
                 self.answer(request, &Answer::Failed { reason });
             }
         }
+    }
+
+    fn on_put(&mut self, request: &Request, path_len: usize, sha256: Digest, of: Attributes) {
+        let Some((path, content)) = request.body().split_at_checked(path_len) else {
+            return self.refuse_unknown(request);
+        };
+        let started = Instant::now();
+        let bytes = content.len() as u64;
+        let came = Came {
+            received: bytes,
+            size: Some(bytes),
+        };
+        if Digest::of(content) != sha256 {
+            let reason = "it arrived damaged: send it again".to_owned();
+            self.fail(Some((told(path), Some(came))), &reason);
+            return self.answer(request, &Answer::Failed { reason });
+        }
+        match self.put(path, content, of) {
+            Ok(place) => {
+                let seconds = started.elapsed().as_secs_f64();
+                self.stored(path, place, bytes, 0, seconds, sha256);
+                self.answer(request, &Answer::Stored { sha256 });
+            }
+            Err(reason) => self.refuse(request, path, reason),
+        }
+    }
+
+    fn put(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<Option<PathBuf>, String> {
+        match &self.common.target {
+            Target::Directory(directory) => directory.put(path, content, attributes).map(Some),
+            Target::Stdout(_) => {
+                let size = Some(content.len() as u64);
+                Place::begin(&self.common.target, path, size, attributes)?;
+                write_stdout(content).map(|()| None)
+            }
+        }
+    }
+
+    fn on_made(
+        &mut self,
+        request: &Request,
+        path: &[u8],
+        made: Result<PathBuf, String>,
+        count: impl FnOnce(&mut Tally),
+    ) {
+        match made {
+            Ok(place) => {
+                let tally = self.tally(path);
+                count(tally);
+                tally.path.get_or_insert(place);
+                self.answer(request, &Answer::Made);
+            }
+            Err(reason) => self.refuse(request, path, reason),
+        }
+    }
+
+    fn stored(
+        &mut self,
+        path: &[u8],
+        place: Option<PathBuf>,
+        bytes: u64,
+        resumed: u64,
+        seconds: f64,
+        sha256: Digest,
+    ) {
+        let is_alone = !path.contains(&b'/');
+        let tally = self.tally(path);
+        tally.files += 1;
+        tally.bytes += bytes;
+        if is_alone {
+            tally.path.clone_from(&place);
+        }
+        self.report(Report::Stored(Stored {
+            peer: self.peer.clone(),
+            path: place,
+            is_alone,
+            bytes,
+            resumed,
+            seconds,
+            sha256,
+        }));
+    }
+
+    fn tally(&mut self, path: &[u8]) -> &mut Tally {
+        let top = path.split(|&byte| byte == b'/').next().unwrap_or_default();
+        self.tallies.entry(top.to_owned()).or_default()
     }
 
     fn on_closed(&mut self, closed: &Closed) {
@@ -336,32 +525,43 @@ impl Conversation {
             let why = format!("the connection broke: {because}: see what the sender says");
             self.fail(None, &why);
         }
-        self.report(Report::Ended {
+        let tallies = std::mem::take(&mut self.tallies);
+        self.report(Report::Ended(Ended {
             channel: self.channel,
             is_good: self.is_good,
-        });
+            account: closed.account(),
+            tallies,
+        }));
     }
 
     fn take(&mut self, id: u64) -> Option<Incoming> {
-        self.incoming.take_if(|incoming| incoming.id == id)
+        self.incoming.take_if(|incoming| incoming.id() == id)
     }
 
-    /// Gives up the file being received, if there is one, without an answer: nobody waits for it.
+    /// Gives up the file being received, if there is one, without an answer: nobody waits for it. What
+    /// is here of it is kept, if its sender may go on with it.
     fn abandon(&mut self, why: &str) {
         if let Some(incoming) = self.incoming.take() {
-            incoming.bar.finish_and_clear();
-            let why = format!(
-                "broken off after {} of {} bytes: {why}",
-                incoming.received, incoming.size
-            );
-            self.fail(Some(incoming.named()), &why);
+            let (path, came) = (incoming.path().to_owned(), incoming.came());
+            let of = match came.size {
+                Some(size) => format!(" of {size}"),
+                None => String::new(),
+            };
+            let kept = match incoming.leave() {
+                true => ", which are kept to go on with",
+                false => "",
+            };
+            let why = format!("broken off after {}{of} bytes{kept}: {why}", came.received);
+            self.fail(Some((path, Some(came))), &why);
         }
     }
 
     /// Gives up a file and tells the sender.
     fn lose(&mut self, incoming: Incoming, why: &str) {
-        incoming.bar.finish_and_clear();
-        let (id, file) = (incoming.id, incoming.named());
+        let (id, file) = (
+            incoming.id(),
+            (incoming.path().to_owned(), Some(incoming.came())),
+        );
         drop(incoming); // removed before anybody is told
         self.fail(Some(file), why);
         let reason = why.to_owned();
@@ -374,12 +574,14 @@ impl Conversation {
         self.post(request.reply(message));
     }
 
-    /// Posts an answer. A sender has one at a time to read: if there is no room for it, it reads
-    /// none, and is let go.
     fn post(&mut self, post: Post) {
-        if let Err(refused) = self.common.group.post(post)
-            && matches!(refused.why, ampe::PostError::Full(_))
-        {
+        self.answers.push_back(post);
+    }
+
+    /// A sender reads its answers while it sends: if there is no room for one, it reads none, and is let
+    /// go.
+    fn on_refused(&mut self, why: &PostError) {
+        if matches!(why, PostError::Full(_)) {
             self.fail(
                 None,
                 "the sender does not read its answers: it was disconnected",
@@ -392,6 +594,9 @@ impl Conversation {
     fn fail(&mut self, file: Option<(Vec<u8>, Option<Came>)>, why: &str) {
         self.is_good = false;
         let (name, came) = file.unzip();
+        if let Some(name) = &name {
+            self.tally(name).failed += 1;
+        }
         self.report(Report::Failed {
             peer: self.peer.clone(),
             name,
@@ -401,46 +606,39 @@ impl Conversation {
         });
     }
 
-    fn report(&self, report: Report) {
+    fn report(&mut self, report: Report) {
         let _ = self.common.reports.send(report);
-        // Refused where events wait already, or the receiver ends: it looks at reports by itself.
-        let group = &self.common.group;
-        let _ = group.notify(group.message());
+        self.has_reported = true;
     }
 }
 
-/// A name as it came, at no length.
-fn told(name: &[u8]) -> Vec<u8> {
-    const LEN_MAX: usize = 255;
-    name[..name.len().min(LEN_MAX)].to_owned()
+impl Drop for Conversation {
+    /// The receiver ends before the connection does.
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            incoming.leave();
+        }
+    }
 }
 
-impl Incoming {
-    fn named(&self) -> (Vec<u8>, Option<Came>) {
-        let (received, size) = (self.received, self.size);
-        let name = self.partial.name().as_bytes().to_owned();
-        (name, Some(Came { received, size }))
-    }
+/// A path as it came, at no length.
+fn told(path: &[u8]) -> Vec<u8> {
+    const LEN_MAX: usize = 4096;
+    path[..path.len().min(LEN_MAX)].to_owned()
+}
 
-    /// How much there is, if the sender is to be told.
-    fn progress(&mut self) -> Option<u64> {
-        let (told, when) = self.told;
-        if self.received - told < PROGRESS || when.elapsed() < PROGRESS_PAUSE {
-            return None;
-        }
-        self.told = (self.received, Instant::now());
-        Some(self.received)
-    }
+fn shown_path(path: &[u8]) -> String {
+    crate::output::shown(String::from_utf8_lossy(&told(path)))
+}
 
-    fn write(&mut self, content: Message) -> Result<(), String> {
-        let len = content.body().len() as u64;
-        if len > self.size - self.received {
-            return Err("the sender sent more than it announced: send it again".to_owned());
+/// Writes content to stdout, or says why not.
+pub(super) fn write_stdout(content: &[u8]) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(content).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            "whoever read the receiver's stdout has ended: see what it says".to_owned()
         }
-        self.partial.write(content.body())?;
-        self.received += len;
-        self.bar.set_position(self.received);
-        self.digest.update(content);
-        Ok(())
-    }
+        _ => format!("the receiver cannot write to its stdout: {error}: send it somewhere else"),
+    })
 }

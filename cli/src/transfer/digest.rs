@@ -15,7 +15,6 @@ use sha2::Sha256;
 pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
-    #[cfg(test)]
     pub(crate) fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
@@ -80,10 +79,10 @@ pub(crate) struct DigestThread {
 }
 
 impl DigestThread {
-    pub(crate) fn spawn() -> std::io::Result<DigestThread> {
+    /// Goes on behind what the hasher has seen.
+    pub(crate) fn spawn(mut hasher: Sha256) -> std::io::Result<DigestThread> {
         let (bodies, received) = mpsc::channel::<Message>();
         let hash = move || {
-            let mut hasher = Sha256::new();
             for message in received {
                 hasher.update(message.body());
             }

@@ -1,15 +1,17 @@
-//! The directory that files are received into: unfinished files, final names, leftovers.
+//! The directory that files are received into: unfinished files, final names, directories below it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::NamedTempFile;
 
-use super::names::Name;
 use super::partial::{self, Abilities};
+use super::path::TreePath;
+use super::protocol::Attributes;
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
@@ -18,6 +20,9 @@ use crate::output;
 /// a sender waits for its last answer.
 const FLUSH_BYTES: u64 = 256 << 20;
 
+/// How much space is to be left, at least.
+const SPACE_SLACK: u64 = 4 << 20;
+
 /// What a receiver does in its directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Policy {
@@ -25,16 +30,19 @@ pub(crate) struct Policy {
     pub(crate) overwrite: bool,
     /// Files are flushed to the disk before they get their names.
     pub(crate) sync: bool,
+    /// What is broken off is kept, to be gone on with.
+    pub(crate) keep: bool,
 }
 
 /// The directory that files are received into.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    absolute: PathBuf,
     policy: Policy,
     abilities: Abilities,
-    /// Names being received, so that two senders of one name do not meet at the end.
-    names: Mutex<HashSet<Name>>,
+    /// Paths being received, so that two senders of one path do not meet at the end.
+    paths: Mutex<HashSet<TreePath>>,
 }
 
 /// A file on its way: under a temporary name in the directory, locked as long as it lives where there
@@ -42,16 +50,43 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 pub(crate) struct Partial {
     file: NamedTempFile,
-    /// The name it is to have, given back after the file is removed.
-    name: Reserved,
+    /// The path it is to have, given back after the file is removed.
+    path: Reserved,
     unflushed: u64,
+    attributes: Attributes,
+    /// Whether it is found again by what it is of.
+    is_resumable: bool,
 }
 
-/// A name that is being received.
+/// A path that is being received.
 #[derive(Debug)]
 struct Reserved {
-    name: Name,
+    path: TreePath,
     directory: Arc<Directory>,
+}
+
+/// How a file begins.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// With so many bytes that are here already, if the sender proves that they are its own.
+    Partial(Partial, u64),
+    /// A file of this path and length is here already, and is not replaced.
+    Existing(Existing),
+}
+
+/// A file that has its name already.
+#[derive(Debug)]
+pub(crate) struct Existing {
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
+}
+
+/// What a sender says of a file before its content.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offered {
+    /// How long it is, if that is known.
+    pub(crate) size: Option<u64>,
+    pub(crate) attributes: Attributes,
 }
 
 impl Directory {
@@ -79,7 +114,7 @@ impl Directory {
             ))
         };
         // All that a directory lacks is found now rather than when the first file comes.
-        let abilities = partial::prepare(path).map_err(failure)?;
+        let abilities = partial::prepare(path, policy.keep).map_err(failure)?;
         drop(partial::unfinished(path, abilities).map_err(failure)?);
         if policy.sync {
             partial::sync_directory(path).map_err(|error| {
@@ -91,9 +126,11 @@ impl Directory {
         }
         Ok(Directory {
             path: path.to_owned(),
+            // So that nobody asks where that is for each file.
+            absolute: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             policy,
             abilities,
-            names: Mutex::default(),
+            paths: Mutex::default(),
         })
     }
 
@@ -116,39 +153,214 @@ impl Directory {
         warnings
     }
 
+    /// Says why so many bytes do not fit, if so.
+    pub(crate) fn check_space(&self, size: u64) -> Result<(), String> {
+        // Where the system does not say, writing will.
+        let Ok(free) = fs4::available_space(&self.path) else {
+            return Ok(());
+        };
+        let free = free.saturating_add(partial::kept_bytes(&self.path));
+        check_fits(size, free)
+    }
+
     /// Begins to receive a file, or says why not, and what to do. No content is needed for that.
-    pub(crate) fn begin(self: &Arc<Self>, name: &[u8]) -> Result<Partial, String> {
-        const OTHER_NAME: &str = "rename it, or choose another name with `ampe send --as`";
-        let name = Name::from_wire(name).map_err(|error| format!("{error}: {OTHER_NAME}"))?;
-        self.check_free(&name)?;
-        let name = self.reserve(&name)?;
-        let file = partial::unfinished(&self.path, self.abilities);
+    pub(crate) fn begin(self: &Arc<Self>, path: &[u8], offered: Offered) -> Result<Begun, String> {
+        let path = read_path(path)?;
+        let place = self.place(&path)?;
+        let Offered { size, attributes } = offered;
+        if let Err(why) = self.check_free(&place) {
+            return match size {
+                Some(size) if is_file_of(&place, size) => {
+                    Ok(Begun::Existing(Existing { path: place, size }))
+                }
+                _ => Err(why),
+            };
+        }
+        let path = self.reserve(&path)?;
+        let (file, is_resumable) = self.unfinished(&path.path, offered)?;
+        self.try_name(&path.path)?;
+        let there = file.as_file().metadata().map_or(0, |found| found.len());
+        if let Some(size) = size
+            && let Ok(free) = fs4::available_space(&self.path)
+        {
+            check_fits(size.saturating_sub(there), free)?;
+        }
+        let from = if size.is_some_and(|size| there <= size) {
+            there
+        } else {
+            0
+        };
+        let partial = Partial {
+            file,
+            path,
+            unflushed: 0,
+            attributes,
+            is_resumable,
+        };
+        Ok(Begun::Partial(partial, from))
+    }
+
+    /// Stores a file that came whole, unless it is here already.
+    pub(crate) fn put(
+        self: &Arc<Self>,
+        path: &[u8],
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<PathBuf, String> {
+        let path = read_path(path)?;
+        let place = self.place(&path)?;
+        if let Err(why) = self.check_free(&place) {
+            let is_same = is_file_of(&place, content.len() as u64)
+                && fs::read(&place).is_ok_and(|there| there == content);
+            return if is_same { Ok(place) } else { Err(why) };
+        }
+        let path = self.reserve(&path)?;
+        let file = partial::unfinished(&self.absolute, self.abilities);
         let file = file.map_err(|error| not_stored(&error))?;
-        // Behind the first file, which fails for all other reasons.
-        partial::try_name(&self.path, &name.name).map_err(|error| {
+        self.try_name(&path.path)?;
+        let mut partial = Partial {
+            file,
+            path,
+            unflushed: 0,
+            attributes,
+            is_resumable: false,
+        };
+        partial.write(content)?;
+        partial.store()
+    }
+
+    /// Makes a directory, if it is not here already. Where attributes are given it gets them.
+    pub(crate) fn make_directory(
+        &self,
+        path: &[u8],
+        attributes: Attributes,
+    ) -> Result<PathBuf, String> {
+        let place = self.place(&read_path(path)?)?;
+        match fs::create_dir(&place) {
+            Ok(()) => self
+                .sync_parent(&place)
+                .map_err(|error| not_stored(&error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let is_directory = fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir());
+                if !is_directory {
+                    return Err(
+                        "something of this name exists that is no directory: rename one of \
+                                them"
+                            .to_owned(),
+                    );
+                }
+            }
+            Err(error) => return Err(not_stored(&error)),
+        }
+        #[cfg(unix)] // elsewhere a directory is not opened as a file
+        if let Some(mode) = attributes.mode {
+            let set = || {
+                let directory = File::open(&place)?;
+                set_time(&directory, attributes)?;
+                directory.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+            };
+            set().map_err(|error| not_stored(&error))?;
+        }
+        #[cfg(not(unix))]
+        let _ = attributes;
+        Ok(place)
+    }
+
+    /// Makes a symbolic link that leads nowhere out of its tree.
+    #[cfg(unix)]
+    pub(crate) fn make_link(&self, path: &[u8], target: &[u8]) -> Result<PathBuf, String> {
+        use std::os::unix::ffi::OsStrExt;
+
+        let path = read_path(path)?;
+        path.check_link(target).map_err(str::to_owned)?;
+        let place = self.place(&path)?;
+        let target = Path::new(std::ffi::OsStr::from_bytes(target));
+        if let Err(why) = self.check_free(&place) {
+            let is_same = fs::read_link(&place).is_ok_and(|there| there == target);
+            return if is_same { Ok(place) } else { Err(why) };
+        }
+        // Whatever is there is no directory, and may be replaced.
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(not_stored(&error)),
+            _ => std::os::unix::fs::symlink(target, &place)
+                .map(|()| place)
+                .map_err(|error| not_stored(&error)),
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "elsewhere it makes one")]
+    pub(crate) fn make_link(&self, _: &[u8], _: &[u8]) -> Result<PathBuf, String> {
+        Err("no symbolic links are made on this system: send what it leads to".to_owned())
+    }
+
+    /// A new unfinished file, or what is here of it; and whether it can be found again.
+    fn unfinished(
+        &self,
+        path: &TreePath,
+        offered: Offered,
+    ) -> Result<(NamedTempFile, bool), String> {
+        if self.policy.keep
+            && self.abilities.locks
+            && let (Some(size), Some(modified)) = (offered.size, offered.attributes.modified)
+            && size >= partial::KEPT_MIN
+        {
+            let mut identity = path.to_wire();
+            identity.extend(format!("\0{size} {modified}").bytes());
+            let file = partial::resumable(&self.absolute, &identity);
+            if let Some(file) = file.map_err(|error| not_stored(&error))? {
+                return Ok((file, true));
+            }
+        }
+        let file = partial::unfinished(&self.absolute, self.abilities);
+        Ok((file.map_err(|error| not_stored(&error))?, false))
+    }
+
+    /// Tries the last name of a path, if not every file system holds it.
+    fn try_name(&self, path: &TreePath) -> Result<(), String> {
+        partial::try_name(&self.path, path.last()).map_err(|error| {
             let cause = cause(&error);
             format!("the directory cannot hold a file of this name: {cause}: {OTHER_NAME}")
-        })?;
-        Ok(Partial {
-            file,
-            name,
-            unflushed: 0,
         })
     }
 
-    fn reserve(self: &Arc<Self>, name: &Name) -> Result<Reserved, String> {
-        if !self.names().insert(name.clone()) {
+    /// Where a path leads. All that it goes through must be directories: a link among them, whoever made
+    /// it, could lead anywhere.
+    fn place(&self, path: &TreePath) -> Result<PathBuf, String> {
+        let mut place = self.path.clone();
+        for name in path.parents() {
+            place.push(name.to_os());
+            match fs::symlink_metadata(&place) {
+                Ok(found) if found.is_dir() => {}
+                Ok(found) if found.is_symlink() => {
+                    return Err(format!(
+                        "{name} is a symbolic link, which nothing is received through: {OTHER_NAME}"
+                    ));
+                }
+                Ok(_) => return Err(format!("{name} is no directory: {OTHER_NAME}")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(format!("there is no directory {name}: {OTHER_NAME}"));
+                }
+                Err(error) => return Err(not_stored(&error)),
+            }
+        }
+        place.push(path.last().to_os());
+        Ok(place)
+    }
+
+    fn reserve(self: &Arc<Self>, path: &TreePath) -> Result<Reserved, String> {
+        if !self.paths().insert(path.clone()) {
             return Err("a file of this name is being received now: send it later".to_owned());
         }
         Ok(Reserved {
-            name: name.clone(),
+            path: path.clone(),
             directory: Arc::clone(self),
         })
     }
 
-    fn check_free(&self, name: &Name) -> Result<(), String> {
+    fn check_free(&self, place: &Path) -> Result<(), String> {
         // Links are looked at, not followed: replacing one replaces the name, not its target.
-        match fs::symlink_metadata(self.path.join(name.to_os())) {
+        match fs::symlink_metadata(place) {
             Ok(found) if found.is_dir() => {
                 Err("a directory of this name exists: send it under another name".to_owned())
             }
@@ -160,8 +372,8 @@ impl Directory {
     }
 
     /// Gives a finished file its name.
-    fn name_file(&self, file: NamedTempFile, name: &Name) -> Result<PathBuf, String> {
-        let final_path = self.path.join(name.to_os());
+    fn name_file(&self, file: NamedTempFile, path: &TreePath) -> Result<PathBuf, String> {
+        let final_path = self.place(path)?;
         // Renaming replaces a name, whatever it stands for, and never follows a link. The file
         // stays open, and so locked, until its temporary name is gone.
         let named = if self.policy.overwrite {
@@ -170,7 +382,7 @@ impl Directory {
             file.persist_noclobber(&final_path)
         } else {
             // Looked at last, for there is no way to do both in one step.
-            self.check_free(name)?;
+            self.check_free(&final_path)?;
             file.persist(&final_path)
         };
         match named {
@@ -185,14 +397,33 @@ impl Directory {
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Flushes the name of what is there to the disk, if that is wanted.
+    fn sync_parent(&self, place: &Path) -> io::Result<()> {
+        match self.policy.sync {
+            true => partial::sync_directory(place.parent().unwrap_or(&self.path)),
+            false => Ok(()),
+        }
+    }
+
+    fn paths(&self) -> MutexGuard<'_, HashSet<TreePath>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Partial {
-    pub(crate) fn name(&self) -> &Name {
-        &self.name.name
+    /// What is here of it, from the beginning on.
+    pub(crate) fn reader(&self) -> io::Result<impl Read + use<>> {
+        let mut file = self.file.as_file().try_clone()?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// Content is to come from here on: what is behind it is dropped.
+    pub(crate) fn go_on(&mut self, from: u64) -> Result<(), String> {
+        let file = self.file.as_file_mut();
+        let set = file.set_len(from);
+        let set = set.and_then(|()| file.seek(io::SeekFrom::Start(from)));
+        set.map(drop).map_err(|error| not_stored(&error))
     }
 
     /// Appends content, or says why not, and what to do.
@@ -200,7 +431,7 @@ impl Partial {
         let mut write = |file: &mut File| {
             file.write_all(content)?;
             self.unflushed += content.len() as u64;
-            if self.name.directory.policy.sync && self.unflushed >= FLUSH_BYTES {
+            if self.path.directory.policy.sync && self.unflushed >= FLUSH_BYTES {
                 file.sync_data()?;
                 self.unflushed = 0;
             }
@@ -209,19 +440,34 @@ impl Partial {
         write(self.file.as_file_mut()).map_err(|error| not_stored(&error))
     }
 
+    /// Leaves it for its sender to go on with, if there is enough of it. Whether it does.
+    pub(crate) fn leave(self) -> bool {
+        let len = self
+            .file
+            .as_file()
+            .metadata()
+            .map_or(0, |found| found.len());
+        let is_kept = self.is_resumable && len >= partial::KEPT_MIN;
+        is_kept && partial::keep(self.file).is_ok()
+    }
+
     /// Gives the file its name, in one step. On failure it is removed.
     pub(crate) fn store(self) -> Result<PathBuf, String> {
-        let Partial { file, name, .. } = self;
-        let directory = &*name.directory;
+        let Partial {
+            file,
+            path,
+            attributes,
+            ..
+        } = self;
+        let directory = &*path.directory;
+        set_attributes(file.as_file(), attributes).map_err(|error| not_stored(&error))?;
         if directory.policy.sync {
             let synced = file.as_file().sync_all();
             synced.map_err(|error| not_stored(&error))?;
         }
         partial::check_close(file.as_file()).map_err(|error| not_stored(&error))?;
-        let path = directory.name_file(file, &name.name)?;
-        if directory.policy.sync
-            && let Err(error) = partial::sync_directory(&directory.path)
-        {
+        let path = directory.name_file(file, &path.path)?;
+        if let Err(error) = directory.sync_parent(&path) {
             // What was asked for, that it survives a power failure, cannot be said of it.
             let _ = fs::remove_file(&path);
             return Err(not_stored(&error));
@@ -230,9 +476,69 @@ impl Partial {
     }
 }
 
+impl Existing {
+    pub(crate) fn reader(&self) -> io::Result<impl Read + use<>> {
+        File::open(&self.path)
+    }
+}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.directory.names().remove(&self.name);
+        self.directory.paths().remove(&self.path);
+    }
+}
+
+const OTHER_NAME: &str = "rename it, or choose another name with `ampe send --as`";
+
+fn read_path(path: &[u8]) -> Result<TreePath, String> {
+    TreePath::from_wire(path).map_err(|error| format!("{error}: {OTHER_NAME}"))
+}
+
+/// Whether there is a regular file of this length, and no link to one.
+fn is_file_of(place: &Path, size: u64) -> bool {
+    let found = fs::symlink_metadata(place);
+    found.is_ok_and(|found| found.is_file() && found.len() == size)
+}
+
+fn check_fits(size: u64, free: u64) -> Result<(), String> {
+    if size.saturating_add(SPACE_SLACK) <= free || size == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{} do not fit, {} are free: free space there",
+        output::bytes(size),
+        output::bytes(free)
+    ))
+}
+
+/// The permissions and the time that a sender wants the copy to have, if it does.
+fn set_attributes(file: &File, attributes: Attributes) -> io::Result<()> {
+    let Some(mode) = attributes.mode else {
+        return Ok(());
+    };
+    set_time(file, attributes)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    #[cfg(not(unix))]
+    let _ = mode; // there it is a matter of access lists
+    Ok(())
+}
+
+fn set_time(file: &File, attributes: Attributes) -> io::Result<()> {
+    match attributes.modified.and_then(time) {
+        Some(time) => file.set_modified(time),
+        None => Ok(()),
+    }
+}
+
+/// From nanoseconds since 1970.
+fn time(nanoseconds: i128) -> Option<SystemTime> {
+    let since = u64::try_from(nanoseconds.unsigned_abs() / 1_000_000_000).ok()?;
+    let rest = u32::try_from(nanoseconds.unsigned_abs() % 1_000_000_000).ok()?;
+    let since = Duration::new(since, rest);
+    match nanoseconds >= 0 {
+        true => UNIX_EPOCH.checked_add(since),
+        false => UNIX_EPOCH.checked_sub(since),
     }
 }
 
@@ -272,8 +578,17 @@ mod tests {
         let policy = Policy {
             overwrite,
             sync: true,
+            keep: true,
         };
         Arc::new(Directory::open(path, policy).unwrap())
+    }
+
+    /// Begins a file that is not here.
+    fn begin(directory: &Arc<Directory>, path: &[u8]) -> Result<Partial, String> {
+        match directory.begin(path, Offered::default())? {
+            Begun::Partial(partial, 0) => Ok(partial),
+            begun => panic!("{begun:?}"),
+        }
     }
 
     fn entries(path: &Path) -> Vec<String> {
@@ -289,7 +604,7 @@ mod tests {
     fn a_file_has_its_name_only_once_it_is_stored() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = open(temporary.path(), false);
-        let mut partial = directory.begin(b"a").unwrap();
+        let mut partial = begin(&directory, b"a").unwrap();
         partial.write(b"content").unwrap();
         assert!(entries(temporary.path())[0].starts_with(PARTIAL_PREFIX));
         let path = partial.store().unwrap();
@@ -301,27 +616,26 @@ mod tests {
     fn a_dropped_file_leaves_nothing_and_frees_its_name() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = open(temporary.path(), false);
-        let partial = directory.begin(b"a").unwrap();
+        let partial = begin(&directory, b"a").unwrap();
         assert!(
-            directory
-                .begin(b"a")
+            begin(&directory, b"a")
                 .unwrap_err()
                 .contains("being received now")
         );
         drop(partial);
         assert!(entries(temporary.path()).is_empty());
-        directory.begin(b"a").unwrap();
+        begin(&directory, b"a").unwrap();
     }
 
     #[test]
     fn an_existing_file_is_kept_also_when_it_appears_late() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = open(temporary.path(), false);
-        let mut partial = directory.begin(b"a").unwrap();
+        let mut partial = begin(&directory, b"a").unwrap();
         partial.write(b"new").unwrap();
         fs::write(temporary.path().join("a"), "old").unwrap();
         assert!(partial.store().unwrap_err().contains("exists"));
-        assert!(directory.begin(b"a").unwrap_err().contains("exists"));
+        assert!(begin(&directory, b"a").unwrap_err().contains("exists"));
         assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
         assert_eq!(entries(temporary.path()), ["a"]);
     }
@@ -334,7 +648,7 @@ mod tests {
         directory.abilities.exclusive_names = false;
         assert!(directory.warnings()[0].contains("by replacing"));
         let directory = Arc::new(directory);
-        let mut partial = directory.begin(b"a").unwrap();
+        let mut partial = begin(&directory, b"a").unwrap();
         partial.write(b"new").unwrap();
         fs::write(temporary.path().join("a"), "old").unwrap();
         assert!(partial.store().unwrap_err().contains("exists"));
@@ -357,13 +671,12 @@ mod tests {
             std::os::unix::fs::symlink(target, temporary.path().join(name)).unwrap();
             let strict = open(temporary.path(), false);
             assert!(
-                strict
-                    .begin(name.as_bytes())
+                begin(&strict, name.as_bytes())
                     .unwrap_err()
                     .contains("exists")
             );
             let replacing = open(temporary.path(), true);
-            let mut partial = replacing.begin(name.as_bytes()).unwrap();
+            let mut partial = begin(&replacing, name.as_bytes()).unwrap();
             partial.write(b"new").unwrap();
             let path = partial.store().unwrap();
             assert!(fs::symlink_metadata(path).unwrap().is_file());
@@ -378,7 +691,7 @@ mod tests {
         fs::write(&leftover, "half").unwrap();
         let first = open(temporary.path(), false);
         assert!(!leftover.exists());
-        let mut partial = first.begin(b"a").unwrap();
+        let mut partial = begin(&first, b"a").unwrap();
         partial.write(b"living").unwrap();
         drop(open(temporary.path(), false));
         assert_eq!(fs::read(partial.store().unwrap()).unwrap(), b"living");
@@ -389,7 +702,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         fs::create_dir(temporary.path().join("a")).unwrap();
         let directory = open(temporary.path(), true);
-        assert!(directory.begin(b"a").unwrap_err().contains("directory"));
+        assert!(begin(&directory, b"a").unwrap_err().contains("directory"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) enum UnsafeName {
     Empty,
     #[error("the name is longer than 255 bytes")]
     TooLong,
+    #[error("the path is longer than 4096 bytes")]
+    PathTooLong,
     #[error("the name is not UTF-8, as this system wants it")]
     NotUtf8,
     #[error("the name is that of a directory")]

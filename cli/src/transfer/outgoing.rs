@@ -1,11 +1,13 @@
-//! A file to be sent: its name there, and its content as it is when its turn comes.
+//! What is to be sent: its path there, and its content as it is when its turn comes.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::names::Name;
+use super::path::TreePath;
+use super::protocol::Attributes;
 use crate::advice;
 use crate::output;
 
@@ -20,70 +22,95 @@ const READ_MAX: u64 = 8 << 20;
 /// How often a short file is read again that was written to meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// A file to be sent.
+/// What something is that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    /// Whatever comes from stdin, until it ends.
+    Stdin,
+    Directory,
+    /// A directory whose permissions and time are to be set, now that all that is in it was sent.
+    Finished,
+    /// A symbolic link with this target.
+    Link(Vec<u8>),
+}
+
+/// Something to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    path: PathBuf,
-    name: Name,
+    source: PathBuf,
+    path: TreePath,
+    kind: Kind,
+    /// How long it was when it was looked at.
+    size: u64,
 }
 
 impl Outgoing {
+    pub(crate) fn new(source: PathBuf, path: TreePath, kind: Kind, size: u64) -> Outgoing {
+        Outgoing {
+            source,
+            path,
+            kind,
+            size,
+        }
+    }
+
     /// The file at `path`, to be sent under its own name or under `name`.
-    pub(crate) fn new(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<Outgoing, String> {
-        let name = name.or(path.file_name()).unwrap_or_default();
-        let name = Name::from_os(name).map_err(|error| {
-            let shown = output::shown(path.display());
-            format!("cannot send {shown}: {error}: choose a name with --as")
-        })?;
-        Ok(Outgoing {
-            path: path.to_owned(),
-            name,
-        })
+    pub(crate) fn file(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<Outgoing, String> {
+        let path_there = TreePath::of(own_name(path, name)?);
+        let outgoing = Outgoing::new(path.to_owned(), path_there, Kind::File, 0);
+        let (_, metadata) = outgoing.open_file()?;
+        let size = metadata.len();
+        Ok(Outgoing { size, ..outgoing })
     }
 
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
+    pub(crate) fn path(&self) -> &TreePath {
+        &self.path
     }
 
-    /// Checks that there is such a file and that it may be read; else says what to do.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.open_file().map(drop)
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// The content, as it is now.
     pub(crate) fn open(&self) -> Result<Content, String> {
+        if self.kind == Kind::Stdin {
+            return Ok(Content::Stream);
+        }
         let (file, metadata) = self.open_file()?;
         if metadata.len() <= SHORT_MAX {
-            return self.read_short(&file, &metadata).map(Content::Short);
+            let content = self.read_short(&file, &metadata)?;
+            return Ok(Content::Short(content, attributes(&metadata)));
         }
         Ok(Content::Long(Long {
             file,
+            attributes: attributes(&metadata),
             offered: Stamp::of(&metadata),
         }))
     }
 
+    /// The permissions and the time of a directory.
+    pub(crate) fn attributes(&self) -> Result<Attributes, String> {
+        let metadata = std::fs::symlink_metadata(&self.source);
+        let metadata = metadata.map_err(|error| self.unreadable(&error))?;
+        Ok(attributes(&metadata))
+    }
+
     /// That its disk does not answer.
     pub(crate) fn hangs(&self, seconds: f64) -> String {
-        format!(
-            "cannot read {}: its disk has not answered for {seconds} s: see whether it is sound, or \
-             wait longer with --timeout",
-            self.shown()
-        )
+        hangs(&self.source, seconds)
     }
 
     fn shown(&self) -> String {
-        output::shown(self.path.display())
+        output::shown(self.source.display())
     }
 
     fn unreadable(&self, error: &io::Error) -> String {
-        let by_kind = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                "check the name and its permissions"
-            }
-            _ => "see whether its disk is sound",
-        };
-        let advice = advice::of_limit(error).unwrap_or(by_kind);
-        format!("cannot read {}: {error}: {advice}", self.shown())
+        unreadable(&self.source, error)
     }
 
     fn open_file(&self) -> Result<(File, Metadata), String> {
@@ -92,10 +119,13 @@ impl Outgoing {
         let no_file =
             || format!("cannot send {shown}: it is no regular file: name a file, or pack it first");
         // Looked at before it is opened: opening a pipe would wait for a writer.
-        if !std::fs::metadata(&self.path).map_err(unreadable)?.is_file() {
+        if !std::fs::metadata(&self.source)
+            .map_err(unreadable)?
+            .is_file()
+        {
             return Err(no_file());
         }
-        let file = File::open(&self.path).map_err(unreadable)?;
+        let file = File::open(&self.source).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_file() {
             Ok((file, metadata))
@@ -106,7 +136,8 @@ impl Outgoing {
 
     fn read_short(&self, file: &File, metadata: &Metadata) -> Result<Vec<u8>, String> {
         let read = || {
-            let (mut content, mut file) = (Vec::new(), file);
+            let len = usize::try_from(metadata.len()).unwrap_or(0);
+            let (mut content, mut file) = (Vec::with_capacity(len + 1), file);
             file.rewind()?;
             file.take(READ_MAX + 1).read_to_end(&mut content)?;
             Ok(content)
@@ -125,6 +156,64 @@ impl Outgoing {
             ));
         }
         Ok(content)
+    }
+}
+
+/// What an argument is called there.
+pub(crate) fn own_name(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<Name, String> {
+    // `.` and `d/..` have a name too.
+    let whole = match (name, path.file_name()) {
+        (None, None) => std::fs::canonicalize(path).unwrap_or_default(),
+        _ => PathBuf::new(),
+    };
+    let name = name.or(path.file_name()).or(whole.file_name());
+    Name::from_os(name.unwrap_or_default()).map_err(|error| {
+        let shown = output::shown(path.display());
+        format!("cannot send {shown}: {error}: choose a name with --as")
+    })
+}
+
+/// That the disk of what is there does not answer.
+pub(crate) fn hangs(path: &Path, seconds: f64) -> String {
+    format!(
+        "cannot read {}: its disk has not answered for {seconds} s: see whether it is sound, or \
+         wait longer with --timeout",
+        output::shown(path.display())
+    )
+}
+
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let by_kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            "check the name and its permissions"
+        }
+        _ => "see whether its disk is sound",
+    };
+    let advice = advice::of_limit(error).unwrap_or(by_kind);
+    let shown = output::shown(path.display());
+    format!("cannot read {shown}: {error}: {advice}")
+}
+
+fn attributes(metadata: &Metadata) -> Attributes {
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    #[cfg(not(unix))]
+    let mode = match metadata.permissions().readonly() {
+        true => 0o444,
+        false => 0o644,
+    };
+    Attributes {
+        modified: metadata.modified().ok().map(nanoseconds),
+        mode: Some(mode),
+    }
+}
+
+/// Since 1970; negative before.
+fn nanoseconds(time: SystemTime) -> i128 {
+    let count = |since: std::time::Duration| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => count(since),
+        Err(before) => -count(before.duration()),
     }
 }
 
@@ -168,41 +257,72 @@ const WRITTEN_TO: &str =
 #[derive(Debug)]
 pub(crate) enum Content {
     /// All of it.
-    Short(Vec<u8>),
+    Short(Vec<u8>, Attributes),
     Long(Long),
+    /// What comes from stdin.
+    Stream,
 }
 
 /// A file too long to be read before it is offered.
 #[derive(Debug)]
 pub(crate) struct Long {
     file: File,
+    attributes: Attributes,
     offered: Stamp,
 }
 
 impl Content {
-    pub(crate) fn size(&self) -> u64 {
+    /// How long it is, if that is known.
+    pub(crate) fn size(&self) -> Option<u64> {
         match self {
-            Content::Short(content) => content.len() as u64,
-            Content::Long(long) => long.offered.len,
+            Content::Short(content, _) => Some(content.len() as u64),
+            Content::Long(long) => Some(long.offered.len),
+            Content::Stream => None,
         }
     }
 
-    /// Fills `buffer` with the bytes from `at` on, which must be the next.
-    pub(crate) fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), String> {
+    pub(crate) fn attributes(&self) -> Attributes {
         match self {
-            Content::Short(content) => {
+            Content::Short(_, attributes) => *attributes,
+            Content::Long(long) => long.attributes,
+            Content::Stream => Attributes::default(),
+        }
+    }
+
+    /// Fills `buffer` with the bytes from `at` on, which must be the next; how many there were. What has
+    /// no known length may yield less, and none at its end.
+    pub(crate) fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<usize, String> {
+        match self {
+            Content::Short(content, _) => {
                 let at = usize::try_from(at).unwrap_or(usize::MAX);
                 let part = content.get(at..).and_then(|rest| rest.get(..buffer.len()));
                 buffer.copy_from_slice(part.ok_or("less is there than was offered")?);
-                Ok(())
+                Ok(buffer.len())
             }
-            Content::Long(long) => long.file.read_exact(buffer).map_err(|error| unread(&error)),
+            Content::Long(long) => {
+                let read = long.file.read_exact(buffer);
+                read.map(|()| buffer.len()).map_err(|error| unread(&error))
+            }
+            Content::Stream => loop {
+                match io::stdin().lock().read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read.map_err(|error| unread(&error)),
+                }
+            },
+        }
+    }
+
+    /// Begins again at the start.
+    pub(crate) fn rewind(&mut self) -> Result<(), String> {
+        match self {
+            Content::Long(long) => long.file.rewind().map_err(|error| unread(&error)),
+            _ => Ok(()),
         }
     }
 
     /// Checks, when all was read, that it is still what was offered.
     pub(crate) fn check_end(&mut self) -> Result<(), String> {
-        let Content::Long(Long { file, offered }) = self else {
+        let Content::Long(Long { file, offered, .. }) = self else {
             return Ok(());
         };
         let rest = file.read(&mut [0]).map_err(|error| unread(&error))?;
@@ -239,7 +359,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Content {
-        Outgoing::new(path, None).unwrap().open().unwrap()
+        Outgoing::file(path, None).unwrap().open().unwrap()
     }
 
     #[test]
@@ -250,7 +370,7 @@ mod tests {
         let mut content = open(&path);
         std::fs::write(&path, "other").unwrap();
         let mut buffer = [0; 4];
-        assert_eq!(content.size(), 7);
+        assert_eq!(content.size(), Some(7));
         content.read(0, &mut buffer).unwrap();
         assert_eq!(&buffer, b"cont");
         content.read(4, &mut buffer[..3]).unwrap();
@@ -327,7 +447,7 @@ mod tests {
         assert_eq!(std::fs::metadata(path).unwrap().len(), 0);
         let expected = std::fs::read(path).unwrap();
         assert!(!expected.is_empty());
-        let Content::Short(content) = open(path) else {
+        let Content::Short(content, _) = open(path) else {
             panic!("it is long");
         };
         assert_eq!(content, expected);

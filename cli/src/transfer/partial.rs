@@ -1,17 +1,28 @@
 //! Unfinished files: how they are called, whose they are, and what their file system can do.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use fs4::{FileExt, TryLockError};
 use sha2::{Digest as _, Sha256};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::names::{Name, PARTIAL_PREFIX};
 
 /// Random characters at the end of an unfinished file's name.
 const RANDOM_LEN: usize = 12;
+
+/// Digits at the end of the name of one that can be gone on with: they stand for what it is of.
+const IDENTITY_LEN: usize = 32;
+
+/// What is shorter is not worth being kept.
+pub(crate) const KEPT_MIN: u64 = 1 << 20;
+
+/// How long an unfinished file is kept for its sender to come back.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a directory's file system can do, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +34,11 @@ pub(crate) struct Abilities {
 }
 
 /// Finds out what can be done in a directory, and removes what killed receivers of this machine left
-/// there. Fails if no files can be created there.
-pub(crate) fn prepare(directory: &Path) -> io::Result<Abilities> {
+/// there, but what is `kept` to be gone on with. Fails if no files can be created there.
+pub(crate) fn prepare(directory: &Path, kept: bool) -> io::Result<Abilities> {
     let locks = has_locks(directory)?;
     if locks {
-        remove_leftovers(directory)?;
+        remove_leftovers(directory, kept)?;
     }
     Ok(Abilities {
         locks,
@@ -88,6 +99,88 @@ pub(crate) fn unfinished(directory: &Path, abilities: Abilities) -> io::Result<N
     Err(io::Error::other("other receivers remove our files at once"))
 }
 
+/// The unfinished file of this identity, locked: what was kept of it, or a new one. `None` if somebody
+/// else has it, or something else has its name.
+pub(crate) fn resumable(directory: &Path, identity: &[u8]) -> io::Result<Option<NamedTempFile>> {
+    let path = directory.join(identified(identity));
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        nix::fcntl::OFlag::O_NOFOLLOW.bits() | nix::fcntl::OFlag::O_NONBLOCK.bits(),
+    );
+    let is_there = fs::symlink_metadata(&path);
+    if is_there.is_ok_and(|found| !found.is_file()) {
+        return Ok(None);
+    }
+    let file = match options.open(&path) {
+        Ok(file) => file,
+        // Perhaps another user's.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match FileExt::try_lock(&file) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // It may have been removed between the two, or be a file that has another name too.
+    if !is_alone(&file, &path) {
+        return Ok(None);
+    }
+    let path = TempPath::try_from_path(path)?;
+    Ok(Some(NamedTempFile::from_parts(file, path)))
+}
+
+/// Whether this file has this name, and no other.
+fn is_alone(file: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+        same && opened.is_file() && opened.nlink() == 1
+    }
+    #[cfg(not(unix))]
+    {
+        opened.is_file() && named.is_file()
+    }
+}
+
+fn identified(identity: &[u8]) -> String {
+    let digits: String = Sha256::digest(identity)
+        .iter()
+        .take(IDENTITY_LEN / 2)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{PARTIAL_PREFIX}{}-{digits}", machine())
+}
+
+/// Unfinished files that are kept, with their lengths together.
+pub(crate) fn kept_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
+    let kept = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_str()
+            .is_some_and(|name| name.starts_with(PARTIAL_PREFIX))
+    });
+    kept.filter_map(|entry| entry.metadata().ok())
+        .filter(Metadata::is_file)
+        .map(|found| found.len())
+        .sum()
+}
+
+/// Leaves an unfinished file to be gone on with.
+pub(crate) fn keep(file: NamedTempFile) -> io::Result<PathBuf> {
+    let (_, path) = file.keep().map_err(|kept| kept.error)?;
+    Ok(path)
+}
+
 fn create(directory: &Path) -> io::Result<NamedTempFile> {
     let prefix = format!("{PARTIAL_PREFIX}{}-", machine());
     let mut builder = Builder::new();
@@ -120,7 +213,12 @@ pub(crate) fn try_name(directory: &Path, name: &Name) -> io::Result<()> {
 
 /// Eight hexadecimal digits that tell this machine's files from those of others that share the
 /// directory: their locks may be unknown here.
-fn machine() -> String {
+fn machine() -> &'static str {
+    static MACHINE: OnceLock<String> = OnceLock::new();
+    MACHINE.get_or_init(find_machine)
+}
+
+fn find_machine() -> String {
     #[cfg(unix)]
     let name = nix::unistd::gethostname().unwrap_or_default();
     #[cfg(not(unix))]
@@ -136,8 +234,9 @@ fn machine() -> String {
         .collect()
 }
 
-/// Removes unfinished files that nobody holds a lock on: their receivers were killed.
-fn remove_leftovers(directory: &Path) -> io::Result<()> {
+/// Removes unfinished files that nobody holds a lock on: their receivers were killed. Those that are
+/// `kept`, long enough and not too old, stay.
+fn remove_leftovers(directory: &Path, kept: bool) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         // Files can be created there nevertheless.
@@ -152,6 +251,9 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
         if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
             continue;
         }
+        if kept && name.to_str().is_some_and(is_identified) && is_worth_keeping(&entry) {
+            continue;
+        }
         // What vanished meanwhile, or belongs to somebody else, is not ours to remove.
         let Ok(file) = File::options().read(true).write(true).open(entry.path()) else {
             continue;
@@ -164,13 +266,29 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+fn is_identified(name: &str) -> bool {
+    let end = name.rsplit('-').next().unwrap_or_default();
+    end.len() == IDENTITY_LEN && end.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn is_worth_keeping(entry: &fs::DirEntry) -> bool {
+    let Ok(found) = entry.metadata() else {
+        return false;
+    };
+    let written = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let age = SystemTime::now().duration_since(written);
+    found.len() >= KEPT_MIN && age.unwrap_or_default() < KEPT_FOR
+}
+
 /// Whether an unfinished file of this name is none of another machine's.
 fn may_be_ours(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PARTIAL_PREFIX) else {
         return false;
     };
     match rest.split_once('-') {
-        Some((machine, random)) if machine.len() == 8 && random.len() == RANDOM_LEN => {
+        Some((machine, rest))
+            if machine.len() == 8 && [RANDOM_LEN, IDENTITY_LEN].contains(&rest.len()) =>
+        {
             machine == self::machine()
         }
         _ => true,
@@ -212,7 +330,7 @@ mod tests {
     #[test]
     fn this_file_system_can_do_all() {
         let directory = tempfile::tempdir().unwrap();
-        let abilities = prepare(directory.path()).unwrap();
+        let abilities = prepare(directory.path(), true).unwrap();
         assert!(abilities.exclusive_names && abilities.locks);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
@@ -228,8 +346,52 @@ mod tests {
         let others = write(format!("{PARTIAL_PREFIX}00000000-abcdefghijkl"));
         let ours = write(format!("{PARTIAL_PREFIX}{}-abcdefghijkl", machine()));
         let older = write(format!("{PARTIAL_PREFIX}abcdefghijkl"));
-        prepare(directory.path()).unwrap();
+        prepare(directory.path(), true).unwrap();
         assert!(others.exists() && !ours.exists() && !older.exists());
+    }
+
+    #[test]
+    fn what_can_be_gone_on_with_stays_for_a_while() {
+        let directory = tempfile::tempdir().unwrap();
+        let begin = |identity: &[u8], len: u64| {
+            let file = resumable(directory.path(), identity).unwrap().unwrap();
+            assert_eq!(file.as_file().metadata().unwrap().len(), 0);
+            file.as_file().set_len(len).unwrap();
+            keep(file).unwrap()
+        };
+        let (kept, short) = (begin(b"kept", KEPT_MIN), begin(b"short", KEPT_MIN - 1));
+        let old = begin(b"old", KEPT_MIN);
+        let long_ago = SystemTime::now() - KEPT_FOR - Duration::from_secs(1);
+        let file = File::options().write(true).open(&old).unwrap();
+        file.set_modified(long_ago).unwrap();
+        drop(file);
+        prepare(directory.path(), true).unwrap();
+        assert!(kept.exists() && !short.exists() && !old.exists());
+        let again = resumable(directory.path(), b"kept").unwrap().unwrap();
+        assert_eq!(again.as_file().metadata().unwrap().len(), KEPT_MIN);
+        assert!(
+            resumable(directory.path(), b"kept").unwrap().is_none(),
+            "it is locked"
+        );
+        keep(again).unwrap();
+        prepare(directory.path(), false).unwrap();
+        assert!(!kept.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_stands_for_another_file_is_not_gone_on_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (
+            directory.path().join(identified(b"x")),
+            directory.path().join("y"),
+        );
+        fs::write(&other, "untouched").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(resumable(directory.path(), b"x").unwrap().is_none());
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        assert!(resumable(directory.path(), b"x").unwrap().is_none());
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Receives files on any number of connections at the same time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ampe::{Address, Channel, Closed, Event, Hello, Post};
 
-use super::connection::{Common, Connection, Report, Work};
-use super::directory::Directory;
+use super::connection::{Common, Connection, Report, Target, Work};
 use super::protocol::{self, Demand, Role};
 use crate::error::Failure;
 use crate::listeners::Listeners;
@@ -70,14 +68,14 @@ struct Served {
 impl Receiver {
     pub(crate) fn new(
         session: Session,
-        directory: Directory,
+        target: Target,
         progress: Progress,
         timeout: Duration,
     ) -> Receiver {
         let (sender, reports) = mpsc::channel();
         let common = Common {
             group: session.group().clone(),
-            directory: Arc::new(directory),
+            target,
             reports: sender,
             progress,
         };
@@ -117,8 +115,8 @@ impl Receiver {
     pub(crate) fn next(&mut self) -> Result<Happening, Failure> {
         loop {
             if let Ok(report) = self.reports.try_recv() {
-                if let Report::Ended { channel, .. } = &report {
-                    self.connections.remove(channel);
+                if let Report::Ended(ended) = &report {
+                    self.connections.remove(&ended.channel);
                     self.serve_waiting();
                 }
                 return Ok(Happening::Report(report));
@@ -221,7 +219,13 @@ impl Receiver {
     fn serve(&mut self, hello: Hello) {
         let channel = hello.channel();
         let peer = output::shown(hello.peer());
-        let connection = match Connection::spawn(self.common.clone(), channel, peer) {
+        let announced = protocol::announced(hello.text_headers());
+        let no_space = match (announced, &self.common.target) {
+            (Some(size), Target::Directory(directory)) => directory.check_space(size).err(),
+            _ => None,
+        };
+        let spawned = Connection::spawn(self.common.clone(), channel, peer, no_space.as_deref());
+        let connection = match spawned {
             Ok(connection) => connection,
             Err(error) => {
                 let why = format!("no thread can be started: {error}: try later");
@@ -238,6 +242,7 @@ impl Receiver {
         };
         self.connections.insert(channel, served);
         let answer = protocol::hello(self.common.group.message(), Role::Receiver);
+        let answer = protocol::object(answer, no_space.as_deref());
         // Refused if the channel has ended, or has room for not even one answer; then its silence
         // ends it.
         let _ = self.common.group.post(hello.accept(answer));

@@ -1,42 +1,58 @@
 //! The sending side of the conversation.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe::{Account, Address, Event, Received};
-use indicatif::ProgressBar;
 
 use super::digest::Digest;
-use super::outgoing::{Content, Outgoing};
+use super::outgoing::{Kind, Outgoing};
 use super::protocol::{self, Answer, Demand, Role};
-use super::source::{Job, Source, Stopped};
+use super::source::{self, Job, Manner, Said, Source, Told, Whole};
 use crate::aside;
 use crate::error::Failure;
 use crate::link::Link;
 use crate::output;
+use crate::patience::Patience;
+use crate::progress::Bars;
 use crate::session::Session;
+
+/// How often a receiver is told that we still work, where it hears nothing else of us.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// How often it is looked at whether anything moves, while answers come.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A connection to a receiver.
 pub(crate) struct Sender<'s> {
     link: Link<'s>,
 }
 
-/// A file that the receiver has, verified.
+/// What the receiver has, verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) bytes: u64,
     pub(crate) seconds: f64,
-    pub(crate) sha256: Digest,
+    /// Of a file's content.
+    pub(crate) sha256: Option<Digest>,
+    /// How much of it was there before.
+    pub(crate) resumed: u64,
 }
 
+/// What became of the item with this number: told as soon as it is known.
+pub(crate) type OnResult<'a> = dyn FnMut(usize, Result<Sent, String>) -> Result<(), Failure> + 'a;
+
 impl<'s> Sender<'s> {
-    /// Connects to a receiver.
+    /// Connects to a receiver, which is told how much is to be sent in all, if that is known.
     pub(crate) fn connect(
         session: &'s mut Session,
         to: &Address,
-        timeout: std::time::Duration,
+        size: Option<u64>,
+        timeout: Duration,
     ) -> Result<Sender<'s>, Failure> {
         let hello = protocol::hello(session.group().message(), Role::Sender);
+        let hello = protocol::announce(hello, size);
         let mut link = Link::open(session, to, hello, timeout)?;
         let answer = link.connected()?;
         protocol::check_hello(answer.text_headers(), Role::Receiver).map_err(|what| {
@@ -45,6 +61,11 @@ impl<'s> Sender<'s> {
                 output::shown(to)
             ))
         })?;
+        if let Some(reason) = protocol::reason(&answer) {
+            link.finish()?;
+            let to = output::shown(to);
+            return Err(Failure::new(format!("nothing was sent to {to}: {reason}")));
+        }
         Ok(Sender { link })
     }
 
@@ -52,130 +73,227 @@ impl<'s> Sender<'s> {
         &mut self.link
     }
 
-    /// Sends a file. The inner error is about this file alone: others can still be sent.
+    /// Sends what there is. Errors of one item are told as its result; others are still sent.
     pub(crate) fn send(
         &mut self,
-        outgoing: &Arc<Outgoing>,
-        bar: &ProgressBar,
-    ) -> Result<Result<Sent, String>, Failure> {
-        let opening = Arc::clone(outgoing);
-        let timeout = self.link.timeout();
-        let content = match aside::run(timeout, move || opening.open())? {
-            Some(Ok(content)) => content,
-            Some(Err(why)) => return Ok(Err(why)),
-            None => return Ok(Err(outgoing.hangs(timeout.as_secs_f64()))),
-        };
-        let size = content.size();
-        bar.set_length(size);
-        let started = Instant::now();
-        let id = match self.offer(outgoing, size)? {
-            Ok(id) => id,
-            Err(why) => return Ok(Err(why)),
-        };
-        let sent = self.send_content(outgoing, content, id, bar)?;
-        Ok(sent.map(|sha256| Sent {
-            bytes: size,
-            seconds: started.elapsed().as_secs_f64(),
-            sha256,
-        }))
-    }
-
-    /// Offers a file; the id of the offer if it was accepted.
-    fn offer(&mut self, outgoing: &Outgoing, size: u64) -> Result<Result<u64, String>, Failure> {
-        let message = Demand::Offer { size }.write(self.link.group().message());
-        let message = message
-            .with_body(outgoing.name().as_bytes())
-            .expect("a name is shorter than the longest body");
-        let id = self.link.post(message.request(self.link.channel()))?.id;
-        let answer = self.link.response(id)?;
-        match Answer::read(answer.text_headers()) {
-            Some(Answer::Accepted) => Ok(Ok(id)),
-            Some(Answer::Refused { reason }) => {
-                Ok(Err(format!("{} was refused: {reason}", outgoing.name())))
-            }
-            _ => Err(self.nonsense()),
-        }
-    }
-
-    fn send_content(
-        &mut self,
-        outgoing: &Outgoing,
-        content: Content,
-        id: u64,
-        bar: &ProgressBar,
-    ) -> Result<Result<Digest, String>, Failure> {
+        items: &Arc<[Outgoing]>,
+        manner: Manner,
+        bars: &Bars,
+        on_result: &mut OnResult<'_>,
+    ) -> Result<(), Failure> {
         let job = Job {
-            content,
+            items: Arc::clone(items),
             group: self.link.group().clone(),
             channel: self.link.channel(),
-            id,
-            bar: bar.clone(),
+            manner,
+            bars: bars.clone(),
         };
-        let source = Source::spawn(job).map_err(|error| aside::no_thread(&error))?;
-        let Some(answer) = self.final_answer(&source, id)? else {
-            drop(source);
-            return self.give_up(outgoing, id);
+        let source = spawn(&job, 0)?;
+        let whole = vec![None; items.len()];
+        let sending = Sending {
+            link: &mut self.link,
+            is_settled: vec![false; items.len()],
+            left: items.len(),
+            job,
+            source,
+            whole,
+            unread: HashMap::new(),
+            on_result,
+            written: 0,
+            answers: 0,
+            alive: (Instant::now(), 0),
         };
-        // Whatever the answer is, nothing more is sent after it.
-        let sent = source.finish(self.link.timeout())?;
-        let name = outgoing.name();
-        match (Answer::read(answer.text_headers()), sent) {
-            (Some(Answer::Stored { sha256 }), Ok(sent)) if sha256 == sent => Ok(Ok(sent)),
-            (Some(Answer::Stored { .. }), _) => Ok(Err(format!(
-                "{name} arrived with another content than was sent: remove it there, and send it \
-                 again"
-            ))),
-            (_, Err(Stopped::Unreadable(why))) => Ok(Err(format!("{name} was not sent: {why}"))),
-            (Some(Answer::Failed { reason }), _) => {
-                Ok(Err(format!("{name} was not stored there: {reason}")))
-            }
-            _ => Err(self.nonsense()),
-        }
+        sending.run()
     }
 
-    /// The answer to a file whose content is being sent; `None` if its disk hangs. What is waited for
-    /// is the answer, or that content goes out.
-    fn final_answer(&mut self, source: &Source, id: u64) -> Result<Option<Received>, Failure> {
+    /// Ends the conversation; the accounts of the connection.
+    pub(crate) fn finish(self) -> Result<Account, Failure> {
+        self.link.finish()
+    }
+}
+
+fn spawn(job: &Job, first: usize) -> Result<Source, Failure> {
+    Source::spawn(job.clone(), first).map_err(|error| aside::no_thread(&error))
+}
+
+/// Items on their way.
+struct Sending<'a, 's> {
+    link: &'a mut Link<'s>,
+    job: Job,
+    source: Source,
+    /// What went out whole, and may be answered.
+    whole: Vec<Option<Whole>>,
+    /// What could not be read to its end, and why: the receiver was told, and is to answer.
+    unread: HashMap<usize, String>,
+    is_settled: Vec<bool>,
+    /// How many are not settled.
+    left: usize,
+    on_result: &'a mut OnResult<'a>,
+    /// How far the receiver is with a file, and how much it has answered.
+    written: u64,
+    answers: u64,
+    /// When the receiver was told last that we work, and how many messages had gone out then.
+    alive: (Instant, u64),
+}
+
+impl Sending<'_, '_> {
+    /// What is waited for is an answer, or that something goes out.
+    fn run(mut self) -> Result<(), Failure> {
         let mut patience = self.link.patience();
-        let mut written = 0;
-        let mut moved = (written, self.moved(source));
-        while !patience.is_over() {
-            match self.link.look(&mut patience)? {
-                Some(Event::Room(_)) => source.room(),
-                Some(Event::Response(answer)) if answer.id() == id => return Ok(Some(answer)),
-                Some(Event::Signal(signal)) if signal.id() == id => {
-                    let told = protocol::read_progress(signal.text_headers());
-                    written = told.unwrap_or(written).max(written);
+        let mut moved = self.moved();
+        let mut looked = None;
+        while self.left > 0 {
+            match self.link.look_within(&mut patience, ALIVE)? {
+                Some(Event::Room(_)) => self.source.tell(Told::Room),
+                Some(Event::Response(answer)) => self.on_response(&answer)?,
+                Some(Event::Signal(signal)) => {
+                    let written = protocol::read_progress(signal.text_headers());
+                    self.written += u64::from(written.is_some());
                 }
+                // The thread says something, or nothing came.
+                Some(Event::Notified(_)) | None => looked = None,
                 _ => {}
             }
-            let now = (written, self.moved(source));
+            // Not for each of many answers.
+            if looked.is_some_and(|looked: Instant| looked.elapsed() < LOOK) {
+                continue;
+            }
+            looked = Some(Instant::now());
+            self.listen()?;
+            self.say_alive();
+            let now = self.moved();
             if now != moved {
                 moved = now;
                 patience = self.link.patience();
             }
+            if patience.is_over() {
+                self.on_silence(&mut patience)?;
+            }
         }
-        match source.is_reading() {
-            true => Ok(None),
-            false => Err(self.link.silence()),
-        }
+        Ok(())
     }
 
-    /// What grows while content goes out: bytes posted, and messages that the system took.
-    fn moved(&self, source: &Source) -> (u64, u64) {
+    /// What grows while content goes out, or is taken.
+    fn moved(&self) -> (u64, u64, u64, u64) {
+        (self.written, self.answers, self.source.moved(), self.sent())
+    }
+
+    /// Messages that the system took.
+    fn sent(&self) -> u64 {
         let account = self.link.group().account(self.link.channel());
-        (source.posted(), account.map_or(0, |account| account.sent))
+        account.map_or(0, |account| account.sent)
     }
 
-    /// Tells the receiver that no more comes of a file whose disk hangs.
-    fn give_up(&mut self, outgoing: &Outgoing, id: u64) -> Result<Result<Digest, String>, Failure> {
-        let seconds = self.link.timeout().as_secs_f64();
-        let reason = format!("the sender's disk has not answered for {seconds} s");
-        let message = Demand::Cancel { reason }.write(self.link.group().message());
-        let cancel = message.request(self.link.channel()).with_id(id);
-        self.link.post(cancel)?;
-        self.link.response(id)?;
-        Ok(Err(outgoing.hangs(seconds)))
+    /// Hears what the thread says.
+    fn listen(&mut self) -> Result<(), Failure> {
+        while let Some(said) = self.source.said() {
+            match said {
+                Said::Whole(index, whole) => self.whole[index] = Some(whole),
+                Said::Unreadable(index, why, begun) => {
+                    let path = self.job.items[index].path();
+                    let why = match why.starts_with("cannot") {
+                        true => why,
+                        false => format!("{path} was not sent: {why}"),
+                    };
+                    match begun {
+                        true => drop(self.unread.insert(index, why)),
+                        false => self.settle(index, Err(why))?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_response(&mut self, answer: &Received) -> Result<(), Failure> {
+        let index = source::item(answer.id()).filter(|&index| index < self.whole.len());
+        let said = Answer::read(answer.text_headers());
+        let (Some(index), Some(said)) = (index, said) else {
+            return Err(self.nonsense());
+        };
+        self.answers += 1;
+        if let Answer::Accepted { from } = said {
+            self.source.tell(Told::Accepted(index, from));
+            return Ok(());
+        }
+        self.source.tell(Told::Answered(index));
+        self.listen()?;
+        if self.is_settled[index] {
+            return Ok(()); // it was given up here, for a reason of ours
+        }
+        let item = &self.job.items[index];
+        let path = item.path();
+        let result = match (said, self.whole[index]) {
+            _ if self.unread.contains_key(&index) => {
+                Err(self.unread.remove(&index).unwrap_or_default())
+            }
+            (Answer::Stored { sha256 }, Some(whole)) if whole.sha256 == Some(sha256) => {
+                Ok(sent(&whole))
+            }
+            (Answer::Stored { .. }, _) => Err(format!(
+                "{path} arrived with another content than was sent: remove it there, and send it \
+                 again"
+            )),
+            (Answer::Made, Some(whole)) if whole.sha256.is_none() => Ok(sent(&whole)),
+            (Answer::Refused { reason }, _) => Err(format!("{path} was refused: {reason}")),
+            (Answer::Failed { reason }, _) => Err(format!("{path} was not stored there: {reason}")),
+            _ => return Err(self.nonsense()),
+        };
+        self.settle(index, result)
+    }
+
+    fn settle(&mut self, index: usize, result: Result<Sent, String>) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.is_settled[index], true) {
+            return Ok(());
+        }
+        self.left -= 1;
+        (self.on_result)(index, result)
+    }
+
+    /// Says that we still work, where a file takes us long: to hash what is there already, or to wait for
+    /// the next line of stdin.
+    fn say_alive(&mut self) {
+        let sent = self.sent();
+        let (when, before) = self.alive;
+        if sent != before {
+            self.alive = (Instant::now(), sent);
+        } else if when.elapsed() >= ALIVE {
+            self.alive = (Instant::now(), sent);
+            if self.source.is_open() {
+                let message = protocol::alive(self.link.group().message());
+                let signal = message.signal(self.link.channel());
+                // Where there is no room for it, enough is on its way.
+                let id = source::id(self.source.at());
+                let _ = self.link.group().post(signal.with_id(id));
+            }
+        }
+    }
+
+    /// Nothing has moved for as long as there is patience for.
+    fn on_silence(&mut self, patience: &mut Patience) -> Result<(), Failure> {
+        if !self.source.is_reading() {
+            return Err(self.link.silence());
+        }
+        let index = self.source.at();
+        let item = &self.job.items[index];
+        if *item.kind() != Kind::Stdin {
+            let seconds = self.link.timeout().as_secs_f64();
+            let why = item.hangs(seconds);
+            for post in self.source.unposted() {
+                self.link.post(post)?;
+            }
+            if self.source.is_open() {
+                let reason = format!("the sender's disk has not answered for {seconds} s");
+                let message = Demand::Cancel { reason }.write(self.link.group().message());
+                let cancel = message.request(self.link.channel());
+                self.link.post(cancel.with_id(source::id(index)))?;
+            }
+            self.settle(index, Err(why))?;
+            // The thread that hangs is left behind.
+            self.source = spawn(&self.job, index + 1)?;
+        }
+        *patience = self.link.patience();
+        Ok(())
     }
 
     fn nonsense(&self) -> Failure {
@@ -185,9 +303,13 @@ impl<'s> Sender<'s> {
             output::shown(self.link.to())
         ))
     }
+}
 
-    /// Ends the conversation; the accounts of the connection.
-    pub(crate) fn finish(self) -> Result<Account, Failure> {
-        self.link.finish()
+fn sent(whole: &Whole) -> Sent {
+    Sent {
+        bytes: whole.bytes,
+        seconds: whole.begun.elapsed().as_secs_f64(),
+        sha256: whole.sha256,
+        resumed: whole.resumed,
     }
 }

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// No test needs nearly as long; one that hangs fails by it.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
+/// The length of a file that takes longer to send than any test does. So much has to be free.
+pub const ENDLESS: u64 = 16 << 30;
+
 /// A running `ampe`. Dropped, it is killed.
 pub struct Running {
     child: Child,
@@ -127,6 +130,20 @@ impl Running {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its stdin, if that is a pipe: closed when this is dropped.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child
+            .stdin
+            .take()
+            .expect("stdin is a pipe, taken once")
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Interrupts it as a user would, unless that cannot be done here.
@@ -366,10 +383,10 @@ impl Place {
         path
     }
 
-    /// A file that takes long to send and no room on the disk.
+    /// A file that takes longer to send than any test does, and no room on the disk.
     pub fn endless_file(&self) -> PathBuf {
         let path = self.path().join("endless");
-        File::create(&path).unwrap().set_len(64 << 30).unwrap();
+        File::create(&path).unwrap().set_len(ENDLESS).unwrap();
         path
     }
 
@@ -440,6 +457,12 @@ pub fn has_partial(path: &Path) -> bool {
         let name = entry.file_name().into_string().unwrap();
         name.starts_with(".ampe-partial-") && entry.metadata().is_ok_and(|found| found.len() > 0)
     })
+}
+
+/// Whether there is nothing but, perhaps, what is kept to go on with.
+pub fn has_no_file(path: &Path) -> bool {
+    let names = entries(path);
+    names.iter().all(|name| name.starts_with(".ampe-partial-"))
 }
 
 /// Runs a test on each transport that this system has, with a place of its own and an address to

@@ -1,0 +1,219 @@
+//! What was broken off is gone on with, and is never a mixture.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by it")]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::peer::Peer;
+use common::{Place, Running, content, entries, run, sha256, start, until};
+use serde_json::Value;
+
+const LEN: usize = 20_000_000;
+
+/// The kept file, if there is one.
+fn kept(place: &Place) -> Option<PathBuf> {
+    let names = entries(&place.out());
+    let kept = names.iter().find(|name| name.starts_with(".ampe-partial-"));
+    kept.map(|name| place.out().join(name))
+}
+
+fn kept_len(place: &Place) -> u64 {
+    kept(place)
+        .and_then(|path| fs::metadata(path).ok())
+        .map_or(0, |found| found.len())
+}
+
+/// A receiver, and a sender that is killed when so much is there.
+fn broken_off(place: &Place, after: u64) -> Running {
+    let file = place.path().join("file");
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let limited = ["send", "--quiet", "--limit", "200MB", "--to", &to];
+    let sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
+    until("enough is there", || kept_len(place) >= after);
+    sender.kill();
+    receiver
+}
+
+fn resumed(place: &Place) -> u64 {
+    let file = place.path().join("file");
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let sent = run(&["send", "--json", "--to", &to, file.to_str().unwrap()]);
+    sent.assert_succeeds();
+    receiver.finish().assert_succeeds();
+    assert_eq!(sha256(&place.out().join("file")), sha256(&file));
+    assert_eq!(place.out_entries(), ["file"]);
+    let document: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
+    document["files"][0]["resumed"].as_u64().unwrap()
+}
+
+#[test]
+fn what_was_broken_off_goes_on_where_it_ended() {
+    let place = Place::new();
+    place.file("file", LEN);
+    let received = broken_off(&place, 5 << 20).finish();
+    received.assert_fails(1, &["broken off after", "kept to go on with"]);
+    let there = kept_len(&place);
+    assert!(there >= 5 << 20 && there < LEN as u64);
+    assert_eq!(resumed(&place), there);
+}
+
+/// Either side, at any place, again and again, until it is whole.
+#[test]
+fn killed_again_and_again_it_arrives_as_it_is() {
+    let seed = std::env::var("AMPE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("AMPE_SEED={seed}");
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    let mut least = 0;
+    for _ in 0..6 {
+        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let limited = ["send", "--quiet", "--limit", "200MB", "--to", &to];
+        let mut sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
+        std::thread::sleep(Duration::from_millis(random() % 80));
+        if random() % 2 == 0 {
+            receiver.kill();
+            drop(sender.finish());
+        } else {
+            sender.end();
+            drop(receiver.finish());
+        }
+        if place.out().join("file").exists() {
+            break;
+        }
+        assert!(
+            kept_len(&place) >= least,
+            "seed {seed}: what was there is gone on with"
+        );
+        // What is shorter is not kept.
+        least = Some(kept_len(&place))
+            .filter(|&len| len >= 1 << 20)
+            .unwrap_or(0);
+    }
+    if !place.out().join("file").exists() {
+        resumed(&place);
+    }
+    assert_eq!(
+        sha256(&place.out().join("file")),
+        sha256(&file),
+        "seed {seed}"
+    );
+}
+
+#[test]
+fn a_file_that_changed_since_begins_anew() {
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    drop(broken_off(&place, 2 << 20).finish());
+    // As long as before, and even as old.
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    let mut other = content(LEN);
+    other[0] ^= 1;
+    fs::write(&file, &other).unwrap();
+    let changed = fs::File::options().write(true).open(&file).unwrap();
+    changed.set_modified(written).unwrap();
+    assert_eq!(resumed(&place), 0);
+}
+
+#[test]
+fn a_file_of_another_time_is_another_file() {
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    drop(broken_off(&place, 2 << 20).finish());
+    let before = kept(&place).unwrap();
+    let changed = fs::File::options().write(true).open(&file).unwrap();
+    changed
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    drop(changed);
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    run(&["send", "--to", &to, file.to_str().unwrap()]).assert_succeeds();
+    assert_eq!(sha256(&place.out().join("file")), sha256(&file));
+    assert!(before.exists(), "it is kept until it is too old");
+}
+
+#[test]
+fn what_is_damaged_on_the_disk_is_not_gone_on_with() {
+    let place = Place::new();
+    place.file("file", LEN);
+    drop(broken_off(&place, 2 << 20).finish());
+    let path = kept(&place).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - 1;
+    bytes[at] ^= 0x10;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(resumed(&place), 0);
+}
+
+#[test]
+fn on_request_nothing_is_kept() {
+    let place = Place::new();
+    place.file("file", LEN);
+    drop(broken_off(&place, 2 << 20).finish());
+    assert!(kept(&place).is_some());
+    let (_receiver, _) = place.receiver("tcp://127.0.0.1:0", &["--no-resume"]);
+    assert!(place.out_entries().is_empty());
+}
+
+/// Who does not prove that it has the beginning sends all of it.
+#[test]
+fn a_sender_that_proves_nothing_begins_anew() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &[]);
+    let bytes = content(2_000_000);
+    let offer = |sender: &mut Peer| {
+        let words = [("Do", "offer"), ("Size", "2000000"), ("Modified", "7")];
+        let message = words
+            .iter()
+            .fold(sender.group.message(), |message, (name, value)| {
+                message.with_header(name, value).unwrap()
+            });
+        let id = sender.post(message.with_body(b"file").unwrap().request(sender.channel));
+        let response = sender.response();
+        (id, common::peer::header(&response, "From"))
+    };
+    let mut first = Peer::sender(&to);
+    let (id, from) = offer(&mut first);
+    assert_eq!(from, None);
+    for part in bytes[..1_500_000].chunks(60_000) {
+        first.content(id, part);
+    }
+    until("it came", || kept_len(&place) == 1_500_000);
+    drop(first);
+    let (mut second, mut from) = (Peer::sender(&to), None);
+    let mut id = 0;
+    until("the first is gone", || {
+        (id, from) = offer(&mut second);
+        from.is_some()
+    });
+    assert_eq!(from.as_deref(), Some("1500000"));
+    let other = vec![9; 2_000_000];
+    for part in other.chunks(60_000) {
+        second.content(id, part);
+    }
+    let path = place.path().join("other");
+    fs::write(&path, &other).unwrap();
+    let (mut answer, hash) = (String::new(), sha256(&path));
+    let message = second.group.message().with_header("Do", "store").unwrap();
+    let message = message.with_header("SHA-256", &hash).unwrap();
+    second.post(message.request(second.channel).with_id(id));
+    while answer.is_empty() {
+        if let ampe::Event::Response(response) = second.event() {
+            answer = common::peer::header(&response, "Answer").unwrap();
+        }
+    }
+    assert_eq!(answer, "stored");
+    assert_eq!(fs::read(place.out().join("file")).unwrap(), other);
+}
