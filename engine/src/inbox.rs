@@ -1,5 +1,6 @@
 //! A channel group's receiving side, which one thread has.
 
+mod readiness;
 mod task;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use crate::event::{AnswerBye, Event, Returned};
 use crate::handles::{GroupShared, Shared, reactor_thread};
 use crate::options::{DROP_WITHIN, after};
 
+pub use self::readiness::Readiness;
 pub use self::task::Recv;
 
 /// The receiving side of a group: what happens on its channels, as events.
@@ -34,6 +36,8 @@ pub struct Inbox {
     taken: VecDeque<Event>,
     /// A task receives.
     is_task: bool,
+    /// What the loop of somebody else waits for.
+    readiness: Option<Arc<Readiness>>,
     is_closed: bool,
 }
 
@@ -64,6 +68,7 @@ impl Inbox {
             group,
             taken: VecDeque::new(),
             is_task: false,
+            readiness: None,
             is_closed: false,
         }
     }
@@ -107,6 +112,9 @@ impl Inbox {
     ///
     /// As [`recv`](Inbox::recv).
     pub fn try_recv(&mut self) -> Result<Option<Event>, Ended> {
+        if let Some(readiness) = &self.readiness {
+            return self.try_recv_for(&Arc::clone(readiness));
+        }
         self.next(Some(Instant::now()))
     }
 

@@ -158,7 +158,7 @@ pub use event::{
 pub use flush::Flush;
 pub use group::ChannelGroup;
 pub use handed_in::{ConnectedSocket, ListeningSocket};
-pub use inbox::{CloseReport, Events, Inbox, Recv};
+pub use inbox::{CloseReport, Events, Inbox, Readiness, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, ListenOptions, Options, OptionsError};
 pub use outbox::Outbox;

@@ -58,9 +58,15 @@ impl Peer {
         peer
     }
 
+    /// The next event other than Opened.
     pub fn event(&mut self) -> Event {
-        let event = self.inbox.recv_until(Instant::now() + WATCHDOG);
-        event.unwrap().expect("an event within the watchdog's time")
+        loop {
+            let event = self.inbox.recv_until(Instant::now() + WATCHDOG);
+            match event.unwrap().expect("an event within the watchdog's time") {
+                Event::Opened(_) => {}
+                event => return event,
+            }
+        }
     }
 
     pub fn response(&mut self) -> Received {

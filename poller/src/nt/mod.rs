@@ -12,6 +12,8 @@ use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
 use std::time::Duration;
 
+#[cfg(windows)]
+pub(crate) mod event_object;
 #[cfg(any(windows, test))]
 mod layers;
 #[cfg(windows)]

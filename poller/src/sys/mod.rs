@@ -47,6 +47,8 @@ pub(crate) mod unsupported;
 
 #[cfg(all(test, unix))]
 pub(crate) use self::signal::Pipe;
+#[cfg(unix)]
+pub(crate) use self::signal::{SystemSignal, WakeSource};
 
 #[cfg(windows)]
 pub use self::afd::Afd as DefaultBackend;

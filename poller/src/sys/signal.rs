@@ -8,9 +8,9 @@ use rustix::io::{Errno, read, write};
 use crate::waker::Signal;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) type SystemSignal = EventFd;
+pub(crate) type SystemSignal = EventFd;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) type SystemSignal = Pipe;
+pub(crate) type SystemSignal = Pipe;
 
 /// A signal that a list of descriptors can wait for.
 pub trait WakeSource: Signal + Sized + 'static {
