@@ -374,7 +374,10 @@ impl World for Outside {
         if let Some(source) = self.sources.get_mut(&place) {
             source.wanted = wanted;
             source.is_refused = false;
-            self.touched.push(place);
+            // Once, however often its interest is declared.
+            if !self.touched.contains(&place) {
+                self.touched.push(place);
+            }
         }
     }
 

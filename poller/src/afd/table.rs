@@ -223,10 +223,6 @@ impl Table {
 
     /// The sources of an object, which was never polled, are of another one as has turned out.
     pub(super) fn merge(&mut self, from: u32, to: u32) {
-        if let Some(object) = self.object_mut(to) {
-            // They want something, whatever was refused to the others.
-            object.registration = Registration::Live;
-        }
         let sources: Vec<u32> = self.sources(from).map(|entry| entry.key.index).collect();
         for index in sources {
             let Some(entry) = self.at_mut(index) else {

@@ -138,6 +138,7 @@ pub(super) fn orders_that_nobody_takes_are_dropped_with_the_poller<W: World>() {
     assert!(remote.remove(held, move |_, ()| sends.send(()).unwrap()));
     let Bench { world, poller, .. } = bench;
     drop(poller);
+    assert!(!remote.close(held) && !remote.set_interest(held, READABLE));
     world.await_hang_up(&theirs);
     assert_eq!(world.read(&theirs, 1), Read::End);
     assert_eq!(uncalled.try_recv(), Err(mpsc::TryRecvError::Disconnected));
@@ -151,6 +152,5 @@ pub(super) fn orders_that_nobody_takes_are_dropped_with_the_poller<W: World>() {
     let late = refused.into_source();
     world.await_readable(&late);
     assert_eq!(world.read(&late, 1), Read::Data(1));
-    assert!(!remote.close(held) && !remote.set_interest(held, READABLE));
     assert!(!remote.remove(held, |_, ()| unreachable!()));
 }

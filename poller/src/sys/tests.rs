@@ -204,6 +204,37 @@ fn errors_and_hang_up_alone_are_readiness_with_kqueue() {
     errors_and_hang_up_alone_are_readiness::<crate::sys::kqueue::Kqueue>();
 }
 
+/// One of its two filters was added, or was there before.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn what_kqueue_refuses_in_part_rests_as_a_whole() {
+    use crate::sys::kqueue::{Kqueue, simulated::REFUSES_WRITING};
+
+    for was_read in [false, true] {
+        let mut poller = Poller::<Careless, (), Kqueue>::with_backend().unwrap();
+        let (source, peer) = Careless::pair();
+        let key = poller.insert(source).unwrap();
+        send(&peer);
+        if was_read {
+            poller.set_interest(key, Interest::READABLE);
+            assert_eq!(wait(&mut poller), [key]);
+        }
+        REFUSES_WRITING.set(true);
+        poller.set_interest(key, Interest::BOTH);
+        let mut events = Events::with_capacity(8);
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        let event = poller.next_event(&mut events).unwrap();
+        assert!(event.error().is_some() && event.is_readable() && event.is_writable());
+        for _ in 0..2 {
+            assert_eq!(wait(&mut poller), [], "it rests");
+        }
+        REFUSES_WRITING.set(false);
+        assert_eq!(wait(&mut poller), [], "it rests");
+        poller.set_interest(key, Interest::BOTH);
+        assert_eq!(wait(&mut poller), [key]);
+    }
+}
+
 /// Its filters are the first one's; when that is gone it has them for the asking.
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -246,10 +277,9 @@ fn errors_and_hang_up_alone_are_readiness_with_the_default() {
     errors_and_hang_up_alone_are_readiness::<crate::backend::DefaultBackend>();
 }
 
-#[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn epoll_is_asked_for_no_more_than_the_batch_takes() {
-    let mut poller = Poller::<Careless, (), crate::backend::Epoll>::with_backend().unwrap();
+fn no_more_is_asked_for_than_the_batch_takes<B: Backend<Handle = RawFd>>() {
+    let mut poller = Poller::<Careless, (), B>::with_backend().unwrap();
     let peers: Vec<Stream> = (0..3)
         .map(|_| {
             let (source, peer) = Careless::pair();
@@ -264,6 +294,18 @@ fn epoll_is_asked_for_no_more_than_the_batch_takes() {
         assert_eq!(events.iter().count(), expected, "of {capacity}");
     }
     drop(peers);
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn epoll_is_asked_for_no_more_than_the_batch_takes() {
+    no_more_is_asked_for_than_the_batch_takes::<crate::backend::Epoll>();
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_is_asked_for_no_more_than_the_batch_takes() {
+    no_more_is_asked_for_than_the_batch_takes::<crate::sys::kqueue::Kqueue>();
 }
 
 /// Another loop sees by the poller's descriptor what a wait would find.

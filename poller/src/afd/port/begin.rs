@@ -18,6 +18,7 @@
 
 use super::Port;
 use crate::afd::defects::Defects;
+use crate::afd::machine::Input;
 use crate::afd::table::Others;
 use crate::nt::{Nt, Status};
 
@@ -55,6 +56,8 @@ impl<N: Nt, D: Defects> Port<N, D> {
             match self.nt().is_same(base, handle) {
                 Ok(true) => {
                     self.table.merge(object, other);
+                    // They want something, whatever was refused to the others.
+                    self.step(other, Input::Declare);
                     // One that was not asked itself is when it is looked at.
                     if self
                         .table

@@ -2,7 +2,7 @@
 
 use super::Port;
 use crate::afd::defects::Defects;
-use crate::afd::machine::{Input, Registration};
+use crate::afd::machine::Input;
 use crate::afd::masks::{hints, readiness};
 use crate::afd::table::Entry;
 use crate::event::{Event, Events};
@@ -52,13 +52,8 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 entry.is_parked = !D::PARKS_NOTHING;
             }
         }
-        if let Some(found) = self.table.object_mut(object) {
-            found.registration = match D::PARKS_NOTHING {
-                true => Registration::Live,
-                false => Registration::Parked,
-            };
-        }
         if D::PARKS_NOTHING {
+            self.step(object, Input::Declare);
             self.table.touch(object);
         }
     }

@@ -4,6 +4,7 @@
 //! replaced when they are added again; a change of each filter by itself, with its own outcome; filters that go
 //! when their descriptor is closed; level-triggered reports, of one filter each, that come to everybody in turn.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -17,6 +18,11 @@ use super::{Change, Filter, KqueueCalls, Report};
 use crate::sys::descriptor::{borrow, fine_timespec};
 use crate::sys::signal::{SystemSignal, WakeSource};
 use crate::waker::Signal;
+
+thread_local! {
+    /// Whether this thread's test has the system refuse to add filters for writing.
+    pub(crate) static REFUSES_WRITING: Cell<bool> = const { Cell::new(false) };
+}
 
 #[derive(Debug)]
 pub(crate) struct Simulated {
@@ -37,6 +43,9 @@ impl Simulated {
         match change.added_as {
             Some(index) => {
                 rustix::io::fcntl_getfd(borrow(change.descriptor))?;
+                if change.filter == Filter::Write && REFUSES_WRITING.get() {
+                    return Err(Errno::NOMEM);
+                }
                 filters.insert(at, index);
                 Ok(())
             }

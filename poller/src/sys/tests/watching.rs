@@ -56,6 +56,20 @@ fn a_watch_sees_what_the_poller_has_told_the_system() {
     assert_eq!(looks(&watch), Seen::Nothing);
 }
 
+/// Whoever leaves the poller to others has done what other threads have ordered before.
+#[test]
+fn a_watch_sees_what_other_threads_have_ordered() {
+    let mut poller = Poller::<Stream>::new().unwrap();
+    let watch = poller.watch().unwrap().unwrap();
+    let (ours, theirs) = Stream::pair().unwrap();
+    send(&theirs);
+    let key = poller.remote().insert(ours, (), Interest::READABLE);
+    assert!(poller.settle());
+    watch.arm().unwrap();
+    assert_eq!(looks(&watch), Seen::Something);
+    assert!(poller.get(key.unwrap()).is_some());
+}
+
 #[test]
 fn what_comes_ends_the_wait_of_an_armed_watch() {
     let (mut poller, watch) = watched();

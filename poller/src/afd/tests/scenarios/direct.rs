@@ -256,6 +256,37 @@ fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
     // The place is another's.
     bench.kernel.state().mood.hides_base = false;
     let (key, handle) = bench.add(READ);
+    assert_eq!(key.index, 0);
+    bench.assert_polled(key, handle, true);
+    bench.end();
+}
+
+/// By a remote nobody is there to hand it back to: the poller's owner takes it.
+#[test]
+fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
+    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    bench.kernel.state().mood.hides_base = true;
+    let socket = Socket::bare(&bench.kernel);
+    let handle = socket.handle();
+    let remote = bench.poller.remote();
+    let key = remote.insert(socket, (), READ).unwrap();
+    for _ in 0..2 {
+        // Every wait ends until it is taken.
+        bench.poller.wait(&mut bench.events, None).unwrap();
+        assert!(bench.events.woken() && bench.events.is_empty());
+    }
+    assert!(bench.poller.get(key).is_none() && bench.poller.is_empty());
+    assert!(!bench.poller.settle());
+    let (refused, error) = bench.poller.next_refused().unwrap();
+    assert_eq!(refused, key);
+    let words = error.error().to_string();
+    assert!(words.contains("layered service provider"), "{words}");
+    assert_eq!(error.into_source().handle(), handle);
+    assert!(bench.poller.next_refused().is_none());
+    // The place is another's.
+    bench.kernel.state().mood.hides_base = false;
+    let (key, handle) = bench.add(READ);
+    assert_eq!(key.index, refused.index);
     bench.assert_polled(key, handle, true);
     bench.end();
 }

@@ -303,6 +303,26 @@ fn a_poll_that_is_refused_does_not_keep_others_from_being_armed() {
     }
 }
 
+/// The new source is found to be a handle of a socket whose polling rests, and is no reason to rest.
+#[test]
+fn who_joins_a_socket_that_rests_has_it_polled_again() {
+    for mode in [ControlMode::Helper, ControlMode::Direct] {
+        let mut bench = Bench::<Sound>::new(mode);
+        let (first, handle) = bench.add(READ);
+        let status = Status::INSUFFICIENT_RESOURCES;
+        bench.kernel.state().mood.refuses_submit = Some(status);
+        assert_eq!(bench.wait(), [refused(first, READ, status)]);
+        bench.become_ready(handle, flag::RECEIVE);
+        assert_eq!(bench.wait(), []);
+        let duplicate = bench.poller.get(first).unwrap().duplicate();
+        let (second, _) = bench.insert(duplicate, READ);
+        assert_eq!(bench.wait(), [ready(second, READ)], "{mode:?}");
+        bench.declare(first, READ);
+        assert_eq!(bench.wait().len(), 2);
+        bench.end();
+    }
+}
+
 #[test]
 fn without_a_helper_only_who_needs_one_is_refused() {
     let mut bench = Bench::<Sound>::new(ControlMode::Auto);
