@@ -2,7 +2,7 @@ use std::io;
 
 use socket2::{Domain, Socket};
 
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 use super::claim::Claim;
 use super::{SocketAddress, Stream, open, retry};
 
@@ -10,7 +10,7 @@ use super::{SocketAddress, Stream, open, retry};
 #[derive(Debug)]
 pub struct Listener {
     /// The path that this listener created. Dropped before the socket: see there.
-    #[cfg(unix)]
+    #[cfg(any(unix, windows))]
     _claim: Option<Claim>,
     /// What it was bound to; the system may know, and there is no safe way to ask.
     #[cfg(not(unix))]
@@ -56,18 +56,22 @@ impl Listener {
     /// OpenBSD has no sockets for both families: there `[::]` takes IPv6 alone.
     ///
     /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
-    /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
-    /// removed there, and has the rights that its directory gives it.
+    /// whatever options that one sets. By Microsoft's documentation it is in use as long as a connection lives that
+    /// its last listener has accepted. A Unix domain socket that nobody listens at is replaced there as well,
+    /// and removed with its listener; who listens has the file `.NAME.listening` beside it, by which two of them are
+    /// kept apart. It has the rights that its directory gives it. None of the latter has run on Windows yet.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         let socket = open(domain)?;
         socket.set_nonblocking(true)?;
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         if let SocketAddress::Uds(Some(path)) = address {
             let claim = Claim::bind(&socket, &system_address, path, backlog)?;
             return Ok(Listener {
                 _claim: Some(claim),
+                #[cfg(not(unix))]
+                path: Some(path.clone()),
                 socket,
                 domain,
             });
@@ -89,7 +93,7 @@ impl Listener {
         socket.bind(&system_address)?;
         socket.listen(backlog)?;
         Ok(Listener {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             _claim: None,
             #[cfg(not(unix))]
             path: match address {

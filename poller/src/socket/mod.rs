@@ -5,6 +5,9 @@
 
 #[cfg(unix)]
 mod claim;
+#[cfg(windows)]
+#[path = "leftover.rs"]
+mod claim;
 mod listener;
 mod stream;
 
