@@ -297,7 +297,8 @@ pub(super) fn the_poll_that_data_is_for_is_the_one_that_is_answered<G: Ground>(
         let one = lab.helper()?;
         let other = if has_two_files { lab.helper()? } else { one };
         fill(&*lab.ground, &ours);
-        lab.timeout = timeout::BOUNDED;
+        // Long enough for a slow machine to have written by then.
+        lab.timeout = timeout::BOUNDED * 8;
         let room = lab.wait_for(one, ours.handle(), flag::SEND)?;
         let data = lab.wait_for(other, ours.handle(), flag::RECEIVE)?;
         // On purpose: the backend has one poll for a socket.
