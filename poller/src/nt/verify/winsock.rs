@@ -15,7 +15,7 @@ use windows_sys::Win32::Foundation as foundation;
 use windows_sys::Win32::Networking::WinSock as winsock;
 
 use super::ground::Ground;
-use crate::nt::{Nt, real::Windows};
+use crate::nt::{Nt, real::Windows, system::claim_address};
 
 /// How long a connection on this machine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -180,6 +180,26 @@ impl Ground for Winsock {
             count if count < 0 => Err(last_error()),
             _ => Ok(()),
         }
+    }
+
+    fn bind_again(&self) -> io::Result<[io::Result<()>; 2]> {
+        let listener = open(Type::STREAM)?;
+        claim_address(&listener)?;
+        bind(&listener)?;
+        listener.listen(1)?;
+        let address = listener.local_addr()?;
+        let _client = self.connect(&listener)?;
+        let _accepted = ask(PATIENCE, || later(listener.accept()))?;
+        drop(listener);
+        let again = |claims: bool| {
+            let socket = open(Type::STREAM)?;
+            if claims {
+                claim_address(&socket)?;
+            }
+            socket.bind(&address)?;
+            socket.listen(1)
+        };
+        Ok([again(true), again(false)])
     }
 
     fn open_not_overlapped(&self) -> io::Result<Socket> {
