@@ -84,6 +84,14 @@ pub(crate) mod timeout {
     pub(crate) const BOUNDED: i64 = -2_500_000;
 }
 
+/// A time from now as the system counts it: negative, in units of 100 nanoseconds, not ending early. A year is
+/// the longest, as the system adds it to its clock: who waits for longer waits again.
+#[cfg(any(windows, test))]
+fn relative(time: Duration) -> i64 {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    -(time.min(YEAR).as_nanos().div_ceil(100) as i64)
+}
+
 /// `IO_STATUS_BLOCK`: written by the kernel when an operation's packet is dequeued, or before.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -294,7 +302,19 @@ pub(crate) unsafe trait Nt: Send + Sync + Sized + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::{Status, flag};
+    use std::time::Duration;
+
+    use super::{Status, flag, relative};
+
+    #[test]
+    fn no_time_wraps_and_none_ends_early() {
+        assert_eq!(relative(Duration::ZERO), 0);
+        assert_eq!(relative(Duration::from_nanos(101)), -2);
+        assert_eq!(relative(Duration::from_secs(1)), -10_000_000);
+        for long in [Duration::from_secs(1 << 40), Duration::MAX] {
+            assert_eq!(relative(long), -315_360_000_000_000);
+        }
+    }
 
     /// The numbers are the system's.
     #[test]

@@ -287,11 +287,7 @@ unsafe impl Nt for Windows {
         packets: &mut [Packet],
         timeout: Option<Duration>,
     ) -> Result<usize, Status> {
-        // Relative times are negative, in units of 100 nanoseconds, and must not end early.
-        let units = timeout.map(|timeout| {
-            let units = timeout.as_nanos().div_ceil(100);
-            -i64::try_from(units).unwrap_or(i64::MAX)
-        });
+        let units = timeout.map(super::relative);
         let timeout = units.as_ref().map_or(null(), |units| &raw const *units);
         let count = u32::try_from(packets.len()).unwrap_or(u32::MAX);
         let mut removed = 0;

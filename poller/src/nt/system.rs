@@ -3,13 +3,18 @@
 use std::ffi::{CStr, c_char};
 use std::io;
 use std::mem::{size_of, size_of_val, transmute, zeroed};
+use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsRawSocket, AsSocket};
+use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use socket2::{Domain, Socket, Type};
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::Networking::WinSock as winsock;
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_ATTRIBUTE_REPARSE_POINT, FindClose, FindFirstFileW, WIN32_FIND_DATAW,
+};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
 
@@ -167,4 +172,23 @@ pub(crate) fn providers() -> io::Result<Vec<String>> {
     })?;
     found.truncate(count);
     Ok(found.iter().map(name_of).collect())
+}
+
+/// `IO_REPARSE_TAG_AF_UNIX`.
+const SOCKET_TAG: u32 = 0x8000_0023;
+
+/// Whether a file is a Unix socket.
+pub(crate) fn is_unix_socket(path: &Path) -> io::Result<bool> {
+    let name: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+    // SAFETY: it consists of numbers, for which zero is a value.
+    let mut found: WIN32_FIND_DATAW = unsafe { zeroed() };
+    // SAFETY: the name ends with a zero, and both live until the call returns.
+    let search = unsafe { FindFirstFileW(name.as_ptr(), &raw mut found) };
+    if search == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just opened, and nobody else knows it.
+    unsafe { FindClose(search) };
+    let is_reparsed = found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT != 0;
+    Ok(is_reparsed && found.dwReserved0 == SOCKET_TAG)
 }

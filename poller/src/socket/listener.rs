@@ -2,7 +2,7 @@ use std::io;
 
 use socket2::{Domain, Socket};
 
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 use super::claim::Claim;
 use super::{Buffers, SocketAddress, Stream, open, retry};
 
@@ -35,7 +35,7 @@ impl Default for ListenerOptions {
 #[derive(Debug)]
 pub struct Listener {
     /// The path that this listener created. Dropped before the socket: see there.
-    #[cfg(unix)]
+    #[cfg(any(unix, windows))]
     _claim: Option<Claim>,
     /// What it was bound to; the system may know, and there is no safe way to ask.
     #[cfg(not(unix))]
@@ -85,8 +85,10 @@ impl Listener {
     /// the options `mode` and `group` do nothing there.
     ///
     /// On Windows a TCP address is claimed with `SO_EXCLUSIVEADDRUSE`: no other socket shares it,
-    /// whatever options that one sets. The file of a Unix domain socket is neither replaced nor
-    /// removed there, and has the rights that its directory gives it.
+    /// whatever options that one sets. By Microsoft's documentation it is in use as long as a connection lives that
+    /// its last listener has accepted. A Unix domain socket that nobody listens at is replaced there as well,
+    /// and removed with its listener; who listens has the file `.NAME.listening` beside it, by which two of them are
+    /// kept apart. It has the rights that its directory gives it. None of the latter has run on Windows yet.
     pub fn bind(address: &SocketAddress, backlog: u32) -> io::Result<Listener> {
         let options = ListenerOptions {
             backlog,
@@ -107,11 +109,13 @@ impl Listener {
         socket.set_nonblocking(true)?;
         // Before it listens: what a connection agrees upon at its beginning depends on it.
         options.buffers.set(&socket)?;
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         if let SocketAddress::Uds(Some(path)) = address {
             let claim = Claim::bind(&socket, &system_address, path, options)?;
             return Ok(Listener {
                 _claim: Some(claim),
+                #[cfg(not(unix))]
+                path: Some(path.clone()),
                 socket,
                 domain,
                 buffers: options.buffers,
@@ -134,7 +138,7 @@ impl Listener {
         socket.bind(&system_address)?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Ok(Listener {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             _claim: None,
             #[cfg(not(unix))]
             path: match address {
@@ -150,7 +154,7 @@ impl Listener {
     /// One that listens already, and whose file is somebody else's.
     pub(super) fn adopt(socket: Socket, domain: Domain) -> io::Result<Listener> {
         Ok(Listener {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             _claim: None,
             #[cfg(not(unix))]
             path: None,

@@ -6,6 +6,9 @@
 mod buffers;
 #[cfg(unix)]
 mod claim;
+#[cfg(windows)]
+#[path = "leftover.rs"]
+mod claim;
 mod credentials;
 mod handed_in;
 mod listener;

@@ -28,6 +28,8 @@ use super::{Buffers, SocketAddress, open, retry};
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
+    /// Kept: to ask costs a call, and not every system knows it of a socket without a name.
+    is_unix: bool,
 }
 
 impl Stream {
@@ -110,7 +112,8 @@ impl Stream {
         if domain != Domain::UNIX {
             socket.set_tcp_nodelay(true)?;
         }
-        Ok(Stream { socket })
+        let is_unix = domain == Domain::UNIX;
+        Ok(Stream { socket, is_unix })
     }
 
     /// Receives what has arrived, at most as much as fits. Zero, for a buffer that is not empty,
@@ -180,7 +183,7 @@ impl Stream {
     ///
     /// On OpenBSD, Haiku and Solaris the system's own interval between probes applies.
     pub fn set_keep_alive(&self, idle: Duration) -> io::Result<()> {
-        if self.socket.local_addr()?.is_unix() {
+        if self.is_unix {
             return Ok(());
         }
         let keep_alive = TcpKeepalive::new().with_time(idle);
@@ -223,7 +226,7 @@ impl Stream {
             let said = "a user timeout of less than a second";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
         }
-        if self.socket.local_addr()?.is_unix() {
+        if self.is_unix {
             return Ok(());
         }
         set_user_timeout(&self.socket, timeout)
@@ -380,7 +383,8 @@ mod tests {
             bound.unwrap();
             let itself = socket.local_addr().unwrap();
             let outcome = socket.connect(&itself);
-            let stream = Stream { socket };
+            let is_unix = false;
+            let stream = Stream { socket, is_unix };
             if outcome.is_ok() {
                 assert_eq!(
                     stream.peer_address().unwrap(),

@@ -171,7 +171,7 @@ impl<G: Ground> Bench<G> {
         let lab = Lab::<G>::new(setting)?;
         let record = Arc::default();
         let witness = Witness {
-            inner: Recorder::new(lab.ground.nt()?, lab.diary.clone()),
+            inner: lab.another_nt()?,
             record: Arc::clone(&record),
             claims_success,
         };

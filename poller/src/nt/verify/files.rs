@@ -222,3 +222,17 @@ pub(super) fn posted_packets_come_whole_in_their_order_and_in_batches<G: Ground>
     expect("what is left", take()?, vec![])?;
     as_expected()
 }
+
+/// The claim that a listener of ours makes to its address may outlive it; nothing depends on it but how soon a server
+/// can be started again.
+pub(super) fn an_address_is_bound_again_while_a_connection_of_its_last_listener_lives<G: Ground>(
+    setting: &Setting,
+) -> Answer {
+    let lab = Lab::<G>::new(setting)?;
+    let told = lab.ground.bind_again()?.map(|outcome| match outcome {
+        Ok(()) => "is bound".to_owned(),
+        Err(error) => error.to_string(),
+    });
+    let [claimed, plain] = told;
+    Ok(format!("with the claim: {claimed}; without: {plain}"))
+}

@@ -50,6 +50,9 @@ pub(crate) trait Ground: Sized + Send + Sync + 'static {
     fn poll_elsewhere(&self, socket: &Self::Socket, patience: Duration) -> io::Result<()>;
     /// A socket that was opened without the flag for overlapped operations.
     fn open_not_overlapped(&self) -> io::Result<Self::Socket>;
+    /// What binding gives to an address whose listener is closed and has a connection left: first as a listener of
+    /// ours binds, then without its claim.
+    fn bind_again(&self) -> io::Result<[io::Result<()>; 2]>;
     /// The kernel is asked on purpose for what the backend must never ask it.
     fn forgive(&self) {}
 }
@@ -162,6 +165,10 @@ impl<const MIXES_UP: bool> Ground for Simulated<MIXES_UP> {
     }
 
     fn open_not_overlapped(&self) -> io::Result<Socket> {
+        Err(none_simulated())
+    }
+
+    fn bind_again(&self) -> io::Result<[io::Result<()>; 2]> {
         Err(none_simulated())
     }
 

@@ -173,6 +173,11 @@ impl<G: Ground> Lab<G> {
         })
     }
 
+    /// The same kernel's calls once more, written down in the same place.
+    pub(super) fn another_nt(&self) -> io::Result<Recorder<G::Nt>> {
+        Ok(Recorder::new(self.ground.nt()?, self.diary.clone()))
+    }
+
     fn watched(&self, socket: G::Socket) -> Socket<G> {
         self.diary.opened(socket.handle());
         Watched {

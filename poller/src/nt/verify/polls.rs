@@ -1,10 +1,14 @@
 //! What a poll answers, and when.
 
+use std::time::Duration;
+
 use super::ground::{Ground, fill};
 use super::lab::{Flags, Issued, Lab, Poll};
 use super::{Answer, Setting, Trouble, as_expected, expect};
+use crate::afd::{ControlMode, Port};
 use crate::nt::{Handle, Nt, Status, flag, timeout};
 use crate::poller::Source;
+use crate::{Events, Interest, Poller};
 
 /// All that the backend ever polls for.
 pub(super) const ALL: u32 =
@@ -297,7 +301,8 @@ pub(super) fn the_poll_that_data_is_for_is_the_one_that_is_answered<G: Ground>(
         let one = lab.helper()?;
         let other = if has_two_files { lab.helper()? } else { one };
         fill(&*lab.ground, &ours);
-        lab.timeout = timeout::BOUNDED;
+        // Long enough for a slow machine to have written by then.
+        lab.timeout = timeout::BOUNDED * 8;
         let room = lab.wait_for(one, ours.handle(), flag::SEND)?;
         let data = lab.wait_for(other, ours.handle(), flag::RECEIVE)?;
         // On purpose: the backend has one poll for a socket.
@@ -328,5 +333,13 @@ pub(super) fn a_socket_that_is_not_overlapped_is_polled_by_a_helper<G: Ground>(
     )?;
     lab.ends(poll, Status::CANCELLED, 0)?;
     let associated = lab.nt.associate(socket.handle(), lab.port, super::lab::KEY);
+    let port = Port::<_>::with_mode(lab.another_nt()?, ControlMode::Auto)?;
+    let mut poller = Poller::<_, (), _>::over(port);
+    let key = poller.insert(socket);
+    let key = key.map_err(|refused| Trouble::Differs(refused.error().to_string()))?;
+    poller.set_interest(key, Interest::READABLE);
+    let mut events = Events::with_capacity(1);
+    poller.wait(&mut events, Some(Duration::ZERO))?;
+    expect("whether the backend refuses it", !events.is_empty(), false)?;
     Ok(format!("its own association with a port: {associated:?}"))
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawSocket};
 use std::process::{Child, Command, Stdio};
 use std::ptr::{null, null_mut};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use windows_sys::Win32::Foundation as foundation;
 use windows_sys::Win32::Networking::WinSock as winsock;
 
 use super::ground::Ground;
-use crate::nt::{Nt, real::Windows};
+use crate::nt::{Nt, real::Windows, system::claim_address};
 
 /// How long a connection on this machine may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +67,10 @@ fn last_error() -> io::Error {
     io::Error::from_raw_os_error(unsafe { winsock::WSAGetLastError() })
 }
 
-pub(crate) struct Winsock(());
+pub(crate) struct Winsock {
+    /// Bound, so that nobody listens where connections are to be refused.
+    nobodies: Mutex<Vec<Socket>>,
+}
 
 impl Ground for Winsock {
     type Nt = Windows;
@@ -75,7 +79,9 @@ impl Ground for Winsock {
     const IS_SIMULATED: bool = false;
 
     fn new() -> io::Result<Self> {
-        Ok(Winsock(()))
+        Ok(Winsock {
+            nobodies: Mutex::default(),
+        })
     }
 
     fn nt(&self) -> io::Result<Windows> {
@@ -118,12 +124,12 @@ impl Ground for Winsock {
     }
 
     fn refuse(&self) -> io::Result<Option<Socket>> {
-        // Bound, so that nobody else listens there; and given away, as it has to stay so.
         let nobody = open(Type::STREAM)?;
         bind(&nobody)?;
         let client = open(Type::STREAM)?;
         let outcome = connect(&client, &nobody);
-        std::mem::forget(nobody);
+        let mut nobodies = self.nobodies.lock().unwrap_or_else(PoisonError::into_inner);
+        nobodies.push(nobody);
         Ok(outcome.is_ok().then_some(client))
     }
 
@@ -174,6 +180,26 @@ impl Ground for Winsock {
             count if count < 0 => Err(last_error()),
             _ => Ok(()),
         }
+    }
+
+    fn bind_again(&self) -> io::Result<[io::Result<()>; 2]> {
+        let listener = open(Type::STREAM)?;
+        claim_address(&listener)?;
+        bind(&listener)?;
+        listener.listen(1)?;
+        let address = listener.local_addr()?;
+        let _client = self.connect(&listener)?;
+        let _accepted = ask(PATIENCE, || later(listener.accept()))?;
+        drop(listener);
+        let again = |claims: bool| {
+            let socket = open(Type::STREAM)?;
+            if claims {
+                claim_address(&socket)?;
+            }
+            socket.bind(&address)?;
+            socket.listen(1)
+        };
+        Ok([again(true), again(false)])
     }
 
     fn open_not_overlapped(&self) -> io::Result<Socket> {
