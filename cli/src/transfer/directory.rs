@@ -214,19 +214,35 @@ impl Directory {
                 && fs::read(&place).is_ok_and(|there| there == content);
             return if is_same { Ok(place) } else { Err(why) };
         }
-        let path = self.reserve(&path)?;
-        let file = partial::unfinished(&self.absolute, self.abilities);
-        let file = file.map_err(|error| not_stored(&error))?;
-        self.try_name(&path.path)?;
-        let mut partial = Partial {
-            file,
-            path,
-            unflushed: 0,
-            attributes,
-            is_resumable: false,
-        };
-        partial.write(content)?;
-        partial.store()
+        let _reserved = self.reserve(&path)?;
+        self.try_name(&path)?;
+        // It has its name sooner than another receiver takes it for a leftover. If not, it is locked.
+        match self.put_file(partial::brief(&self.absolute), &place, content, attributes) {
+            Err(PutError::Vanished) => {
+                let file = partial::unfinished(&self.absolute, self.abilities);
+                self.put_file(file, &place, content, attributes)
+            }
+            done => done,
+        }
+        .map_err(|error| match error {
+            PutError::Vanished => VANISHED.to_owned(),
+            PutError::Other(why) => why,
+        })
+    }
+
+    fn put_file(
+        &self,
+        file: io::Result<NamedTempFile>,
+        place: &Path,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<PathBuf, PutError> {
+        let written = file.and_then(|mut file| {
+            file.write_all(content)?;
+            Ok(file)
+        });
+        let file = written.map_err(|error| PutError::Other(not_stored(&error)))?;
+        self.finish(file, place.to_owned(), attributes)
     }
 
     /// Makes a directory, if it is not here already. Where attributes are given it gets them.
@@ -371,28 +387,49 @@ impl Directory {
         }
     }
 
+    /// Gives a file that is whole its attributes and its name.
+    fn finish(
+        &self,
+        file: NamedTempFile,
+        place: PathBuf,
+        attributes: Attributes,
+    ) -> Result<PathBuf, PutError> {
+        let prepare = || {
+            set_attributes(file.as_file(), attributes)?;
+            if self.policy.sync {
+                file.as_file().sync_all()?;
+            }
+            partial::check_close(file.as_file())
+        };
+        prepare().map_err(|error| PutError::Other(not_stored(&error)))?;
+        self.name_file(file, &place)?;
+        if let Err(error) = self.sync_parent(&place) {
+            // What was asked for, that it survives a power failure, cannot be said of it.
+            let _ = fs::remove_file(&place);
+            return Err(PutError::Other(not_stored(&error)));
+        }
+        Ok(place)
+    }
+
     /// Gives a finished file its name.
-    fn name_file(&self, file: NamedTempFile, path: &TreePath) -> Result<PathBuf, String> {
-        let final_path = self.place(path)?;
+    fn name_file(&self, file: NamedTempFile, place: &Path) -> Result<(), PutError> {
         // Renaming replaces a name, whatever it stands for, and never follows a link. The file
         // stays open, and so locked, until its temporary name is gone.
         let named = if self.policy.overwrite {
-            file.persist(&final_path)
+            file.persist(place)
         } else if self.abilities.exclusive_names {
-            file.persist_noclobber(&final_path)
+            file.persist_noclobber(place)
         } else {
             // Looked at last, for there is no way to do both in one step.
-            self.check_free(&final_path)?;
-            file.persist(&final_path)
+            self.check_free(place).map_err(PutError::Other)?;
+            file.persist(place)
         };
         match named {
-            Ok(_) => Ok(final_path),
+            Ok(_) => Ok(()),
             Err(refused) => Err(match refused.error.kind() {
-                io::ErrorKind::AlreadyExists => exists(),
-                io::ErrorKind::NotFound => "its unfinished file was removed by somebody else: see \
-                                            who removes files there, and send it again"
-                    .to_owned(),
-                _ => not_stored(&refused.error),
+                io::ErrorKind::AlreadyExists => PutError::Other(exists()),
+                io::ErrorKind::NotFound => PutError::Vanished,
+                _ => PutError::Other(not_stored(&refused.error)),
             }),
         }
     }
@@ -460,19 +497,12 @@ impl Partial {
             ..
         } = self;
         let directory = &*path.directory;
-        set_attributes(file.as_file(), attributes).map_err(|error| not_stored(&error))?;
-        if directory.policy.sync {
-            let synced = file.as_file().sync_all();
-            synced.map_err(|error| not_stored(&error))?;
-        }
-        partial::check_close(file.as_file()).map_err(|error| not_stored(&error))?;
-        let path = directory.name_file(file, &path.path)?;
-        if let Err(error) = directory.sync_parent(&path) {
-            // What was asked for, that it survives a power failure, cannot be said of it.
-            let _ = fs::remove_file(&path);
-            return Err(not_stored(&error));
-        }
-        Ok(path)
+        let place = directory.place(&path.path)?;
+        let finished = directory.finish(file, place, attributes);
+        finished.map_err(|error| match error {
+            PutError::Vanished => VANISHED.to_owned(),
+            PutError::Other(why) => why,
+        })
     }
 }
 
@@ -487,6 +517,17 @@ impl Drop for Reserved {
         self.directory.paths().remove(&self.path);
     }
 }
+
+/// Why a file did not get its name.
+enum PutError {
+    /// Its unfinished file is gone.
+    Vanished,
+    /// Why, and what to do.
+    Other(String),
+}
+
+const VANISHED: &str = "its unfinished file was removed by somebody else: see who removes files \
+                        there, and send it again";
 
 const OTHER_NAME: &str = "rename it, or choose another name with `ampe send --as`";
 
