@@ -329,7 +329,7 @@ impl Sending {
             done = self.resume(index, &mut content, from, &mut hasher)?;
         }
         let resumed = done;
-        self.count(usize::try_from(resumed).unwrap_or(usize::MAX), false);
+        self.job.bars.add(resumed);
         let name = self.job.items[index].path().clone();
         let bar = self.job.bars.file(&name, content.size());
         let mut buffer = vec![0; self.body_len()];
