@@ -146,7 +146,7 @@ pub(crate) struct Recv {
     /// Show no progress, and say nothing of files that were received
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Print one JSON document per line: listening, received, failed
+    /// Print one JSON document per line: listening, received, failed, and closed with the account
     #[arg(long)]
     pub(crate) json: bool,
     /// Disconnect a sender that is silent for this long [default: 60]; with --once, also give up

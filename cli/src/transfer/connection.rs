@@ -51,6 +51,7 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) channel: Channel,
+    pub(crate) peer: String,
     /// Whether nothing of it failed.
     pub(crate) is_good: bool,
     pub(crate) account: Account,

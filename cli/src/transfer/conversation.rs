@@ -367,6 +367,7 @@ impl Conversation {
         let tallies = std::mem::take(&mut self.tallies);
         self.report(Report::Ended(Ended {
             channel: self.channel,
+            peer: self.peer.clone(),
             is_good: self.is_good,
             account: closed.account(),
             tallies,

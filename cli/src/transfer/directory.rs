@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
-use super::attributes::{set_attributes, set_time};
+use super::attributes::set_attributes;
+#[cfg(unix)]
+use super::attributes::set_time;
 use super::partial::{self, Abilities};
 use super::path::TreePath;
 use super::protocol::Attributes;
