@@ -382,3 +382,23 @@ fn a_limit_slows_it_down() {
         content(300_000)
     );
 }
+
+/// A pipe says nothing for longer than either side waits for the other.
+#[test]
+fn a_slow_pipe_is_waited_for() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--timeout", "1.2"]);
+    let send = ["send", "--timeout", "1.2", "--to", &to, "--as", "log", "-"];
+    let mut sender = start_with(&send, |command| {
+        command.stdin(Stdio::piped());
+    });
+    let mut stdin = sender.stdin();
+    for line in ["one\n", "two\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+    }
+    drop(stdin);
+    sender.finish().assert_succeeds();
+    let received = fs::read_to_string(place.out().join("log")).unwrap();
+    assert_eq!(received, "one\ntwo\n");
+}
