@@ -1,5 +1,7 @@
 //! The command line: everything that can be checked without a network is checked here.
 
+mod values;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use ampe::Address;
 use clap::{Args, Parser, Subcommand};
 
 use crate::content::{self, Header};
+use values::{address, bytes, peer, rate, seconds};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong usage or address; \
@@ -15,7 +18,12 @@ Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
 uds:///PATH; HOST:PORT, a PORT of 127.0.0.1 alone, a path with a slash, unix:PATH and ipc:PATH are \
-understood too.";
+understood too.
+
+Defaults: an option that is not given is taken from the environment (AMPE_TO, AMPE_LISTEN, AMPE_OUT, \
+AMPE_LIMIT, AMPE_TIMEOUT) or from the file ampe/config in $XDG_CONFIG_HOME, ~/.config or %APPDATA%, \
+which AMPE_CONFIG may name: lines `option = value`, those of one command below `[command]`, flags \
+true or false.";
 
 /// Send files and messages, answer them, and measure, over ampe, an asynchronous message passing engine.
 ///
@@ -34,12 +42,14 @@ pub(crate) enum Command {
     Send(Send),
     Echo(Echo),
     Ping(Ping),
+    Bench(Bench),
     Call(Call),
     Reply(Reply),
     Tell(Tell),
     Tail(Tail),
     Proxy(Proxy),
     Doctor(Doctor),
+    Cheat(Cheat),
     Completions(Completions),
     #[command(name = "man")]
     Manual(Manual),
@@ -56,15 +66,24 @@ pub(crate) enum Command {
 Examples:
   ampe demo
   ampe demo big.iso
+  ampe demo --kill
   ampe demo --json | jq .transports.tcp.rtt_us.p50")]
 pub(crate) struct Demo {
     /// The file to send [default: the ampe executable]
     pub(crate) file: Option<PathBuf>,
+    /// Instead, send numbered messages to a process that is killed again and again, and show what was
+    /// returned, what was in doubt, and what a socket alone would have lost
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) kill: bool,
+    /// With --kill: how many messages
+    #[arg(long, value_name = "N", default_value = "1000000",
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000), requires = "kill")]
+    pub(crate) messages: u64,
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when the other process says nothing for this long
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -91,17 +110,23 @@ Examples:
   ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", value_parser = address)]
     pub(crate) listen: Address,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// The directory to receive into; - is --stdout
-    #[arg(short, long, value_name = "DIR", required_unless_present = "stdout")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "AMPE_OUT",
+        required_unless_present = "stdout"
+    )]
     pub(crate) out: Option<PathBuf>,
-    /// Write the content of one file to stdout as it comes, and end; the line to paste goes to stderr.
+    /// Write the content of one file to stdout as it comes, whatever --out says, and end; the line to paste goes to stderr.
     /// What was written is whole and verified only if the exit code is 0
-    #[arg(long, conflicts_with_all = ["out", "overwrite", "sync", "json"])]
+    #[arg(long, conflicts_with_all = ["overwrite", "sync", "json"])]
     pub(crate) stdout: bool,
     /// End after one connection, with exit code 0 if all of its files were received
     #[arg(long)]
@@ -121,12 +146,12 @@ pub(crate) struct Recv {
     /// Show no progress, and say nothing of files that were received
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Print one JSON document per line: listening, received, failed
+    /// Print one JSON document per line: listening, received, failed, and closed with the account
     #[arg(long)]
     pub(crate) json: bool,
     /// Disconnect a sender that is silent for this long [default: 60]; with --once, also give up
     /// when none came for this long [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -150,7 +175,7 @@ Examples:
   tar c project | ampe send --to 127.0.0.1:7099 --as project.tar -")]
 pub(crate) struct Send {
     /// The address that `ampe recv` printed
-    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
     pub(crate) to: Address,
     /// The files and directories to send, under their own names; - is stdin
     #[arg(required = true, value_name = "FILE")]
@@ -170,7 +195,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Send so many bytes a second at most, as 500kB or 2MiB
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", env = "AMPE_LIMIT", value_parser = rate)]
     pub(crate) limit: Option<u64>,
     /// Show no progress, and say nothing of files that were sent
     #[arg(long)]
@@ -179,7 +204,7 @@ pub(crate) struct Send {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when connecting takes this long, or nothing moves for this long
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -194,7 +219,7 @@ Examples:
   ampe echo --listen tcp://127.0.0.1:7099 --listen uds:///tmp/echo.sock --budget 1MiB")]
 pub(crate) struct Echo {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
@@ -206,7 +231,7 @@ pub(crate) struct Echo {
     #[arg(long)]
     pub(crate) json: bool,
     /// End when nothing came for this long [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -220,7 +245,7 @@ Examples:
   ampe ping --to uds:///tmp/echo.sock --count 100000 --size 1024 --json")]
 pub(crate) struct Ping {
     /// The address that `ampe echo` printed
-    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
     pub(crate) to: Address,
     /// How many round trips, one after the other
     #[arg(long, value_name = "N", default_value = "1000",
@@ -239,7 +264,51 @@ pub(crate) struct Ping {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when connecting, or a response, takes this long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Measure many Requests at the same time, answered by `ampe echo` or any program that answers each.
+///
+/// With --rate a Request is due every so often, whatever became of those before; the time until its
+/// answer counts from when it was due, also if it had to wait for room. Without it a number of
+/// Requests is under way on each connection, and each answer brings the next.
+///
+/// It says what time the answers took, and what both sides sent and received.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ampe bench --to 127.0.0.1:7099 --rate 50000 --for 10
+  ampe bench --to uds:///tmp/echo.sock --connections 8 --size 1024 --json")]
+pub(crate) struct Bench {
+    /// Whom to ask
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
+    pub(crate) to: Address,
+    /// Requests a second, on all connections together [default: as many as are answered]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) rate: Option<u64>,
+    /// For how long Requests are made
+    #[arg(long = "for", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) duration: Duration,
+    /// Bytes in each message, at most 65535
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    pub(crate) size: u16,
+    /// How many connections
+    #[arg(long, value_name = "C", default_value = "1",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) connections: u16,
+    /// Without --rate: how many Requests are under way on each connection
+    #[arg(long, value_name = "N", default_value = "64",
+          value_parser = clap::value_parser!(u64).range(1..=100_000), conflicts_with = "rate")]
+    pub(crate) window: u64,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up when connecting, or an answer at the end, takes this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -260,7 +329,7 @@ Examples:
   ampe call --to 127.0.0.1:7099 --json hello | jq -r 'select(.event==\"answer\").body'")]
 pub(crate) struct Call {
     /// Whom to ask
-    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
     pub(crate) to: Address,
     /// The body of the Request
     pub(crate) body: Option<OsString>,
@@ -285,7 +354,7 @@ pub(crate) struct Call {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when an answer takes this long, connecting included
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -309,7 +378,7 @@ Examples:
   ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
 pub(crate) struct Reply {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
@@ -334,7 +403,7 @@ pub(crate) struct Reply {
     #[arg(long)]
     pub(crate) json: bool,
     /// End when nothing came for this long [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -350,7 +419,7 @@ Examples:
   ampe tell --to 127.0.0.1:7099 -H Kind:reading --json @reading.bin")]
 pub(crate) struct Tell {
     /// Whom to tell
-    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
     pub(crate) to: Address,
     /// The body of one Signal [default: a Signal for each line of stdin]
     pub(crate) body: Option<OsString>,
@@ -367,7 +436,7 @@ pub(crate) struct Tell {
     #[arg(long)]
     pub(crate) json: bool,
     /// Give up when connecting, or the goodbye, takes this long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -387,7 +456,7 @@ Examples:
   ampe tail --listen uds:///tmp/log.sock --json | jq -r 'select(.op==\"Signal\").body'")]
 pub(crate) struct Tail {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", required = true, value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
     pub(crate) listen: Vec<Address>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
@@ -399,7 +468,7 @@ pub(crate) struct Tail {
     #[arg(long)]
     pub(crate) json: bool,
     /// End when nothing came for this long [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -420,10 +489,10 @@ Examples:
   ampe proxy --listen 127.0.0.1:7098 --to 127.0.0.1:7099 --pcap frames.pcap")]
 pub(crate) struct Proxy {
     /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", value_parser = address)]
     pub(crate) listen: Address,
     /// Where to pass connections on to
-    #[arg(long, value_name = "ADDR", value_parser = peer)]
+    #[arg(long, value_name = "ADDR", env = "AMPE_TO", value_parser = peer)]
     pub(crate) to: Address,
     /// Print every frame, a line each
     #[arg(long)]
@@ -468,6 +537,13 @@ pub(crate) struct Doctor {
     pub(crate) trace: Option<PathBuf>,
 }
 
+/// Print what to type for what: the topics, or what there is about one.
+#[derive(Debug, Args)]
+pub(crate) struct Cheat {
+    /// files, messages, services, watch or measure
+    pub(crate) topic: Option<String>,
+}
+
 /// Print what a shell needs to complete this command.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -495,73 +571,10 @@ pub(crate) struct Manual {
 #[derive(Debug, Args)]
 pub(crate) struct DemoReceiver {
     pub(crate) directory: PathBuf,
+    #[arg(long)]
+    pub(crate) ledger: Option<usize>,
     #[arg(long, default_value = "60", value_parser = seconds)]
     pub(crate) timeout: Duration,
-}
-
-fn peer(text: &str) -> Result<Address, ampe::AddressError> {
-    let address = address(text)?;
-    address.check_connect()?;
-    Ok(address)
-}
-
-/// An address as the engine reads it, or as other programs write it: `unix:PATH`, `ipc://PATH`, and a
-/// port of this machine alone.
-fn address(text: &str) -> Result<Address, ampe::AddressError> {
-    let path = ["unix://", "unix:", "ipc://", "ipc:"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    if let Some(path) = path {
-        return Address::uds(path);
-    }
-    let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match is_port {
-        true => format!("tcp://127.0.0.1:{text}").parse(),
-        false => text.parse(),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{text:?} is no time: give seconds, from 0.001 to 1000000");
-    let seconds: f64 = text.parse().map_err(|_| refused())?;
-    if (0.001..=1e6).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(refused())
-    }
-}
-
-fn bytes(text: &str) -> Result<usize, String> {
-    let refused = || format!("{text:?} is no size: give bytes, or a number with KiB, MiB or GiB");
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" | "B" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        _ => return Err(refused()),
-    };
-    let count: usize = digits.trim_end().parse().map_err(|_| refused())?;
-    count.checked_mul(1 << shift).ok_or_else(refused)
-}
-
-/// Bytes a second.
-fn rate(text: &str) -> Result<u64, String> {
-    let refused = || format!("{text:?} is no rate: give bytes a second, as 500kB or 2MiB");
-    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
-    let decimal = [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
-    let found = decimal
-        .iter()
-        .find_map(|(unit, factor)| Some((number.strip_suffix(unit)?, factor)));
-    let rate = match found {
-        Some((digits, factor)) => digits
-            .trim_end()
-            .parse()
-            .ok()
-            .and_then(|count: u64| count.checked_mul(*factor)),
-        None => bytes(number).ok().map(|count| count as u64),
-    };
-    rate.filter(|&rate| rate > 0).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -573,53 +586,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(bytes("4096"), Ok(4096));
-        assert_eq!(bytes("1MiB"), Ok(1 << 20));
-        assert_eq!(bytes("2 K"), Ok(2048));
-        for refused in ["", "MiB", "1MB", "-1", "1.5M", "99999999999999GiB"] {
-            assert!(bytes(refused).is_err(), "{refused:?} passed");
-        }
-    }
-
-    #[test]
-    fn rates() {
-        assert_eq!(rate("500"), Ok(500));
-        assert_eq!(rate("5kB"), Ok(5_000));
-        assert_eq!(rate("2 MB/s"), Ok(2_000_000));
-        assert_eq!(rate("1MiB/s"), Ok(1 << 20));
-        for refused in ["", "0", "fast", "-1MB", "1TB"] {
-            assert!(rate(refused).is_err(), "{refused:?} passed");
-        }
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for refused in ["", "0", "-1", "inf", "NaN", "1e9"] {
-            assert!(seconds(refused).is_err(), "{refused:?} passed");
-        }
-    }
-
-    #[test]
-    fn addresses_are_read_as_other_programs_write_them() {
-        let read = |text| address(text).unwrap().to_string();
-        assert_eq!(read("7099"), "tcp://127.0.0.1:7099");
-        assert_eq!(read("127.0.0.1:7099"), "tcp://127.0.0.1:7099");
-        for text in ["unix:/a/b", "unix:///a/b", "ipc:///a/b", "ipc:/a/b", "/a/b"] {
-            assert_eq!(read(text), "uds:///a/b", "{text}");
-        }
-        assert!(address("70000").is_err() && address("unix:").is_err() && address("").is_err());
-    }
-
-    #[test]
-    fn addresses_to_connect_to_need_a_host_and_a_port() {
-        assert!(peer("tcp://127.0.0.1:7099").is_ok());
-        assert!(peer("tcp://127.0.0.1:0").is_err());
-        assert!(peer("tcp://:7099").is_err());
-        assert!(peer("tcp://127.0.0.1:70000").is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! `ampe demo`: a file and round trips between two processes, over each transport.
 
 mod child;
+mod kill;
+mod ledger;
 pub(crate) mod receiver;
 
 use std::fs::File;
@@ -41,6 +43,9 @@ struct Measured {
 }
 
 pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
+    if arguments.kill {
+        return kill::run(arguments);
+    }
     let path = match &arguments.file {
         Some(path) => path.clone(),
         None => own_executable()?,
@@ -184,6 +189,42 @@ fn verify(received: &Path, sent: &Sent) -> Result<(), Failure> {
     removed.map_err(|error| Failure::new(format!("cannot remove {shown}: {error}: remove it")))
 }
 
+const HEADER: [&str; 10] = [
+    "transport",
+    "bytes",
+    "seconds",
+    "MB/s",
+    "RTT p50 µs",
+    "RTT p99 µs",
+    "posted",
+    "sent",
+    "returned",
+    "confirmed",
+];
+
+fn row(of: &Measured) -> [String; HEADER.len()] {
+    let rate = output::megabytes_per_second(of.sent.bytes, of.sent.seconds);
+    [
+        of.transport.to_owned(),
+        of.sent.bytes.to_string(),
+        format!("{:.4}", of.sent.seconds),
+        format!("{rate:.0}"),
+        format!("{:.1}", of.times.quantile(0.5)),
+        format!("{:.1}", of.times.quantile(0.99)),
+        of.account.posted.to_string(),
+        of.account.sent.to_string(),
+        of.account.returned.to_string(),
+        of.account.confirmed.to_string(),
+    ]
+}
+
+/// Whether the whole table is wider than the terminal, if it is one.
+fn is_narrow() -> bool {
+    const COLUMNS: u16 = 100;
+    let size = console::Term::stdout().size_checked();
+    size.is_some_and(|(_, columns)| columns < COLUMNS)
+}
+
 /// Prints what was measured, and why a transport was not.
 fn tell(
     arguments: &Demo,
@@ -196,32 +237,16 @@ fn tell(
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
-        "transport",
-        "bytes",
-        "seconds",
-        "MB/s",
-        "RTT p50 µs",
-        "RTT p99 µs",
-        "posted",
-        "sent",
-        "returned",
-        "confirmed",
-    ]);
-    for of in measured {
-        let rate = output::megabytes_per_second(of.sent.bytes, of.sent.seconds);
-        table.add_row([
-            of.transport.to_owned(),
-            of.sent.bytes.to_string(),
-            format!("{:.4}", of.sent.seconds),
-            format!("{rate:.0}"),
-            format!("{:.1}", of.times.quantile(0.5)),
-            format!("{:.1}", of.times.quantile(0.99)),
-            of.account.posted.to_string(),
-            of.account.sent.to_string(),
-            of.account.returned.to_string(),
-            of.account.confirmed.to_string(),
-        ]);
+    let rows: Vec<_> = measured.iter().map(row).collect();
+    if is_narrow() {
+        // A line for each figure, and a column for each transport.
+        for (at, name) in HEADER.into_iter().enumerate() {
+            let figures = rows.iter().map(|row| row[at].clone());
+            table.add_row(std::iter::once(name.to_owned()).chain(figures));
+        }
+    } else {
+        table.set_header(HEADER);
+        table.add_rows(rows);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

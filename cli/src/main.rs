@@ -4,8 +4,11 @@
 mod advice;
 mod args;
 mod aside;
+mod bench;
 mod call;
+mod cheat;
 mod checksum;
+mod config;
 mod content;
 mod demo;
 mod doctor;
@@ -40,10 +43,11 @@ use args::{Arguments, Command};
 use error::Failure;
 
 fn main() -> ExitCode {
-    let done = match Arguments::try_parse() {
-        Ok(arguments) => run(arguments.command).map(|()| ExitCode::SUCCESS),
-        Err(said) => output::clap(&said).map(ExitCode::from),
-    };
+    let done =
+        config::arguments().and_then(|arguments| match Arguments::try_parse_from(arguments) {
+            Ok(arguments) => run(arguments.command).map(|()| ExitCode::SUCCESS),
+            Err(said) => output::clap(&said).map(ExitCode::from),
+        });
     match done {
         Ok(code) => code,
         Err(failure) => {
@@ -63,12 +67,14 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments),
         Command::Ping(arguments) => output::failure(arguments.json, ping::run(&arguments)),
+        Command::Bench(arguments) => output::failure(arguments.json, bench::run(&arguments)),
         Command::Call(arguments) => call::run(&arguments),
         Command::Reply(arguments) => reply::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
+        Command::Cheat(arguments) => cheat::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
         Command::DemoReceiver(arguments) => demo::receiver::run(&arguments),

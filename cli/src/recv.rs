@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ampe::Address;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Recv;
 use crate::checksum;
@@ -104,7 +104,7 @@ fn serve(
                 ready.tell(&address)?;
             }
             Happening::Report(Report::Ended(ended)) => {
-                tell_ended(&ended, arguments);
+                tell_ended(&ended, arguments)?;
                 if arguments.once || is_stdout(arguments) {
                     return outcome(&ended, arguments);
                 }
@@ -134,10 +134,13 @@ fn outcome(ended: &Ended, arguments: &Recv) -> Result<(), Failure> {
 }
 
 /// What was stored where, and the account.
-fn tell_ended(ended: &Ended, arguments: &Recv) {
+fn tell_ended(ended: &Ended, arguments: &Recv) -> Result<(), Failure> {
+    if arguments.json {
+        return output::json(&ended_document(ended));
+    }
     let has_stored = |tally: &Tally| tally.files + tally.directories + tally.links > 0;
-    if arguments.quiet || arguments.json || !ended.tallies.values().any(has_stored) {
-        return;
+    if arguments.quiet || !ended.tallies.values().any(has_stored) {
+        return Ok(());
     }
     let rows: Vec<Row> = ended
         .tallies
@@ -154,6 +157,34 @@ fn tell_ended(ended: &Ended, arguments: &Recv) {
         })
         .collect();
     summary::tell(&rows, Some(&ended.account));
+    Ok(())
+}
+
+fn ended_document(ended: &Ended) -> Value {
+    let stored: Vec<Value> = ended
+        .tallies
+        .iter()
+        .map(|(name, tally)| {
+            let mut document = json!({
+                "files": tally.files,
+                "bytes": tally.bytes,
+                "directories": tally.directories,
+                "links": tally.links,
+                "failed": tally.failed,
+            });
+            output::put(&mut document, "name", name);
+            if let Some(path) = &tally.path {
+                output::put(&mut document, "path", path.as_os_str().as_encoded_bytes());
+            }
+            document
+        })
+        .collect();
+    json!({
+        "event": "closed",
+        "peer": ended.peer,
+        "stored": stored,
+        "account": output::account(ended.account),
+    })
 }
 
 fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {

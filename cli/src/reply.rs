@@ -3,7 +3,7 @@
 mod command;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ampe::{Address, Bye, Channel, ChannelGroup, Event, Options, Outbox, Post, Request};
 use serde_json::json;
@@ -97,9 +97,7 @@ impl Replying {
     fn serve(&mut self, session: &mut Session, arguments: &Reply) -> Result<(), Failure> {
         let mut events = Vec::new();
         loop {
-            let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
-            session.next_many(&mut events, deadline)?;
-            if events.is_empty() && self.open.is_empty() {
+            if !session.serve_many(&mut events, arguments.timeout)? && self.open.is_empty() {
                 return Ok(());
             }
             for event in events.drain(..) {

@@ -52,7 +52,7 @@ pub(crate) fn measure(
         let started = Instant::now();
         let id = link.post(request)?.id;
         let response = link.response(id)?;
-        let nanoseconds = started.elapsed().as_nanos();
+        let took = started.elapsed();
         if response.body() != body {
             return Err(Failure::new(format!(
                 "{} answered with another body than was sent: give the address of `ampe echo`",
@@ -60,8 +60,7 @@ pub(crate) fn measure(
             )));
         }
         if turn > 0 {
-            let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
-            times.histogram.saturating_record(nanoseconds);
+            times.record(took);
             bar.inc(1);
         }
         if let Some(interval) = interval.filter(|_| turn < count) {
@@ -78,6 +77,11 @@ impl RoundTrips {
         let mut histogram = histogram.expect("the bounds are in order and the digits are few");
         histogram.auto(true);
         RoundTrips { histogram }
+    }
+
+    pub(crate) fn record(&mut self, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.histogram.saturating_record(nanoseconds);
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -104,6 +108,7 @@ impl RoundTrips {
             "p50": self.quantile(0.5),
             "p90": self.quantile(0.9),
             "p99": self.quantile(0.99),
+            "p99.9": self.quantile(0.999),
             "max": self.max(),
         })
     }

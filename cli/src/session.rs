@@ -7,6 +7,7 @@ use ampe::{Account, ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Opt
 use crate::advice;
 use crate::error::Failure;
 use crate::interrupt;
+use crate::output;
 
 /// An engine, its group, and the inbox that a signal interrupts.
 pub(crate) struct Session {
@@ -15,7 +16,16 @@ pub(crate) struct Session {
     inbox: Inbox,
     /// Of all channels that ended, together.
     account: Option<Account>,
+    /// Whether strangers were told of.
+    has_told: bool,
 }
+
+/// How often strangers are looked for.
+const STRANGERS: Duration = Duration::from_secs(2);
+
+pub(crate) const STRANGER: &str = "somebody connected and did not say hello as ampe does, and was \
+                                   disconnected: perhaps a port scan, or another program; this is told \
+                                   once";
 
 impl Session {
     pub(crate) fn start(options: Options) -> Result<Session, Failure> {
@@ -36,6 +46,7 @@ impl Session {
             group,
             inbox,
             account: None,
+            has_told: false,
         })
     }
 
@@ -61,6 +72,29 @@ impl Session {
         }
         interrupt::check()?;
         received.map_err(|ended| over(&ended))
+    }
+
+    /// As [`next_many`](Session::next_many), for what serves anybody: `false` if nothing came for this
+    /// long. Says once that there are strangers.
+    pub(crate) fn serve_many(
+        &mut self,
+        events: &mut Vec<Event>,
+        silence: Option<Duration>,
+    ) -> Result<bool, Failure> {
+        let until = silence.map(|silence| Instant::now() + silence);
+        loop {
+            let look = Instant::now() + STRANGERS;
+            let deadline = until.map_or(look, |until| until.min(look));
+            self.next_many(events, Some(deadline))?;
+            if !self.has_told && self.strangers() > 0 {
+                self.has_told = true;
+                output::note(STRANGER);
+            }
+            let is_over = until.is_some_and(|until| Instant::now() >= until);
+            if !events.is_empty() || is_over {
+                return Ok(!events.is_empty());
+            }
+        }
     }
 
     /// Appends the events that are there to `events`, waiting for the first: until `deadline`, or

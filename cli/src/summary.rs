@@ -44,14 +44,14 @@ fn table(rows: &[Row]) -> Vec<String> {
         let [files, others, failed, bytes] = cells;
         let mut line = format!("{name:name_columns$} {files:>6}");
         if has_others {
-            line += &format!(" {others:>4}");
+            line += &format!(" {others:>5}");
         }
         if has_failed {
             line += &format!(" {failed:>4}");
         }
         line + &format!(" {bytes:>9}")
     };
-    let head = ["files", "dirs", "lost", "size"].map(str::to_owned);
+    let head = ["files", "other", "lost", "size"].map(str::to_owned);
     let mut lines = vec![line("name", head)];
     lines.extend(rows.iter().map(|row| {
         let counts = [row.files, row.others, row.failed].map(|count| count.to_string());

@@ -1,7 +1,7 @@
 //! `ampe tail`: every message that comes, a line each.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ampe::{Channel, Closed, Event, Options, Outbox, Post, Received};
 use serde_json::json;
@@ -60,9 +60,7 @@ impl Tailing {
     fn serve(&mut self, session: &mut Session, arguments: &Tail) -> Result<(), Failure> {
         let mut events = Vec::new();
         loop {
-            let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
-            session.next_many(&mut events, deadline)?;
-            if events.is_empty() {
+            if !session.serve_many(&mut events, arguments.timeout)? {
                 return Ok(());
             }
             for event in events.drain(..) {

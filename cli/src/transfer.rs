@@ -1,6 +1,8 @@
 //! File transfer on top of messages. The conversation is specified in `docs/file-transfer.md`.
 
+mod attributes;
 pub(crate) mod connection;
+mod conversation;
 pub(crate) mod digest;
 pub(crate) mod directory;
 pub(crate) mod incoming;

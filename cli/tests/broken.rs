@@ -127,7 +127,9 @@ fn check_received(received: &Finished) {
     let lines: Vec<Value> = lines
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 2, "{received:?}");
+    assert_eq!(lines.len(), 3, "{received:?}");
+    assert_eq!(lines[2]["event"], "closed", "{received:?}");
+    balanced(&lines[2]["account"]);
     assert_eq!(
         (&lines[0]["event"], &lines[0]["bytes"]),
         (&"received".into(), &5000.into())

@@ -176,3 +176,31 @@ impl Second {
         false
     }
 }
+
+/// Each message arrives, whatever is killed, and the accounts say which may have come twice.
+#[test]
+fn a_receiver_that_is_killed_again_and_again_loses_nothing() {
+    let place = Place::new();
+    let finished = demo(&place.out(), &["--kill", "--messages", "50000", "--json"]).finish();
+    finished.assert_succeeds();
+    let document: Value = serde_json::from_str(&finished.stdout[0]).unwrap();
+    let figure = |name: &str| document[name].as_u64().expect(name);
+    assert_eq!((figure("messages"), figure("arrived")), (50_000, 50_000));
+    assert!(figure("kills") > 0, "{document}");
+    assert!(figure("arrived_again") <= figure("in_doubt"), "{document}");
+    assert!(
+        figure("lost_by_a_socket_alone") <= figure("in_doubt"),
+        "{document}"
+    );
+    let account = &document["account"];
+    let of = |name: &str| account[name].as_u64().expect(name);
+    assert_eq!(of("posted"), of("sent") + of("returned"), "{document}");
+    // Every message, what came back, what was in doubt, and a hello and a goodbye for each life.
+    let lives = figure("kills") + 1;
+    let posted = 50_000 + figure("returned") + figure("in_doubt") + lives;
+    assert!(
+        (posted..=posted + lives).contains(&of("posted")),
+        "{document}"
+    );
+    assert!(place.out_entries().is_empty());
+}

@@ -366,3 +366,143 @@ fn what_comes_is_printed_a_line_each() {
     let refused = run(&["tail", "--listen", "tcp://0.0.0.0:0"]);
     refused.assert_fails(2, &["--anyone"]);
 }
+
+#[test]
+fn a_benchmark_keeps_its_rate_and_both_accounts() {
+    let mut echo = start(&["echo", "--listen", "127.0.0.1:0"]);
+    let to = echo.line();
+    let bench = [
+        "bench",
+        "--to",
+        &to,
+        "--for",
+        "0.5",
+        "--connections",
+        "3",
+        "--json",
+    ];
+    let measured = run(&[&bench[..], &["--rate", "1000"]].concat());
+    measured.assert_succeeds();
+    let document: Value = serde_json::from_str(&measured.stdout[0]).unwrap();
+    // Each that was due in half a second, however late it was, and the one at its beginning.
+    let answers = document["answers"].as_u64().unwrap();
+    assert!((1..=501).contains(&answers), "{document}");
+    let account = &document["account"];
+    assert_eq!(
+        account["posted"],
+        answers + 6,
+        "with three hellos and goodbyes: {document}"
+    );
+    assert_eq!(account["confirmed"], document["peer"]["received"]);
+    let measured = run(&bench);
+    measured.assert_succeeds();
+    let document: Value = serde_json::from_str(&measured.stdout[0]).unwrap();
+    assert!(document["answers"].as_u64().unwrap() > 0, "{document}");
+    assert!(
+        document["latency_us"]["p99.9"].as_f64().unwrap() > 0.0,
+        "{document}"
+    );
+}
+
+/// Time in which the other side was stopped is in the latencies: of every Request that was due, not only
+/// of those that could be sent.
+#[cfg(unix)] // elsewhere no process can be stopped
+#[test]
+fn a_pause_of_the_other_side_is_measured_and_not_left_out() {
+    let mut echo = start(&["echo", "--listen", "127.0.0.1:0"]);
+    let to = echo.line();
+    let bench = [
+        "bench", "--to", &to, "--rate", "1000", "--for", "1.5", "--json",
+    ];
+    let running = start(&bench);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    echo.signal("STOP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    echo.signal("CONT");
+    let measured = running.finish();
+    measured.assert_succeeds();
+    let document: Value = serde_json::from_str(&measured.stdout[0]).unwrap();
+    assert!(
+        document["latency_us"]["p90"].as_f64().unwrap() > 50_000.0,
+        "{document}"
+    );
+}
+
+#[test]
+fn a_benchmark_of_nobody_fails() {
+    let mut tail = start(&["tail", "--listen", "127.0.0.1:0"]);
+    let to = tail.line();
+    drop(tail);
+    let bench = ["bench", "--to", &to, "--for", "0.1", "--timeout", "1"];
+    run(&bench).assert_fails(1, &["could not connect"]);
+}
+
+/// An option that is typed is before one in the environment, and that before one in the file.
+#[test]
+fn defaults_are_taken_from_the_environment_and_a_file() {
+    let place = Place::new();
+    let config = place.path().join("config");
+    let (_reply, to) = reply(TCP, &["--body", "pong"]);
+    let run = |text: &str, environment: &[(&str, &str)], arguments: &[&str]| {
+        std::fs::write(&config, text).unwrap();
+        let called = start_with(arguments, |command| {
+            command.env("AMPE_CONFIG", &config);
+            command.envs(environment.iter().copied());
+        });
+        called.finish()
+    };
+    let file = format!("to = {to}\n[call]\nquiet = true\n");
+    let called = run(&file, &[], &["call", "x"]);
+    called.assert_succeeds();
+    assert_eq!(
+        (&called.stdout[..], called.stderr.as_str()),
+        (&["pong".to_owned()][..], "")
+    );
+    run("to = 1", &[("AMPE_TO", &to)], &["call", "x"]).assert_succeeds();
+    run("to = 1", &[("AMPE_TO", "1")], &["call", "--to", &to, "x"]).assert_succeeds();
+    run("to = 1", &[], &["call", "x"]).assert_fails_among(&["could not connect"]);
+    run("[call]\nfrom = 1", &[], &["call", "x"]).assert_fails(2, &["no option --from"]);
+    std::fs::remove_file(&config).unwrap();
+    let missing = [("AMPE_CONFIG", "/nonexistent/config")];
+    let called = start_with(&["call", "--to", &to, "x"], |command| {
+        command.envs(missing);
+    });
+    called.finish().assert_fails(2, &["file of defaults"]);
+}
+
+#[test]
+fn a_stranger_is_told_of_once() {
+    let mut tail = start(&["tail", "--listen", TCP]);
+    let to = tail.line();
+    let port = to.strip_prefix("tcp://").unwrap();
+    for _ in 0..3 {
+        let mut stranger = std::net::TcpStream::connect(port).unwrap();
+        std::io::Write::write_all(&mut stranger, &[0x0f; 64]).unwrap();
+        let _ = std::io::Read::read(&mut stranger, &mut [0]);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    if tail.interrupt() {
+        let ended = tail.finish();
+        assert_eq!(
+            ended.stderr.matches("did not say hello").count(),
+            1,
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn recipes_are_printed_by_topic() {
+    let all = run(&["cheat"]);
+    all.assert_succeeds();
+    for line in &all.stdout {
+        let topic = line.split(' ').next().unwrap();
+        let sheet = run(&["cheat", topic]);
+        sheet.assert_succeeds();
+        assert!(
+            sheet.stdout.iter().any(|line| line.starts_with("ampe ")),
+            "{sheet:?}"
+        );
+    }
+    run(&["cheat", "cooking"]).assert_fails(2, &["no topic", "files"]);
+}

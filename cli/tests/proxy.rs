@@ -145,7 +145,6 @@ fn nobody_behind_it_is_told() {
 /// What Wireshark's own program reads of a capture, with the dissector that stands beside this.
 #[test]
 fn wireshark_reads_a_capture() {
-    let lua = concat!(env!("CARGO_MANIFEST_DIR"), "/wireshark/ampe.lua");
     if Command::new("tshark")
         .arg("--version")
         .stdout(Stdio::null())
@@ -175,38 +174,9 @@ fn wireshark_reads_a_capture() {
     peer.post(long.request(peer.channel).more());
     peer.event();
     peer.bye();
-    let fields = [
-        "-T",
-        "fields",
-        "-e",
-        "ampe.op",
-        "-e",
-        "ampe.id",
-        "-e",
-        "ampe.body_len",
-        "-e",
-        "ampe.header",
-    ];
-    let read = || {
-        let output = Command::new("tshark")
-            .args([
-                "-X",
-                &format!("lua_script:{lua}"),
-                "-r",
-                capture.to_str().unwrap(),
-                "-Y",
-                "ampe",
-            ])
-            .args(fields)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!said.contains("Lua:") && !said.contains(".lua:"), "{said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
     let mut text = String::new();
     until("the whole conversation is in it", || {
-        text = read();
+        text = fields(&capture);
         text.lines().count() >= 6
     });
     let operations: Vec<_> = text
@@ -220,4 +190,24 @@ fn wireshark_reads_a_capture() {
         text.contains("Name:a test") && text.contains("65535"),
         "{text}"
     );
+}
+
+/// What the dissector finds in a capture: a line for each packet that completes frames.
+fn fields(capture: &std::path::Path) -> String {
+    let lua = concat!(
+        "lua_script:",
+        env!("CARGO_MANIFEST_DIR"),
+        "/wireshark/ampe.lua"
+    );
+    let output = Command::new("tshark")
+        .args([
+            "-X", lua, "-Y", "ampe", "-T", "fields", "-e", "ampe.op", "-e", "ampe.id",
+        ])
+        .args(["-e", "ampe.body_len", "-e", "ampe.header", "-r"])
+        .arg(capture)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("Lua:") && !said.contains(".lua:"), "{said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -196,7 +196,7 @@ fn json_is_one_document_per_line() {
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["event"], "received");
     assert_eq!(lines[0]["bytes"], 100_000);
     assert_eq!(lines[0]["sha256"], sha256(&file));
@@ -204,6 +204,18 @@ fn json_is_one_document_per_line() {
         (&lines[1]["event"], &lines[1]["name"]),
         (&"failed".into(), &"taken".into())
     );
+    let stored = &lines[2]["stored"];
+    assert_eq!(lines[2]["event"], "closed");
+    let of = |name: &str| {
+        let found = stored.as_array().unwrap().iter();
+        found.clone().find(|of| of["name"] == name).unwrap()
+    };
+    assert_eq!(
+        (&of("taken")["files"], &of("taken")["failed"]),
+        (&0.into(), &1.into())
+    );
+    let account = &lines[2]["account"];
+    assert_eq!(account["posted"], account["sent"]);
 }
 
 #[test]

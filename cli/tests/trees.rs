@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
+#[cfg(unix)]
 use common::peer::Peer;
 use common::{Place, content, on_each_transport, run, start_with};
 use serde_json::Value;
@@ -373,10 +374,31 @@ fn a_limit_slows_it_down() {
         file.to_str().unwrap(),
     ])
     .assert_succeeds();
-    // What is sent at once, at the beginning, and a tenth of a second's worth are less than half of it.
+    // No measurement: sooner it would be faster than it may be. What may be caught up with, a tenth of a
+    // second's worth, and the first part are less than half of it.
     assert!(started.elapsed().as_millis() >= 300);
     assert_eq!(
         fs::read(place.out().join("file")).unwrap(),
         content(300_000)
     );
+}
+
+/// A pipe says nothing for longer than either side waits for the other.
+#[test]
+fn a_slow_pipe_is_waited_for() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--timeout", "1.2"]);
+    let send = ["send", "--timeout", "1.2", "--to", &to, "--as", "log", "-"];
+    let mut sender = start_with(&send, |command| {
+        command.stdin(Stdio::piped());
+    });
+    let mut stdin = sender.stdin();
+    for line in ["one\n", "two\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+    }
+    drop(stdin);
+    sender.finish().assert_succeeds();
+    let received = fs::read_to_string(place.out().join("log")).unwrap();
+    assert_eq!(received, "one\ntwo\n");
 }

@@ -24,6 +24,19 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn start(directory: &Path, timeout: Duration) -> Result<Child, Failure> {
+        Child::start_with(directory, timeout, &[])
+    }
+
+    /// One that answers so many numbered Requests.
+    pub(super) fn start_ledger(
+        directory: &Path,
+        timeout: Duration,
+        numbers: usize,
+    ) -> Result<Child, Failure> {
+        Child::start_with(directory, timeout, &["--ledger", &numbers.to_string()])
+    }
+
+    fn start_with(directory: &Path, timeout: Duration, more: &[&str]) -> Result<Child, Failure> {
         let failure = |error: std::io::Error| {
             Failure::new(format!(
                 "cannot start a second process: {error}: close other programs"
@@ -34,6 +47,7 @@ impl Child {
             .arg("demo-receiver")
             .arg(directory)
             .args(["--timeout", &timeout.as_secs_f64().to_string()])
+            .args(more)
             // It holds nothing but our end of the pipe: when we end, however that comes, so does it.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -43,9 +57,34 @@ impl Child {
         Ok(Child { process, stdout })
     }
 
+    /// Where a child listens that has one address only.
+    pub(super) fn one_address(
+        &mut self,
+        session: &mut Session,
+        timeout: Duration,
+    ) -> Result<Address, Failure> {
+        let address = self.addresses_of(1, session, timeout)?.pop();
+        address.ok_or_else(|| Failure::new("the second process has no address: run it again"))
+    }
+
+    /// Kills it, so that it can do nothing about that.
+    pub(super) fn kill(&mut self) {
+        // One that has ended by itself shows by the end of its connection.
+        let _ = self.process.kill();
+    }
+
     /// Where the child listens, one address for each transport. Waits for it to say so.
     pub(super) fn addresses(
         &mut self,
+        session: &mut Session,
+        timeout: Duration,
+    ) -> Result<Vec<Address>, Failure> {
+        self.addresses_of(transports(), session, timeout)
+    }
+
+    fn addresses_of(
+        &mut self,
+        count: usize,
         session: &mut Session,
         timeout: Duration,
     ) -> Result<Vec<Address>, Failure> {
@@ -62,9 +101,10 @@ impl Child {
         })?;
         let deadline = Instant::now() + timeout;
         let mut addresses = Vec::new();
-        let transports = transports();
-        while addresses.len() < transports {
+        while addresses.len() < count {
             match session.next(Some(deadline))? {
+                // The end of a child's before this one.
+                Some(Event::Notified(line)) if line.body().is_empty() && self.is_alive() => {}
                 Some(Event::Notified(line)) => addresses.push(self.address(line.body())?),
                 Some(_) => {}
                 None => {
@@ -76,6 +116,10 @@ impl Child {
             }
         }
         Ok(addresses)
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
     }
 
     fn address(&mut self, line: &[u8]) -> Result<Address, Failure> {

@@ -41,6 +41,13 @@ pub(super) fn received_path(directory: &Path, name: &std::ffi::OsStr) -> PathBuf
 }
 
 pub(crate) fn run(arguments: &DemoReceiver) -> Result<(), Failure> {
+    if let Some(numbers) = arguments.ledger {
+        let served = super::ledger::serve(&arguments.directory, numbers);
+        return match served {
+            Err(Failure::Interrupted) => Ok(()),
+            served => served,
+        };
+    }
     let result = receive(&arguments.directory, arguments.timeout);
     // The first process does this too, unless it was killed.
     let _ = fs::remove_dir_all(&arguments.directory);
@@ -88,7 +95,7 @@ fn serve(receiver: &mut Receiver, has_ended: &AtomicBool) -> Result<(), Failure>
 }
 
 /// Wakes the receiver when stdin ends: the first process is done, or gone.
-fn watch_stdin(has_ended: Arc<AtomicBool>, group: ChannelGroup) -> std::io::Result<()> {
+pub(super) fn watch_stdin(has_ended: Arc<AtomicBool>, group: ChannelGroup) -> std::io::Result<()> {
     let watch = move || {
         let _ = std::io::copy(&mut std::io::stdin().take(u64::MAX), &mut std::io::sink());
         has_ended.store(true, Ordering::Relaxed);

@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::NamedTempFile;
 
+use super::attributes::set_attributes;
+#[cfg(unix)]
+use super::attributes::set_time;
 use super::partial::{self, Abilities};
 use super::path::TreePath;
 use super::protocol::Attributes;
@@ -214,19 +216,35 @@ impl Directory {
                 && fs::read(&place).is_ok_and(|there| there == content);
             return if is_same { Ok(place) } else { Err(why) };
         }
-        let path = self.reserve(&path)?;
-        let file = partial::unfinished(&self.absolute, self.abilities);
-        let file = file.map_err(|error| not_stored(&error))?;
-        self.try_name(&path.path)?;
-        let mut partial = Partial {
-            file,
-            path,
-            unflushed: 0,
-            attributes,
-            is_resumable: false,
-        };
-        partial.write(content)?;
-        partial.store()
+        let _reserved = self.reserve(&path)?;
+        self.try_name(&path)?;
+        // It has its name sooner than another receiver takes it for a leftover. If not, it is locked.
+        match self.put_file(partial::brief(&self.absolute), &place, content, attributes) {
+            Err(PutError::Vanished) => {
+                let file = partial::unfinished(&self.absolute, self.abilities);
+                self.put_file(file, &place, content, attributes)
+            }
+            done => done,
+        }
+        .map_err(|error| match error {
+            PutError::Vanished => VANISHED.to_owned(),
+            PutError::Other(why) => why,
+        })
+    }
+
+    fn put_file(
+        &self,
+        file: io::Result<NamedTempFile>,
+        place: &Path,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<PathBuf, PutError> {
+        let written = file.and_then(|mut file| {
+            file.write_all(content)?;
+            Ok(file)
+        });
+        let file = written.map_err(|error| PutError::Other(not_stored(&error)))?;
+        self.finish(file, place.to_owned(), attributes)
     }
 
     /// Makes a directory, if it is not here already. Where attributes are given it gets them.
@@ -371,28 +389,49 @@ impl Directory {
         }
     }
 
+    /// Gives a file that is whole its attributes and its name.
+    fn finish(
+        &self,
+        file: NamedTempFile,
+        place: PathBuf,
+        attributes: Attributes,
+    ) -> Result<PathBuf, PutError> {
+        let prepare = || {
+            set_attributes(file.as_file(), attributes)?;
+            if self.policy.sync {
+                file.as_file().sync_all()?;
+            }
+            partial::check_close(file.as_file())
+        };
+        prepare().map_err(|error| PutError::Other(not_stored(&error)))?;
+        self.name_file(file, &place)?;
+        if let Err(error) = self.sync_parent(&place) {
+            // What was asked for, that it survives a power failure, cannot be said of it.
+            let _ = fs::remove_file(&place);
+            return Err(PutError::Other(not_stored(&error)));
+        }
+        Ok(place)
+    }
+
     /// Gives a finished file its name.
-    fn name_file(&self, file: NamedTempFile, path: &TreePath) -> Result<PathBuf, String> {
-        let final_path = self.place(path)?;
+    fn name_file(&self, file: NamedTempFile, place: &Path) -> Result<(), PutError> {
         // Renaming replaces a name, whatever it stands for, and never follows a link. The file
         // stays open, and so locked, until its temporary name is gone.
         let named = if self.policy.overwrite {
-            file.persist(&final_path)
+            file.persist(place)
         } else if self.abilities.exclusive_names {
-            file.persist_noclobber(&final_path)
+            file.persist_noclobber(place)
         } else {
             // Looked at last, for there is no way to do both in one step.
-            self.check_free(&final_path)?;
-            file.persist(&final_path)
+            self.check_free(place).map_err(PutError::Other)?;
+            file.persist(place)
         };
         match named {
-            Ok(_) => Ok(final_path),
+            Ok(_) => Ok(()),
             Err(refused) => Err(match refused.error.kind() {
-                io::ErrorKind::AlreadyExists => exists(),
-                io::ErrorKind::NotFound => "its unfinished file was removed by somebody else: see \
-                                            who removes files there, and send it again"
-                    .to_owned(),
-                _ => not_stored(&refused.error),
+                io::ErrorKind::AlreadyExists => PutError::Other(exists()),
+                io::ErrorKind::NotFound => PutError::Vanished,
+                _ => PutError::Other(not_stored(&refused.error)),
             }),
         }
     }
@@ -460,19 +499,12 @@ impl Partial {
             ..
         } = self;
         let directory = &*path.directory;
-        set_attributes(file.as_file(), attributes).map_err(|error| not_stored(&error))?;
-        if directory.policy.sync {
-            let synced = file.as_file().sync_all();
-            synced.map_err(|error| not_stored(&error))?;
-        }
-        partial::check_close(file.as_file()).map_err(|error| not_stored(&error))?;
-        let path = directory.name_file(file, &path.path)?;
-        if let Err(error) = directory.sync_parent(&path) {
-            // What was asked for, that it survives a power failure, cannot be said of it.
-            let _ = fs::remove_file(&path);
-            return Err(not_stored(&error));
-        }
-        Ok(path)
+        let place = directory.place(&path.path)?;
+        let finished = directory.finish(file, place, attributes);
+        finished.map_err(|error| match error {
+            PutError::Vanished => VANISHED.to_owned(),
+            PutError::Other(why) => why,
+        })
     }
 }
 
@@ -487,6 +519,17 @@ impl Drop for Reserved {
         self.directory.paths().remove(&self.path);
     }
 }
+
+/// Why a file did not get its name.
+enum PutError {
+    /// Its unfinished file is gone.
+    Vanished,
+    /// Why, and what to do.
+    Other(String),
+}
+
+const VANISHED: &str = "its unfinished file was removed by somebody else: see who removes files \
+                        there, and send it again";
 
 const OTHER_NAME: &str = "rename it, or choose another name with `ampe send --as`";
 
@@ -509,37 +552,6 @@ fn check_fits(size: u64, free: u64) -> Result<(), String> {
         output::bytes(size),
         output::bytes(free)
     ))
-}
-
-/// The permissions and the time that a sender wants the copy to have, if it does.
-fn set_attributes(file: &File, attributes: Attributes) -> io::Result<()> {
-    let Some(mode) = attributes.mode else {
-        return Ok(());
-    };
-    set_time(file, attributes)?;
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    #[cfg(not(unix))]
-    let _ = mode; // there it is a matter of access lists
-    Ok(())
-}
-
-fn set_time(file: &File, attributes: Attributes) -> io::Result<()> {
-    match attributes.modified.and_then(time) {
-        Some(time) => file.set_modified(time),
-        None => Ok(()),
-    }
-}
-
-/// From nanoseconds since 1970.
-fn time(nanoseconds: i128) -> Option<SystemTime> {
-    let since = u64::try_from(nanoseconds.unsigned_abs() / 1_000_000_000).ok()?;
-    let rest = u32::try_from(nanoseconds.unsigned_abs() % 1_000_000_000).ok()?;
-    let since = Duration::new(since, rest);
-    match nanoseconds >= 0 {
-        true => UNIX_EPOCH.checked_add(since),
-        false => UNIX_EPOCH.checked_sub(since),
-    }
 }
 
 fn exists() -> String {
@@ -570,153 +582,4 @@ fn not_stored(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::names::PARTIAL_PREFIX;
-    use super::*;
-
-    fn open(path: &Path, overwrite: bool) -> Arc<Directory> {
-        let policy = Policy {
-            overwrite,
-            sync: true,
-            keep: true,
-        };
-        Arc::new(Directory::open(path, policy).unwrap())
-    }
-
-    /// Begins a file that is not here.
-    fn begin(directory: &Arc<Directory>, path: &[u8]) -> Result<Partial, String> {
-        match directory.begin(path, Offered::default())? {
-            Begun::Partial(partial, 0) => Ok(partial),
-            begun => panic!("{begun:?}"),
-        }
-    }
-
-    fn entries(path: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_file_has_its_name_only_once_it_is_stored() {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = open(temporary.path(), false);
-        let mut partial = begin(&directory, b"a").unwrap();
-        partial.write(b"content").unwrap();
-        assert!(entries(temporary.path())[0].starts_with(PARTIAL_PREFIX));
-        let path = partial.store().unwrap();
-        assert_eq!(fs::read(path).unwrap(), b"content");
-        assert_eq!(entries(temporary.path()), ["a"]);
-    }
-
-    #[test]
-    fn a_dropped_file_leaves_nothing_and_frees_its_name() {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = open(temporary.path(), false);
-        let partial = begin(&directory, b"a").unwrap();
-        assert!(
-            begin(&directory, b"a")
-                .unwrap_err()
-                .contains("being received now")
-        );
-        drop(partial);
-        assert!(entries(temporary.path()).is_empty());
-        begin(&directory, b"a").unwrap();
-    }
-
-    #[test]
-    fn an_existing_file_is_kept_also_when_it_appears_late() {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = open(temporary.path(), false);
-        let mut partial = begin(&directory, b"a").unwrap();
-        partial.write(b"new").unwrap();
-        fs::write(temporary.path().join("a"), "old").unwrap();
-        assert!(partial.store().unwrap_err().contains("exists"));
-        assert!(begin(&directory, b"a").unwrap_err().contains("exists"));
-        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
-        assert_eq!(entries(temporary.path()), ["a"]);
-    }
-
-    #[test]
-    fn without_exclusive_names_an_existing_file_is_looked_for_last() {
-        let temporary = tempfile::tempdir().unwrap();
-        let mut directory = Directory::open(temporary.path(), Policy::default()).unwrap();
-        assert!(directory.warnings().is_empty());
-        directory.abilities.exclusive_names = false;
-        assert!(directory.warnings()[0].contains("by replacing"));
-        let directory = Arc::new(directory);
-        let mut partial = begin(&directory, b"a").unwrap();
-        partial.write(b"new").unwrap();
-        fs::write(temporary.path().join("a"), "old").unwrap();
-        assert!(partial.store().unwrap_err().contains("exists"));
-        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
-        assert_eq!(entries(temporary.path()), ["a"]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_is_replaced_or_refused_and_never_followed() {
-        let (temporary, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let target = outside.path().join("target");
-        fs::write(&target, "untouched").unwrap();
-        for name in ["link", "dangling"] {
-            let target = if name == "link" {
-                &target
-            } else {
-                Path::new("/nonexistent/x")
-            };
-            std::os::unix::fs::symlink(target, temporary.path().join(name)).unwrap();
-            let strict = open(temporary.path(), false);
-            assert!(
-                begin(&strict, name.as_bytes())
-                    .unwrap_err()
-                    .contains("exists")
-            );
-            let replacing = open(temporary.path(), true);
-            let mut partial = begin(&replacing, name.as_bytes()).unwrap();
-            partial.write(b"new").unwrap();
-            let path = partial.store().unwrap();
-            assert!(fs::symlink_metadata(path).unwrap().is_file());
-        }
-        assert_eq!(fs::read(&target).unwrap(), b"untouched");
-    }
-
-    #[test]
-    fn leftovers_are_removed_and_living_files_are_not() {
-        let temporary = tempfile::tempdir().unwrap();
-        let leftover = temporary.path().join(format!("{PARTIAL_PREFIX}leftover"));
-        fs::write(&leftover, "half").unwrap();
-        let first = open(temporary.path(), false);
-        assert!(!leftover.exists());
-        let mut partial = begin(&first, b"a").unwrap();
-        partial.write(b"living").unwrap();
-        drop(open(temporary.path(), false));
-        assert_eq!(fs::read(partial.store().unwrap()).unwrap(), b"living");
-    }
-
-    #[test]
-    fn a_directory_of_the_name_is_never_replaced() {
-        let temporary = tempfile::tempdir().unwrap();
-        fs::create_dir(temporary.path().join("a")).unwrap();
-        let directory = open(temporary.path(), true);
-        assert!(begin(&directory, b"a").unwrap_err().contains("directory"));
-    }
-
-    #[test]
-    fn what_is_no_directory_is_refused() {
-        let temporary = tempfile::tempdir().unwrap();
-        let file = temporary.path().join("file");
-        fs::write(&file, "").unwrap();
-        for path in [
-            &file,
-            &file.join("below"),
-            &temporary.path().join("missing"),
-        ] {
-            let failure = Directory::open(path, Policy::default()).unwrap_err();
-            assert!(matches!(failure, Failure::Failed(_)));
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,8 @@ use ampe::Message;
 use sha2::{Digest as _, Sha256};
 
 use super::BODY_LEN;
-use super::connection::{Came, Target, write_stdout};
+use super::connection::{Came, Target};
+use super::conversation::write_stdout;
 use super::digest::{Digest, DigestThread};
 use super::directory::{Begun, Existing, Offered, Partial};
 use super::protocol::Attributes;

@@ -99,6 +99,11 @@ pub(crate) fn unfinished(directory: &Path, abilities: Abilities) -> io::Result<N
     Err(io::Error::other("other receivers remove our files at once"))
 }
 
+/// A new unfinished file for a moment, which is not locked.
+pub(crate) fn brief(directory: &Path) -> io::Result<NamedTempFile> {
+    create(directory)
+}
+
 /// The unfinished file of this identity, locked: what was kept of it, or a new one. `None` if somebody
 /// else has it, or something else has its name.
 pub(crate) fn resumable(directory: &Path, identity: &[u8]) -> io::Result<Option<NamedTempFile>> {

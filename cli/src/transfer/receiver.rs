@@ -13,7 +13,7 @@ use crate::listeners::Listeners;
 use crate::output;
 use crate::patience::Patience;
 use crate::progress::Progress;
-use crate::session::Session;
+use crate::session::{STRANGER, Session};
 
 /// Connections served at the same time: each has a thread. Others wait until one of them ends.
 const SERVED_MOST: usize = 64;
@@ -168,10 +168,7 @@ impl Receiver {
     fn tell_strangers(&mut self) {
         if !self.has_told && self.session.strangers() > 0 {
             self.has_told = true;
-            self.common.progress.note(
-                "somebody connected and did not say hello as ampe does, and was disconnected: \
-                 perhaps a port scan, or another program; this is told once",
-            );
+            self.common.progress.note(STRANGER);
         }
     }
 

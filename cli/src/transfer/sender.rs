@@ -19,7 +19,7 @@ use crate::progress::Bars;
 use crate::session::Session;
 
 /// How often a receiver is told that we still work, where it hears nothing else of us.
-const ALIVE: Duration = Duration::from_secs(1);
+const ALIVE: Duration = Duration::from_millis(250);
 
 /// How often it is looked at whether anything moves, while answers come.
 const LOOK: Duration = Duration::from_millis(20);

@@ -329,30 +329,28 @@ impl Sending {
             done = self.resume(index, &mut content, from, &mut hasher)?;
         }
         let resumed = done;
-        self.count(usize::try_from(resumed).unwrap_or(usize::MAX), false);
+        self.job.bars.add(resumed);
         let name = self.job.items[index].path().clone();
         let bar = self.job.bars.file(&name, content.size());
-        let mut buffer = vec![0; self.body_len()];
+        let most = self.body_len();
         loop {
             let left = content.size().map_or(u64::MAX, |size| size - done);
-            let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let part = &mut buffer[..len];
-            let len = self.read(|| content.read(done, part));
-            let part = &buffer[..len.map_err(Stopped::Unreadable)?];
-            if part.is_empty() {
+            let len = usize::try_from(left).map_or(most, |left| left.min(most));
+            let message = self.next_part(&mut content, done, len)?;
+            let len = message.body().len();
+            if len == 0 {
                 break;
             }
-            self.throttle(part.len())?;
-            hasher.update(part);
-            done += part.len() as u64;
-            let message = self.message(part);
+            self.throttle(len)?;
+            hasher.update(message.body());
+            done += len as u64;
             let signal = message.signal(self.job.channel).with_id(id(index)).more();
             self.state.batch().push_back(signal);
             let is_slow = content.size().is_none() || self.job.manner.limit.is_some();
             if self.state.batch().len() >= BATCH || is_slow {
                 self.post_batch()?;
             }
-            self.count(part.len(), true);
+            self.count(len, true);
             bar.set_position(done);
             self.hear_all()?;
             if !self.open.contains(&index) {
@@ -367,6 +365,19 @@ impl Sending {
         let size = Some(done);
         self.demand(index, &Demand::Store { size, sha256 }, b"");
         Ok(self.post_batch()?)
+    }
+
+    /// A message with the next part of the content, of this length or, where that is not known, shorter.
+    fn next_part(&self, content: &mut Content, done: u64, len: usize) -> Result<Message, Stopped> {
+        let mut message = self.job.group.message();
+        let body = message
+            .resize_body_dirty(len)
+            .expect("our bodies are shorter than the longest");
+        let read = self.read(|| content.read(done, body));
+        let read = read.map_err(Stopped::Unreadable)?;
+        // All of it was written to, or it is made anew.
+        let part = (read < len).then(|| body[..read].to_vec());
+        Ok(part.map_or(message, |part| self.message(&part)))
     }
 
     /// Proves to the receiver that what it has is the beginning of this file, and not of another one that
