@@ -107,6 +107,7 @@ mod afd;
 #[cfg(test)]
 mod conformance;
 mod event;
+mod insert_error;
 mod interest;
 #[cfg_attr(
     not(windows),
@@ -147,8 +148,9 @@ pub mod backend {
 }
 
 pub use event::{Event, Events, Key};
+pub use insert_error::InsertError;
 pub use interest::Interest;
-pub use poller::{InsertError, Poller, Source};
+pub use poller::{Poller, Source};
 pub use remote::Remote;
 pub use waitable::WaitableFlag;
 pub use waker::Waker;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::Key;
+use crate::insert_error::InsertError;
 use crate::interest::Interest;
 use crate::orders::Orders;
-use crate::poller::{InsertError, next_generation};
+use crate::poller::next_generation;
 use crate::waker::Waker;
 
 /// What a poller is to do at its next pass.
