@@ -153,6 +153,7 @@ impl<'s> Link<'s> {
                 Some(Event::ByeResponse(last) | Event::ByeSignal(last)) => {
                     self.farewell = protocol::reason(&last);
                 }
+                Some(Event::Opened(_)) => {} // the system says so, and not yet the peer
                 Some(Event::Bye(bye)) => self.farewell = protocol::reason(&bye),
                 // The `Closed` that follows says why.
                 Some(Event::Returned(mine)) => drop(self.returned.insert(mine.id())),
