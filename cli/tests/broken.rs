@@ -430,3 +430,24 @@ fn a_full_disk_is_said_by_both_and_nothing_is_left() {
     received.assert_fails(1, &["do not fit", "free space"]);
     assert!(left.is_empty());
 }
+
+/// That the sender says meanwhile that it is there is no progress.
+#[test]
+fn a_receiver_that_never_answers_is_given_up() {
+    for accepts in [true, false] {
+        let place = Place::new();
+        let file = place.file("file", 100_000);
+        let mut receiving = Receiving::small();
+        let send = ["send", "--timeout", "1", "--to", &receiving.address];
+        let sender = start(&[&send[..], &[file.to_str().unwrap()]].concat());
+        let reading = thread::spawn(move || {
+            match accepts {
+                true => drop(receiving.accept()),
+                false => drop(receiving.greet()),
+            }
+            receiving.closed();
+        });
+        sender.finish().assert_fails(1, &["said nothing for 1 s"]);
+        reading.join().unwrap();
+    }
+}

@@ -79,7 +79,9 @@ fn killed_again_and_again_it_arrives_as_it_is() {
     let file = place.file("file", LEN);
     let mut least = 0;
     for _ in 0..6 {
-        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        // A sender may be killed before it connects.
+        let once = ["--once", "--timeout", "3"];
+        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &once);
         let limited = ["send", "--quiet", "--limit", "200MB", "--to", &to];
         let mut sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
         std::thread::sleep(Duration::from_millis(random() % 80));

@@ -1,10 +1,10 @@
 //! The sending side of the conversation.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ampe::{Account, Address, Event, Received};
+use ampe::{Account, Address, Event, Post, Received};
 
 use super::digest::Digest;
 use super::outgoing::{Kind, Outgoing};
@@ -88,7 +88,7 @@ impl<'s> Sender<'s> {
             manner,
             bars: bars.clone(),
         };
-        let source = spawn(&job, 0)?;
+        let source = spawn(&job, 0, VecDeque::new())?;
         let whole = vec![None; items.len()];
         let sending = Sending {
             link: &mut self.link,
@@ -102,6 +102,8 @@ impl<'s> Sender<'s> {
             written: 0,
             answers: 0,
             alive: (Instant::now(), 0),
+            alives: 0,
+            went: 0,
         };
         sending.run()
     }
@@ -112,8 +114,8 @@ impl<'s> Sender<'s> {
     }
 }
 
-fn spawn(job: &Job, first: usize) -> Result<Source, Failure> {
-    Source::spawn(job.clone(), first).map_err(|error| aside::no_thread(&error))
+fn spawn(job: &Job, first: usize, left: VecDeque<Post>) -> Result<Source, Failure> {
+    Source::spawn(job.clone(), first, left).map_err(|error| aside::no_thread(&error))
 }
 
 /// Items on their way.
@@ -134,6 +136,10 @@ struct Sending<'a, 's> {
     answers: u64,
     /// When the receiver was told last that we work, and how many messages had gone out then.
     alive: (Instant, u64),
+    /// How often that was.
+    alives: u64,
+    /// Messages that the system took of all others, as far as is known.
+    went: u64,
 }
 
 impl Sending<'_, '_> {
@@ -174,8 +180,10 @@ impl Sending<'_, '_> {
     }
 
     /// What grows while content goes out, or is taken.
-    fn moved(&self) -> (u64, u64, u64, u64) {
-        (self.written, self.answers, self.source.moved(), self.sent())
+    fn moved(&mut self) -> (u64, u64, u64, u64) {
+        // That we say that we work is no progress.
+        self.went = self.went.max(self.sent().saturating_sub(self.alives));
+        (self.written, self.answers, self.source.moved(), self.went)
     }
 
     /// Messages that the system took.
@@ -264,7 +272,8 @@ impl Sending<'_, '_> {
                 let signal = message.signal(self.link.channel());
                 // Where there is no room for it, enough is on its way.
                 let id = source::id(self.source.at());
-                let _ = self.link.group().post(signal.with_id(id));
+                let posted = self.link.group().post(signal.with_id(id));
+                self.alives += u64::from(posted.is_ok());
             }
         }
     }
@@ -279,18 +288,16 @@ impl Sending<'_, '_> {
         if *item.kind() != Kind::Stdin {
             let seconds = self.link.timeout().as_secs_f64();
             let why = item.hangs(seconds);
-            for post in self.source.unposted() {
-                self.link.post(post)?;
-            }
+            let mut left = self.source.unposted();
             if self.source.is_open() {
                 let reason = format!("the sender's disk has not answered for {seconds} s");
                 let message = Demand::Cancel { reason }.write(self.link.group().message());
                 let cancel = message.request(self.link.channel());
-                self.link.post(cancel.with_id(source::id(index)))?;
+                left.push_back(cancel.with_id(source::id(index)));
             }
             self.settle(index, Err(why))?;
             // The thread that hangs is left behind.
-            self.source = spawn(&self.job, index + 1)?;
+            self.source = spawn(&self.job, index + 1, left)?;
         }
         *patience = self.link.patience();
         Ok(())

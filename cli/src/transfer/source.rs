@@ -121,11 +121,14 @@ pub(crate) fn item(id: u64) -> Option<usize> {
 const FIRST_ID: u64 = 1 << 32;
 
 impl Source {
-    /// Sends the items from the one with this number on.
-    pub(crate) fn spawn(job: Job, first: usize) -> io::Result<Source> {
+    /// Sends the items from the one with this number on, behind what another has left to be posted.
+    pub(crate) fn spawn(job: Job, first: usize, left: VecDeque<Post>) -> io::Result<Source> {
         let (told, tells) = mpsc::channel();
         let (says, said) = mpsc::channel();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            batch: Mutex::new(left),
+            ..State::default()
+        });
         state.at.store(first, Ordering::Relaxed);
         let sending = Sending {
             job,

@@ -52,6 +52,13 @@ impl Receiving {
 
     /// Accepts the next sender, and its first offer, which is returned.
     pub fn accept(&mut self) -> Request {
+        let offer = self.greet();
+        self.answer(&offer, &[("Answer", "accepted")]);
+        offer
+    }
+
+    /// Accepts the next sender; its first offer.
+    pub fn greet(&mut self) -> Request {
         let Event::Hello(hello) = self.next() else {
             panic!("no Hello");
         };
@@ -65,7 +72,6 @@ impl Receiving {
         let Event::Request(offer) = self.next() else {
             panic!("no offer");
         };
-        self.answer(&offer, &[("Answer", "accepted")]);
         offer
     }
 
