@@ -7,6 +7,7 @@ use ampe::verify::{self, Check, Finding, Options, Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
+use crate::interrupt;
 use crate::output;
 
 /// How wide a line is at most.
@@ -32,11 +33,13 @@ pub(super) fn run(trace: Option<&Path>) -> Result<Verified, Failure> {
     trace.map_or(Ok(()), |path| write(path, ""))?;
     let mut options = Options::default();
     options.traces = trace.is_some();
+    options.is_over = || interrupt::check().is_err();
     let seconds = options.within.as_secs();
     output::note(&format!(
         "asking this system, for {seconds} seconds at most"
     ));
     let mut report = verify::run(&options);
+    interrupt::check()?;
     let traced = match trace.zip(report.trace.take()) {
         None => None,
         Some((path, trace)) => {

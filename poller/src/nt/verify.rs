@@ -227,22 +227,20 @@ pub(crate) struct Asked {
     pub(crate) took: Duration,
 }
 
-/// Asks all facts of a kernel, and begins none when the time is over. If it is wanted, everything that is called
-/// is written down.
+/// Asks all facts of a kernel, until it is over. If it is wanted, everything that is called is written down.
 pub(crate) fn ask_all<G: Ground>(
     setting: &Setting,
-    within: Duration,
+    is_over: impl Fn() -> bool,
     is_traced: bool,
 ) -> (Vec<Asked>, Vec<Line>) {
-    let start = Instant::now();
     let volume = Volume::default();
     let mut setting = setting.clone();
     setting.trace = is_traced.then(|| volume.clone());
     let ask = |fact: Fact| {
         let begun = Instant::now();
-        let answer = match start.elapsed() < within {
-            true => fact.ask(&setting),
-            false => Err(Trouble::NotAsked("there was no time left".to_owned())),
+        let answer = match is_over() {
+            true => Err(Trouble::NotAsked("there was no time left".to_owned())),
+            false => fact.ask(&setting),
         };
         Asked {
             fact,
