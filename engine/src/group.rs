@@ -8,6 +8,7 @@ use crate::account::ChannelAccount;
 use crate::address::Address;
 use crate::between::lines::Lines;
 use crate::between::mailbox::Notified;
+use crate::between::registry::Progress;
 use crate::between::waiting::wake_all;
 use crate::call::Call;
 use crate::channel::Channel;
@@ -379,6 +380,13 @@ impl ChannelGroup {
         let progress = queue.with_registry(|registry| registry.progress(channel, group));
         queue.wake();
         progress.map(ChannelAccount::from)
+    }
+
+    /// How far the messages of a channel have come, as the reactor has said last.
+    pub(crate) fn progress(&self, channel: Channel) -> Option<Progress> {
+        let group = self.group.id;
+        let queue = &self.shared.queue;
+        queue.with_registry(|registry| registry.progress(channel, group))
     }
 
     /// How the group stands, and what it counted since it was opened: as of the last pass, and another pass
