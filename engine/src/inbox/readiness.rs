@@ -44,7 +44,6 @@ impl Inbox {
     ///
     /// ```no_run
     /// # #[cfg(unix)] fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::os::fd::AsFd;
     /// use rustix::event::{PollFd, PollFlags, poll};
     ///
     /// # let engine = ampe::Engine::start(ampe::Options::default())?;
@@ -52,7 +51,7 @@ impl Inbox {
     /// let ready = inbox.readiness()?;
     /// let input = std::io::stdin();
     /// loop {
-    ///     let mut both = [&ready.as_fd(), &input.as_fd()].map(|fd| PollFd::new(fd, PollFlags::IN));
+    ///     let mut both = [PollFd::new(&ready, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
     ///     poll(&mut both, None)?;
     ///     while let Some(event) = inbox.try_recv()? {
     ///         println!("{event}");

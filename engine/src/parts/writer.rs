@@ -60,7 +60,7 @@ pub struct PartWriter {
     /// The one before, which waits for room: in a task, or for a thread.
     sending: Option<Sending>,
     waiting: Option<Post>,
-    last: Option<Posted>,
+    has_begun: bool,
     written: u64,
     /// Of the parts posted and not known to be sent: the content up to their ends, and how many messages
     /// of the channel have to be sent until they are.
@@ -120,7 +120,7 @@ impl PartWriter {
             message: head,
             sending: None,
             waiting: None,
-            last: None,
+            has_begun: false,
             on_the_way: VecDeque::new(),
             posted: 0,
             sent: 0,
@@ -175,7 +175,7 @@ impl PartWriter {
         self.waiting = Some(last);
         self.make_room()?;
         self.is_over = true;
-        Ok(self.last.expect("it was posted"))
+        Ok(self.posted_as())
     }
 
     /// As [`finish`](PartWriter::finish), in a task. Nothing is broken off if it is dropped and called again.
@@ -189,7 +189,7 @@ impl PartWriter {
         self.waiting = Some(last);
         poll_fn(|context| self.poll_room(context)).await?;
         self.is_over = true;
-        Ok(self.last.expect("it was posted"))
+        Ok(self.posted_as())
     }
 
     /// Takes some of `bytes`, in a task, as soon as there is room: at least one, of those that are there.
@@ -228,8 +228,15 @@ impl PartWriter {
         self.end_broken(why)
     }
 
+    fn posted_as(&self) -> Posted {
+        Posted {
+            channel: self.channel,
+            id: self.id,
+        }
+    }
+
     fn end_broken(&mut self, why: &str) -> Result<(), PostError> {
-        if std::mem::replace(&mut self.is_over, true) || self.id == 0 || self.last.is_none() {
+        if std::mem::replace(&mut self.is_over, true) || !self.has_begun {
             return Ok(());
         }
         (self.sending, self.waiting) = (None, None);
@@ -277,7 +284,7 @@ impl PartWriter {
     /// A part was posted.
     fn note(&mut self, posted: Posted) {
         self.id = posted.id;
-        self.last = Some(posted);
+        self.has_begun = true;
         // All but what is still being filled. Others may have posted since: then this says "sent" later.
         self.posted = self.written - self.begun() as u64;
         if let Some(account) = self.group.progress(self.channel) {
