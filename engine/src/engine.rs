@@ -1,5 +1,7 @@
 //! Starting and stopping; where the caller's thread ends.
 
+mod stopping;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -97,7 +99,7 @@ impl Engine {
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
     /// an inbox, this answers no goodbye of a peer that waits in one, and a peer whose messages found
     /// no more room in a full one is waited for until `within` has passed: close the inboxes first.
-    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
+    /// It blocks; a task of an asynchronous runtime awaits [`stop_async`](Engine::stop_async).
     ///
     /// In a waker that an engine calls, this, like the drop of the last `Engine`, does not wait: the
     /// reactor ends when the waker has returned.

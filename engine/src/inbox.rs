@@ -25,9 +25,8 @@ pub use self::task::Recv;
 /// **Dropping it closes the group** as [`close`](Inbox::close) does within one second: what was posted
 /// is sent, as far as the peers read it in that time, and the rest is dropped together with all that
 /// was not received. The drop blocks meanwhile, mostly for well under a millisecond, for the whole
-/// second where a peer does not read or does not close its side. In a task of an asynchronous
-/// runtime, drop it where blocking is allowed, and call [`close`](Inbox::close) wherever it matters
-/// what became of the messages.
+/// second where a peer does not read or does not close its side. Call [`close`](Inbox::close), or
+/// [`close_async`](Inbox::close_async) in a task, wherever it matters what became of the messages.
 #[must_use = "dropping an inbox closes its group"]
 pub struct Inbox {
     shared: Arc<Shared>,
@@ -39,6 +38,8 @@ pub struct Inbox {
     /// What the loop of somebody else waits for.
     readiness: Option<Arc<Readiness>>,
     is_closed: bool,
+    /// A task receives what is left after the close, and has not received all.
+    is_closing_task: bool,
 }
 
 /// A report's messages are not charged up to so much at least.
@@ -70,6 +71,7 @@ impl Inbox {
             is_task: false,
             readiness: None,
             is_closed: false,
+            is_closing_task: false,
         }
     }
 
@@ -227,7 +229,7 @@ impl Inbox {
     /// do when their group ends. What peers sent before that is in the report, however much had
     /// not been received.
     ///
-    /// It blocks, so a task of an asynchronous runtime calls it where blocking is allowed.
+    /// It blocks; a task of an asynchronous runtime awaits [`close_async`](Inbox::close_async).
     ///
     /// A message that was sent may still not have reached its peer's application. Where that
     /// matters, end each channel by a Bye first.
@@ -240,30 +242,41 @@ impl Inbox {
     pub fn close(mut self, within: Duration) -> CloseReport {
         let mut report = CloseReport::default();
         let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);
-        self.close_and(within, |mut event| {
-            if let Some(message) = event.message_mut()
-                && message.cost() <= uncharged
-            {
-                uncharged -= message.cost();
-                message.storage_mut().release_inbound();
-            }
-            match event {
-                Event::Returned(returned) => report.returned.push(returned),
-                event => report.unread.push(event),
-            }
-        });
+        self.close_and(within, |event| report.add(event, &mut uncharged));
         report
     }
 
-    /// Closes the group and receives until it has ended.
-    fn close_and(&mut self, within: Duration, mut take: impl FnMut(Event)) {
+    /// As [`close`](Inbox::close), in a task. Dropping the future closes the group all the same, within the
+    /// same time, and drops what would have been in the report; it does not block.
+    pub async fn close_async(mut self, within: Duration) -> CloseReport {
+        let mut report = CloseReport::default();
+        let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);
+        self.begin_close(within);
+        self.is_closing_task = true;
+        while let Ok(event) = self.recv_async().await {
+            report.add(event, &mut uncharged);
+        }
+        self.is_closing_task = false;
+        report
+    }
+
+    /// Closes the group: from now on what is left of it comes. Returns false if that was begun before.
+    fn begin_close(&mut self, within: Duration) -> bool {
         if std::mem::replace(&mut self.is_closed, true) {
-            return;
+            return false;
         }
         self.shared.leave_calls(&self.group);
         let deadline = after(Instant::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);
+        true
+    }
+
+    /// Closes the group and receives until it has ended.
+    fn close_and(&mut self, within: Duration, mut take: impl FnMut(Event)) {
+        if !self.begin_close(within) {
+            return;
+        }
         if reactor_thread::is_here() {
             self.group.abandon();
             self.group.mailbox.take_more(&mut self.taken);
@@ -275,8 +288,31 @@ impl Inbox {
     }
 }
 
+impl CloseReport {
+    /// Adds what was left, uncharged as far as that goes.
+    fn add(&mut self, mut event: Event, uncharged: &mut usize) {
+        if let Some(message) = event.message_mut()
+            && message.cost() <= *uncharged
+        {
+            *uncharged -= message.cost();
+            message.storage_mut().release_inbound();
+        }
+        match event {
+            Event::Returned(returned) => self.returned.push(returned),
+            event => self.unread.push(event),
+        }
+    }
+}
+
 impl Drop for Inbox {
     fn drop(&mut self) {
+        if self.is_closing_task {
+            // Nobody receives what is still to come: it is left to the reactor.
+            self.leave_task();
+            self.group.abandon();
+            self.group.mailbox.take_more(&mut self.taken);
+            return;
+        }
         self.close_and(DROP_WITHIN, |mut event| {
             if let Event::Bye(bye) = &mut event {
                 bye.answer_on_drop.0 = None; // answered with the close, or too late for that

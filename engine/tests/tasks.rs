@@ -19,8 +19,8 @@ use ampe::{
     Address, Budget, Channel, ChannelGroup, Ended, Engine, Event, Inbox, Outbox, Post, PostError,
 };
 use common::{
-    PATIENCE, Transport, Unpark, block_on, connected_with, engine, group, next, place, tight,
-    transports, wait_until,
+    PATIENCE, Transport, Unpark, block_on, connected, connected_with, engine, group, next, place,
+    tight, transports, wait_until,
 };
 
 /// Polls once, for nobody.
@@ -435,4 +435,45 @@ fn an_outbox_posts_in_order_when_there_is_room() {
         assert_eq!(left, [posted - 2, posted - 1, posted]);
         assert!(outbox.is_empty());
     }
+}
+
+#[test]
+fn a_group_and_an_engine_are_closed_in_tasks_as_in_threads() {
+    let it = connected(Transport::Tcp);
+    let (server, client) = (it.server, it.client);
+    client
+        .0
+        .post(client.0.message().signal(it.to_server))
+        .unwrap();
+    block_on(async {
+        // The peer's group closes as well, so that neither waits for the other's end.
+        let server = thread::spawn(move || server.1.close(PATIENCE));
+        let report = client.1.close_async(PATIENCE).await;
+        assert!(report.returned.is_empty(), "{report:?}");
+        assert!(
+            matches!(report.unread.last(), Some(Event::Closed(_))),
+            "{report:?}"
+        );
+        server.join().unwrap();
+        let (_, mut left) = group(&it.engine);
+        it.engine.stop_async(PATIENCE).await;
+        assert!(left.try_recv().is_err(), "it has stopped");
+        it.engine.stop_async(PATIENCE).await; // once more changes nothing
+    });
+}
+
+#[test]
+fn a_close_that_is_not_waited_for_leaves_nothing() {
+    let it = connected(Transport::Tcp);
+    let client = it.client;
+    let mut closing = Box::pin(client.1.close_async(Duration::from_millis(200)));
+    assert!(poll_once(&mut closing).is_pending());
+    drop(closing); // it does not block
+    assert!(
+        client
+            .0
+            .post(client.0.message().signal(it.to_server))
+            .is_err()
+    );
+    wait_until("the group's end", || it.engine.statistics().groups == 1);
 }
