@@ -36,6 +36,8 @@ macro_rules! canaries {
 
         const _: fn(Flaw) = |flaw| match flaw {
             $(Flaw::$flaw => {})+
+            // So rare by chance that `directed::serving` has a scenario of its own.
+            Flaw::ServedIsNotRead => {}
         };
     };
 }
@@ -50,7 +52,6 @@ canaries! {
     a_blocked_connection_that_is_never_written_to_again: BlockedStaysSo breaks ["P1:", "P2:"] in RANDOM;
     an_orderly_end_that_counts_as_a_failure: OrderlyEndFails breaks ["P2:"] in RANDOM;
     a_message_that_is_received_and_left_lying: ReceivedMayWait breaks ["P2:"] in RANDOM;
-    a_served_connection_that_is_not_read_from_again: ServedIsNotRead breaks ["P2:", "P1:"] in RANDOM;
     a_close_without_a_deadline: ClosingHasNoDeadline breaks ["P3:"] in RANDOM;
     a_late_drop_that_meets_the_next_in_its_place: LateDropMeetsNext
         breaks ["no more is released than", "no more budget is released than"] in RANDOM;

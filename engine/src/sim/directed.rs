@@ -7,6 +7,7 @@ mod deaf;
 mod failing;
 mod goodbye;
 mod peer;
+mod serving;
 mod stalling;
 mod trickle;
 mod wakers;
