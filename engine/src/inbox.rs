@@ -37,6 +37,8 @@ pub struct Inbox {
     is_task: bool,
     /// What the loop of somebody else waits for.
     readiness: Option<Arc<Readiness>>,
+    /// That is lowered, and raised by what comes.
+    is_loop_waiting: bool,
     is_closed: bool,
     /// A task receives what is left after the close, and has not received all.
     is_closing_task: bool,
@@ -70,6 +72,7 @@ impl Inbox {
             taken: VecDeque::new(),
             is_task: false,
             readiness: None,
+            is_loop_waiting: false,
             is_closed: false,
             is_closing_task: false,
         }
