@@ -117,7 +117,9 @@ pub struct Options {
     /// How many bytes the system may buffer of what is sent over a connection and has not arrived
     /// (`SO_SNDBUF`). They are the system's own memory, not among those that the other options bound. Linux
     /// doubles the number for its own records, and cuts it at `net.core.wmem_max`. Default `None`: what the
-    /// system chooses, which for TCP it adapts to the connection.
+    /// system chooses, which for TCP it adapts to the connection. Sockets that are
+    /// [handed in](crate::ConnectedSocket), and what is accepted by such a [listener](crate::ListeningSocket),
+    /// stay as they are.
     #[doc(alias = "ZMQ_SNDBUF")]
     #[doc(alias = "SO_SNDBUF")]
     pub send_buffer: Option<usize>,
