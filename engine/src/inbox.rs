@@ -377,7 +377,7 @@ fn on_taken(shared: &Arc<Shared>, group: &GroupShared, event: &mut Event) {
             let channel = closed.channel;
             shared
                 .queue
-                .with_registry(|registry| registry.forget(channel));
+                .with_registry(|registry| group.forget(registry, channel));
         }
         Event::Room(channel) => {
             let channel = *channel;

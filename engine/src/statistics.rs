@@ -79,9 +79,7 @@ pub struct Statistics {
 }
 
 /// How a group stands, and what it counted since it was opened: from
-/// [`ChannelGroup::statistics`](crate::ChannelGroup::statistics). Once the group has ended, when its inbox is
-/// closed or the engine has stopped, all of it but what waits is zero: what it counted stays in the
-/// [`Statistics`] of the engine.
+/// [`ChannelGroup::statistics`](crate::ChannelGroup::statistics).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct GroupStatistics {
@@ -90,7 +88,7 @@ pub struct GroupStatistics {
     /// Channels that are open now: listeners.
     pub listeners: usize,
     /// Bytes of the outbound budget that messages take up which wait to be sent, or came back and were not
-    /// dropped.
+    /// dropped; once the group has ended they are counted for the engine alone.
     pub outbound_bytes: usize,
     /// Events that wait for the inbox, beside those of the batch that it took last.
     pub events_waiting: usize,

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ampe::wire::Header;
 use ampe::{Event, Post, PostError};
@@ -119,6 +120,42 @@ fn what_waits_and_what_was_refused_is_told() {
     wait_until("the drop of what was received", || {
         engine.statistics().inbound_bytes == 0
     });
+}
+
+#[test]
+fn what_a_group_counted_is_told_after_its_end() {
+    let Connected {
+        engine,
+        client,
+        mut server,
+        to_server,
+        ..
+    } = connected(Transport::Tcp);
+    for _ in 0..10 {
+        let signal = engine.message().signal(to_server);
+        client.0.post(signal).unwrap();
+    }
+    for _ in 0..10 {
+        expect!(server.1, Signal);
+    }
+    let report = client.1.close(PATIENCE);
+    let closed = report.unread.iter().find_map(|event| match event {
+        Event::Closed(closed) => Some(closed.account()),
+        _ => None,
+    });
+    let (account, counted) = (closed.unwrap(), client.0.statistics());
+    assert_eq!(account.sent, 11, "with its hello");
+    assert_eq!(counted.messages.posted, account.posted);
+    assert_eq!(counted.messages.sent, account.sent);
+    assert_eq!(counted.messages.received, account.received);
+    assert_eq!((counted.connections, counted.listeners), (0, 0));
+    // The same where the engine ends it, before and after the application has seen that.
+    engine.stop(Duration::ZERO);
+    let counted = server.0.statistics().messages;
+    assert_eq!(counted.received, 11);
+    while server.1.recv().is_ok() {}
+    assert_eq!(server.0.statistics().messages, counted);
+    assert_eq!(engine.statistics().messages.received, 12);
 }
 
 #[test]
