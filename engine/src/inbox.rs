@@ -314,13 +314,19 @@ impl Drop for Inbox {
             self.leave_task();
             self.group.abandon();
             self.group.mailbox.take_more(&mut self.taken);
+            while let Some(event) = self.pop() {
+                drop_unanswered(event);
+            }
             return;
         }
-        self.close_and(DROP_WITHIN, |mut event| {
-            if let Event::Bye(bye) = &mut event {
-                bye.answer_on_drop.0 = None; // answered with the close, or too late for that
-            }
-        });
+        self.close_and(DROP_WITHIN, drop_unanswered);
+    }
+}
+
+/// Drops what came before a close, or behind it.
+fn drop_unanswered(mut event: Event) {
+    if let Event::Bye(bye) = &mut event {
+        bye.answer_on_drop.0 = None; // answered with the close, or too late for that
     }
 }
 
