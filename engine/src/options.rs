@@ -219,6 +219,9 @@ impl Default for ListenOptions {
 /// What systems take for the time of silence before TCP asks: others they refuse, or read otherwise.
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 
+/// Systems take the size of a buffer as a number of 32 bits with a sign.
+const BUFFER_MAX: usize = i32::MAX as usize;
+
 /// An option that an engine cannot work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option {name} is {value}: give it {wanted}")]
@@ -258,6 +261,20 @@ impl Options {
                     name,
                     value: value.to_string(),
                     wanted: format!("at least {minimum}"),
+                });
+            }
+        }
+        let buffers = [
+            ("send_buffer", self.send_buffer),
+            ("receive_buffer", self.receive_buffer),
+        ];
+        for (name, value) in buffers {
+            let Some(value) = value else { continue };
+            if !(1..=BUFFER_MAX).contains(&value) {
+                return Err(OptionsError {
+                    name,
+                    value: value.to_string(),
+                    wanted: format!("1 to {BUFFER_MAX}, or None"),
                 });
             }
         }
