@@ -63,6 +63,11 @@ fn what_was_broken_off_goes_on_where_it_ended() {
 /// Either side, at any place, again and again, until it is whole.
 #[test]
 fn killed_again_and_again_it_arrives_as_it_is() {
+    if cfg!(windows) {
+        // Seen under Wine 8: its server keeps such a socket open, and nobody hears of the end.
+        common::skip("Wine keeps the socket of a process that is killed while it receives");
+        return;
+    }
     let seed = std::env::var("AMPE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

@@ -22,6 +22,7 @@ fn tree(top: &Path) -> Vec<(String, Option<Vec<u8>>)> {
             let entry = entry.unwrap();
             let path = entry.path();
             let name = path.strip_prefix(top).unwrap().display().to_string();
+            let name = name.replace('\\', "/");
             let is_directory = entry.file_type().unwrap().is_dir();
             found.push((
                 name,

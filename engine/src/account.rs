@@ -19,8 +19,8 @@ pub struct ChannelAccount {
     pub refused: u64,
     /// Of those posted, the messages whose last byte the operating system accepted.
     pub sent: u64,
-    /// Of those posted, the messages that came back: none before the channel has ended or cannot be
-    /// written to any more.
+    /// Of those posted, the messages that came back: none but those that were withdrawn before the channel
+    /// has ended or cannot be written to any more.
     pub returned: u64,
     /// Of those sent, the messages that the peer is known to have received, as in
     /// [`Account::confirmed`](crate::Account::confirmed).

@@ -392,9 +392,8 @@ impl ChannelGroup {
     /// How the group stands, and what it counted since it was opened: as of the last pass, and another pass
     /// for who asks again, like [`Engine::statistics`](crate::Engine::statistics).
     pub fn statistics(&self) -> GroupStatistics {
-        let group = self.group.id;
         let queue = &self.shared.queue;
-        let census = queue.with_registry(|registry| registry.census(Some(group)));
+        let census = queue.with_registry(|registry| self.group.census(registry));
         queue.wake();
         GroupStatistics::of(census, self.group.mailbox.waiting())
     }

@@ -1,6 +1,7 @@
 //! Sockets that the application hands in.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 #[cfg(unix)]
 use std::os::fd::OwnedFd as OwnedSocket;
 #[cfg(windows)]
@@ -39,7 +40,8 @@ pub struct ConnectedSocket {
 impl ListeningSocket {
     /// Takes a listener of the standard library, or any other socket that listens, over TCP or in the Unix
     /// domain. It never blocks from now on, for others that hold it either, and is not inherited by child
-    /// processes. The file of a Unix socket is not removed at the end: that is for whoever made it.
+    /// processes. Nobody may have it block again: the engine's thread would wait in it, for all channels. The
+    /// file of a Unix socket is not removed at the end: that is for whoever made it.
     ///
     /// # Errors
     ///
@@ -52,7 +54,8 @@ impl ListeningSocket {
         Ok(ListeningSocket { listener, address })
     }
 
-    /// Where it listens.
+    /// Where it listens. `uds://(unnamed)` stands for a Unix socket without a path, such as one with an abstract
+    /// name; nobody can connect to that.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -64,7 +67,12 @@ impl ListeningSocket {
 
 impl ConnectedSocket {
     /// Takes a stream of the standard library, or any other socket that is connected, over TCP or in the
-    /// Unix domain. It never blocks from now on, and is not inherited by child processes.
+    /// Unix domain. It never blocks from now on, for others that hold it either, and is not inherited by child
+    /// processes. Nobody may have it block again, as with [`ListeningSocket::new`], or read or write what is
+    /// the engine's.
+    ///
+    /// What has ended already ends its channel: mostly at once, but where the system does not tell it from
+    /// what is still being connected, only after [`connect_timeout`](crate::Options::connect_timeout).
     ///
     /// # Errors
     ///
@@ -74,8 +82,15 @@ impl ConnectedSocket {
     #[doc(alias = "socketpair")]
     pub fn new(socket: impl Into<OwnedSocket>) -> io::Result<Self> {
         let stream = Stream::from_socket(socket)?;
-        // Of one that is being connected nobody knows yet.
-        let peer = stream.peer_address().unwrap_or(SocketAddress::Uds(None));
+        let peer = match (stream.peer_address(), stream.local_address()) {
+            (Ok(peer), _) => peer,
+            // Of one that is being connected nobody knows yet.
+            (Err(_), Ok(SocketAddress::Tcp(own))) => SocketAddress::Tcp(match own {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            }),
+            _ => SocketAddress::Uds(None),
+        };
         let address = address_of(peer);
         Ok(ConnectedSocket { stream, address })
     }

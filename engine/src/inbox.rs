@@ -37,6 +37,8 @@ pub struct Inbox {
     is_task: bool,
     /// What the loop of somebody else waits for.
     readiness: Option<Arc<Readiness>>,
+    /// That is lowered, and raised by what comes.
+    is_loop_waiting: bool,
     is_closed: bool,
     /// A task receives what is left after the close, and has not received all.
     is_closing_task: bool,
@@ -70,6 +72,7 @@ impl Inbox {
             taken: VecDeque::new(),
             is_task: false,
             readiness: None,
+            is_loop_waiting: false,
             is_closed: false,
             is_closing_task: false,
         }
@@ -311,13 +314,19 @@ impl Drop for Inbox {
             self.leave_task();
             self.group.abandon();
             self.group.mailbox.take_more(&mut self.taken);
+            while let Some(event) = self.pop() {
+                drop_unanswered(event);
+            }
             return;
         }
-        self.close_and(DROP_WITHIN, |mut event| {
-            if let Event::Bye(bye) = &mut event {
-                bye.answer_on_drop.0 = None; // answered with the close, or too late for that
-            }
-        });
+        self.close_and(DROP_WITHIN, drop_unanswered);
+    }
+}
+
+/// Drops what came before a close, or behind it.
+fn drop_unanswered(mut event: Event) {
+    if let Event::Bye(bye) = &mut event {
+        bye.answer_on_drop.0 = None; // answered with the close, or too late for that
     }
 }
 
@@ -374,7 +383,7 @@ fn on_taken(shared: &Arc<Shared>, group: &GroupShared, event: &mut Event) {
             let channel = closed.channel;
             shared
                 .queue
-                .with_registry(|registry| registry.forget(channel));
+                .with_registry(|registry| group.forget(registry, channel));
         }
         Event::Room(channel) => {
             let channel = *channel;

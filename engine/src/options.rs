@@ -117,7 +117,9 @@ pub struct Options {
     /// How many bytes the system may buffer of what is sent over a connection and has not arrived
     /// (`SO_SNDBUF`). They are the system's own memory, not among those that the other options bound. Linux
     /// doubles the number for its own records, and cuts it at `net.core.wmem_max`. Default `None`: what the
-    /// system chooses, which for TCP it adapts to the connection.
+    /// system chooses, which for TCP it adapts to the connection. Sockets that are
+    /// [handed in](crate::ConnectedSocket), and what is accepted by such a [listener](crate::ListeningSocket),
+    /// stay as they are.
     #[doc(alias = "ZMQ_SNDBUF")]
     #[doc(alias = "SO_SNDBUF")]
     pub send_buffer: Option<usize>,
@@ -217,6 +219,9 @@ impl Default for ListenOptions {
 /// What systems take for the time of silence before TCP asks: others they refuse, or read otherwise.
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 
+/// Systems take the size of a buffer as a number of 32 bits with a sign.
+const BUFFER_MAX: usize = i32::MAX as usize;
+
 /// An option that an engine cannot work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option {name} is {value}: give it {wanted}")]
@@ -256,6 +261,20 @@ impl Options {
                     name,
                     value: value.to_string(),
                     wanted: format!("at least {minimum}"),
+                });
+            }
+        }
+        let buffers = [
+            ("send_buffer", self.send_buffer),
+            ("receive_buffer", self.receive_buffer),
+        ];
+        for (name, value) in buffers {
+            let Some(value) = value else { continue };
+            if !(1..=BUFFER_MAX).contains(&value) {
+                return Err(OptionsError {
+                    name,
+                    value: value.to_string(),
+                    wanted: format!("1 to {BUFFER_MAX}, or None"),
                 });
             }
         }

@@ -58,7 +58,8 @@ impl Peer {
         &self.0.local_address
     }
 
-    /// Which process it is, and whose, where it is connected through a Unix socket. None for TCP.
+    /// Which process it is, and whose, where it is connected through a Unix socket. None for TCP. Of a
+    /// listener that was handed on, and of a pair, it is the process that began to listen, or made the pair.
     ///
     /// # Platform notes
     ///

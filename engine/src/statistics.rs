@@ -54,7 +54,8 @@ pub struct Statistics {
     /// Connections refused because no channel number was free for their group: all 65,534 were in use,
     /// or what was left is other groups' reserve (see [`GroupOptions`](crate::GroupOptions)).
     pub out_of_numbers: u64,
-    /// How often the reactor's loop went round. Stands still while there is nothing to do.
+    /// How often the reactor's loop went round. Stands still while there is nothing to do; each question for
+    /// these numbers, or a group's, is something.
     pub passes: u64,
     /// Groups that are open.
     pub groups: usize,
@@ -87,11 +88,12 @@ pub struct GroupStatistics {
     /// Channels that are open now: listeners.
     pub listeners: usize,
     /// Bytes of the outbound budget that messages take up which wait to be sent, or came back and were not
-    /// dropped.
+    /// dropped; once the group has ended they are counted for the engine alone.
     pub outbound_bytes: usize,
     /// Events that wait for the inbox, beside those of the batch that it took last.
     pub events_waiting: usize,
-    /// Notifications among them, and those that were received and not dropped.
+    /// Notifications that were not received yet: those among them, and those of the batch that the inbox took
+    /// last.
     pub notifications: usize,
     /// The messages of its channels.
     pub messages: Traffic,

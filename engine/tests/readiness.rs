@@ -5,8 +5,11 @@
 
 mod common;
 
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampe::{Event, Inbox, Readiness};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -81,6 +84,49 @@ fn what_the_reactor_brings_makes_it_ready_and_so_does_the_end() {
     while let Ok(event) = client.1.try_recv() {
         assert!(event.is_some() || wait(&readiness, PATIENCE));
     }
+}
+
+/// Whoever receives in another way takes the place of the loop, which is told to ask again.
+#[test]
+fn it_is_ready_again_once_somebody_has_waited_in_another_way() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let readiness = inbox.readiness().unwrap();
+    let waits: [fn(&mut Inbox); 3] = [
+        |inbox| {
+            let soon = Instant::now() + Duration::from_millis(1);
+            assert!(inbox.recv_until(soon).unwrap().is_none());
+        },
+        |inbox| {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(pin!(inbox.recv_async()).poll(&mut context).is_pending());
+        },
+        |inbox| {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(inbox.poll_recv(&mut context).is_pending());
+        },
+    ];
+    for wait_otherwise in waits {
+        assert_eq!(drain(&mut inbox), 0);
+        assert!(!is_ready(&readiness));
+        wait_otherwise(&mut inbox);
+        group.notify(engine.message()).unwrap();
+        assert!(is_ready(&readiness));
+        assert_eq!(drain(&mut inbox), 1);
+    }
+    assert!(!is_ready(&readiness));
+}
+
+/// A loop that waits for an inbox which is gone is told so.
+#[test]
+fn it_is_ready_once_the_inbox_is_gone() {
+    let engine = engine();
+    let (_group, mut inbox) = group(&engine);
+    let readiness = inbox.readiness().unwrap();
+    assert_eq!(drain(&mut inbox), 0);
+    assert!(!is_ready(&readiness));
+    drop(inbox);
+    assert!(is_ready(&readiness));
 }
 
 /// The loop lowers the flag while others make it ready: none of their events is left lying there.

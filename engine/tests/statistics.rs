@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ampe::wire::Header;
 use ampe::{Event, Post, PostError};
@@ -122,6 +123,57 @@ fn what_waits_and_what_was_refused_is_told() {
 }
 
 #[test]
+fn what_a_group_counted_is_told_after_its_end() {
+    let Connected {
+        engine,
+        client,
+        mut server,
+        to_server,
+        ..
+    } = connected(Transport::Tcp);
+    for _ in 0..10 {
+        let signal = engine.message().signal(to_server);
+        client.0.post(signal).unwrap();
+    }
+    for _ in 0..10 {
+        expect!(server.1, Signal);
+    }
+    let report = client.1.close(PATIENCE);
+    let closed = report.unread.iter().find_map(|event| match event {
+        Event::Closed(closed) => Some(closed.account()),
+        _ => None,
+    });
+    let (account, counted) = (closed.unwrap(), client.0.statistics());
+    assert_eq!(account.sent, 11, "with its hello");
+    assert_eq!(counted.messages.posted, account.posted);
+    assert_eq!(counted.messages.sent, account.sent);
+    assert_eq!(counted.messages.received, account.received);
+    assert_eq!((counted.connections, counted.listeners), (0, 0));
+    // The same where the engine ends it, before and after the application has seen that.
+    engine.stop(Duration::ZERO);
+    let counted = server.0.statistics().messages;
+    assert_eq!(counted.received, 11);
+    while server.1.recv().is_ok() {}
+    assert_eq!(server.0.statistics().messages, counted);
+    assert_eq!(engine.statistics().messages.received, 12);
+}
+
+#[test]
+fn a_notification_counts_until_it_is_received() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    group.notify(engine.message()).unwrap();
+    group.notify(engine.message()).unwrap();
+    assert_eq!(group.statistics().notifications, 2);
+    let _kept = expect!(inbox, Notified);
+    // The other was taken with it.
+    let now = group.statistics();
+    assert_eq!((now.events_waiting, now.notifications), (0, 1));
+    let _kept_too = expect!(inbox, Notified);
+    assert_eq!(group.statistics().notifications, 0);
+}
+
+#[test]
 fn every_number_has_a_name_of_its_own() {
     let engine = engine();
     let values: Vec<_> = engine.statistics().values().collect();
@@ -227,17 +279,24 @@ mod recorded {
 #[cfg(feature = "tracing")]
 mod traced {
     use std::fmt::{Debug, Write as _};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::time::Instant;
 
     use tracing::field::{Field, Visit};
     use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::Interest;
     use tracing::{Level, Metadata, Subscriber};
 
     use super::*;
 
     /// Remembers the lines that it is told, from any thread.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
+    struct Lines {
+        lines: Arc<Mutex<Vec<String>>>,
+        /// Messages as well.
+        takes_traces: Arc<AtomicBool>,
+    }
 
     struct Line(String);
 
@@ -249,7 +308,15 @@ mod traced {
 
     impl Subscriber for Lines {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target() == "ampe" && *metadata.level() <= Level::DEBUG
+            let most = match self.takes_traces.load(Ordering::Relaxed) {
+                true => Level::TRACE,
+                false => Level::DEBUG,
+            };
+            metadata.target() == "ampe" && *metadata.level() <= most
+        }
+
+        fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+            Interest::sometimes() // it changes
         }
 
         fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -263,7 +330,7 @@ mod traced {
         fn event(&self, event: &tracing::Event<'_>) {
             let mut line = Line(event.metadata().level().to_string());
             event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
+            self.lines.lock().unwrap().push(line.0);
         }
 
         fn enter(&self, _: &Id) {}
@@ -272,15 +339,15 @@ mod traced {
     }
 
     #[test]
-    fn a_subscriber_is_told_when_channels_open_and_close() {
-        let lines = Lines::default();
-        tracing::subscriber::set_global_default(lines.clone()).unwrap();
+    fn a_subscriber_is_told_when_channels_open_and_close_and_of_every_message_if_it_asks() {
+        let memory = Lines::default();
+        tracing::subscriber::set_global_default(memory.clone()).unwrap();
         let engine = engine();
         let mut server = group(&engine);
         let any = "tcp://127.0.0.1:0".parse().unwrap();
         let (_, address) = listen(&server.0, &mut server.1, &any);
         serve_well(&mut server, &address);
-        let lines = lines.0.lock().unwrap();
+        let lines = std::mem::take(&mut *memory.lines.lock().unwrap());
         let listening = format!("listens on {address}");
         let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
         assert!(count(&listening) == 1, "{lines:#?}");
@@ -290,5 +357,24 @@ mod traced {
             lines.iter().all(|line| line.starts_with("DEBUG")),
             "{lines:#?}"
         );
+
+        memory.takes_traces.store(true, Ordering::Relaxed);
+        let client = group(&engine);
+        let channel = client.0.connect(&address).unwrap();
+        let question = engine.message().with_body(b"who knows?").unwrap();
+        let call = client.0.call(channel, question, Instant::now() + PATIENCE);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(expect!(server.1, Hello));
+                let answer = engine.message().with_body(b"I do").unwrap();
+                let request = expect!(server.1, Request);
+                server.0.post(request.reply(answer)).unwrap();
+            });
+            call.wait().unwrap();
+        });
+        let lines = memory.lines.lock().unwrap();
+        let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(count("who knows?"), 1, "{lines:#?}");
+        assert_eq!(count("I do"), 1, "{lines:#?}");
     }
 }

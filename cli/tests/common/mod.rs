@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// The length of a file that takes longer to send than any test does. So much has to be free.
-pub const ENDLESS: u64 = 16 << 30;
+pub const ENDLESS: u64 = 4 << 30;
 
 /// A running `ampe`. Dropped, it is killed.
 pub struct Running {

@@ -120,7 +120,6 @@ impl Registry {
             numbers: self.numbers.open_group(),
             outbound: Part::new(outbound_reserve),
             lines: Lines::default(),
-            ended: Traffic::default(),
         };
         self.groups.insert(id, group)
     }
@@ -341,10 +340,11 @@ impl Registry {
         room_is_due
     }
 
-    /// Lets a number rest: the application has taken its channel's `Closed`, or never will.
-    pub(crate) fn forget(&mut self, channel: Channel) {
+    /// Lets a number rest: the application has taken its channel's `Closed`, or never will. Returns what has
+    /// become of the channel's messages, which its group counts.
+    pub(crate) fn forget(&mut self, channel: Channel) -> Traffic {
         let Some(slot) = self.slot(channel) else {
-            return;
+            return Traffic::default();
         };
         assert_eq!(
             slot.state,
@@ -356,12 +356,12 @@ impl Registry {
             "a channel is forgotten once its messages are accounted for"
         );
         slot.state = State::Free;
-        let (place, progress) = (slot.place, slot.progress);
-        self.ended.add(&progress);
-        let group = self.groups.get_mut(place);
-        group.ended.add(&progress);
-        self.numbers.rest(&mut group.numbers, channel.number());
+        let (place, traffic) = (slot.place, Traffic::from(slot.progress));
+        self.ended.add(traffic);
+        let held = &mut self.groups.get_mut(place).numbers;
+        self.numbers.rest(held, channel.number());
         self.groups.free_if_done(place);
+        traffic
     }
 
     /// Bytes charged now, to all groups.

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
-use crate::between::registry::{GroupId, Registry};
+use crate::between::registry::{Census, GroupId, Registry, Traffic};
+use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
+use crate::sync::lock;
 
 /// Whether the stand-in serves the tasks of a group that call.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub(crate) struct GroupShared {
     pub(crate) outbound_reserve: usize,
     /// The inbox is gone, and left what is still to come to the reactor.
     is_abandoned: AtomicBool,
+    /// What became of the messages of its channels that are forgotten. Here, since the registry forgets the
+    /// group, too. Written and read under the queue's lock.
+    forgotten: Mutex<Traffic>,
 }
 
 impl GroupShared {
@@ -48,7 +53,20 @@ impl GroupShared {
             inbound_reserve,
             outbound_reserve,
             is_abandoned: AtomicBool::new(false),
+            forgotten: Mutex::default(),
         }
+    }
+
+    /// Has the registry forget a channel of this group, and counts what became of its messages.
+    pub(crate) fn forget(&self, registry: &mut Registry, channel: Channel) {
+        lock(&self.forgotten).add(registry.forget(channel));
+    }
+
+    /// Counts its channels, also once it has ended.
+    pub(crate) fn census(&self, registry: &Registry) -> Census {
+        let mut census = registry.census(Some(self.id));
+        census.traffic.add(*lock(&self.forgotten));
+        census
     }
 
     /// Closes the group to posts, under the queue's lock, and tells the tasks that wait to post.

@@ -122,7 +122,7 @@ impl Shared {
             if let Event::Closed(closed) = &event {
                 let channel = closed.channel();
                 self.queue
-                    .with_registry(|registry| registry.forget(channel));
+                    .with_registry(|registry| group.forget(registry, channel));
             }
         }
     }

@@ -16,8 +16,8 @@ use super::Inbox;
 /// [`Inbox::readiness`].
 ///
 /// On Unix it is a descriptor ([`AsFd`](std::os::fd::AsFd)) that is readable, on Windows an event object
-/// (`AsHandle`) that is set, while there is something to receive. Nobody may read from it or set it. A clone
-/// is the same descriptor.
+/// (`AsHandle`) that is set, while there is something to receive, and from when nothing more will come: take it
+/// out of the loop then. Nobody may read from it or set it. A clone is the same descriptor.
 #[doc(alias = "ZMQ_FD")]
 #[doc(alias = "NNG_OPT_RECVFD")]
 #[doc(alias = "eventfd")]
@@ -37,7 +37,7 @@ impl Wake for Readiness {
 impl Inbox {
     /// Something that a loop can wait for, and that is ready while there are events in this inbox. From then on
     /// receive by [`try_recv`](Inbox::try_recv) until it finds nothing, each time that the loop says so; the
-    /// first time at once.
+    /// first time at once. It may be ready for nothing, as after any other method has waited for an event.
     ///
     /// The thread of that loop makes no passes, and is served like a [task](Inbox::recv_async): by the
     /// engine's own thread.
@@ -83,17 +83,28 @@ impl Inbox {
     ) -> Result<Option<Event>, Ended> {
         let waker = Waker::from(Arc::clone(readiness));
         let mut context = Context::from_waker(&waker);
-        if let Poll::Ready(event) = self.poll_recv(&mut context) {
+        if let Poll::Ready(event) = self.poll_for(&mut context) {
             return event.map(Some);
         }
+        self.is_loop_waiting = true;
         let _ = readiness.0.lower(); // if it stays raised, the loop asks once more than it had to
         // What came before it was lowered may have raised it.
-        match self.poll_recv(&mut context) {
+        match self.poll_for(&mut context) {
             Poll::Ready(event) => {
-                let _ = readiness.0.raise();
+                self.leave_loop();
                 event.map(Some)
             }
             Poll::Pending => Ok(None),
+        }
+    }
+
+    /// What comes from now on raises no flag, so that it is raised here: the loop asks, and finds what there
+    /// is, or lowers it again.
+    pub(super) fn leave_loop(&mut self) {
+        if std::mem::replace(&mut self.is_loop_waiting, false)
+            && let Some(readiness) = &self.readiness
+        {
+            let _ = readiness.0.raise(); // as in a wake
         }
     }
 }

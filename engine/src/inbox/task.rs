@@ -60,6 +60,12 @@ impl Inbox {
     ///
     /// [`Ended`], once all events were received and none will come.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
+        self.leave_loop();
+        self.poll_for(context)
+    }
+
+    /// The same, for a loop too.
+    pub(super) fn poll_for(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
         if let Some(event) = self.pop() {
             return Poll::Ready(Ok(event));
         }
@@ -81,6 +87,7 @@ impl Inbox {
         if std::mem::replace(&mut self.is_task, false) {
             self.shared.seat.leave_task();
             drop(self.group.mailbox.leave()); // not under a lock: it may be the last that holds a task
+            self.leave_loop();
         }
     }
 }

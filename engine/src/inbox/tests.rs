@@ -1,8 +1,10 @@
 //! Inboxes before a reactor that the test plays by hand.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,11 +12,12 @@ use crate::between::registry::{Kind, Registry, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::Ended;
-use crate::event::{AnswerOnDrop, Bye, Event, Received};
+use crate::event::{AnswerOnDrop, Bye, Closed, Event, Received};
 use crate::group;
 use crate::handles::{Batch, GroupShared, Shared, Submission, reactor_thread};
 use crate::message::Message;
 use crate::options::Options;
+use crate::reason::Reason;
 use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::OpCode;
 
@@ -233,6 +236,41 @@ fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
     dropper.join().unwrap();
     let late = posted(&shared);
     assert!(late.is_empty(), "{} posts", late.len());
+    shared.pool.close();
+}
+
+/// What had come by then goes with the future, and the numbers of channels that had ended are free.
+#[test]
+fn a_close_that_is_not_waited_for_forgets_what_had_ended() {
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
+    let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let channel = shared.queue.with_registry(|registry| {
+        registry.open_group(1, 0);
+        registry.open(1, Kind::Connection).unwrap()
+    });
+    let mut closing = Box::pin(inbox.close_async(Duration::ZERO));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(closing.as_mut().poll(&mut context).is_pending());
+    shared
+        .queue
+        .with_registry(|registry| registry.close(channel));
+    let closed = Event::Closed(Closed {
+        channel,
+        reason: Reason::GroupClosed,
+        os_error: None,
+        peer: None,
+        account: Box::default(),
+    });
+    let left = [bye(channel, 7), closed];
+    group.mailbox.deliver(&mut VecDeque::from(left));
+    drop(closing);
+    let left = shared.queue.with_registry(|registry| {
+        registry.end_group(1);
+        registry.groups()
+    });
+    assert_eq!(left, 0, "its channel holds the group");
+    assert_eq!(posts(posted(&shared)), [], "and nothing is answered");
     shared.pool.close();
 }
 

@@ -68,6 +68,9 @@ fn an_option_that_is_too_small_is_named() {
         text.split_whitespace().nth(1).map(str::to_owned).unwrap()
     };
     assert_eq!(name(|it| it.inbound_bytes = 0), "inbound_bytes");
+    assert_eq!(name(|it| it.send_buffer = Some(0)), "send_buffer");
+    let too_much = |it: &mut Options| it.receive_buffer = Some(i32::MAX as usize + 1);
+    assert_eq!(name(too_much), "receive_buffer");
     assert_eq!(
         name(|it| it.inbound_bytes_per_channel = 0),
         "inbound_bytes_per_channel"

@@ -170,11 +170,11 @@ impl Core {
         for index in dirty.drain(..) {
             let group = self.groups.get_mut(index);
             group.is_dirty = false;
+            trace::deliveries(group.shared.id, &group.deliveries);
             if !self.calls.is_empty() {
                 self.calls.route(&mut group.deliveries, &self.shared);
             }
             if !group.deliveries.is_empty() {
-                trace::deliveries(group.shared.id, &group.deliveries);
                 self.shared
                     .queue
                     .tell(group.shared.mailbox.deliver(&mut group.deliveries));

@@ -1,4 +1,5 @@
-//! What the reactor tells the crate `tracing`, if that is a feature: every event, as it is delivered.
+//! What the reactor tells the crate `tracing`, if that is a feature: every event, as it is delivered, to an
+//! inbox or to a call.
 
 use std::collections::VecDeque;
 
@@ -15,7 +16,7 @@ pub(super) fn deliveries(_: GroupId, _: &VecDeque<Event>) {}
 pub(super) fn deliveries(group: GroupId, events: &VecDeque<Event>) {
     use tracing::Level;
 
-    if !tracing::enabled!(target: "ampe", Level::DEBUG) {
+    if events.is_empty() || !tracing::enabled!(target: "ampe", Level::DEBUG) {
         return;
     }
     let is_wanted = tracing::enabled!(target: "ampe", Level::TRACE);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::between::registry::Traffic;
 use crate::options::Options;
 use crate::post::Post;
 use crate::protocol::Core;
@@ -492,7 +493,7 @@ impl World {
     }
 
     /// An engine's statistics are the sums of what its channels said at their end, where applications have
-    /// received all of that.
+    /// received all of that, and of what its groups count.
     pub(super) fn check_statistics(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
             let queue = &node.shared.queue;
@@ -502,6 +503,13 @@ impl World {
             let counted = [it.posted, it.sent, it.returned, it.confirmed, it.received];
             if !self.ledger.killed.contains(&index) {
                 assert_eq!(counted, self.ledger.traffic_of(index));
+                let members = self.members.iter().filter(|it| it.node == index);
+                let mut of_groups = Traffic::default();
+                members.for_each(|member| {
+                    let census = queue.with_registry(|registry| member.shared.census(registry));
+                    of_groups.add(census.traffic);
+                });
+                assert_eq!(of_groups, it);
             }
         }
     }

@@ -347,6 +347,10 @@ pub(super) fn a_reset_is_told_whatever_is_wanted<W: World>() {
         bench.declare(key, interest);
         bench.assert_reports(&[(key, interest)]);
         let (is_peer_closed, is_hung_up, is_failed) = told(&bench);
+        if !W::TELLS_RESETS && !is_failed {
+            super::skip("the system tells of no reset");
+            continue;
+        }
         assert!(is_peer_closed || interest == WRITABLE);
         assert!(is_hung_up || (interest == READABLE && !W::TELLS_FAILURES));
         assert_eq!(is_failed, W::TELLS_FAILURES);

@@ -34,6 +34,8 @@ pub(crate) trait World {
     const WAITS: usize = 1;
     /// Whether a failure is told beside the readiness.
     const TELLS_FAILURES: bool = true;
+    /// Whether a reset can be told from an end. Wine's server mostly takes its error away.
+    const TELLS_RESETS: bool = true;
     /// How many random sequences are tried.
     const CASES: u32 = 256;
 

@@ -205,6 +205,7 @@ facts! {
     files::a_file_has_one_port_until_it_is_taken_off: "STATUS_INVALID_PARAMETER for a second one",
     files::a_file_with_a_poll_is_taken_off_its_port_or_not: "either: nothing depends on which",
     files::an_address_is_bound_again_while_a_connection_of_its_last_listener_lives: "either: nothing depends on which",
+    files::a_handle_that_is_accepted_can_be_inherited_or_not: "either: the next call forbids it",
     files::posted_packets_come_whole_in_their_order_and_in_batches: "four of five, then one",
     polls::a_socket_that_is_not_overlapped_is_polled_by_a_helper: "as others are",
     polls::somebody_else_s_poll_of_the_same_socket_takes_nothing_away: "both are answered",

@@ -3,7 +3,8 @@ use std::io;
 use super::{SocketAddress, Stream};
 
 /// The process at the other end of a Unix domain connection, as the system knew it when that process
-/// connected, or began to listen.
+/// connected, or began to listen. At the other end of a pair it is the process that made the pair, whoever has
+/// that end now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Credentials {

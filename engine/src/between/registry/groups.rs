@@ -9,7 +9,6 @@ use super::GroupId;
 use super::numbers::Held;
 use super::outbound::Part;
 use super::room::Lines;
-use super::traffic::Traffic;
 
 pub(super) struct Group {
     pub(super) numbers: Held,
@@ -17,8 +16,6 @@ pub(super) struct Group {
     pub(super) outbound: Part,
     /// Its channels that wait for room.
     pub(super) lines: Lines,
-    /// What became of the messages of its channels that are forgotten.
-    pub(super) ended: Traffic,
 }
 
 /// Groups in places that are reused; channels know their group by its place.

@@ -28,8 +28,8 @@ pub(crate) struct Census {
     pub(crate) traffic: Traffic,
 }
 
-impl Traffic {
-    pub(super) fn add(&mut self, progress: &Progress) {
+impl From<Progress> for Traffic {
+    fn from(progress: Progress) -> Self {
         let Progress {
             posted,
             refused,
@@ -38,43 +38,59 @@ impl Traffic {
             report,
             queued_bytes: _,
         } = progress;
-        self.posted += posted;
-        self.refused += refused;
-        self.returned += returned;
-        self.sent += report.sent;
-        self.confirmed += report.confirmed;
-        self.received += report.received;
-        self.bytes_sent += report.bytes_sent;
-        self.bytes_received += report.bytes_received;
+        Traffic {
+            posted,
+            refused,
+            sent: report.sent,
+            returned,
+            confirmed: report.confirmed,
+            received: report.received,
+            bytes_sent: report.bytes_sent,
+            bytes_received: report.bytes_received,
+        }
+    }
+}
+
+impl Traffic {
+    pub(crate) fn add(&mut self, other: Traffic) {
+        self.posted += other.posted;
+        self.refused += other.refused;
+        self.sent += other.sent;
+        self.returned += other.returned;
+        self.confirmed += other.confirmed;
+        self.received += other.received;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
     }
 }
 
 impl Registry {
-    /// Counts all channels, or those of one group. Posting costs nothing more for it: this walks through
-    /// all numbers that were ever given out.
+    /// Counts all channels, the forgotten ones among them, or those of one group, which may have ended, that
+    /// are not forgotten. Posting costs nothing more for it: this walks through all numbers that were ever
+    /// given out.
     pub(crate) fn census(&self, of: Option<GroupId>) -> Census {
-        let place = of.map(|group| self.groups.place_of(group));
-        let mut census = match place {
+        let mut census = match of {
             None => Census {
                 groups: self.groups.open(),
                 outbound_bytes: self.groups.all().map(|group| group.outbound.used()).sum(),
                 traffic: self.ended,
                 ..Census::default()
             },
-            Some(None) => return Census::default(), // the group has ended
-            Some(Some(place)) => Census {
-                groups: 1,
-                outbound_bytes: self.groups.get(place).outbound.used(),
-                traffic: self.groups.get(place).ended,
-                ..Census::default()
-            },
+            Some(group) => {
+                let place = self.groups.place_of(group);
+                Census {
+                    groups: usize::from(place.is_some()),
+                    outbound_bytes: place.map_or(0, |it| self.groups.get(it).outbound.used()),
+                    ..Census::default()
+                }
+            }
         };
         let is_asked_for = |group| of.is_none_or(|of| of == group);
         for slot in &self.slots {
             if slot.state == State::Free || !is_asked_for(slot.group) {
                 continue;
             }
-            census.traffic.add(&slot.progress);
+            census.traffic.add(slot.progress.into());
             match slot.kind {
                 _ if slot.state == State::Closed => {}
                 Kind::Connection => census.connections += 1,

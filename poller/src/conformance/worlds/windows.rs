@@ -78,6 +78,7 @@ impl<const IS_UDS: bool, const MODE: u8, B: OfWindows> World for Sockets<IS_UDS,
     type Socket = Socket;
     const PATIENCE: Duration = B::PATIENCE;
     const WAITS: usize = 18;
+    const TELLS_RESETS: bool = false;
     const CASES: u32 = 12;
 
     fn new() -> Self {

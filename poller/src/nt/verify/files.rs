@@ -236,3 +236,19 @@ pub(super) fn an_address_is_bound_again_while_a_connection_of_its_last_listener_
     let [claimed, plain] = told;
     Ok(format!("with the claim: {claimed}; without: {plain}"))
 }
+
+/// Child processes that are started between the two calls would keep the connection open. A listener of ours cannot
+/// be inherited; what follows for the handles that it accepts is documented nowhere.
+pub(super) fn a_handle_that_is_accepted_can_be_inherited_or_not<G: Ground>(
+    setting: &Setting,
+) -> Answer {
+    let lab = Lab::<G>::new(setting)?;
+    let told = lab.ground.accept_inheritable()?.map(|is| match is {
+        true => "can be",
+        false => "cannot be",
+    });
+    let [ours, plain] = told;
+    Ok(format!(
+        "from a listener that cannot be inherited: it {ours}; from one that can: it {plain}"
+    ))
+}

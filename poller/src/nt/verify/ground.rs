@@ -53,6 +53,9 @@ pub(crate) trait Ground: Sized + Send + Sync + 'static {
     /// What binding gives to an address whose listener is closed and has a connection left: first as a listener of
     /// ours binds, then without its claim.
     fn bind_again(&self) -> io::Result<[io::Result<()>; 2]>;
+    /// Whether child processes could inherit what `accept` gives, before anything was said about it: from a listener
+    /// that they cannot inherit, and from one that they can.
+    fn accept_inheritable(&self) -> io::Result<[bool; 2]>;
     /// The kernel is asked on purpose for what the backend must never ask it.
     fn forgive(&self) {}
 }
@@ -169,6 +172,10 @@ impl<const MIXES_UP: bool> Ground for Simulated<MIXES_UP> {
     }
 
     fn bind_again(&self) -> io::Result<[io::Result<()>; 2]> {
+        Err(none_simulated())
+    }
+
+    fn accept_inheritable(&self) -> io::Result<[bool; 2]> {
         Err(none_simulated())
     }
 

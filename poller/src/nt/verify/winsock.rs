@@ -67,6 +67,21 @@ fn last_error() -> io::Error {
     io::Error::from_raw_os_error(unsafe { winsock::WSAGetLastError() })
 }
 
+fn is_inheritable(socket: &Socket) -> io::Result<bool> {
+    let mut flags = 0;
+    // SAFETY: the socket is open, and the flags live until the call returns.
+    let outcome = unsafe {
+        foundation::GetHandleInformation(
+            socket.as_raw_socket() as foundation::HANDLE,
+            &raw mut flags,
+        )
+    };
+    match outcome {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(flags & foundation::HANDLE_FLAG_INHERIT != 0),
+    }
+}
+
 pub(crate) struct Winsock {
     /// Bound, so that nobody listens where connections are to be refused.
     nobodies: Mutex<Vec<Socket>>,
@@ -200,6 +215,19 @@ impl Ground for Winsock {
             socket.listen(1)
         };
         Ok([again(true), again(false)])
+    }
+
+    fn accept_inheritable(&self) -> io::Result<[bool; 2]> {
+        let accept_by = |listener: Socket| {
+            listener.set_nonblocking(true)?;
+            bind(&listener)?;
+            listener.listen(1)?;
+            let _client = self.connect(&listener)?;
+            let (accepted, _) = ask(PATIENCE, || later(listener.accept_raw()))?;
+            is_inheritable(&accepted)
+        };
+        let inheritable = Socket::new_raw(Domain::IPV4, Type::STREAM, None)?;
+        Ok([accept_by(open(Type::STREAM)?)?, accept_by(inheritable)?])
     }
 
     fn open_not_overlapped(&self) -> io::Result<Socket> {
