@@ -232,11 +232,16 @@ impl Received {
     }
 
     /// Its own, or another where a peer asks without an id: an answer has one.
-    fn id_of_answer(&self) -> u64 {
+    pub(crate) fn id_of_answer(&self) -> u64 {
         match self.id {
             0 => u64::MAX,
             id => id,
         }
+    }
+
+    /// The Response to it.
+    pub(crate) fn answer(&self, message: Message) -> Post {
+        Post::to(self.channel, OpCode::Response, self.id_of_answer(), message)
     }
 
     fn echoed(self, op_code: OpCode) -> Post {
@@ -317,8 +322,7 @@ impl Request {
     #[doc(alias = "REP")]
     #[doc(alias = "nng_rep0_open")]
     pub fn reply(&self, message: Message) -> Post {
-        let id = self.0.id_of_answer();
-        Post::to(self.0.channel, OpCode::Response, id, message)
+        self.0.answer(message)
     }
 
     /// Refuses: a Response without a body and with a text header `~refused` that says why, which a
@@ -332,10 +336,7 @@ impl Request {
             ..
         } = self.0;
         message.clear();
-        if message.add_any_header(REFUSED, why).is_err() {
-            // An empty message takes it.
-            let _ = message.add_any_header(REFUSED, "refused");
-        }
+        message.say(REFUSED, why, "refused");
         Post::to(channel, OpCode::Response, id, message)
     }
 

@@ -375,26 +375,21 @@ impl ChannelGroup {
     /// ```
     #[doc(alias = "nng_stat")]
     pub fn account(&self, channel: Channel) -> Option<ChannelAccount> {
-        let group = self.group.id;
-        let queue = &self.shared.queue;
-        let progress = queue.with_registry(|registry| registry.progress(channel, group));
-        queue.wake();
-        progress.map(ChannelAccount::from)
+        self.progress(channel).map(ChannelAccount::from)
     }
 
-    /// How far the messages of a channel have come, as the reactor has said last.
+    /// The same, as the registry has it.
     pub(crate) fn progress(&self, channel: Channel) -> Option<Progress> {
         let group = self.group.id;
         let queue = &self.shared.queue;
-        queue.with_registry(|registry| registry.progress(channel, group))
+        queue.ask(|registry| registry.progress(channel, group))
     }
 
     /// How the group stands, and what it counted since it was opened: as of the last pass, and another pass
     /// for who asks again, like [`Engine::statistics`](crate::Engine::statistics).
     pub fn statistics(&self) -> GroupStatistics {
         let queue = &self.shared.queue;
-        let census = queue.with_registry(|registry| self.group.census(registry));
-        queue.wake();
+        let census = queue.ask(|registry| self.group.census(registry));
         GroupStatistics::of(census, self.group.mailbox.waiting())
     }
 

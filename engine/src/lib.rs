@@ -127,6 +127,7 @@ mod room;
 mod sending;
 mod statistics;
 mod status;
+mod traffic;
 
 mod between;
 mod driver;
@@ -171,8 +172,9 @@ pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;
-pub use statistics::{GroupStatistics, Statistics, Traffic};
+pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
+pub use traffic::Traffic;
 
 /// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.
 #[cfg(doctest)]

@@ -171,6 +171,14 @@ impl Message {
         self.add_any_header(name, value.as_ref())
     }
 
+    /// Adds to an empty message a header that says why; or says `otherwise`, where a text header cannot carry
+    /// the reason.
+    pub(crate) fn say(&mut self, name: &str, why: &str, otherwise: &str) {
+        let said = self.add_any_header(name, why);
+        // An empty message takes it.
+        let _ = said.or_else(|_| self.add_any_header(name, otherwise));
+    }
+
     pub(crate) fn add_any_header(
         &mut self,
         name: &str,

@@ -2,31 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::between::registry::{self, Census};
+use crate::between::registry::Census;
 use crate::handles::Shared;
-
-/// Sums over the messages of many channels, those that have ended among them. Of the channels that are
-/// open, what the reactor knows is as of its last pass.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Traffic {
-    /// Messages that `post` accepted, ByeSignals aside. Those neither sent nor returned are queued.
-    pub posted: u64,
-    /// Posts that were refused for want of budget.
-    pub refused: u64,
-    /// Messages whose last byte the operating system accepted.
-    pub sent: u64,
-    /// Messages that came back as [`Event::Returned`](crate::Event::Returned).
-    pub returned: u64,
-    /// Messages that peers are known to have received, as in [`Account`](crate::Account::confirmed).
-    pub confirmed: u64,
-    /// Messages from peers.
-    pub received: u64,
-    /// Bytes that the operating system accepted, frames and all.
-    pub bytes_sent: u64,
-    /// Bytes that were read, frames and all.
-    pub bytes_received: u64,
-}
+use crate::traffic::Traffic;
 
 /// How an engine stands, and what it counted since it started: from
 /// [`Engine::statistics`](crate::Engine::statistics).
@@ -99,47 +77,6 @@ pub struct GroupStatistics {
     pub messages: Traffic,
 }
 
-impl From<registry::Traffic> for Traffic {
-    fn from(sums: registry::Traffic) -> Self {
-        let registry::Traffic {
-            posted,
-            refused,
-            sent,
-            returned,
-            confirmed,
-            received,
-            bytes_sent,
-            bytes_received,
-        } = sums;
-        Traffic {
-            posted,
-            refused,
-            sent,
-            returned,
-            confirmed,
-            received,
-            bytes_sent,
-            bytes_received,
-        }
-    }
-}
-
-impl Traffic {
-    /// The numbers with the names of [`Statistics::values`].
-    fn values(&self) -> [(&'static str, u64); 8] {
-        [
-            ("ampe_messages_posted_total", self.posted),
-            ("ampe_posts_refused_total", self.refused),
-            ("ampe_messages_sent_total", self.sent),
-            ("ampe_messages_returned_total", self.returned),
-            ("ampe_messages_confirmed_total", self.confirmed),
-            ("ampe_messages_received_total", self.received),
-            ("ampe_sent_bytes_total", self.bytes_sent),
-            ("ampe_received_bytes_total", self.bytes_received),
-        ]
-    }
-}
-
 impl Statistics {
     pub(crate) fn of(shared: &Shared) -> Statistics {
         let counters = &shared.counters;
@@ -150,8 +87,7 @@ impl Statistics {
             groups,
             outbound_bytes,
             traffic,
-        } = shared.queue.with_registry(|registry| registry.census(None));
-        shared.queue.wake();
+        } = shared.queue.ask(|registry| registry.census(None));
         Statistics {
             accepted: load(&counters.accepted),
             ended_before_hello: load(&counters.ended_before_hello),
@@ -165,7 +101,7 @@ impl Statistics {
             inbound_bytes: counters.inbound_bytes.load(Ordering::Relaxed),
             outbound_bytes,
             pool_bytes: shared.pool.free_bytes(),
-            messages: traffic.into(),
+            messages: traffic,
         }
     }
 
@@ -225,7 +161,7 @@ impl GroupStatistics {
             outbound_bytes,
             events_waiting: waiting.0,
             notifications: waiting.1,
-            messages: traffic.into(),
+            messages: traffic,
         }
     }
 }

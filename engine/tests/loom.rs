@@ -32,6 +32,9 @@ mod storage;
 /// Loom's primitives, in the place of `src/between/sync.rs`.
 #[path = "loom/sync.rs"]
 mod sync;
+#[allow(unreachable_pub, reason = "public in the library")]
+#[path = "../src/traffic.rs"]
+mod traffic;
 
 #[path = "loom/credit_models.rs"]
 mod credit_models;

@@ -183,6 +183,13 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         result
     }
 
+    /// Asks the registry, and has the reactor come for another exchange: who asks again sees what is newer.
+    pub(crate) fn ask<R>(&self, question: impl FnOnce(&mut Registry) -> R) -> R {
+        let answer = self.with_registry(question);
+        self.wake();
+        answer
+    }
+
     /// Refuses all that follows, wakes every task that waits, and hands back what was accepted
     /// before.
     pub(crate) fn end(&self, reason: E) -> B {

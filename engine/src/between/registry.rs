@@ -4,6 +4,7 @@
 //! Plain data: the queue keeps it behind the lock that orders posts, so that "admitted" and
 //! "queued" are one step, and so are "closed" and "everything admitted has been taken".
 
+mod census;
 mod groups;
 mod numbers;
 mod outbound;
@@ -11,7 +12,6 @@ mod progress;
 mod room;
 mod run;
 mod slot;
-mod traffic;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -19,6 +19,7 @@ use std::task::Waker;
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::sync::decide;
+use crate::traffic::Traffic;
 
 use self::groups::{Group, Groups};
 use self::numbers::QUARANTINE;
@@ -30,6 +31,7 @@ use super::flushing::Flushing;
 use super::key::GroupPlace;
 use super::waiting::Waiting;
 
+pub(crate) use self::census::Census;
 pub(crate) use self::numbers::Numbers;
 #[cfg(test)]
 pub(crate) use self::numbers::{Held, NUMBERS_RESERVED};
@@ -37,7 +39,6 @@ pub(crate) use self::outbound::Holding;
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::run::Run;
 pub(crate) use self::slot::{Denied, Kind, Role};
-pub(crate) use self::traffic::{Census, Traffic};
 
 const NUMBER_MAX: u16 = 65534;
 
@@ -356,7 +357,7 @@ impl Registry {
             "a channel is forgotten once its messages are accounted for"
         );
         slot.state = State::Free;
-        let (place, traffic) = (slot.place, Traffic::from(slot.progress));
+        let (place, traffic) = (slot.place, slot.progress.traffic());
         self.ended.add(traffic);
         let held = &mut self.groups.get_mut(place).numbers;
         self.numbers.rest(held, channel.number());

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
-use crate::between::registry::{Census, GroupId, Registry, Traffic};
+use crate::between::registry::{Census, GroupId, Registry};
 use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 use crate::sync::lock;
+use crate::traffic::Traffic;
 
 /// Whether the stand-in serves the tasks of a group that call.
 #[derive(Clone, Copy, PartialEq, Eq)]

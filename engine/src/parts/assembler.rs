@@ -348,10 +348,6 @@ impl Whole {
 
     /// The Response to it, if it is a Request.
     pub fn reply(&self, message: Message) -> Post {
-        let id = match self.id() {
-            0 => u64::MAX,
-            id => id,
-        };
-        Post::to(self.channel(), OpCode::Response, id, message)
+        self.last.answer(message)
     }
 }

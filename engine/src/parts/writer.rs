@@ -96,11 +96,13 @@ impl PartWriter {
 
     /// The Response to a request; as [`request`](PartWriter::request).
     pub fn reply(group: &ChannelGroup, to: &Request, head: Message) -> PartWriter {
-        let id = match to.id() {
-            0 => u64::MAX,
-            id => id,
-        };
-        PartWriter::new(group, to.channel(), OpCode::Response, id, head)
+        PartWriter::new(
+            group,
+            to.channel(),
+            OpCode::Response,
+            to.id_of_answer(),
+            head,
+        )
     }
 
     fn new(
@@ -241,10 +243,7 @@ impl PartWriter {
         }
         (self.sending, self.waiting) = (None, None);
         let mut message = self.group.message();
-        if message.add_any_header(BROKEN_OFF, why).is_err() {
-            // An empty message takes it.
-            let _ = message.add_any_header(BROKEN_OFF, "broken off");
-        }
+        message.say(BROKEN_OFF, why, "broken off");
         let post = Post::to(self.channel, self.op_code, self.id, message);
         let posted = self.group.post(post);
         posted.map(drop).map_err(|refused| refused.why)
@@ -300,7 +299,13 @@ impl PartWriter {
             return Ok(());
         };
         let deadline = after(Instant::now(), self.patience);
-        match self.group.post_wait(post, deadline) {
+        let outcome = self.group.post_wait(post, deadline);
+        self.settle(outcome)
+    }
+
+    /// A part was posted, or waits again.
+    fn settle(&mut self, outcome: Result<Posted, Refused>) -> Result<(), PostError> {
+        match outcome {
             Ok(posted) => {
                 self.note(posted);
                 Ok(())
@@ -324,16 +329,7 @@ impl PartWriter {
             return Poll::Pending;
         };
         self.sending = None;
-        Poll::Ready(match outcome {
-            Ok(posted) => {
-                self.note(posted);
-                Ok(())
-            }
-            Err(Refused { post, why }) => {
-                self.waiting = Some(post);
-                Err(why)
-            }
-        })
+        Poll::Ready(self.settle(outcome))
     }
 }
 

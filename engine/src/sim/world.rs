@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
-use crate::between::registry::Traffic;
 use crate::options::Options;
 use crate::post::Post;
 use crate::protocol::Core;
 use crate::storage::MESSAGE_COST_MAX;
+use crate::traffic::Traffic;
 
 use super::app::{Context, Member};
 use super::hostile::Stranger;

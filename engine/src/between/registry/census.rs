@@ -1,21 +1,10 @@
-//! What has become of the messages of many channels, those that are gone among them.
+//! How many channels there are, and what has become of their messages, of those that are gone as well.
+
+use crate::traffic::Traffic;
 
 use super::progress::Progress;
 use super::slot::{Kind, State};
 use super::{GroupId, Registry};
-
-/// Sums over channels, since the engine or the group began.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Traffic {
-    pub(crate) posted: u64,
-    pub(crate) refused: u64,
-    pub(crate) sent: u64,
-    pub(crate) returned: u64,
-    pub(crate) confirmed: u64,
-    pub(crate) received: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) bytes_received: u64,
-}
 
 /// What there is now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,8 +17,9 @@ pub(crate) struct Census {
     pub(crate) traffic: Traffic,
 }
 
-impl From<Progress> for Traffic {
-    fn from(progress: Progress) -> Self {
+impl Progress {
+    /// The same as sums, of one channel.
+    pub(super) fn traffic(self) -> Traffic {
         let Progress {
             posted,
             refused,
@@ -37,7 +27,7 @@ impl From<Progress> for Traffic {
             withdrawn: _, // among the returned
             report,
             queued_bytes: _,
-        } = progress;
+        } = self;
         Traffic {
             posted,
             refused,
@@ -48,19 +38,6 @@ impl From<Progress> for Traffic {
             bytes_sent: report.bytes_sent,
             bytes_received: report.bytes_received,
         }
-    }
-}
-
-impl Traffic {
-    pub(crate) fn add(&mut self, other: Traffic) {
-        self.posted += other.posted;
-        self.refused += other.refused;
-        self.sent += other.sent;
-        self.returned += other.returned;
-        self.confirmed += other.confirmed;
-        self.received += other.received;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
     }
 }
 
@@ -90,7 +67,7 @@ impl Registry {
             if slot.state == State::Free || !is_asked_for(slot.group) {
                 continue;
             }
-            census.traffic.add(slot.progress.into());
+            census.traffic.add(slot.progress.traffic());
             match slot.kind {
                 _ if slot.state == State::Closed => {}
                 Kind::Connection => census.connections += 1,
