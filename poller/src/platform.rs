@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::sys::{Backend, DefaultBackend};
+
 pub use crate::socket::has_unix_sockets;
 
 /// What this system is and offers, looked at now.
@@ -57,7 +59,7 @@ impl Platform {
         Ok(Platform {
             system: system::name(),
             architecture: std::env::consts::ARCH,
-            backend: system::BACKEND,
+            backend: <DefaultBackend as Backend>::NAME,
             polled_on: polling.as_ref().map(|(polled_on, _)| polled_on.clone()),
             provider: polling.map(|(_, provider)| provider),
             unix_sockets: has_unix_sockets(),
@@ -87,8 +89,6 @@ mod system {
 
     use super::{Descriptors, PolledOn};
     use crate::nt::system::{self, Polled};
-
-    pub(super) const BACKEND: &str = "AFD";
 
     pub(super) fn polling() -> io::Result<Option<(PolledOn, String)>> {
         let (outcome, provider) = system::polling()?;
@@ -122,32 +122,6 @@ mod system {
     use std::io;
 
     use super::{Descriptors, PolledOn};
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) const BACKEND: &str = "epoll";
-    #[cfg(any(
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "dragonfly",
-        target_os = "netbsd",
-        target_os = "openbsd"
-    ))]
-    pub(super) const BACKEND: &str = "kqueue";
-    #[cfg(all(
-        unix,
-        not(any(
-            target_os = "linux",
-            target_os = "android",
-            target_vendor = "apple",
-            target_os = "freebsd",
-            target_os = "dragonfly",
-            target_os = "netbsd",
-            target_os = "openbsd"
-        ))
-    ))]
-    pub(super) const BACKEND: &str = "poll";
-    #[cfg(not(unix))]
-    pub(super) const BACKEND: &str = "none";
 
     #[expect(clippy::unnecessary_wraps, reason = "as on Windows, where it can fail")]
     pub(super) fn polling() -> io::Result<Option<(PolledOn, String)>> {

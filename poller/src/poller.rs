@@ -137,15 +137,7 @@ impl<S: Source<DefaultHandle>, T> Poller<S, T> {
 type DefaultHandle = <DefaultBackend as Backend>::Handle;
 
 impl<S, T, B: Backend> Poller<S, T, B> {
-    #[cfg(any(
-        target_os = "linux",
-        target_os = "android",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "dragonfly",
-        target_os = "netbsd",
-        target_os = "openbsd"
-    ))]
+    #[allow(dead_code, reason = "not every backend has something to lend")]
     pub(crate) fn backend(&self) -> &B {
         &self.backend
     }

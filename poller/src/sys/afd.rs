@@ -73,6 +73,7 @@ impl Sealed for Afd {}
 
 impl Backend for Afd {
     type Handle = Handle;
+    const NAME: &'static str = "AFD";
 
     fn new() -> io::Result<Self> {
         Ok(Afd(Port::new()?))

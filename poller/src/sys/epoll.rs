@@ -120,6 +120,7 @@ impl<C: EpollCalls> Sealed for Epoll<C> {}
 
 impl<C: EpollCalls> Backend for Epoll<C> {
     type Handle = RawFd;
+    const NAME: &'static str = "epoll";
 
     fn new() -> io::Result<Self> {
         let signal = Arc::new(SystemSignal::new()?);

@@ -163,6 +163,7 @@ impl<C: KqueueCalls> Sealed for Kqueue<C> {}
 
 impl<C: KqueueCalls> Backend for Kqueue<C> {
     type Handle = RawFd;
+    const NAME: &'static str = "kqueue";
 
     const TELLS_FAILURES: bool = false;
 

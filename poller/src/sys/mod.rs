@@ -95,6 +95,9 @@ pub trait Backend: Sealed + Send + Sync + Sized {
     /// By what the backend knows a source: on Unix, a descriptor's number.
     type Handle: Clone;
 
+    /// What people call it.
+    const NAME: &'static str = "none";
+
     /// A defect to plant: events are delivered even if their source was removed meanwhile.
     #[doc(hidden)]
     const DELIVERS_STALE: bool = false;

@@ -41,6 +41,7 @@ impl<G: WakeSource> Sealed for Poll<G> {}
 
 impl<G: WakeSource> Backend for Poll<G> {
     type Handle = RawFd;
+    const NAME: &'static str = "poll";
 
     fn new() -> io::Result<Self> {
         Ok(Poll {
