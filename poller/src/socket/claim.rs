@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use self::lock::Lock;
-use super::ListenerOptions;
+use super::{ListenerOptions, bind_or_replace};
 
 /// The path's file, as long as it is the one that this process created.
 #[derive(Debug)]
@@ -41,20 +41,16 @@ impl Claim {
         // second has to see a listener, not a leftover.
         let lock = Lock::take(&path)?;
         restrict_before_bind(socket)?;
-        match socket.bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_leftover(&path, address, lock.as_ref())?;
-                socket.bind(address)?;
-            }
-            outcome => outcome?,
-        }
+        bind_or_replace(socket, address, || {
+            remove_leftover(&path, address, lock.as_ref())
+        })?;
         let claim = Claim {
             file: identity(&lstat(&path)?),
             path,
         };
         claim.restrict_after_bind()?;
         claim.open_to_others(options)?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        options.listen(socket)?;
         Ok(claim)
     }
 

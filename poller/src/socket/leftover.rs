@@ -17,7 +17,7 @@ use windows_sys::Win32::Storage::FileSystem::{DELETE, FILE_FLAG_DELETE_ON_CLOSE}
 
 use crate::nt::system;
 
-use super::ListenerOptions;
+use super::{ListenerOptions, bind_or_replace};
 
 /// The path's file, as long as this listener lives.
 #[derive(Debug)]
@@ -38,15 +38,11 @@ impl Claim {
     ) -> io::Result<Claim> {
         let path = std::path::absolute(path)?;
         let held = hold(&path)?;
-        match socket.bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_leftover(&path, address, held.is_some())?;
-                socket.bind(address)?;
-            }
-            outcome => outcome?,
-        }
+        bind_or_replace(socket, address, || {
+            remove_leftover(&path, address, held.is_some())
+        })?;
         let claim = Claim { path, held };
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        options.listen(socket)?;
         Ok(claim)
     }
 }

@@ -31,6 +31,12 @@ impl Default for ListenerOptions {
     }
 }
 
+impl ListenerOptions {
+    pub(super) fn listen(&self, socket: &Socket) -> io::Result<()> {
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))
+    }
+}
+
 /// Accepts connections.
 #[derive(Debug)]
 pub struct Listener {
@@ -137,7 +143,7 @@ impl Listener {
             crate::nt::system::claim_address(&socket)?;
         }
         socket.bind(&system_address)?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        options.listen(&socket)?;
         Ok(Listener {
             #[cfg(any(unix, windows))]
             _claim: None,

@@ -178,6 +178,22 @@ fn is_family_unknown(_error: &io::Error) -> bool {
     false
 }
 
+/// Binds a socket to its path, in the place of a leftover if one is there.
+#[cfg(any(unix, windows))]
+fn bind_or_replace(
+    socket: &Socket,
+    address: &SockAddr,
+    remove_leftover: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    match socket.bind(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_leftover()?;
+            socket.bind(address)
+        }
+        outcome => outcome,
+    }
+}
+
 /// Repeats what a signal interrupted.
 fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
