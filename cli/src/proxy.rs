@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use ampe::Address;
+use socket2::Socket;
 
 use crate::advice;
 use crate::args::Proxy;
@@ -20,7 +21,7 @@ use crate::interrupt;
 use crate::output;
 use crate::ready::Ready;
 use capture::{Capture, Conversation};
-use socket::{Listener, Stream};
+use socket::{Listener, shutdown};
 use trace::{Direction, Trace};
 
 /// How soon an interruption is noticed.
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Proxy) -> Result<(), Failure> {
         };
         Failure::new(format!("cannot listen on {shown}: {error}: {advice}"))
     })?;
-    let path = listener.path();
+    let path = listener.path.clone();
     let (failed, failures) = mpsc::channel();
     let common = Common {
         to: arguments.to.clone(),
@@ -118,8 +119,8 @@ fn accept(listener: &Listener, common: &Common) {
 }
 
 /// Passes one connection on, until both directions have ended.
-fn serve(client: Stream, peer: Option<SocketAddr>, number: u64, common: &Common) {
-    let server = Stream::connect(&common.to).and_then(|server| {
+fn serve(client: Socket, peer: Option<SocketAddr>, number: u64, common: &Common) {
+    let server = socket::connect(&common.to).and_then(|server| {
         let (client_twin, server_twin) = (client.try_clone()?, server.try_clone()?);
         Ok((server, client_twin, server_twin))
     });
@@ -162,8 +163,8 @@ fn v4(address: Option<SocketAddr>) -> Option<SocketAddrV4> {
 /// One direction of a connection. What is read is passed on before more is read, so that the one who
 /// sends is held back by the one who does not read.
 struct Way {
-    from: Stream,
-    to: Stream,
+    from: Socket,
+    to: Socket,
     direction: Direction,
     trace: Trace,
     conversation: Arc<Mutex<Conversation>>,
@@ -176,13 +177,13 @@ impl Way {
         let why = loop {
             let len = match self.from.read(&mut buffer) {
                 Ok(0) => {
-                    self.to.shutdown(Shutdown::Write);
+                    shutdown(&self.to, Shutdown::Write);
                     break "ends".to_owned();
                 }
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.to.shutdown(Shutdown::Both);
+                    shutdown(&self.to, Shutdown::Both);
                     break format!("breaks: {error}");
                 }
             };
@@ -190,7 +191,7 @@ impl Way {
             self.note(&buffer[..len]);
             let passed = self.to.write_all(&buffer[..len]);
             if let Err(error) = passed {
-                self.from.shutdown(Shutdown::Both);
+                shutdown(&self.from, Shutdown::Both);
                 break format!("cannot be passed on: {error}");
             }
         };

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ampe::wire::{OpCode, TextHeaders};
 use ampe::{Channel, Closed, Event, Options, Outbox, Post, Received};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Tail;
 use crate::error::Failure;
@@ -106,43 +107,23 @@ impl Tailing {
 
     fn tell(&mut self, message: &Received) -> Result<(), Failure> {
         self.messages += 1;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let channel = message.channel();
-        let peer = self.peers.get(&channel).map_or("", String::as_str);
-        let headers = message.text_headers().into_iter();
-        let op_code = format!("{:?}", message.op_code());
+        let peer = self.peers.get(&message.channel());
+        let peer = peer.map_or("", String::as_str);
+        let shown = Shown {
+            channel: message.channel().number(),
+            op_code: message.op_code(),
+            id: message.id(),
+            more: message.has_more(),
+            status: message.status(),
+            headers: message.text_headers(),
+            body: message.body(),
+        };
         if self.json {
-            let headers: Vec<[String; 2]> = headers
-                .map(|(name, value)| [text(name), text(value)])
-                .collect();
-            let mut document = json!({
-                "event": "message",
-                "time": seconds(),
-                "peer": peer,
-                "channel": channel.number(),
-                "op": op_code,
-                "id": message.id(),
-                "more": message.has_more(),
-                "status": message.status(),
-                "headers": headers,
-                "bytes": message.body().len(),
-            });
-            output::put(&mut document, "body", message.body());
+            let mut document = shown.document("message");
+            document["peer"] = peer.into();
             return output::json(&document);
         }
-        let headers: Vec<String> = headers
-            .map(|(name, value)| output::shown(format!("{}:{}", text(name), text(value))))
-            .collect();
-        let more = if message.has_more() { " more" } else { "" };
-        output::line(format!(
-            "{} {} {op_code} {}{more} [{}] {} {}",
-            clock(),
-            output::shown(peer),
-            message.id(),
-            headers.join(", "),
-            output::bytes(message.body().len() as u64),
-            shown(message.body()),
-        ))
+        output::line(shown.line(&format!("{} {}", clock(), output::shown(peer))))
     }
 
     fn tell_closed(&mut self, closed: &Closed) -> Result<(), Failure> {
@@ -165,6 +146,58 @@ impl Tailing {
             closed.reason(),
             output::balance(&account),
         ))
+    }
+}
+
+/// What a message or a frame is shown by, in JSON and in a line.
+pub(crate) struct Shown<'a> {
+    pub(crate) channel: u16,
+    pub(crate) op_code: OpCode,
+    pub(crate) id: u64,
+    pub(crate) more: bool,
+    pub(crate) status: u8,
+    pub(crate) headers: TextHeaders<'a>,
+    pub(crate) body: &'a [u8],
+}
+
+impl Shown<'_> {
+    pub(crate) fn document(&self, event: &str) -> Value {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let headers = self.headers.into_iter();
+        let headers: Vec<[String; 2]> = headers
+            .map(|(name, value)| [text(name), text(value)])
+            .collect();
+        let mut document = json!({
+            "event": event,
+            "time": seconds(),
+            "channel": self.channel,
+            "op": format!("{:?}", self.op_code),
+            "id": self.id,
+            "more": self.more,
+            "status": self.status,
+            "headers": headers,
+            "bytes": self.body.len(),
+        });
+        output::put(&mut document, "body", self.body);
+        document
+    }
+
+    /// The line, behind what it starts with.
+    pub(crate) fn line(&self, start: &str) -> String {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let headers = self.headers.into_iter();
+        let headers: Vec<String> = headers
+            .map(|(name, value)| output::shown(format!("{}:{}", text(name), text(value))))
+            .collect();
+        format!(
+            "{start} {:?} {}{} [{}] {} {}",
+            self.op_code,
+            self.id,
+            if self.more { " more" } else { "" },
+            headers.join(", "),
+            output::bytes(self.body.len() as u64),
+            shown(self.body),
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ampe::{Account, Address, Channel, Event, Options, PostError, Reason};
 use serde_json::json;
@@ -64,13 +64,12 @@ pub(super) fn run(arguments: &Demo) -> Result<(), Failure> {
     let started = Instant::now();
     let mut session = Session::start(Options::default())?;
     let bar = Progress::new(arguments.json).steps("messages", arguments.messages);
-    let mut random = Random::new();
     while book.answered < count {
         let mut child = Child::start_ledger(directory.path(), arguments.timeout, count)?;
         let left = (count - book.answered) as u64;
         // Behind the last there is nothing to kill it for.
         let share = arguments.messages.div_ceil(KILLS).max(1);
-        let kill_at = book.answered + usize::try_from(random.below(2 * share)).unwrap_or(0);
+        let kill_at = book.answered + usize::try_from(fastrand::u64(..2 * share)).unwrap_or(0);
         let is_last = left <= 1;
         let kill_at = if is_last { usize::MAX } else { kill_at };
         let step = talk(
@@ -271,22 +270,5 @@ fn tell(
             "{} messages did not arrive: tell the authors",
             count - arrived
         ))),
-    }
-}
-
-/// Random enough for when to kill.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Random(u64::from(since.unwrap_or_default().subsec_nanos()) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end.max(1)
     }
 }

@@ -1,129 +1,81 @@
 //! Sockets of both kinds, as bytes.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ampe::Address;
+use socket2::Socket;
 
-#[cfg(unix)]
-use std::os::unix::net::{UnixListener, UnixStream};
-
-/// A connection.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// A listener. Dropped, its path is free again, if it has one.
-pub(super) enum Listener {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix(UnixListener, PathBuf),
+/// A listener.
+pub(super) struct Listener {
+    socket: Socket,
+    /// What is to be removed at the end.
+    pub(super) path: Option<PathBuf>,
 }
 
 impl Listener {
     pub(super) fn bind(address: &Address) -> io::Result<(Listener, Address)> {
-        match address {
-            Address::Tcp { .. } => {
-                let listener = TcpListener::bind(&addresses(address)?[..])?;
-                let bound = listener.local_addr()?;
-                let bound = Address::tcp(&bound.ip().to_string(), bound.port());
-                let bound = bound.map_err(io::Error::other)?;
-                Ok((Listener::Tcp(listener), bound))
-            }
-            #[cfg(unix)]
-            Address::Uds(path) => {
-                let path = path.as_path().to_owned();
-                let listener = UnixListener::bind(&path)?;
-                Ok((Listener::Unix(listener, path), address.clone()))
-            }
-            #[cfg(not(unix))]
-            Address::Uds(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+        let Some(path) = address.path() else {
+            let listener = TcpListener::bind(&addresses(address)?[..])?;
+            let bound = Address::from(listener.local_addr()?);
+            let (socket, path) = (listener.into(), None);
+            return Ok((Listener { socket, path }, bound));
+        };
+        let socket = unix::listen(path)?;
+        let path = Some(path.to_owned());
+        Ok((Listener { socket, path }, address.clone()))
     }
 
     /// The next connection, and who it is from, as far as that is known.
-    pub(super) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match self {
-            Listener::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Some(peer)))
-            }
-            #[cfg(unix)]
-            Listener::Unix(listener, _) => {
-                let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), None))
-            }
+    pub(super) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        let (socket, peer) = self.socket.accept()?;
+        if self.path.is_none() {
+            socket.set_tcp_nodelay(true)?;
         }
-    }
-
-    /// What is to be removed at the end.
-    pub(super) fn path(&self) -> Option<PathBuf> {
-        match self {
-            Listener::Tcp(_) => None,
-            #[cfg(unix)]
-            Listener::Unix(_, path) => Some(path.clone()),
-        }
+        Ok((socket, peer.as_socket()))
     }
 }
 
-impl Stream {
-    pub(super) fn connect(address: &Address) -> io::Result<Stream> {
-        match address {
-            Address::Tcp { .. } => {
-                let stream = TcpStream::connect(&addresses(address)?[..])?;
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            }
-            #[cfg(unix)]
-            Address::Uds(path) => Ok(Stream::Unix(UnixStream::connect(path.as_path())?)),
-            #[cfg(not(unix))]
-            Address::Uds(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+pub(super) fn connect(address: &Address) -> io::Result<Socket> {
+    let Some(path) = address.path() else {
+        let stream = TcpStream::connect(&addresses(address)?[..])?;
+        stream.set_nodelay(true)?;
+        return Ok(stream.into());
+    };
+    unix::connect(path)
+}
+
+pub(super) fn shutdown(socket: &Socket, how: Shutdown) {
+    // Refused where the other side has ended it already.
+    let _ = socket.shutdown(how);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::{Path, Socket, io};
+
+    pub(super) fn listen(path: &Path) -> io::Result<Socket> {
+        UnixListener::bind(path).map(Socket::from)
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Stream> {
-        match self {
-            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
-        }
-    }
-
-    pub(super) fn shutdown(&self, how: Shutdown) {
-        // Refused where the other side has ended it already.
-        let _ = match self {
-            Stream::Tcp(stream) => stream.shutdown(how),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.shutdown(how),
-        };
+    pub(super) fn connect(path: &Path) -> io::Result<Socket> {
+        UnixStream::connect(path).map(Socket::from)
     }
 }
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
+#[cfg(not(unix))]
+mod unix {
+    use super::{Path, Socket, io};
 
-impl Write for Stream {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(buffer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.write(buffer),
-        }
+    pub(super) fn listen(_: &Path) -> io::Result<Socket> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    pub(super) fn connect(_: &Path) -> io::Result<Socket> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

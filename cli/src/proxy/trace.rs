@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::error::Failure;
 use crate::output;
-use crate::tail;
+use crate::tail::{self, Shown};
 
 /// One direction of a connection: what was read and is no whole frame yet.
 pub(super) struct Trace {
@@ -77,42 +77,23 @@ impl Trace {
     }
 
     fn show(&self, frame: &Frame<'_>) -> Result<(), Failure> {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let header = &frame.header;
-        let headers = frame.text_headers.into_iter();
-        let op_code = format!("{:?}", header.op_code);
+        let shown = Shown {
+            channel: header.channel_number,
+            op_code: header.op_code,
+            id: header.message_id,
+            more: header.more,
+            status: header.status,
+            headers: frame.text_headers,
+            body: frame.body,
+        };
         if self.json {
-            let headers: Vec<[String; 2]> = headers
-                .map(|(name, value)| [text(name), text(value)])
-                .collect();
-            let mut document = json!({
-                "event": "frame",
-                "time": tail::seconds(),
-                "connection": self.number,
-                "direction": self.word(),
-                "op": op_code,
-                "id": header.message_id,
-                "more": header.more,
-                "status": header.status,
-                "channel": header.channel_number,
-                "headers": headers,
-                "bytes": frame.body.len(),
-            });
-            output::put(&mut document, "body", frame.body);
+            let mut document = shown.document("frame");
+            document["connection"] = self.number.into();
+            document["direction"] = self.word().into();
             return output::json(&document);
         }
-        let headers: Vec<String> = headers
-            .map(|(name, value)| output::shown(format!("{}:{}", text(name), text(value))))
-            .collect();
-        output::line(format!(
-            "{} {op_code} {}{} [{}] {} {}",
-            self.start(),
-            header.message_id,
-            if header.more { " more" } else { "" },
-            headers.join(", "),
-            output::bytes(frame.body.len() as u64),
-            tail::shown(frame.body),
-        ))
+        output::line(shown.line(&self.start()))
     }
 
     fn say(&self, what: &str) -> Result<(), Failure> {
