@@ -75,13 +75,7 @@ fn killed_again_and_again_it_arrives_as_it_is() {
         .and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("AMPE_SEED={seed}");
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut rng = fastrand::Rng::with_seed(seed);
     let place = Place::new();
     let file = place.file("file", LEN);
     let mut least = 0;
@@ -91,8 +85,8 @@ fn killed_again_and_again_it_arrives_as_it_is() {
         let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &once);
         let limited = ["send", "--quiet", "--limit", "200MB", "--to", &to];
         let mut sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
-        std::thread::sleep(Duration::from_millis(random() % 80));
-        if random() % 2 == 0 {
+        std::thread::sleep(Duration::from_millis(rng.u64(..80)));
+        if rng.bool() {
             receiver.kill();
             drop(sender.finish());
         } else {

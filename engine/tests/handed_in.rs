@@ -30,13 +30,7 @@ fn a_listener_that_was_handed_in_is_listened_on() {
 
 #[test]
 fn a_connection_that_was_handed_in_is_spoken_over() {
-    let engine = engine();
-    let (mut server, mut client) = (group(&engine), group(&engine));
-    let (_, address) = listen(
-        &server.0,
-        &mut server.1,
-        &"tcp://127.0.0.1:0".parse().unwrap(),
-    );
+    let (engine, mut server, mut client, address) = served();
     let stream = TcpStream::connect(("127.0.0.1", address.port().unwrap())).unwrap();
     let own = stream.local_addr().unwrap();
     let channel = client

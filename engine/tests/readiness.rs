@@ -60,13 +60,7 @@ fn it_is_ready_while_there_are_events() {
 
 #[test]
 fn what_the_reactor_brings_makes_it_ready_and_so_does_the_end() {
-    let engine = engine();
-    let (mut server, mut client) = (group(&engine), group(&engine));
-    let (_, address) = listen(
-        &server.0,
-        &mut server.1,
-        &"tcp://127.0.0.1:0".parse().unwrap(),
-    );
+    let (engine, mut server, mut client, address) = served();
     let readiness = client.1.readiness().unwrap();
     drain(&mut client.1);
     let channel = client.0.connect(&address).unwrap();

@@ -14,13 +14,7 @@ use common::*;
 
 #[test]
 fn a_conversation_is_counted_on_both_sides_and_after_its_end() {
-    let engine = engine();
-    let (mut server, mut client) = (group(&engine), group(&engine));
-    let (_, address) = listen(
-        &server.0,
-        &mut server.1,
-        &"tcp://127.0.0.1:0".parse().unwrap(),
-    );
+    let (engine, mut server, mut client, address) = served();
     let to_server = client.0.connect(&address).unwrap();
     server.0.post(expect!(server.1, Hello).echo()).unwrap();
     expect!(client.1, Accepted);

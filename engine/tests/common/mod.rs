@@ -127,6 +127,19 @@ macro_rules! expect {
     };
 }
 
+/// One side of a group: where it posts, and where it receives.
+pub(crate) type Side = (ChannelGroup, Inbox);
+
+/// Two groups of one engine, of which the first listens, and where.
+#[track_caller]
+pub(crate) fn served() -> (Engine, Side, Side, Address) {
+    let engine = engine();
+    let (mut server, client) = (group(&engine), group(&engine));
+    let any = "tcp://127.0.0.1:0".parse().unwrap();
+    let (_, address) = listen(&server.0, &mut server.1, &any);
+    (engine, server, client, address)
+}
+
 /// Two groups of one engine, connected and past their hellos.
 pub(crate) struct Connected {
     pub(crate) engine: Engine,
