@@ -25,6 +25,7 @@ use crate::address::Address;
 #[derive(Debug)]
 pub struct ListeningSocket {
     listener: Listener,
+    bound: SocketAddress,
     address: Address,
 }
 
@@ -50,8 +51,13 @@ impl ListeningSocket {
     #[doc(alias = "from_std")]
     pub fn new(socket: impl Into<OwnedSocket>) -> io::Result<Self> {
         let listener = Listener::from_socket(socket)?;
-        let address = address_of(listener.local_address()?);
-        Ok(ListeningSocket { listener, address })
+        let bound = listener.local_address()?;
+        let address = address_of(bound.clone());
+        Ok(ListeningSocket {
+            listener,
+            bound,
+            address,
+        })
     }
 
     /// Where it listens. `uds://(unnamed)` stands for a Unix socket without a path, such as one with an abstract
@@ -61,7 +67,8 @@ impl ListeningSocket {
     }
 
     pub(crate) fn into_parts(self) -> (Address, Box<HandedIn>) {
-        (self.address, Box::new(HandedIn::Listener(self.listener)))
+        let socket = HandedIn::Listener(self.listener, self.bound);
+        (self.address, Box::new(socket))
     }
 }
 
@@ -103,7 +110,8 @@ impl ConnectedSocket {
 /// What travels to the reactor, and back if the post is refused.
 #[derive(Debug)]
 pub(crate) enum HandedIn {
-    Listener(Listener),
+    /// And where it listens.
+    Listener(Listener, SocketAddress),
     Stream(Stream),
 }
 

@@ -113,15 +113,10 @@ impl<W: World> Driver<W> {
                 self.begin_listening(key, listening, now);
             }
             Action::Adopt { key, socket } => match self.sockets.world.adopt(*socket) {
-                Ok(Adopted::Listener(listener, bound)) => {
+                Adopted::Listener(listener, bound) => {
                     self.begin_listening(key, Ok((listener, bound)), now);
                 }
-                Ok(Adopted::Stream(stream)) => self.begin_connecting(key, stream, now),
-                Err(error) => {
-                    // Whichever it was to be.
-                    self.core.handle_listen_failed(key, &error);
-                    self.core.handle_connect_failed(key, &error, now);
-                }
+                Adopted::Stream(stream) => self.begin_connecting(key, stream, now),
             },
             Action::FinishSending { key } => {
                 if let Some(Socket::Connected(stream)) = self.sockets.get(key) {

@@ -201,14 +201,11 @@ impl World for Real {
         Ok((listener, bound))
     }
 
-    fn adopt(&self, socket: HandedIn) -> io::Result<Adopted<Self>> {
-        Ok(match socket {
-            HandedIn::Listener(listener) => {
-                let bound = listener.local_address()?.into();
-                Adopted::Listener(listener, bound)
-            }
+    fn adopt(&self, socket: HandedIn) -> Adopted<Self> {
+        match socket {
+            HandedIn::Listener(listener, bound) => Adopted::Listener(listener, bound.into()),
             HandedIn::Stream(stream) => Adopted::Stream(stream),
-        })
+        }
     }
 
     fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Peer)> {

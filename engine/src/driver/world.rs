@@ -52,7 +52,7 @@ pub(crate) trait World: Sized {
         options: &ListenOptions,
     ) -> io::Result<(Self::Listener, Endpoint)>;
     /// A socket that the application has handed in.
-    fn adopt(&self, socket: HandedIn) -> io::Result<Adopted<Self>>;
+    fn adopt(&self, socket: HandedIn) -> Adopted<Self>;
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
     /// Who is at the other end of a connection that stands.
     fn peer(&self, stream: &Self::Stream) -> io::Result<Peer>;
