@@ -111,9 +111,8 @@ impl Engine {
     }
 
     /// How the engine stands, and what it counted since it started. What the reactor knows is as of its last
-    /// pass; asking has it make another, so who asks again sees what is newer. It walks through all channels that there
-    /// are, which takes about a tenth of a millisecond where there are as many as can be: ask once a second, not
-    /// for each message.
+    /// pass; asking has it make another, so who asks again sees what is newer. It walks through all channel
+    /// numbers that were ever in use, under the lock that posts take: ask once a second, not for each message.
     pub fn statistics(&self) -> Statistics {
         Statistics::of(&self.inner.shared)
     }
