@@ -162,7 +162,7 @@ impl<W: World> Driver<W> {
 
     fn accept(&mut self, listener_key: RecordKey, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
-            if !self.core.may_accept(listener_key, now) {
+            if !self.core.may_accept(listener_key) {
                 return;
             }
             let Some(Socket::Listener(listener)) = self.sockets.get(listener_key) else {

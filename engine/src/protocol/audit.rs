@@ -67,6 +67,7 @@ impl Core {
             undelivered: self.undelivered(),
         };
         self.budget.check_reserves();
+        self.check_crowded();
         let mut members = Vec::new();
         for key in self.table.keys() {
             let record = self.table.get(key).expect("its key is in use");

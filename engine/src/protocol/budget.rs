@@ -31,6 +31,8 @@ pub(super) struct Budget {
     ticket_next: u64,
     /// Connections that wait, for budget or for their own share.
     starved: usize,
+    /// A line has come to have nobody in it.
+    has_line_emptied: bool,
 }
 
 /// A place in line.
@@ -90,6 +92,7 @@ impl Budget {
             heads: BTreeSet::new(),
             ticket_next: 0,
             starved: 0,
+            has_line_emptied: false,
         }
     }
 
@@ -126,6 +129,17 @@ impl Budget {
     /// Whether somebody of a group waits for budget.
     pub(super) fn has_line(&self, budget_key: BudgetKey) -> bool {
         !self.groups[budget_key].line.is_empty()
+    }
+
+    /// Whether nobody is left in some group's line, since this was last asked.
+    pub(super) fn take_line_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.has_line_emptied)
+    }
+
+    /// As [`take_line_emptied`](Budget::take_line_emptied) will tell.
+    #[cfg(test)]
+    pub(super) fn has_line_emptied(&self) -> bool {
+        self.has_line_emptied
     }
 
     /// Whether a frame may be charged though its header is all that is here: while at most half of what
@@ -255,6 +269,7 @@ impl Budget {
         if before != after {
             before.map(|ticket| self.heads.remove(&(ticket, budget_key)));
             after.map(|ticket| self.heads.insert((ticket, budget_key)));
+            self.has_line_emptied |= after.is_none();
         }
         changed
     }

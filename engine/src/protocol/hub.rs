@@ -1,5 +1,6 @@
 //! What the driver tells of connections, and what it is told in return.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ impl Core {
             arrived: 0,
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
+            crowded: BTreeSet::new(),
             stopping: None,
             #[cfg(test)]
             bound: std::collections::BTreeMap::new(),
@@ -261,6 +263,7 @@ impl Core {
             nodes: _,
             calls,
             budget,
+            crowded: _, // asked as strangers are named or go, and behind every service
             stopping: _,
             #[cfg(test)]
                 bound: _,
@@ -470,6 +473,7 @@ impl Core {
             let touches = decisions::is_read_again_when_served();
             self.with_touched(key, now, touches, |it, context| it.serve(cost, context));
         }
+        self.accept_where_no_line_is_left();
         if !looks_by_itself {
             self.drops_at = any.then(|| now + DROPS);
         }

@@ -26,10 +26,10 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// How many connections a listener accepts that have not said hello, while its group waits for budget:
 /// they would say it in vain, and each holds a descriptor.
-pub(super) const UNNAMED_MOST: usize = 64;
+/// In tests there are few, so that the simulator gets there.
+pub(super) const UNNAMED_MOST: usize = if cfg!(test) { 4 } else { 64 };
 
-/// How long accepting pauses after the system refused a connection its resources, or while those that
-/// were accepted cannot say hello.
+/// How long accepting pauses after the system refused a connection its resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Listener {
@@ -62,6 +62,9 @@ enum Phase {
     Listening,
     /// Accepting pauses until the deadline.
     Pausing,
+    /// Accepting rests while the group waits for budget, until one of those who have not said hello has
+    /// said it or is gone.
+    Crowded,
     Ended(Reason, Posts),
 }
 
@@ -109,6 +112,10 @@ impl Listener {
         if let Phase::Ended(_, posts) = &mut self.phase {
             *posts = Posts::Closed;
         }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.unnamed >= UNNAMED_MOST
     }
 
     /// What there is to do first: bind, or find the addresses of the host, until `give_up`.
@@ -193,6 +200,7 @@ impl Core {
                 _ => Closing::Orderly,
             };
             self.actions.push(Action::Close { key, how });
+            self.crowded.remove(&key);
             self.touch(key);
         }
     }
@@ -285,21 +293,66 @@ impl Core {
     }
 
     /// Whether the listener may accept one more connection.
-    pub(crate) fn may_accept(&mut self, key: RecordKey, now: Instant) -> bool {
+    pub(crate) fn may_accept(&mut self, key: RecordKey) -> bool {
         let limit = self.shared.options.connections_per_listener;
+        let may_accept = self.listener(key).is_some_and(|it| it.may_accept(limit));
+        if may_accept && self.is_crowded_in_line(key) {
+            self.crowded.insert(key);
+            self.set_phase(key, Phase::Crowded);
+            return false;
+        }
+        may_accept
+    }
+
+    /// Whether as many have been accepted that have not said hello as may be while somebody waits for
+    /// budget, and somebody does.
+    fn is_crowded_in_line(&self, key: RecordKey) -> bool {
         let Some(record) = self.table.get(key) else {
             return false;
         };
         let Kind::Listener(listener) = &record.kind else {
             return false;
         };
-        let (may_accept, group) = (listener.may_accept(limit), record.group);
-        let has_many = listener.unnamed >= UNNAMED_MOST;
-        if has_many && self.budget.has_line(self.groups.get(group).budget_key()) {
-            self.pause_accepting(key, now);
-            return false;
+        listener.is_crowded()
+            && self
+                .budget
+                .has_line(self.groups.get(record.group).budget_key())
+    }
+
+    /// Has those accept again whose group waits for budget no longer.
+    pub(super) fn accept_where_no_line_is_left(&mut self) {
+        if !self.budget.take_line_emptied() {
+            return;
         }
-        may_accept
+        let crowded: Vec<_> = self.crowded.iter().copied().collect();
+        for key in crowded {
+            self.accept_unless_crowded(key);
+        }
+    }
+
+    /// Asserts that no listener rests without need.
+    #[cfg(test)]
+    pub(super) fn check_crowded(&self) {
+        for &key in &self.crowded {
+            assert!(
+                self.is_crowded_in_line(key) || self.budget.has_line_emptied(),
+                "{key:?} accepts nobody, and nobody waits for budget"
+            );
+        }
+    }
+
+    /// Has a listener accept again that is crowded no longer.
+    fn accept_unless_crowded(&mut self, key: RecordKey) {
+        if !self.is_crowded_in_line(key) && self.crowded.remove(&key) {
+            self.set_phase(key, Phase::Listening);
+        }
+    }
+
+    fn set_phase(&mut self, key: RecordKey, phase: Phase) {
+        if let Some(listener) = self.listener(key) {
+            listener.phase = phase;
+        }
+        self.touch(key);
     }
 
     /// What waits is asked for again after a while.
@@ -349,6 +402,7 @@ impl Core {
             listener.unnamed -= usize::from(!is_named);
         }
         self.touch(listener_key);
+        self.accept_unless_crowded(listener_key);
     }
 
     /// A connection that a listener accepted has said hello, and has a channel.
@@ -356,6 +410,7 @@ impl Core {
         if let Some(listener) = self.listener(listener_key) {
             listener.unnamed -= 1;
         }
+        self.accept_unless_crowded(listener_key);
     }
 
     /// The system refused to accept: mostly it is out of descriptors. Accepting pauses, so that a
@@ -407,7 +462,7 @@ impl Core {
             }
             // Only the resolving of a name takes time here.
             Phase::Opening => self.end_listener(key, Reason::NameNotResolved, None),
-            Phase::Listening | Phase::Ended(..) => {}
+            Phase::Listening | Phase::Crowded | Phase::Ended(..) => {}
         }
         self.touch(key);
     }

@@ -63,7 +63,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -239,6 +239,8 @@ pub(crate) struct Core {
     dirty_groups: Vec<usize>,
     /// Closing groups that posts may still be admitted to, until the next exchange.
     unsealed: Vec<usize>,
+    /// Listeners that accept nobody while so many have not said hello.
+    crowded: BTreeSet<RecordKey>,
     stopping: Option<Instant>,
     /// For tests: the channels that there are and were.
     #[cfg(test)]

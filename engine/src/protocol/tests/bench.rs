@@ -190,7 +190,7 @@ impl Bench {
     }
 
     pub(super) fn accept(&mut self, listener: RecordKey) -> RecordKey {
-        assert!(self.core.may_accept(listener, self.now));
+        assert!(self.core.may_accept(listener));
         let key = self
             .core
             .handle_accepted(listener, Peer::at(tcp(40_000)), self.now)

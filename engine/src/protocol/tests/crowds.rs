@@ -1,7 +1,5 @@
 //! Connections that have not said hello, while their group waits for budget.
 
-use std::time::Duration;
-
 use crate::between::key::RecordKey;
 use crate::event::Event;
 use crate::protocol::listeners::UNNAMED_MOST;
@@ -10,9 +8,6 @@ use crate::wire::test_frames::frame;
 
 use super::bench::{Bench, reset};
 use super::starving::{fill, least};
-
-/// Longer than accepting pauses.
-const PAUSE: Duration = Duration::from_millis(101);
 
 /// Has one connection wait in line for budget that another has used up.
 fn wait_in_line(bench: &mut Bench, glutton: RecordKey, waits: RecordKey) -> Vec<Event> {
@@ -23,27 +18,51 @@ fn wait_in_line(bench: &mut Bench, glutton: RecordKey, waits: RecordKey) -> Vec<
     held
 }
 
+/// Accepts strangers until the listener accepts no more, since somebody waits in line.
+fn crowd(bench: &mut Bench, listener: RecordKey) -> Vec<RecordKey> {
+    let strangers = (0..UNNAMED_MOST).map(|_| bench.accept(listener)).collect();
+    assert!(!bench.core.may_accept(listener));
+    bench.rest();
+    assert!(!bench.core.may_accept(listener), "they are here still");
+    assert!(!bench.wanted[&listener].readable);
+    strangers
+}
+
 #[test]
 fn while_somebody_waits_for_budget_so_many_strangers_are_taken_in_and_others_as_these_go() {
     let mut bench = Bench::with(least());
     let (_, listener) = bench.listen();
     let [(glutton, _one), (waits, _other)] = [(); 2].map(|()| bench.greet(listener));
     let _held = wait_in_line(&mut bench, glutton, waits);
-    let strangers: Vec<_> = (0..UNNAMED_MOST).map(|_| bench.accept(listener)).collect();
-    assert!(!bench.core.may_accept(listener, bench.now));
-    bench.later(PAUSE);
-    bench.rest();
-    assert!(
-        !bench.core.may_accept(listener, bench.now),
-        "they are here still"
-    );
+    let strangers = crowd(&mut bench, listener);
     bench
         .core
         .handle_read_error(strangers[0], &reset(), bench.now);
-    bench.later(PAUSE);
     bench.rest();
+    assert!(bench.wanted[&listener].readable);
     bench.accept(listener);
-    assert!(!bench.core.may_accept(listener, bench.now));
+    assert!(!bench.core.may_accept(listener));
+}
+
+#[test]
+fn when_nobody_waits_for_budget_any_longer_many_strangers_are_taken_in_again() {
+    for is_served in [true, false] {
+        let mut bench = Bench::with(least());
+        let (_, listener) = bench.listen();
+        let [(glutton, _one), (waits, _other)] = [(); 2].map(|()| bench.greet(listener));
+        let mut held = wait_in_line(&mut bench, glutton, waits);
+        let _strangers = crowd(&mut bench, listener);
+        match is_served {
+            true => held.clear(),
+            // The glutton waits too.
+            false => [waits, glutton].into_iter().for_each(|key| {
+                bench.core.handle_read_error(key, &reset(), bench.now);
+            }),
+        }
+        bench.rest();
+        assert!(bench.wanted[&listener].readable, "served: {is_served}");
+        bench.accept(listener);
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn a_listener_at_its_limit_leaves_connections_in_the_backlog() {
     let (_, listener) = bench.listen();
     assert!(bench.wanted[&listener].readable);
     let key = bench.accept(listener);
-    assert!(!bench.core.may_accept(listener, bench.now));
+    assert!(!bench.core.may_accept(listener));
     assert!(!bench.wanted[&listener].readable);
     bench.core.handle_end_of_stream(key, bench.now);
     bench.rest();
@@ -122,7 +122,7 @@ fn a_listener_at_its_limit_leaves_connections_in_the_backlog() {
         bench.wanted[&listener].readable,
         "there is room for another"
     );
-    assert!(bench.core.may_accept(listener, bench.now));
+    assert!(bench.core.may_accept(listener));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn accepting_pauses_when_the_system_refuses() {
     bench.core.handle_accept_failed(listener, bench.now);
     bench.rest();
     assert!(!bench.wanted[&listener].readable);
-    assert!(!bench.core.may_accept(listener, bench.now));
+    assert!(!bench.core.may_accept(listener));
     assert_eq!(
         bench
             .shared
@@ -179,7 +179,7 @@ fn while_its_group_waits_for_budget_a_listener_accepts_no_more_than_some_who_hav
         bench.feed(key, &frame(OpCode::HelloRequest, 1, b""));
     }
     bench.rest();
-    assert!(!bench.core.may_accept(listener, bench.now));
+    assert!(!bench.core.may_accept(listener));
     bench.rest();
     assert!(
         !bench.wanted[&listener].readable,
@@ -190,7 +190,7 @@ fn while_its_group_waits_for_budget_a_listener_accepts_no_more_than_some_who_hav
     bench.rest();
     assert!(bench.wanted[&listener].readable);
     bench.rest();
-    assert!(bench.core.may_accept(listener, bench.now));
+    assert!(bench.core.may_accept(listener));
     assert_eq!(
         bench.events().len(),
         1 + waiting.len(),
