@@ -87,6 +87,8 @@
 //!
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
+//! - `testing`: the module `testing` has engines on a simulated network with a virtual clock, for the tests of
+//!   services.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
 //!   beginnings and ends of channels at level DEBUG, messages that were received or returned at level TRACE. Messages
 //!   are told with their text headers and the first 64 bytes of their bodies; so are hellos, at level DEBUG. The
@@ -108,6 +110,7 @@ mod account;
 mod blocking;
 mod call;
 mod channel;
+mod clock;
 mod endpoint;
 mod engine;
 mod error;
@@ -133,7 +136,7 @@ mod between;
 mod driver;
 mod handles;
 mod protocol;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod sim;
 mod storage;
 
@@ -148,6 +151,9 @@ mod storage_tests;
 mod sync;
 
 pub use ampe_poller::{platform, verify};
+
+#[cfg(any(test, feature = "testing"))]
+pub use sim::testing;
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
