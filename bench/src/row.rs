@@ -147,7 +147,8 @@ impl Gathering {
             groups: of(Work::Producers, task.groups),
             channels: of(Work::FanOut, task.channels)
                 .or(of(Work::Idle, task.channels))
-                .or(of(Work::Cycles, task.channels)),
+                .or(of(Work::Cycles, task.channels))
+                .or(of(Work::Calls, task.channels)),
             piece: task.piece.clone(),
         }
     }

@@ -27,6 +27,8 @@ pub enum Work {
     Producers,
     /// Each message to many connections.
     FanOut,
+    /// Calls from tasks that share a connection.
+    Calls,
     /// Connections from their hello to their goodbye, 64 at once.
     Cycles,
     /// What idle connections take, and what messages cost beside them.
@@ -46,10 +48,10 @@ impl Work {
         matches!(self, Work::FanOut | Work::Idle)
     }
 
-    /// Whether the listener says what it found. Where connections come and go it serves until it is
-    /// killed.
+    /// Whether the listener says what it found. Where connections come and go, or tasks ask, it serves until it
+    /// is killed.
     pub fn has_report_of_listener(self) -> bool {
-        self != Work::Cycles
+        !matches!(self, Work::Cycles | Work::Calls)
     }
 }
 
@@ -73,7 +75,7 @@ pub struct Task {
     pub count: Option<u64>,
     /// Threads that send, each on a connection of its own.
     pub senders: usize,
-    /// Connections that a message goes to, that rest beside it, or that are made at once.
+    /// Connections that a message goes to, that rest beside it, or that are made at once; or tasks that ask at once.
     pub channels: usize,
     /// Channel groups or their like, among which the senders are divided.
     pub groups: usize,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use ampe::{
     Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Options, Post, PostError,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::try_join_all;
 
 use super::Contestant;
 use crate::body::{Sink, Source};
@@ -19,6 +20,9 @@ const POSTS: usize = 128;
 
 /// How long the one that spins does so: longer than an answer takes.
 const SPIN: Duration = Duration::from_micros(100);
+
+/// How long a call may take: only one that hangs takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub struct Ampe {
@@ -83,7 +87,7 @@ impl Contestant for Ampe {
                 let (group, mut inbox) = groups.remove(0);
                 fan_out(&session, &group, &mut inbox)
             }
-            Work::Cycles => {
+            Work::Cycles | Work::Calls => {
                 let (group, mut inbox) = groups.remove(0);
                 serve_cycles(&group, &mut inbox)
             }
@@ -115,6 +119,7 @@ impl Contestant for Ampe {
             Work::Loaded => ask_loaded(&engine, &session),
             Work::FanOut => subscribe(&engine, &session),
             Work::Cycles => cycle(&engine, &session),
+            Work::Calls => call(&engine, &session),
             Work::Idle => {
                 let address = session.url(1, "tcp://", "uds://").parse()?;
                 let (idle, mut inbox) = engine.group(GroupOptions::default())?;
@@ -487,4 +492,36 @@ fn serve_cycles(group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {
             _ => continue,
         };
     }
+}
+
+/// Tasks on one tokio thread, which share a channel.
+fn call(engine: &Engine, session: &Session) -> Result<()> {
+    let (group, mut inbox, channel) = connect(engine, session, 0)?;
+    let started = session.ready()?;
+    let time = Duration::from_secs_f64(session.task.seconds);
+    let (begun, size) = (started.at, session.task.size);
+    let client = |group: ChannelGroup| async move {
+        let body = vec![7; size];
+        let mut calls = 0;
+        while begun.elapsed() < time {
+            let request = message(&group, &body)?;
+            let answer = group.call(channel, request, begun + time + PATIENCE);
+            ensure!(
+                answer.await?.body() == body,
+                "an answer is not that of the question"
+            );
+            calls += 1;
+        }
+        anyhow::Ok(calls)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let calls: Result<Vec<u64>> = runtime.block_on(async {
+        let clients = (0..session.task.channels).map(|_| tokio::spawn(client(group.clone())));
+        let clients: Vec<_> = clients.collect();
+        try_join_all(clients).await?.into_iter().collect()
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    while inbox.try_recv()?.is_some() {}
+    let measured = Measured::sent(calls?.iter().sum()).within(seconds);
+    session.finish(measured, Some(started))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use zmq::{Context, Message, Socket, SocketType};
 
-use super::{Contestant, queue_of};
+use super::{Contestant, NO_CALLS, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Work};
@@ -27,7 +27,11 @@ impl Contestant for Libzmq {
     }
 
     fn cannot(&self, task: &Task) -> Option<&'static str> {
-        (task.groups > 1).then_some("it has no groups")
+        match task.work {
+            _ if task.groups > 1 => Some("it has no groups"),
+            Work::Calls => Some(NO_CALLS),
+            _ => None,
+        }
     }
 
     fn listen(&self, session: Session) -> Result<()> {
@@ -80,7 +84,7 @@ impl Contestant for Libzmq {
                 let sink = receive(&stream, Sink::new(&task, 1))?;
                 session.finish(Sink::measured([sink]).beside(resident), None)
             }
-            Work::Poller => bail!("this is no work for two processes"),
+            Work::Calls | Work::Poller => bail!("this is no work for two processes"),
         }
     }
 
@@ -132,7 +136,7 @@ impl Contestant for Libzmq {
                 let messages = send(&stream, Source::new(&task, 0))?;
                 session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
-            Work::Poller => bail!("this is no work for two processes"),
+            Work::Calls | Work::Poller => bail!("this is no work for two processes"),
         }
     }
 }

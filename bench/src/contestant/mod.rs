@@ -66,6 +66,9 @@ pub const MISSING: &[(&str, &str)] = &[
 const NO_GOODBYE: &str =
     "its connections are its own business: they have no beginning and end to wait for";
 
+/// Why others do not take part where tasks wait for an answer each.
+const NO_CALLS: &str = "which task an answer is for is not its business, or it has no tasks";
+
 /// How much longer than the trips the stream beside them lasts.
 const BESIDE: Duration = Duration::from_millis(200);
 

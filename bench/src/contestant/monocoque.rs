@@ -12,7 +12,7 @@ use monocoque::zmq::{
     PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket,
 };
 
-use super::{Contestant, NO_GOODBYE, queue_of};
+use super::{Contestant, NO_CALLS, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::{Session, Started};
 use crate::task::{Measured, Task, Transport, Work};
@@ -43,6 +43,7 @@ impl Contestant for Monocoque {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Calls => Some(NO_CALLS),
             Work::FanOut if task.transport == Transport::Uds => Some("its PUB is for TCP only"),
             _ => None,
         }

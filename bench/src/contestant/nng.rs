@@ -8,7 +8,7 @@ use nng::options::transport::tcp::NoDelay;
 use nng::options::{Options, RecvBufferSize, SendBufferSize};
 use nng::{Message, Protocol, Socket};
 
-use super::{Contestant, NO_GOODBYE, queue_of};
+use super::{Contestant, NO_CALLS, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
@@ -38,6 +38,7 @@ impl Contestant for Nng {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Calls => Some(NO_CALLS),
             Work::FanOut if task.count.is_none_or(|count| count > QUEUE_MAX as u64) => {
                 Some("its pub0 drops what is queued above 8,192 messages")
             }

@@ -11,7 +11,7 @@ use omq_tokio::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Contestant, NO_GOODBYE, queue_of};
+use super::{Contestant, NO_CALLS, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
@@ -40,6 +40,7 @@ impl Contestant for Omq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Calls => Some(NO_CALLS),
             Work::Idle if task.channels > IDLE_MAX => Some(
                 "the time in which it makes connections grows with their square: 4,000 took 18 s",
             ),

@@ -8,7 +8,7 @@ use rzmq::socket::options;
 use rzmq::{Context, Msg, Socket, SocketType};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Contestant, NO_GOODBYE, queue_of};
+use super::{Contestant, NO_CALLS, NO_GOODBYE, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::{Session, Started};
 use crate::task::{Measured, Task, Work};
@@ -47,6 +47,7 @@ impl Contestant for Rzmq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Calls => Some(NO_CALLS),
             Work::FanOut if task.channels >= SUBSCRIBERS_TOO_MANY => Some(
                 "with 1,000 subscribers most runs do not end in time, or with a socket that is closing",
             ),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Contestant;
+use super::{Contestant, NO_CALLS};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
@@ -33,7 +33,11 @@ impl Contestant for Sockets {
     }
 
     fn cannot(&self, task: &Task) -> Option<&'static str> {
-        (task.groups > 1).then_some("it has no groups")
+        match task.work {
+            _ if task.groups > 1 => Some("it has no groups"),
+            Work::Calls => Some(NO_CALLS),
+            _ => None,
+        }
     }
 
     fn listen(&self, session: Session) -> Result<()> {
@@ -72,7 +76,7 @@ impl Contestant for Sockets {
                 let sink = receive(stream, Sink::new(task, 1))?;
                 return session.finish(Sink::measured([sink]).beside(resident), None);
             }
-            Work::Poller => bail!("this is no work for two processes"),
+            Work::Calls | Work::Poller => bail!("this is no work for two processes"),
         };
         session.finish(Sink::measured(sinks), None)
     }
@@ -119,7 +123,7 @@ impl Contestant for Sockets {
                 let messages = send(stream, Source::new(task, 0))?;
                 session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
-            Work::Poller => bail!("this is no work for two processes"),
+            Work::Calls | Work::Poller => bail!("this is no work for two processes"),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! tokio with the length-delimited codec of tokio-util: what one writes without a messaging library.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::future::try_join_all;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, TryStreamExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::either::Either;
 
@@ -161,6 +164,7 @@ async fn listen(session: Session) -> Result<()> {
         }
         Work::FanOut => return publish(&session, listener).await,
         Work::Cycles => return serve_cycles(listener).await,
+        Work::Calls => return serve_calls(listener).await,
         Work::Idle => {
             let _idle = listeners[1]
                 .accept_many(task.channels, SMALL_BUFFER)
@@ -205,6 +209,7 @@ async fn connect(session: Session) -> Result<()> {
         }
         Work::FanOut => return subscribe(&session).await,
         Work::Cycles => return cycle(session).await,
+        Work::Calls => return call(session).await,
         Work::Idle => {
             let _idle = dial_many(&session, 1, task.channels, SMALL_BUFFER).await?;
             let resident = session.resident_each()?;
@@ -328,4 +333,75 @@ async fn serve_cycles(listener: &Listener) -> Result<()> {
             }
         });
     }
+}
+
+/// Who waits for which answer.
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<BytesMut>>>>;
+
+/// Tasks that share a connection: one more writes what they ask, and one more hands out the answers, by a number that
+/// is before each body.
+async fn call(session: Session) -> Result<()> {
+    let (mut writing, mut reading) = framed(dial(&session, 0).await?, BUFFER).split();
+    let started = session.ready_async().await?;
+    let task = &session.task;
+    let time = Duration::from_secs_f64(task.seconds);
+    let waiting = Waiting::default();
+    let (ask, mut asked) = mpsc::channel::<Bytes>(task.channels.max(1));
+    let writer = tokio::spawn(async move {
+        let mut bodies = Vec::new();
+        while asked.recv_many(&mut bodies, 128).await > 0 {
+            for body in bodies.drain(..) {
+                writing.feed(body).await?;
+            }
+            writing.flush().await?;
+        }
+        anyhow::Ok(())
+    });
+    let answered = Arc::clone(&waiting);
+    let reader = tokio::spawn(async move {
+        while let Some(frame) = reading.next().await {
+            let mut frame = frame?;
+            let number = frame.get_u64();
+            let waiting = answered.lock().expect("no panic").remove(&number);
+            let _ = waiting.context("an answer to nobody")?.send(frame);
+        }
+        anyhow::Ok(())
+    });
+    let clients = (0..task.channels as u64).map(|number| {
+        let (ask, waiting) = (ask.clone(), Arc::clone(&waiting));
+        let (size, count) = (task.size, task.channels as u64);
+        tokio::spawn(async move {
+            let body = vec![7; size];
+            let (mut number, mut calls) = (number, 0);
+            while started.at.elapsed() < time {
+                let mut frame = BytesMut::with_capacity(8 + size);
+                frame.put_u64(number);
+                frame.put_slice(&body);
+                let (tell, told) = oneshot::channel();
+                waiting.lock().expect("no panic").insert(number, tell);
+                ask.send(frame.freeze()).await?;
+                ensure!(told.await? == body, "an answer is not that of the question");
+                number += count;
+                calls += 1;
+            }
+            anyhow::Ok(calls)
+        })
+    });
+    let calls: Vec<_> = clients.collect();
+    let mut sum = 0;
+    for calls in try_join_all(calls).await? {
+        sum += calls?;
+    }
+    let seconds = started.at.elapsed().as_secs_f64();
+    let _ = (writer, reader); // they go on until the process ends
+    session
+        .finish_async(Measured::sent(sum).within(seconds), Some(started))
+        .await
+}
+
+/// Echoes whatever comes, and writes what is there together, until it is killed.
+async fn serve_calls(listener: &Listener) -> Result<()> {
+    let (writing, reading) = framed(listener.accept().await?, BUFFER).split();
+    reading.map_ok(BytesMut::freeze).forward(writing).await?;
+    std::future::pending().await
 }

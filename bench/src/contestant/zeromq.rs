@@ -11,7 +11,7 @@ use zeromq::{
     SubSocket, ZmqMessage,
 };
 
-use super::{Contestant, NO_GOODBYE};
+use super::{Contestant, NO_CALLS, NO_GOODBYE};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Work};
@@ -37,6 +37,7 @@ impl Contestant for Zeromq {
         match task.work {
             _ if task.groups > 1 => Some("it has no groups"),
             Work::Cycles => Some(NO_GOODBYE),
+            Work::Calls => Some(NO_CALLS),
             _ => None,
         }
     }

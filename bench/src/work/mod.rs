@@ -1,5 +1,6 @@
 //! What is compared: a file for each piece of work, with what it varies and what it makes of a run.
 
+mod calls;
 mod cycles;
 mod fan_out;
 mod idle;
@@ -74,6 +75,7 @@ pub fn tasks(work: Work, arguments: &RunArguments) -> Vec<Task> {
         Work::Loaded => loaded::tasks(arguments),
         Work::Producers => producers::tasks(arguments),
         Work::FanOut => fan_out::tasks(arguments),
+        Work::Calls => calls::tasks(arguments),
         Work::Cycles => cycles::tasks(arguments),
         Work::Idle => idle::tasks(arguments),
         Work::Poller => poller::tasks(arguments),
@@ -86,6 +88,7 @@ pub fn figures(task: &Task, found: &Found) -> Vec<Figure> {
         Work::RoundTrip | Work::Paced => trips::figures(found),
         Work::Loaded => loaded::figures(found),
         Work::FanOut => fan_out::figures(found),
+        Work::Calls => calls::figures(found),
         Work::Cycles => cycles::figures(found),
         Work::Idle => idle::figures(found),
         Work::Poller => poller::figures(found),
@@ -101,6 +104,7 @@ pub fn about(work: Work) -> &'static str {
         Work::Loaded => loaded::ABOUT,
         Work::Producers => producers::ABOUT,
         Work::FanOut => fan_out::ABOUT,
+        Work::Calls => calls::ABOUT,
         Work::Cycles => cycles::ABOUT,
         Work::Idle => idle::ABOUT,
         Work::Poller => poller::ABOUT,

@@ -27,8 +27,10 @@ pub(crate) enum Decision {
     CloseWakesTasks,
     /// Tasks that wait are woken when the engine ends.
     EndWakesTasks,
-    /// A post is the first of its batch, and brings the wake.
-    BatchWasEmpty,
+    /// With a post there are as many as the reactor waits for, mostly one: it brings the wake.
+    BatchIsDue,
+    /// A batch is taken, and the next one's first post is not to wait for others.
+    ExpectationEnds,
     /// The wake of the batch that a post went into has not been made yet.
     WakeIsOutstanding,
     /// A receiver says that it sleeps before it does.

@@ -12,6 +12,7 @@
 //! tests, which do not work on loom's, are mounted by the library's root and not here.
 
 pub(crate) mod decision;
+pub(crate) mod expected;
 pub(crate) mod flushing;
 pub(crate) mod key;
 pub(crate) mod lines;

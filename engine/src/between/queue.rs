@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::decision::Decision;
+use super::expected::Expected;
 use super::registry::Registry;
 use super::waiting::wake_all;
 use super::wake::Wake;
@@ -46,6 +47,8 @@ struct State<B, E> {
     ended: Option<E>,
     /// Wakers of tasks that the reactor has told of something.
     told: Vec<Waker>,
+    /// With how many posts the batch wakes the reactor.
+    expected: Expected,
 }
 
 impl<B: Batch, E: Copy> Queue<B, E> {
@@ -57,6 +60,7 @@ impl<B: Batch, E: Copy> Queue<B, E> {
                 batch: 1,
                 ended: None,
                 told: Vec::new(),
+                expected: Expected::default(),
             }),
             waker,
             unwoken: AtomicU64::new(NONE),
@@ -64,8 +68,8 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         }
     }
 
-    /// Runs `submit` on the registry and the batch, and wakes the reactor if the batch was empty
-    /// before and no longer is. Whoever comes later finds the wake made, or makes it as well: the
+    /// Runs `submit` on the registry and the batch, and wakes the reactor if the batch has now as many posts as it
+    /// waits for: mostly, if it was empty before. Whoever comes later finds the wake made, or makes it as well: the
     /// thread that is to make it may have been put to sleep behind its post.
     ///
     /// # Errors
@@ -94,13 +98,15 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         } = &mut *state;
         let result = submit(registry, posted);
         let (batch, has_posted) = (state.batch, state.posted.len() > before);
-        let is_first = has_posted && decide(Decision::BatchWasEmpty, before == 0);
-        if is_first {
+        let expected = state.expected.posts();
+        let is_reached = before < expected && expected <= state.posted.len();
+        let is_due = has_posted && decide(Decision::BatchIsDue, is_reached);
+        if is_due {
             self.unwoken.store(batch, Ordering::Release);
         }
         let told = state.registry.take_told();
         drop(state);
-        if is_first || (has_posted && self.is_unwoken(batch)) {
+        if is_due || (has_posted && self.is_unwoken(batch)) {
             wake(&*self.waker);
             // Not the wake of a later batch, whose first post has come meanwhile.
             let (from, to) = (Ordering::AcqRel, Ordering::Relaxed);
@@ -122,6 +128,9 @@ impl<B: Batch, E: Copy> Queue<B, E> {
         let mut state = lock(&self.state);
         std::mem::swap(&mut state.posted, batch);
         state.batch += 1;
+        if decide(Decision::ExpectationEnds, true) {
+            state.expected.end(batch.len());
+        }
         self.settle_in(state, settle)
     }
 
@@ -163,12 +172,30 @@ impl<B: Batch, E: Copy> Queue<B, E> {
 
     /// Whether the reactor has told tasks that are to be woken.
     pub(crate) fn has_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed) > 0
+        self.told() > 0
+    }
+
+    /// How many tasks the reactor has told that are to be woken.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// Wakes the tasks that the reactor has told of something.
     pub(crate) fn wake_tasks(&self) {
+        self.take_tasks(lock(&self.state));
+    }
+
+    /// The same, where the reactor's next wait ends before long: what these tasks post wakes it together. Returns
+    /// whether that is waited for. What was posted already has made its wake.
+    pub(crate) fn wake_tasks_and_expect(&self) -> bool {
         let mut state = lock(&self.state);
+        let tasks = state.told.len();
+        let waits = state.expected.begin(tasks);
+        self.take_tasks(state);
+        waits
+    }
+
+    fn take_tasks(&self, mut state: MutexGuard<'_, State<B, E>>) {
         let told = std::mem::take(&mut state.told);
         self.told.store(0, Ordering::Relaxed);
         drop(state);

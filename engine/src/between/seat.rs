@@ -291,6 +291,11 @@ impl<R: ?Sized> Seat<R> {
         !state.waiting.is_empty() || (state.tasks > 0 && state.lookout.is_some())
     }
 
+    /// The same, whatever tasks do.
+    pub(crate) fn is_wanted_by_receiver(&self) -> bool {
+        !lock(&self.state).waiting.is_empty()
+    }
+
     /// A receiver is a task from now on. Whoever sits is to make a pass behind this.
     pub(crate) fn serve_task(&self) {
         let mut state = lock(&self.state);

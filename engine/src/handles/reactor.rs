@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::between::mailbox::{Mailbox, Taken};
 use crate::between::seat::{self, Duty, NOBODY, ReceiverId, Rest, Sitter};
@@ -34,6 +34,12 @@ pub(crate) trait Reactor: Send {
     /// Says to everybody that the reactor has ended.
     fn end(&mut self, why: Ended);
 }
+
+/// How long the reactor waits at most for what tasks post that it has woken, before it writes what they have posted.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// Whether waits end so soon: others count milliseconds, or ticks of the system's clock.
+const HAS_FINE_CLOCK: bool = cfg!(target_os = "linux");
 
 /// Whether a pass reads from sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -239,21 +245,29 @@ impl Shared {
 
     /// Makes passes until a receiver wants to, or just one.
     fn sit_in(&self, mut occupant: Box<Occupant>, sleeps: Sleeps) {
+        let mut waits_for_posts = false;
         occupant.attempt(|reactor| {
             loop {
                 let is_needed = reactor.is_needed_by_others();
                 let at_once = !is_needed && sleeps == Sleeps::Elsewhere;
-                reactor.wait(at_once.then(Instant::now))?;
+                let patience = match (waits_for_posts, at_once) {
+                    (true, _) => Some(PATIENCE),
+                    (false, true) => Some(Duration::ZERO),
+                    (false, false) => None,
+                };
+                reactor.wait(patience.map(|patience| Instant::now() + patience))?;
                 if self.work(reactor, Reads::Yes) {
                     return Ok(None);
                 }
-                let is_free = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
+                // What several tasks post is written together, in a pass that waits for it.
+                let is_free = match self.queue.told() {
+                    0 | 1 => sleeps == Sleeps::Elsewhere || self.seat.is_wanted(),
+                    _ => self.seat.is_wanted_by_receiver(),
+                };
                 if is_free && !reactor.is_needed_by_others() {
                     return Ok(Some(()));
                 }
-                if self.queue.has_told() {
-                    self.queue.wake_tasks();
-                }
+                waits_for_posts = self.queue.has_told() && self.wake_tasks();
             }
         });
         self.leave(occupant, NOBODY);
@@ -261,6 +275,17 @@ impl Shared {
         if self.queue.has_told() {
             self.queue.wake_tasks();
         }
+    }
+}
+
+impl Shared {
+    /// Wakes tasks, which will mostly post. Returns whether that is waited for.
+    fn wake_tasks(&self) -> bool {
+        if HAS_FINE_CLOCK {
+            return self.queue.wake_tasks_and_expect();
+        }
+        self.queue.wake_tasks();
+        false
     }
 }
 

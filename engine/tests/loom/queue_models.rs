@@ -1,6 +1,7 @@
 //! Nothing that was posted is left behind: not by a reactor that sleeps, nor by one that ends.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use loom::thread;
 
@@ -79,13 +80,73 @@ fn canary_a_wake_before_the_post() {
 #[test]
 fn canary_a_batch_that_wakes_nobody() {
     finds_always(
-        Decision::BatchWasEmpty,
+        Decision::BatchIsDue,
         false,
         NOBODY_CAN_GO_ON,
         Some(3),
         || {
             posts_reach_a_reactor_that_sleeps(post_soundly, take_or_sleep, true);
         },
+    );
+}
+
+/// The reactor has told two tasks and waits for what they post, before or after it waits; another post follows, or comes
+/// between. It is woken for all of them, without patience that ends.
+fn posts_of_tasks_wake_the_reactor_together() {
+    let sleeper = Sleeper::new();
+    let queue = queue_waking(Some(Arc::clone(&sleeper)));
+    let channel = open(&queue);
+    let posters = [&[10, 11][..], &[20]].map(|tags| {
+        let (queue, sleeper) = (Arc::clone(&queue), Arc::clone(&sleeper));
+        thread::spawn(move || {
+            let post = |&tag: &u32| post_soundly(&queue, &sleeper, channel, tag);
+            tags.iter().for_each(post);
+        })
+    });
+    queue.tell([Waker::noop().clone(), Waker::noop().clone()]);
+    assert!(queue.wake_tasks_and_expect());
+    let (mut batch, mut seen) = (Vec::new(), 0);
+    while seen < 3 {
+        sleeper.sleep();
+        exchange(&queue, &mut batch, |_| ());
+        seen += batch.drain(..).count();
+    }
+    for poster in posters {
+        poster.join().unwrap();
+    }
+}
+
+#[test]
+fn what_tasks_post_together_wakes_the_reactor() {
+    proves(
+        "what_tasks_post_together_wakes_the_reactor",
+        Some(3),
+        1000,
+        posts_of_tasks_wake_the_reactor_together,
+    );
+}
+
+/// Changed: as many posts as were waited for wake nobody.
+#[test]
+fn canary_what_is_waited_for_wakes_nobody() {
+    finds_always(
+        Decision::BatchIsDue,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        posts_of_tasks_wake_the_reactor_together,
+    );
+}
+
+/// Changed: the next batch waits for as many as the last one did.
+#[test]
+fn canary_more_is_waited_for_than_was_told() {
+    finds_always(
+        Decision::ExpectationEnds,
+        false,
+        NOBODY_CAN_GO_ON,
+        Some(3),
+        posts_of_tasks_wake_the_reactor_together,
     );
 }
 
