@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Dialer`] | a connection that is made again when it ends |
 //! | [`service`] | requests for workers, answers in any order, an end in good order |
+//! | [`work_queue`] | jobs for workers that may die: each ends done, failed, or maybe done |
 //! | `body` | bodies from types, and back: JSON and postcard |
 //!
 //! Each is a plain value that is shown the events of a group's inbox, and says what they mean: there are no
@@ -21,6 +22,8 @@
 #[cfg_attr(docsrs, doc(cfg(any(feature = "json", feature = "postcard"))))]
 pub mod body;
 mod dialer;
+mod nudge;
 pub mod service;
+pub mod work_queue;
 
 pub use dialer::{Dialed, Dialer, Down, Pauses};

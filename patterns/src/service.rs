@@ -87,6 +87,7 @@ use ampe::{
 };
 
 use self::state::State;
+use crate::nudge::Nudge;
 
 pub use self::workers::Workers;
 
@@ -168,6 +169,7 @@ pub struct Service {
 struct Shared {
     group: ChannelGroup,
     state: Mutex<State>,
+    nudge: Nudge,
 }
 
 /// What an event means to a [`Service`].
@@ -222,9 +224,13 @@ impl Service {
 
     /// A service of a group.
     pub fn with_options(group: ChannelGroup, options: ServiceOptions) -> Service {
-        let state = Mutex::new(State::new(group.clone(), options));
+        let shared = Shared {
+            state: Mutex::new(State::new(group.clone(), options)),
+            nudge: Nudge::new(group.clone()),
+            group,
+        };
         Service {
-            shared: Arc::new(Shared { group, state }),
+            shared: Arc::new(shared),
         }
     }
 
@@ -274,10 +280,11 @@ impl Service {
 
     /// Says what an event means, and does what is to be done about it; `None` if it is the service's own affair.
     pub fn observe(&mut self, event: Event) -> Option<Served> {
-        if let Event::Request(request) = event {
-            return self.take(request);
+        match event {
+            Event::Request(request) => self.take(request),
+            Event::Notified(it) if self.shared.nudge.is_ours(&it) => None,
+            event => self.shared.lock().observe(event),
         }
-        self.shared.lock().observe(event)
     }
 
     fn take(&mut self, request: Request) -> Option<Served> {
@@ -335,7 +342,7 @@ impl Stopper {
         let year = now + Duration::from_secs(365 * 24 * 3600);
         let deadline = now.checked_add(within).unwrap_or(year);
         self.shared.lock().begin_to_drain(deadline);
-        self.shared.wake();
+        self.shared.nudge.nudge();
     }
 }
 
@@ -406,17 +413,7 @@ impl Shared {
     fn answer(&self, post: Post, is_refusal: bool) {
         let needs_a_look = self.lock().answer(post, is_refusal);
         if needs_a_look {
-            self.wake();
-        }
-    }
-
-    /// Has the thread that receives look again. It knows by the count that a notification is ours.
-    fn wake(&self) {
-        self.lock().notified += 1;
-        if self.group.notify(self.group.message()).is_err() {
-            // So many wait that it does not sleep, or it has ended.
-            let mut state = self.lock();
-            state.notified = state.notified.saturating_sub(1);
+            self.nudge.nudge();
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -149,13 +150,66 @@ fn a_signal_ends_a_service_that_answers_what_it_has_taken() {
         assert!(says(&said, "both sides said goodbye"), "{said:#?}");
     }
     let said = service.end_well();
+    // A request that crossed the goodbye was refused, and its client did not hear it.
+    assert!(says(&said, " 0 unanswered; "), "{said:#?}");
+    assert!(says(&said, "; 3 clients, 0 let go"), "{said:#?}");
+}
+
+#[test]
+fn every_job_ends_though_workers_are_killed_and_leave() {
+    let Some(mut queue) = start("work_queue", &["queue", LOCAL, "1000"]) else {
+        return;
+    };
+    let address = queue.address();
+    let mut killed = start("work_queue", &["work", &address]).unwrap();
+    // In the middle: it has done fifteen, and has more at hand.
+    for _ in 0..15 {
+        killed.line("job ");
+    }
+    killed.child.kill().unwrap();
+    let mut workers = vec![killed];
+    for _ in 0..3 {
+        workers.push(start("work_queue", &["work", &address]).unwrap());
+    }
+    #[cfg(unix)]
+    {
+        workers[1].line("job ");
+        workers[1].terminate();
+    }
+    let mut begun: Vec<u64> = Vec::new();
+    for (index, worker) in workers.into_iter().enumerate() {
+        let said = match index {
+            0 => worker.end().1,
+            _ => worker.end_well(),
+        };
+        let jobs = said.iter().filter_map(|line| line.strip_prefix("job "));
+        begun.extend(jobs.map(|job| job.parse::<u64>().unwrap()));
+    }
+    let said = queue.end_well();
+    let of = |text: &str| -> HashSet<u64> {
+        let jobs = said.iter().filter_map(|line| line.strip_prefix(text));
+        jobs.map(|it| it.split(':').next().unwrap().parse().unwrap())
+            .collect()
+    };
+    let (twice, failed) = (of("done, maybe twice: "), of("failed: "));
+    assert_eq!(failed, HashSet::from([13]));
+    // Whatever was begun twice is marked.
+    let mut distinct = HashSet::new();
+    for job in begun {
+        assert!(
+            distinct.insert(job) || twice.contains(&job),
+            "{job} was done twice"
+        );
+    }
+    assert_eq!(distinct, (1..=1000).collect());
     assert!(
         says(
             &said,
-            " 0 unanswered; 0 answers returned; 3 clients, 0 let go"
+            "1000 jobs added, 999 done, 1 failed, 0 unknown, 0 open"
         ),
         "{said:#?}"
     );
+    assert!((1..=8).contains(&twice.len()), "{said:#?}");
 }
 
 /// What is typed in from the page of an example has to be short.

@@ -26,8 +26,6 @@ pub(super) struct State {
     waiting: HashMap<Channel, Instant>,
     account: ServiceAccount,
     drain: Option<Drain>,
-    /// Notifications of our own that were not received yet.
-    pub(super) notified: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +54,6 @@ impl State {
             waiting: HashMap::new(),
             account: ServiceAccount::default(),
             drain: None,
-            notified: 0,
         }
     }
 
@@ -219,15 +216,6 @@ impl State {
                 Some(Served::Other(Event::Returned(returned)))
             }
             Event::Closed(closed) => Some(self.close(closed)),
-            Event::Notified(message) => {
-                let is_empty =
-                    message.body().is_empty() && message.text_headers().as_bytes().is_empty();
-                if is_empty && self.notified > 0 {
-                    self.notified -= 1;
-                    return None;
-                }
-                Some(Served::Other(Event::Notified(message)))
-            }
             other => Some(Served::Other(other)),
         }
     }
