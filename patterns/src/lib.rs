@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Dialer`] | a connection that is made again when it ends |
 //! | [`service`] | requests for workers, answers in any order, an end in good order |
+//! | [`publish`] | topics for those who want them, and an account of what each has missed |
 //! | [`work_queue`] | jobs for workers that may die: each ends done, failed, or maybe done |
 //! | `body` | bodies from types, and back: JSON and postcard |
 //!
@@ -23,6 +24,7 @@
 pub mod body;
 mod dialer;
 mod nudge;
+pub mod publish;
 pub mod service;
 pub mod work_queue;
 

@@ -99,6 +99,7 @@ pub const NOT_BEGUN: &str = "Not-Begun";
 /// The text header of the Signal by which a worker says that it wants no more.
 pub const LEAVING: &str = "Leaving";
 
+const ENDING: &str = "the queue is ending";
 const YES: &str = "yes";
 
 /// The limits of a [`WorkQueue`]. Start from the default and change what matters.
@@ -142,6 +143,7 @@ pub struct WorkQueue {
     ready: VecDeque<Channel>,
     account: QueueAccount,
     id_next: u64,
+    is_ending: bool,
 }
 
 struct Waiting {
@@ -176,6 +178,7 @@ impl WorkQueue {
             ready: VecDeque::new(),
             account: QueueAccount::default(),
             id_next: 1,
+            is_ending: false,
         }
     }
 
@@ -204,8 +207,12 @@ impl WorkQueue {
         Err(NotAdded { message, why })
     }
 
-    /// Accepts a worker, and gives it jobs.
+    /// Accepts a worker, and gives it jobs. Once the workers were dismissed, it is refused instead.
     pub fn accept(&mut self, hello: Hello) {
+        if self.is_ending {
+            let _ = self.group.post(hello.refuse(ENDING)); // itself refused if it has gone
+            return;
+        }
         let worker = hello.channel();
         let wanted = hello.text_headers().get_text(CREDIT);
         let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
@@ -243,9 +250,10 @@ impl WorkQueue {
         }
     }
 
-    /// Gives no more jobs to those workers that are here, and says goodbye to each as soon as it has none at hand.
-    /// Receive until there are [no workers](WorkQueue::workers).
+    /// Gives out no more jobs, and says goodbye to each worker as soon as it has none at hand. Receive until there are
+    /// [no workers](WorkQueue::workers).
     pub fn dismiss(&mut self) {
+        self.is_ending = true;
         let workers: Vec<Channel> = self.workers.keys().copied().collect();
         workers.into_iter().for_each(|it| self.let_leave(it));
     }

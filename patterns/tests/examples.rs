@@ -11,7 +11,7 @@ use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -23,6 +23,7 @@ const LOCAL: &str = "tcp://127.0.0.1:0";
 struct Example {
     name: &'static str,
     child: Child,
+    input: Option<ChildStdin>,
     /// Lines of both its outputs.
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -69,6 +70,7 @@ fn start(name: &'static str, arguments: &[&str]) -> Option<Example> {
     let seen = Vec::new();
     Some(Example {
         name,
+        input: child.stdin.take(),
         child,
         lines,
         seen,
@@ -94,6 +96,11 @@ impl Example {
 
     fn address(&mut self) -> String {
         self.line("listening on ")
+    }
+
+    fn type_line(&mut self, line: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Has it end in good order.
@@ -210,6 +217,50 @@ fn every_job_ends_though_workers_are_killed_and_leave() {
         "{said:#?}"
     );
     assert!((1..=8).contains(&twice.len()), "{said:#?}");
+}
+
+#[test]
+fn subscribers_come_back_to_a_publisher_that_was_killed() {
+    // A port that is free again when the publisher is started a second time.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", port.local_addr().unwrap());
+    drop(port);
+    let Some(mut publisher) = start("publish", &["publisher", &address]) else {
+        return;
+    };
+    publisher.address();
+    let topics: [&[&str]; 2] = [&["weather.*", "news"], &["sports"]];
+    let mut subscribers = topics.map(|topics| {
+        let arguments = [&["subscriber", address.as_str()], topics].concat();
+        start("publish", &arguments).unwrap()
+    });
+    for life in ["first", "second"] {
+        for subscriber in &mut subscribers {
+            subscriber.line("connected to");
+            publisher.line("is here");
+        }
+        publisher.type_line(&format!("weather.kyiv {life} rain"));
+        publisher.line("published to 1");
+        publisher.type_line(&format!("sports {life} goal"));
+        publisher.line("published to 1");
+        publisher.type_line(&format!("weather {life}"));
+        publisher.line("published to 0");
+        subscribers[0].line(&format!("weather.kyiv: {life} rain (0 missed)"));
+        subscribers[1].line(&format!("sports: {life} goal (0 missed)"));
+        if life == "first" {
+            publisher.child.kill().unwrap();
+            publisher.end();
+            publisher = start("publish", &["publisher", &address]).unwrap();
+        }
+    }
+    publisher.type_line("who");
+    publisher.line("1 wanted, 1 posted, 0 returned, 0 dropped, 0 waiting");
+    publisher.input = None;
+    let said = publisher.end_well();
+    assert!(says(&said, "both sides said goodbye"), "{said:#?}");
+    for subscriber in subscribers {
+        subscriber.end_well();
+    }
 }
 
 /// What is typed in from the page of an example has to be short.

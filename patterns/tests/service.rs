@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ampe::{Address, CallError, ChannelGroup, Engine, Event, Reason, WhyNotSent, WhyUnanswered};
+use ampe::{
+    Address, CallError, ChannelGroup, Engine, Event, Post, Reason, WhyNotSent, WhyUnanswered,
+};
 use ampe_patterns::service::{
     Gone, Served, Service, ServiceAccount, ServiceOptions, Stopper, Taken, Workers,
 };
@@ -230,6 +232,65 @@ fn ask_until_the_end(address: &Address) -> u64 {
     }
     drop(receiver.join().unwrap());
     answered
+}
+
+/// Clients are lost at random. Each request was answered or refused, and of each answer it is known whether it was sent.
+#[test]
+fn no_answer_is_unaccounted_for_though_clients_are_lost() {
+    let mut dice = dice();
+    let workers = Workers::start(3, Taken::echo).unwrap();
+    let mut options = ServiceOptions::default();
+    options.taken = 50;
+    let service = start(tight(), options, 1, move |request| workers.hand(request));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, mut dice) = (service.addresses[0].clone(), dice.fork());
+            thread::spawn(move || {
+                for _ in 0..15 {
+                    be_lost(&address, &mut dice);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let (account, gone) = service.end();
+    println!("{account}");
+    check(account);
+    assert!(account.returned > 0 && account.refused > 0, "{account}");
+    assert_eq!(gone.len() as u64, account.clients);
+    let accounts = || gone.iter().map(|it| it.closed.account());
+    let sent: u64 = accounts().map(|it| it.sent).sum();
+    let received: u64 = accounts().map(|it| it.received).sum();
+    // Beside requests and answers there are a hello and its answer, and no goodbyes.
+    assert_eq!(received, account.taken + account.clients);
+    let answers = account.answered + account.refused - account.returned;
+    assert!(
+        (answers..=answers + account.clients).contains(&sent),
+        "{sent} {account}"
+    );
+}
+
+/// Asks without end, receives some of the answers, and is gone.
+fn be_lost(address: &Address, dice: &mut fastrand::Rng) {
+    let engine = tight();
+    let (group, mut inbox) = group(&engine);
+    let channel = group.connect(address).unwrap();
+    let (mut left, body) = (dice.usize(1..200), vec![7; 20_000]);
+    loop {
+        let message = group.message().with_body(&body[..dice.usize(..body.len())]);
+        if group.post(message.unwrap().request(channel)).is_ok() {
+            continue;
+        }
+        if left == 0 {
+            group.post(Post::abort(channel)).unwrap();
+            return;
+        }
+        if let Event::Response(_) = inbox.recv().unwrap() {
+            left -= 1;
+        }
+    }
 }
 
 #[test]
