@@ -130,11 +130,20 @@ fn ends_of(queued: Queued) -> Vec<(u64, End)> {
     match queued {
         Queued::Done(it) => vec![(it.job, End::Done(it.is_maybe_twice))],
         Queued::Failed(it) => vec![(it.job, End::Failed(it.is_maybe_twice))],
-        Queued::Gone(gone) => gone
-            .unknown
-            .into_iter()
-            .map(|it| (it, End::Unknown))
-            .collect(),
+        Queued::Gone(gone) => {
+            // What was lost had been sent. What was received is a hello, answers, and maybe that it leaves.
+            let account = gone.closed.account();
+            let lost = (gone.again.len() + gone.unknown.len()) as u64;
+            assert!(
+                lost + account.received <= account.sent + 1,
+                "{lost} lost: {}",
+                gone.closed
+            );
+            gone.unknown
+                .into_iter()
+                .map(|it| (it, End::Unknown))
+                .collect()
+        }
         _ => Vec::new(),
     }
 }
