@@ -335,6 +335,63 @@ fn a_client_that_does_not_take_its_answers_is_let_go_and_no_other() {
     drop(asking.join().unwrap());
 }
 
+/// The service sleeps while another thread answers. It has to notice that answers wait, and that the last was given.
+#[test]
+fn answers_of_other_threads_are_looked_after_while_the_service_sleeps() {
+    let engine = tight();
+    let (group, mut inbox) = group(&engine);
+    group.listen(&local()).unwrap();
+    let mut options = ServiceOptions::default();
+    options.patience = Duration::from_millis(100);
+    let mut service = Service::with_options(group.clone(), options);
+    let (sender, requests) = mpsc::channel::<Taken>();
+    let (has_gone, gone) = mpsc::channel::<()>();
+    let (has_stopped, stopped) = mpsc::channel::<()>();
+    let stopper = service.stopper();
+    let answering = thread::spawn(move || {
+        let mut taken: Vec<Taken> = requests.iter().take(50).collect();
+        let last = taken.pop().unwrap();
+        for request in taken {
+            let answer = group.message().with_body(&[7; 60_000]).unwrap();
+            request.reply(answer);
+        }
+        gone.recv().unwrap();
+        stopper.drain(Duration::MAX);
+        stopped.recv().unwrap();
+        last.echo();
+    });
+    let mut client = None;
+    loop {
+        match service.recv(&mut inbox).unwrap() {
+            Served::Listening(it) => {
+                let engine = tight();
+                let (group, inbox) = common::group(&engine);
+                let channel = group.connect(it.address()).unwrap();
+                for _ in 0..50 {
+                    group.post(group.message().request(channel)).unwrap();
+                }
+                client = Some((inbox, engine)); // which receives nothing
+            }
+            Served::Hello(hello) => service.accept(hello),
+            Served::Request(request) => sender.send(request).unwrap(),
+            Served::Gone(gone) => {
+                assert_eq!(gone.let_go, Some("you do not take your answers"));
+                assert_eq!(gone.unanswered, 1);
+                has_gone.send(()).unwrap();
+            }
+            // The listener, and from here on nothing happens but that.
+            Served::Other(Event::Closed(_)) => has_stopped.send(()).unwrap(),
+            Served::Drained(account) => {
+                assert_eq!((account.answered, account.unanswered), (50, 0), "{account}");
+                break;
+            }
+            _ => {}
+        }
+    }
+    answering.join().unwrap();
+    drop(client);
+}
+
 #[test]
 fn more_answers_than_may_wait_end_their_client() {
     let mut options = ServiceOptions::default();

@@ -5,12 +5,13 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ampe::{Address, ChannelGroup, Engine, Event, Inbox, Post, Reason};
+use ampe::{Address, ChannelGroup, Engine, Event, Inbox, Options, Post, Reason};
 use ampe_patterns::Pauses;
 use ampe_patterns::work_queue::{
     Job, QueueOptions, Queued, WhyNotAdded, WorkQueue, Worker, Working,
@@ -351,6 +352,62 @@ fn a_job_that_kills_its_workers_ends_as_unknown_and_the_others_are_done() {
         (done, again, unknown),
         (vec![first, last], vec![poison; 2], vec![poison])
     );
+}
+
+/// A worker that has no job at hand, for want of the engine's budget, gets one when there is budget again.
+#[test]
+fn a_job_for_which_there_is_no_room_goes_when_there_is() {
+    let mut options = Options::default();
+    options.outbound_bytes = 300_000;
+    let engine = Engine::start(options).unwrap();
+    let (group, mut inbox, address) = listening(&engine);
+    // Somebody who never reads has all of the budget.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let deaf = Address::tcp("127.0.0.1", port).unwrap();
+    let deaf = group.connect(&deaf).unwrap();
+    assert!(matches!(inbox.recv().unwrap(), Event::Opened(_)));
+    let mut idle = 0;
+    while idle < 100 {
+        let message = group.message().with_body(&[7; 60_000]).unwrap();
+        idle = match group.post(message.signal(deaf)) {
+            Ok(_) => 0,
+            Err(_) => idle + 1,
+        };
+        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
+    }
+    let mut queue = WorkQueue::new(group.clone());
+    let message = group.message().with_body(&[7; 60_000]).unwrap();
+    queue.add(message).unwrap();
+    let worker = thread::spawn(move || {
+        let engine = common::engine();
+        let (group, mut inbox) = common::group(&engine);
+        let mut worker = Worker::new(group.clone(), address, 1);
+        while let Ok(working) = worker.recv(&mut inbox) {
+            match working {
+                Working::Job(job) => job.done(group.message()),
+                Working::Down(_) => break,
+                _ => {}
+            }
+        }
+    });
+    while !queue.is_empty() {
+        match next(&mut queue, &mut inbox) {
+            Queued::Hello(hello) => {
+                queue.accept(hello);
+                assert_eq!(queue.account().at_hand, 0, "there is no room");
+                group.post(Post::abort(deaf)).unwrap();
+            }
+            Queued::Done(it) => assert!(!it.is_maybe_twice),
+            Queued::Other(_) => {} // what comes back is dropped, and gives room
+            other => panic!("{other:?}"),
+        }
+    }
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    worker.join().unwrap();
 }
 
 #[test]
