@@ -7,7 +7,7 @@ mod common;
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampe::{Address, Channel, ChannelGroup, Engine, Event, Inbox, Post, Reason};
 use ampe_patterns::Pauses;
@@ -223,6 +223,29 @@ fn what_is_wanted_may_change_at_any_time() {
     assert_eq!(distinct.last().unwrap(), "anything");
 }
 
+#[test]
+fn who_is_behind_for_a_while_gets_all_in_order() {
+    const COUNT: u64 = 500;
+    let mut options = PublisherOptions::default();
+    options.waiting_bytes = 64 << 20;
+    let mut publishing = Publishing::start(tight(), &local(), options);
+    let subscribers = [(); 3].map(|()| subscribe(publishing.address.clone(), &["*"]));
+    publishing.until(|it| it.publisher.subscribers().count() == 3);
+    let mut waited = 0;
+    for number in 0..COUNT {
+        let counts = publishing.publish("news", number, 5_000);
+        assert_eq!((counts.wanted, counts.dropped), (3, 0));
+        waited += counts.waiting;
+    }
+    assert!(waited > 0, "there is not room for all at once");
+    publishing.say_goodbye();
+    for subscriber in subscribers {
+        let (got, missed) = subscriber.join().unwrap();
+        assert!(got.iter().map(|it| it.1).eq(0..COUNT), "{}", got.len());
+        assert_eq!(missed, 0);
+    }
+}
+
 /// One that does not receive for a while, beside one that does. Returns what each got, how many it missed, and what the
 /// publisher says of each.
 fn slow_and_fast(when_full: WhenFull) -> (Got, Got, Vec<Gone>) {
@@ -334,13 +357,15 @@ fn a_subscriber_gets_what_it_wants_from_each_life_of_its_publisher() {
                         let expected = last.map_or(0, |last| last + 1);
                         assert_eq!((number, it.missed), (expected, 0), "{}", it.topic());
                         last = Some(number);
+                        let _ = sender.send(last);
                     }
+                    Subscribed::Other(Event::Signal(it)) => panic!("out of order: {it:?}"),
                     Subscribed::Down(down) => {
                         got.extend(last.take());
                         if down.closed.reason() == Reason::Bye {
                             return got;
                         }
-                        let _ = sender.send(());
+                        let _ = sender.send(None);
                     }
                     _ => {}
                 }
@@ -359,6 +384,10 @@ fn a_subscriber_gets_what_it_wants_from_each_life_of_its_publisher() {
             publishing.say_goodbye();
             break;
         }
+        if dice.bool() {
+            // Otherwise nothing may have been sent.
+            while lives.recv().unwrap().is_none() {}
+        }
         let channel: Option<Channel> = publishing.publisher.subscribers().next().map(|it| it.0);
         publishing
             .group
@@ -368,9 +397,34 @@ fn a_subscriber_gets_what_it_wants_from_each_life_of_its_publisher() {
         let account = publishing.gone[0].account;
         assert_eq!(account.dropped, 0);
         // It has seen that this life has ended, which may have been too short for anything to come.
-        lives.recv().unwrap();
+        while lives.recv().unwrap().is_some() {}
     }
     assert!(!subscriber.join().unwrap().is_empty());
+}
+
+#[test]
+fn nobody_is_accepted_once_goodbye_was_said() {
+    let mut publishing = Publishing::start(engine(), &local(), PublisherOptions::default());
+    publishing.say_goodbye();
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut subscriber = Subscriber::new(group, publishing.address.clone());
+    subscriber.advance(Instant::now());
+    let closed = loop {
+        if let Some(event) = publishing.inbox.try_recv().unwrap() {
+            publishing.observe(event);
+        }
+        let soon = Instant::now() + Duration::from_millis(1);
+        match inbox
+            .recv_until(soon)
+            .unwrap()
+            .map(|it| subscriber.observe(it))
+        {
+            Some(Subscribed::Down(down)) => break down.closed,
+            _ => assert_eq!(publishing.publisher.subscribers().count(), 0),
+        }
+    };
+    assert_eq!(closed.reason(), Reason::Refused);
 }
 
 #[test]

@@ -335,33 +335,16 @@ fn a_client_that_does_not_take_its_answers_is_let_go_and_no_other() {
     drop(asking.join().unwrap());
 }
 
-/// The service sleeps while another thread answers. It has to notice that answers wait, and that the last was given.
+/// A service that sleeps while others answer is woken when answers begin to wait, and when the last is given.
 #[test]
-fn answers_of_other_threads_are_looked_after_while_the_service_sleeps() {
+fn answers_wake_a_service_that_has_to_look_after_them() {
     let engine = tight();
     let (group, mut inbox) = group(&engine);
     group.listen(&local()).unwrap();
-    let mut options = ServiceOptions::default();
-    options.patience = Duration::from_millis(100);
-    let mut service = Service::with_options(group.clone(), options);
-    let (sender, requests) = mpsc::channel::<Taken>();
-    let (has_gone, gone) = mpsc::channel::<()>();
-    let (has_stopped, stopped) = mpsc::channel::<()>();
-    let stopper = service.stopper();
-    let answering = thread::spawn(move || {
-        let mut taken: Vec<Taken> = requests.iter().take(50).collect();
-        let last = taken.pop().unwrap();
-        for request in taken {
-            let answer = group.message().with_body(&[7; 60_000]).unwrap();
-            request.reply(answer);
-        }
-        gone.recv().unwrap();
-        stopper.drain(Duration::MAX);
-        stopped.recv().unwrap();
-        last.echo();
-    });
+    let mut service = Service::new(group.clone());
     let mut client = None;
-    loop {
+    let mut taken = Vec::new();
+    while taken.len() < 50 {
         match service.recv(&mut inbox).unwrap() {
             Served::Listening(it) => {
                 let engine = tight();
@@ -373,23 +356,37 @@ fn answers_of_other_threads_are_looked_after_while_the_service_sleeps() {
                 client = Some((inbox, engine)); // which receives nothing
             }
             Served::Hello(hello) => service.accept(hello),
-            Served::Request(request) => sender.send(request).unwrap(),
-            Served::Gone(gone) => {
-                assert_eq!(gone.let_go, Some("you do not take your answers"));
-                assert_eq!(gone.unanswered, 1);
-                has_gone.send(()).unwrap();
-            }
-            // The listener, and from here on nothing happens but that.
-            Served::Other(Event::Closed(_)) => has_stopped.send(()).unwrap(),
-            Served::Drained(account) => {
-                assert_eq!((account.answered, account.unanswered), (50, 0), "{account}");
-                break;
-            }
-            _ => {}
+            Served::Request(request) => taken.push(request),
+            other => panic!("{other:?}"),
         }
     }
-    answering.join().unwrap();
+    // Shows the service what comes until there is a notification, and so many channels have ended.
+    let mut until_notified = |service: &mut Service, mut ends: usize| {
+        let mut is_notified = false;
+        while !is_notified || ends > 0 {
+            let event = inbox.recv_until(deadline()).unwrap();
+            let event = event.expect("it is woken");
+            is_notified |= matches!(event, Event::Notified(_));
+            ends = ends.saturating_sub(usize::from(matches!(event, Event::Closed(_))));
+            service.observe(event);
+        }
+    };
+    let last = taken.pop().unwrap();
+    for request in taken {
+        let answer = group.message().with_body(&[7; 60_000]).unwrap();
+        request.reply(answer);
+    }
+    until_notified(&mut service, 0);
+    assert!(service.due().is_some(), "it is patient for a while");
+
     drop(client);
+    service.stopper().drain(Duration::MAX);
+    until_notified(&mut service, 2); // the client, and the listener
+    assert_eq!(service.drained(), None);
+    last.echo();
+    until_notified(&mut service, 0);
+    let account = service.drained().unwrap();
+    assert_eq!((account.answered, account.unanswered), (50, 0), "{account}");
 }
 
 #[test]
