@@ -53,6 +53,8 @@
 //!   it, it ends as *unknown*. With 1 no job is ever done twice; with more, a job that kills who does it does not
 //!   kill all workers.
 //!
+//! A worker that hangs is lost, too, once [`QueueOptions::patience`] with it is over.
+//!
 //! So each job that was added ends by one of three: [`Queued::Done`], [`Queued::Failed`] (a worker says that it
 //! cannot be done), or in [`Gone::unknown`]. Jobs that have not ended when the queue does are handed back by
 //! [`WorkQueue::into_jobs`].
@@ -78,12 +80,13 @@
 mod outcome;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{
-    Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, PostError, Received,
+    Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, Post, PostError, Received,
     Returned, Signal,
 };
 
@@ -99,6 +102,7 @@ pub const NOT_BEGUN: &str = "Not-Begun";
 /// The text header of the Signal by which a worker says that it wants no more.
 pub const LEAVING: &str = "Leaving";
 
+const TOO_LONG: &str = "you take too long for a job";
 const ENDING: &str = "the queue is ending";
 const YES: &str = "yes";
 
@@ -111,6 +115,9 @@ pub struct QueueOptions {
     /// How many workers may be lost over a job that may have been done, until it ends as unknown. Default 3;
     /// 0 counts as 1.
     pub losses: u32,
+    /// How long a worker may have a job at hand, while it is at those before it, too. One that takes longer is let go,
+    /// and what it has at hand was maybe done. Default `None`: for ever.
+    pub patience: Option<Duration>,
     /// How many bytes of jobs may be there that have not ended; each counts with its content and 1 KiB. Default
     /// 64 MiB.
     pub bytes: usize,
@@ -121,6 +128,7 @@ impl Default for QueueOptions {
         QueueOptions {
             credit: 8,
             losses: 3,
+            patience: None,
             bytes: 64 << 20,
         }
     }
@@ -141,6 +149,8 @@ pub struct WorkQueue {
     workers: HashMap<Channel, Hands>,
     /// Workers that may be given a job, as far as is known; none twice.
     ready: VecDeque<Channel>,
+    /// When whose patience for which job at hand is over.
+    deadlines: BTreeSet<(Instant, Channel, u64)>,
     account: QueueAccount,
     id_next: u64,
     is_ending: bool,
@@ -154,10 +164,12 @@ struct Waiting {
 /// A worker, as the queue knows it.
 struct Hands {
     credit: usize,
-    at_hand: HashSet<u64>,
+    /// Jobs, and until when they may be at hand.
+    at_hand: HashMap<u64, Option<Instant>>,
     is_ready: bool,
     is_leaving: bool,
     has_goodbye: bool,
+    let_go: Option<&'static str>,
 }
 
 impl WorkQueue {
@@ -176,6 +188,7 @@ impl WorkQueue {
             open: BTreeSet::new(),
             workers: HashMap::new(),
             ready: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             account: QueueAccount::default(),
             id_next: 1,
             is_ending: false,
@@ -218,10 +231,11 @@ impl WorkQueue {
         let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
         let hands = Hands {
             credit: wanted.clamp(1, self.options.credit.max(1)),
-            at_hand: HashSet::new(),
+            at_hand: HashMap::new(),
             is_ready: false,
             is_leaving: false,
             has_goodbye: false,
+            let_go: None,
         };
         let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
         self.account.workers += 1;
@@ -269,6 +283,20 @@ impl WorkQueue {
         self.jobs.into_iter().map(unended).collect()
     }
 
+    /// When [`advance`](WorkQueue::advance) is to be called, though no event has come.
+    pub fn due(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(due, ..)| due)
+    }
+
+    /// Lets workers go that have had a job at hand for too long.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some(&(due, worker, _)) = self.deadlines.first()
+            && due <= now
+        {
+            self.let_go(worker);
+        }
+    }
+
     /// The next event, with what it means.
     ///
     /// # Errors
@@ -276,8 +304,12 @@ impl WorkQueue {
     /// [`Ended`], once all events of the inbox were received and none will come.
     pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Queued, Ended> {
         loop {
-            let event = inbox.recv()?;
-            if let Some(queued) = self.observe(event) {
+            self.advance(Instant::now());
+            let event = match self.due() {
+                Some(due) => inbox.recv_until(due)?,
+                None => Some(inbox.recv()?),
+            };
+            if let Some(queued) = event.and_then(|event| self.observe(event)) {
                 return Ok(queued);
             }
         }
@@ -354,8 +386,7 @@ impl WorkQueue {
             return Some(Queued::Other(Event::Returned(returned)));
         }
         // Its connection has ended: no more is given to it.
-        let hands = self.workers.get_mut(&worker)?;
-        hands.at_hand.remove(&job);
+        self.take_off(worker, job);
         self.reopen(job);
         None
     }
@@ -370,10 +401,12 @@ impl WorkQueue {
 
     /// What a worker still has at hand was sent to it and not answered.
     fn lose(&mut self, closed: Closed) -> Queued {
+        self.forget_deadlines(closed.channel());
         let hands = self.workers.remove(&closed.channel());
+        let let_go = hands.as_ref().and_then(|hands| hands.let_go);
         let (mut again, mut unknown) = (Vec::new(), Vec::new());
         let at_hand = hands.map(|it| it.at_hand).unwrap_or_default();
-        for job in at_hand {
+        for job in at_hand.into_keys() {
             let Some(waiting) = self.jobs.get_mut(&job) else {
                 continue;
             };
@@ -395,23 +428,52 @@ impl WorkQueue {
             closed,
             again,
             unknown,
+            let_go,
         })
     }
 
     fn is_at_hand(&self, worker: Channel, job: u64) -> bool {
         let hands = self.workers.get(&worker);
-        hands.is_some_and(|hands| hands.at_hand.contains(&job))
+        hands.is_some_and(|hands| hands.at_hand.contains_key(&job))
     }
 
     /// A worker has one job less.
     fn free(&mut self, worker: Channel, job: u64) {
-        if let Some(hands) = self.workers.get_mut(&worker) {
-            hands.at_hand.remove(&job);
-            if hands.is_leaving {
-                self.let_leave(worker);
-            }
-            self.line_up(worker);
+        self.take_off(worker, job);
+        match self.workers.get(&worker) {
+            Some(hands) if hands.is_leaving => self.let_leave(worker),
+            _ => self.line_up(worker),
         }
+    }
+
+    fn take_off(&mut self, worker: Channel, job: u64) {
+        if let Some(hands) = self.workers.get_mut(&worker)
+            && let Some(Some(due)) = hands.at_hand.remove(&job)
+        {
+            self.deadlines.remove(&(due, worker, job));
+        }
+    }
+
+    fn forget_deadlines(&mut self, worker: Channel) {
+        if let Some(hands) = self.workers.get_mut(&worker) {
+            for (&job, due) in &mut hands.at_hand {
+                if let Some(due) = due.take() {
+                    self.deadlines.remove(&(due, worker, job));
+                }
+            }
+        }
+    }
+
+    /// Ends a worker's channel here and now, and says why, as far as it listens.
+    fn let_go(&mut self, worker: Channel) {
+        self.forget_deadlines(worker);
+        self.leave_without_goodbye(worker);
+        if let Some(hands) = self.workers.get_mut(&worker) {
+            hands.let_go = Some(TOO_LONG);
+        }
+        let words = self.group.message().with_body(TOO_LONG.as_bytes());
+        let abort = words.map_or_else(|_| Post::abort(worker), |it| it.abort(worker));
+        let _ = self.group.post(abort); // refused if it has gone by itself
     }
 
     /// A job that was not begun is there for others.
@@ -478,7 +540,10 @@ impl WorkQueue {
             }
             match self.group.post(message.request(worker).with_id(job)) {
                 Ok(_) => {
-                    hands.at_hand.insert(job);
+                    let now = Instant::now();
+                    let due = self.options.patience.and_then(|it| now.checked_add(it));
+                    hands.at_hand.insert(job, due);
+                    self.deadlines.extend(due.map(|due| (due, worker, job)));
                     self.open.remove(&job);
                     self.line_up(worker);
                 }

@@ -354,6 +354,57 @@ fn a_job_that_kills_its_workers_ends_as_unknown_and_the_others_are_done() {
     );
 }
 
+#[test]
+fn a_worker_that_hangs_is_let_go_and_its_jobs_go_to_another() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut options = QueueOptions::default();
+    options.patience = Some(Duration::from_millis(300));
+    options.losses = 1_000; // a machine may be so slow that it is lost again
+    let mut queue = WorkQueue::with_options(group.clone(), options);
+    let (hang, good) = (
+        queue.add(group.message()).unwrap(),
+        queue.add(group.message()).unwrap(),
+    );
+    let worker = thread::spawn(move || {
+        let engine = common::engine();
+        let (group, mut inbox) = common::group(&engine);
+        let mut worker = Worker::new(group.clone(), address, 2).with_pauses(SHORT);
+        let mut hung = Vec::new();
+        loop {
+            match worker.recv(&mut inbox).unwrap() {
+                Working::Job(job) if hung.len() < 2 => hung.push(job),
+                Working::Job(job) => {
+                    assert!(job.is_maybe_twice());
+                    job.done(group.message());
+                }
+                Working::Down(down) if down.closed.reason() == Reason::Bye => return,
+                _ => {}
+            }
+        }
+    });
+    let (mut again, mut done) = (Vec::new(), BTreeSet::new());
+    while !queue.is_empty() {
+        match queue.recv(&mut inbox).unwrap() {
+            Queued::Hello(hello) => queue.accept(hello),
+            Queued::Done(it) => assert!(it.is_maybe_twice && done.insert(it.job)),
+            Queued::Gone(gone) => {
+                assert_eq!(gone.let_go, Some("you take too long for a job"));
+                again.extend(gone.again);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(again.starts_with(&[hang, good]), "{again:?}");
+    assert_eq!(done, BTreeSet::from([hang, good]));
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    assert_eq!(queue.due(), None);
+    worker.join().unwrap();
+}
+
 /// A worker that has no job at hand, for want of the engine's budget, gets one when there is budget again.
 #[test]
 fn a_job_for_which_there_is_no_room_goes_when_there_is() {

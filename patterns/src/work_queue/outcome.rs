@@ -59,6 +59,8 @@ pub struct Gone {
     pub again: Vec<u64>,
     /// Jobs that it may have done, and that have ended with it: see [`QueueOptions::losses`].
     pub unknown: Vec<u64>,
+    /// Why the queue let it go, if it did.
+    pub let_go: Option<&'static str>,
 }
 
 /// A job that has not ended when its queue does.
