@@ -300,8 +300,9 @@ fn who_is_slow_misses_the_newest_and_knows_how_many() {
         gone.iter().any(|gone| gone.account.dropped == missed),
         "{gone:?}"
     );
-    // The first came without a gap.
-    assert!(got.iter().map(|it| it.1).eq(0..400 - missed));
+    // The first came without a gap. Behind the first gap there may be room for some now and then.
+    assert!(got.iter().map(|it| it.1).take(20).eq(0..20));
+    assert!(got.is_sorted_by(|a, b| a.1 < b.1));
 }
 
 #[test]
