@@ -66,8 +66,9 @@
 //!
 //! [`Stopper::drain`] may be called by any thread, such as that of a signal handler. The service stops listening, refuses
 //! what still comes, answers what it took, says goodbye to each client behind its answers, and is drained when all have
-//! gone; at the deadline it lets go who is left. A request that crosses the goodbye cannot be answered any more: its
-//! client learns from the goodbye's coming first that it should ask elsewhere.
+//! gone; at the deadline it lets go who is left. A request that crosses the goodbye cannot be answered any more. It is
+//! refused nonetheless: a call that ends with [`Reason::Bye`](ampe::Reason::Bye) was not acted on by a service like this, and
+//! may be made again, to another. Clients have to receive from their inboxes to see a goodbye, and to answer it.
 //!
 //! # Memory
 //!
