@@ -12,10 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where documents are, from the root of the repository.
-const DIRECTORIES: [&str; 4] = [".", "docs", "fuzz", "engine/tests/interop"];
+const DIRECTORIES: [&str; 5] = [".", "docs", "fuzz", "patterns", "engine/tests/interop"];
 
 /// Where what they cite is.
-const CODE: [&str; 6] = ["engine", "poller", "cli", "bench", "fuzz", "ci"];
+const CODE: [&str; 7] = ["engine", "patterns", "poller", "cli", "bench", "fuzz", "ci"];
 
 /// Cites the tests of other projects.
 const CITES_OTHERS: &str = "parity.md";

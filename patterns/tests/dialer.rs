@@ -180,7 +180,7 @@ fn what_is_posted_before_there_is_a_server_arrives_in_order() {
         if let Dialed::Down(down) = dialer.recv(&mut inbox).unwrap() {
             downs += 1;
             assert_eq!(down.closed.reason(), Reason::ConnectFailed);
-            assert_eq!(down.unknown, []);
+            assert!(down.unknown.is_empty());
             assert_eq!(dialer.due(), Some(down.again_at));
         }
     }

@@ -36,6 +36,9 @@ pub mod testing {}
 #[doc = include_str!("observing.md")]
 pub mod observing {}
 
+#[doc = include_str!("patterns.md")]
+pub mod patterns {}
+
 #[doc = include_str!("from_zeromq.md")]
 pub mod from_zeromq {}
 

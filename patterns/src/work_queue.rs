@@ -1,0 +1,579 @@
+//! A work queue: jobs for workers that may be killed at any moment. Each job ends, and it is known how.
+//!
+//! ```
+//! use ampe::{Engine, GroupOptions, Options};
+//! use ampe_patterns::work_queue::{Queued, WorkQueue, Worker, Working};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Options::default())?;
+//! let (group, mut inbox) = engine.group(GroupOptions::default())?;
+//! group.listen(&"tcp://127.0.0.1:0".parse()?)?;
+//! # let ampe::Event::Listening(listening) = inbox.recv()? else { panic!("it listens") };
+//! # let address = listening.address().clone();
+//! # std::thread::spawn(move || work(&address).unwrap());
+//! let mut queue = WorkQueue::new(group.clone());
+//! let job = queue.add(group.message().with_body(b"sweep the yard")?)?;
+//! while !queue.is_empty() {
+//!     match queue.recv(&mut inbox)? {
+//!         Queued::Hello(hello) => queue.accept(hello), // a worker
+//!         Queued::Done(done) => println!("job {}: {}", done.job, done.answer.message()),
+//!         Queued::Failed(failed) => println!("job {}: {}", failed.job, failed.why),
+//!         Queued::Gone(gone) => println!("{}; {:?} may be done", gone.closed, gone.unknown),
+//!         _ => {}
+//!     }
+//! }
+//! queue.dismiss(); // says goodbye to the workers
+//! # assert_eq!(queue.account().done, 1);
+//! # inbox.close(std::time::Duration::from_secs(5));
+//! # Ok(()) }
+//! #
+//! // A worker, in another process:
+//! fn work(address: &ampe::Address) -> Result<(), Box<dyn std::error::Error>> {
+//!     let engine = Engine::start(Options::default())?;
+//!     let (group, mut inbox) = engine.group(GroupOptions::default())?;
+//!     let mut worker = Worker::new(group.clone(), address.clone(), 1);
+//!     loop {
+//!         match worker.recv(&mut inbox)? {
+//!             Working::Job(job) => job.done(group.message().with_body(b"swept")?),
+//!             Working::Down(down) if down.closed.reason() == ampe::Reason::Bye => return Ok(()),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # What becomes of a job
+//!
+//! A worker has as many jobs *at hand* as its credit allows: enough to be busy while answers travel, and few enough
+//! to be given to others when it dies. Then the engine knows of each job which of two cases it is:
+//!
+//! - It was *returned*, not sent: the worker cannot have it. Another gets it, for the first time for sure.
+//! - It was *sent*, and not answered: the worker may have done it or not. Another gets it with the text header
+//!   [`MAYBE_TWICE`], and its outcome says so, too; or, once [`QueueOptions::losses`] workers were lost over
+//!   it, it ends as *unknown*. With 1 no job is ever done twice; with more, a job that kills who does it does not
+//!   kill all workers.
+//!
+//! A worker that hangs is lost, too, once [`QueueOptions::patience`] with it is over.
+//!
+//! So each job that was added ends by one of three: [`Queued::Done`], [`Queued::Failed`] (a worker says that it
+//! cannot be done), or in [`Gone::unknown`]. Jobs that have not ended when the queue does are handed back by
+//! [`WorkQueue::into_jobs`].
+//!
+//! # Between queue and worker
+//!
+//! A job is a Request and its outcome the Response, so that a worker can be written without this crate. All else
+//! is in text headers:
+//!
+//! | header | in | meaning |
+//! |---|---|---|
+//! | [`CREDIT`] | HelloRequest | how many jobs the worker wants at hand, in decimal digits; no more than [`QueueOptions::credit`] |
+//! | [`MAYBE_TWICE`] | Request | another worker may have done it |
+//! | `~refused` | Response | it cannot be done, and why: [`Request::refuse`](ampe::Request::refuse) |
+//! | [`NOT_BEGUN`] | Response | the worker gives it back, for others to do |
+//! | [`LEAVING`] | Signal | the worker wants no more, and goes at the queue's goodbye, which comes once it has none at hand |
+//!
+//! # Memory
+//!
+//! A queue keeps a copy of each job until it has ended, [`QueueOptions::bytes`] of them at most; what workers have at hand
+//! and was not sent is in the engine's budget besides. A worker has no more than its credit.
+
+mod outcome;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use ampe::wire::OpCode;
+use ampe::{
+    Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, Post, PostError, Received,
+    Returned, Signal,
+};
+
+pub use self::outcome::{Done, Failed, Gone, NotAdded, QueueAccount, Queued, Unended, WhyNotAdded};
+pub use self::worker::{Job, Leaver, Worker, Working};
+
+/// The text header by which a worker says how many jobs it wants at hand.
+pub const CREDIT: &str = "Credit";
+/// The text header of a job that another worker may have done.
+pub const MAYBE_TWICE: &str = "Maybe-Twice";
+/// The text header of a Response by which a worker gives a job back.
+pub const NOT_BEGUN: &str = "Not-Begun";
+/// The text header of the Signal by which a worker says that it wants no more.
+pub const LEAVING: &str = "Leaving";
+
+const TOO_LONG: &str = "you take too long for a job";
+const ENDING: &str = "the queue is ending";
+const YES: &str = "yes";
+
+/// The limits of a [`WorkQueue`]. Start from the default and change what matters.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct QueueOptions {
+    /// How many jobs one worker may have at hand, also where it asks for more, or does not say. Default 8.
+    pub credit: usize,
+    /// How many workers may be lost over a job that may have been done, until it ends as unknown. Default 3;
+    /// 0 counts as 1.
+    pub losses: u32,
+    /// How long a worker may have a job at hand, while it is at those before it, too. One that takes longer is let go,
+    /// and what it has at hand was maybe done. Default `None`: for ever.
+    pub patience: Option<Duration>,
+    /// How many bytes of jobs may be there that have not ended; each counts with its content and 1 KiB. Default
+    /// 64 MiB.
+    pub bytes: usize,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        QueueOptions {
+            credit: 8,
+            losses: 3,
+            patience: None,
+            bytes: 64 << 20,
+        }
+    }
+}
+
+/// Gives jobs to workers, which connect to its group.
+///
+/// Whatever [listens](ChannelGroup::listen) in the group lets workers in. Jobs are given in the order in which
+/// they were added, those that came back before others; to workers in turn.
+pub struct WorkQueue {
+    group: ChannelGroup,
+    options: QueueOptions,
+    /// All that have not ended.
+    jobs: BTreeMap<u64, Waiting>,
+    bytes: usize,
+    /// Of those, the ones that no worker has.
+    open: BTreeSet<u64>,
+    workers: HashMap<Channel, Hands>,
+    /// Workers that may be given a job, as far as is known; none twice.
+    ready: VecDeque<Channel>,
+    /// When whose patience for which job at hand is over.
+    deadlines: BTreeSet<(Instant, Channel, u64)>,
+    account: QueueAccount,
+    id_next: u64,
+    is_ending: bool,
+}
+
+struct Waiting {
+    message: Message,
+    losses: u32,
+}
+
+/// A worker, as the queue knows it.
+struct Hands {
+    credit: usize,
+    /// Jobs, and until when they may be at hand.
+    at_hand: HashMap<u64, Option<Instant>>,
+    is_ready: bool,
+    is_leaving: bool,
+    has_goodbye: bool,
+    let_go: Option<&'static str>,
+}
+
+impl WorkQueue {
+    /// A queue whose workers connect to a group, with the default limits.
+    pub fn new(group: ChannelGroup) -> WorkQueue {
+        WorkQueue::with_options(group, QueueOptions::default())
+    }
+
+    /// A queue whose workers connect to a group.
+    pub fn with_options(group: ChannelGroup, options: QueueOptions) -> WorkQueue {
+        WorkQueue {
+            group,
+            options,
+            jobs: BTreeMap::new(),
+            bytes: 0,
+            open: BTreeSet::new(),
+            workers: HashMap::new(),
+            ready: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            account: QueueAccount::default(),
+            id_next: 1,
+            is_ending: false,
+        }
+    }
+
+    /// Adds a job: what the Request to its worker will say. Returns its number, which begins with 1 in each queue.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back in [`NotAdded`].
+    pub fn add(&mut self, message: Message) -> Result<u64, NotAdded> {
+        let bytes = self.bytes + cost(&message);
+        let headers = message.text_headers().as_bytes().len();
+        let why = if bytes > self.options.bytes && !self.jobs.is_empty() {
+            WhyNotAdded::Full
+        } else if headers > HEADERS_MAX {
+            WhyNotAdded::HeadersTooLong
+        } else {
+            let job = self.id_next;
+            self.id_next += 1;
+            self.bytes = bytes;
+            self.account.added += 1;
+            self.jobs.insert(job, Waiting { message, losses: 0 });
+            self.open.insert(job);
+            self.give();
+            return Ok(job);
+        };
+        Err(NotAdded { message, why })
+    }
+
+    /// Accepts a worker, and gives it jobs. Once the workers were dismissed, it is refused instead.
+    pub fn accept(&mut self, hello: Hello) {
+        if self.is_ending {
+            let _ = self.group.post(hello.refuse(ENDING)); // itself refused if it has gone
+            return;
+        }
+        let worker = hello.channel();
+        let wanted = hello.text_headers().get_text(CREDIT);
+        let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
+        let hands = Hands {
+            credit: wanted.clamp(1, self.options.credit.max(1)),
+            at_hand: HashMap::new(),
+            is_ready: false,
+            is_leaving: false,
+            has_goodbye: false,
+            let_go: None,
+        };
+        let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
+        self.account.workers += 1;
+        self.workers.insert(worker, hands);
+        self.line_up(worker);
+        self.give();
+    }
+
+    /// Whether all jobs have ended.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// What became of the jobs so far.
+    pub fn account(&self) -> QueueAccount {
+        let open = self.open.len() as u64;
+        QueueAccount {
+            open,
+            at_hand: self.jobs.len() as u64 - open,
+            ..self.account
+        }
+    }
+
+    /// Gives out no more jobs, and says goodbye to each worker as soon as it has none at hand. Receive until there are
+    /// [no workers](WorkQueue::workers).
+    pub fn dismiss(&mut self) {
+        self.is_ending = true;
+        let workers: Vec<Channel> = self.workers.keys().copied().collect();
+        workers.into_iter().for_each(|it| self.let_leave(it));
+    }
+
+    /// Takes the jobs that have not ended, in the order in which they were added.
+    pub fn into_jobs(self) -> Vec<Unended> {
+        let open = self.open;
+        let unended = |(job, waiting): (u64, Waiting)| Unended {
+            job,
+            message: waiting.message,
+            is_maybe_done: waiting.losses > 0 || !open.contains(&job),
+        };
+        self.jobs.into_iter().map(unended).collect()
+    }
+
+    /// When [`advance`](WorkQueue::advance) is to be called, though no event has come.
+    pub fn due(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(due, ..)| due)
+    }
+
+    /// Lets workers go that have had a job at hand for too long.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some(&(due, worker, _)) = self.deadlines.first()
+            && due <= now
+        {
+            self.let_go(worker);
+        }
+    }
+
+    /// The next event, with what it means.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`], once all events of the inbox were received and none will come.
+    pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Queued, Ended> {
+        loop {
+            self.advance(Instant::now());
+            let event = match self.due() {
+                Some(due) => inbox.recv_until(due)?,
+                None => Some(inbox.recv()?),
+            };
+            if let Some(queued) = event.and_then(|event| self.observe(event)) {
+                return Ok(queued);
+            }
+        }
+    }
+
+    /// Says what an event means, and does what is to be done about it; `None` if it is the queue's own affair.
+    pub fn observe(&mut self, event: Event) -> Option<Queued> {
+        let worker = event.channel().filter(|it| self.workers.contains_key(it));
+        let Some(worker) = worker else {
+            return Some(match event {
+                Event::Hello(hello) => Queued::Hello(hello),
+                other => Queued::Other(other),
+            });
+        };
+        let queued = match event {
+            Event::Response(answer) => self.end(worker, answer),
+            Event::Returned(returned) => self.take_back(worker, returned),
+            Event::Closed(closed) => Some(self.lose(closed)),
+            Event::Signal(signal) => self.hear(worker, signal),
+            Event::Room(_) => {
+                self.line_up(worker);
+                None
+            }
+            Event::Bye(bye) => {
+                // It goes without waiting for ours, which its answer stands for.
+                self.leave_without_goodbye(worker);
+                Some(Queued::Other(Event::Bye(bye)))
+            }
+            other => Some(Queued::Other(other)),
+        };
+        self.give();
+        queued
+    }
+
+    /// A worker says what became of a job.
+    fn end(&mut self, worker: Channel, answer: Received) -> Option<Queued> {
+        let job = answer.id();
+        // A part of an answer, or one to what was not asked.
+        if answer.has_more() || !self.is_at_hand(worker, job) {
+            return Some(Queued::Other(Event::Response(answer)));
+        }
+        self.free(worker, job);
+        if answer.text_headers().get(NOT_BEGUN).is_some() {
+            self.reopen(job);
+            return None;
+        }
+        let is_maybe_twice = self.remove(job);
+        let why = answer.refusal().map(|why| why.into_owned());
+        Some(match why {
+            Some(why) => {
+                self.account.failed += 1;
+                Queued::Failed(Failed {
+                    job,
+                    why,
+                    answer,
+                    is_maybe_twice,
+                })
+            }
+            None => {
+                self.account.done += 1;
+                Queued::Done(Done {
+                    job,
+                    answer,
+                    is_maybe_twice,
+                })
+            }
+        })
+    }
+
+    /// A job comes back that its worker does not have.
+    fn take_back(&mut self, worker: Channel, returned: Returned) -> Option<Queued> {
+        let job = returned.id();
+        if returned.op_code() != OpCode::Request || !self.is_at_hand(worker, job) {
+            return Some(Queued::Other(Event::Returned(returned)));
+        }
+        // Its connection has ended: no more is given to it.
+        self.take_off(worker, job);
+        self.reopen(job);
+        None
+    }
+
+    fn hear(&mut self, worker: Channel, signal: Signal) -> Option<Queued> {
+        if signal.text_headers().get(LEAVING).is_none() {
+            return Some(Queued::Other(Event::Signal(signal)));
+        }
+        self.let_leave(worker);
+        None
+    }
+
+    /// What a worker still has at hand was sent to it and not answered.
+    fn lose(&mut self, closed: Closed) -> Queued {
+        self.forget_deadlines(closed.channel());
+        let hands = self.workers.remove(&closed.channel());
+        let let_go = hands.as_ref().and_then(|hands| hands.let_go);
+        let (mut again, mut unknown) = (Vec::new(), Vec::new());
+        let at_hand = hands.map(|it| it.at_hand).unwrap_or_default();
+        for job in at_hand.into_keys() {
+            let Some(waiting) = self.jobs.get_mut(&job) else {
+                continue;
+            };
+            waiting.losses += 1;
+            match waiting.losses < self.options.losses {
+                true => again.push(job),
+                false => unknown.push(job),
+            }
+        }
+        again.sort_unstable();
+        unknown.sort_unstable();
+        self.account.again += again.len() as u64;
+        self.account.unknown += unknown.len() as u64;
+        self.open.extend(&again);
+        for &job in &unknown {
+            self.remove(job);
+        }
+        Queued::Gone(Gone {
+            closed,
+            again,
+            unknown,
+            let_go,
+        })
+    }
+
+    fn is_at_hand(&self, worker: Channel, job: u64) -> bool {
+        let hands = self.workers.get(&worker);
+        hands.is_some_and(|hands| hands.at_hand.contains_key(&job))
+    }
+
+    /// A worker has one job less.
+    fn free(&mut self, worker: Channel, job: u64) {
+        self.take_off(worker, job);
+        match self.workers.get(&worker) {
+            Some(hands) if hands.is_leaving => self.let_leave(worker),
+            _ => self.line_up(worker),
+        }
+    }
+
+    fn take_off(&mut self, worker: Channel, job: u64) {
+        if let Some(hands) = self.workers.get_mut(&worker)
+            && let Some(Some(due)) = hands.at_hand.remove(&job)
+        {
+            self.deadlines.remove(&(due, worker, job));
+        }
+    }
+
+    fn forget_deadlines(&mut self, worker: Channel) {
+        if let Some(hands) = self.workers.get_mut(&worker) {
+            for (&job, due) in &mut hands.at_hand {
+                if let Some(due) = due.take() {
+                    self.deadlines.remove(&(due, worker, job));
+                }
+            }
+        }
+    }
+
+    /// Ends a worker's channel here and now, and says why, as far as it listens.
+    fn let_go(&mut self, worker: Channel) {
+        self.forget_deadlines(worker);
+        self.leave_without_goodbye(worker);
+        if let Some(hands) = self.workers.get_mut(&worker) {
+            hands.let_go = Some(TOO_LONG);
+        }
+        let words = self.group.message().with_body(TOO_LONG.as_bytes());
+        let abort = words.map_or_else(|_| Post::abort(worker), |it| it.abort(worker));
+        let _ = self.group.post(abort); // refused if it has gone by itself
+    }
+
+    /// A job that was not begun is there for others.
+    fn reopen(&mut self, job: u64) {
+        self.account.returned += 1;
+        self.open.insert(job);
+    }
+
+    /// A job has ended. Returns whether it may have been done before.
+    fn remove(&mut self, job: u64) -> bool {
+        let Some(waiting) = self.jobs.remove(&job) else {
+            return false;
+        };
+        self.bytes -= cost(&waiting.message);
+        waiting.losses > 0
+    }
+
+    fn leave_without_goodbye(&mut self, worker: Channel) {
+        if let Some(hands) = self.workers.get_mut(&worker) {
+            hands.is_leaving = true;
+            hands.has_goodbye = true;
+        }
+    }
+
+    fn let_leave(&mut self, worker: Channel) {
+        let Some(hands) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        hands.is_leaving = true;
+        if hands.at_hand.is_empty() && !hands.has_goodbye {
+            hands.has_goodbye = true;
+            let bye = self.group.message().bye(worker);
+            let _ = self.group.post(bye); // refused if it has gone
+        }
+    }
+
+    /// A worker may be given a job, as far as is known.
+    fn line_up(&mut self, worker: Channel) {
+        if let Some(hands) = self.workers.get_mut(&worker)
+            && !hands.is_ready
+        {
+            hands.is_ready = true;
+            self.ready.push_back(worker);
+        }
+    }
+
+    /// Gives open jobs to workers, as far as their credit goes.
+    fn give(&mut self) {
+        while let Some(&job) = self.open.first()
+            && let Some(worker) = self.ready.pop_front()
+        {
+            let Some(hands) = self.workers.get_mut(&worker) else {
+                continue; // it has gone
+            };
+            hands.is_ready = false;
+            if hands.is_leaving || hands.at_hand.len() >= hands.credit {
+                continue; // an answer of its lines it up again
+            }
+            let waiting = &self.jobs[&job];
+            let mut message = waiting.message.clone();
+            if waiting.losses > 0 {
+                let marked = message.add_header(MAYBE_TWICE, YES);
+                marked.expect("there is room for it, as was seen when it was added");
+            }
+            match self.group.post(message.request(worker).with_id(job)) {
+                Ok(_) => {
+                    let now = Instant::now();
+                    let due = self.options.patience.and_then(|it| now.checked_add(it));
+                    hands.at_hand.insert(job, due);
+                    self.deadlines.extend(due.map(|due| (due, worker, job)));
+                    self.open.remove(&job);
+                    self.line_up(worker);
+                }
+                // Lined up again when there is room, or never, as it has ended.
+                Err(refused) => debug_assert!(matches!(
+                    refused.why,
+                    PostError::Full(_)
+                        | PostError::ChannelClosed
+                        | PostError::ByePosted
+                        | PostError::GroupClosed
+                        | PostError::EngineEnded
+                )),
+            }
+        }
+    }
+}
+
+/// So that there is room for a line end and [`MAYBE_TWICE`].
+const HEADERS_MAX: usize = 65_535 - 2 - "Maybe-Twice:yes\r\n".len();
+
+/// What a job counts with.
+fn cost(message: &Message) -> usize {
+    message.body().len() + message.text_headers().as_bytes().len() + 1024
+}
+
+impl fmt::Debug for WorkQueue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("WorkQueue")
+            .field("account", &self.account())
+            .finish_non_exhaustive()
+    }
+}
