@@ -85,6 +85,7 @@
 //!
 //! None is on by default.
 //!
+//! - `bytes`: a `bytes::Bytes` becomes a [`SharedBody`], and a `SharedBody` becomes `Bytes`, without a copy.
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
@@ -125,6 +126,7 @@ mod post;
 mod reason;
 mod room;
 mod sending;
+mod shared_body;
 mod statistics;
 mod status;
 mod traffic;
@@ -172,6 +174,7 @@ pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;
+pub use shared_body::SharedBody;
 pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
 pub use traffic::Traffic;

@@ -1,12 +1,14 @@
 //! Message content in storage that the engine lends.
 
+mod sharing;
 mod show;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::storage::{Charge, Pool, Storage, cost_of};
+use crate::post::SMALL_FRAME_MAX;
+use crate::storage::{Charge, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -33,7 +35,8 @@ const LINE_END: &[u8] = b"\r\n";
 #[doc(alias = "nng_msg")]
 pub struct Message {
     /// A whole frame in the making: 16 bytes for the header, the text headers, the body. So a
-    /// large message is sent from where it lies, and a received one is read to where it stays.
+    /// large message is sent from where it lies, and a received one is read to where it stays. A body that
+    /// is shared lies elsewhere, and the storage knows it.
     storage: Storage,
     lens: Lens,
 }
@@ -112,17 +115,22 @@ impl Message {
 
     /// The text headers.
     pub fn text_headers(&self) -> TextHeaders<'_> {
-        TextHeaders::new(&self.content()[..usize::from(self.lens.text_headers())])
+        let block = self.storage.bytes().get(Header::LEN..self.body_start());
+        TextHeaders::new(block.unwrap_or_default())
     }
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.content()[usize::from(self.lens.text_headers())..]
+        match self.storage.body() {
+            Some(body) => body.bytes(),
+            None => self.own_body(),
+        }
     }
 
-    /// The body, to be written in place. Its length is changed by
-    /// [`resize_body`](Message::resize_body).
+    /// The body, to be written in place; a copy, if it was [shared](Message::share_body). Its length is changed
+    /// by [`resize_body`](Message::resize_body).
     pub fn body_mut(&mut self) -> &mut [u8] {
+        self.unshare_body();
         let (start, end) = (self.body_start(), self.frame_len());
         self.storage
             .bytes_mut()
@@ -195,7 +203,7 @@ impl Message {
         let needed = usize::from(self.lens.text_headers()) + added;
         let text_headers_len =
             u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
-        let (start, end) = (self.body_start(), self.frame_len());
+        let (start, end) = (self.body_start(), self.stored_len());
         self.reserve(end + added);
         let bytes = self.storage.bytes_mut();
         bytes.copy_within(start..end, start + added);
@@ -221,7 +229,7 @@ impl Message {
             }
             rest = later;
         }
-        let (body_start, end) = (self.body_start(), self.frame_len());
+        let (body_start, end) = (self.body_start(), self.stored_len());
         let removed = usize::from(self.lens.text_headers()) - kept.len();
         let bytes = self.storage.bytes_mut();
         bytes[Header::LEN..Header::LEN + kept.len()].copy_from_slice(&kept);
@@ -236,6 +244,9 @@ impl Message {
     ///
     /// As [`with_body`](Message::with_body). The message is unchanged then.
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
+        if body.len() <= MAX_BODY_LEN {
+            self.drop_shared_body(); // it is not copied first
+        }
         self.resize_body_dirty(body.len())?.copy_from_slice(body);
         Ok(())
     }
@@ -274,6 +285,7 @@ impl Message {
                 "the length field is the limit"
             )
         };
+        self.unshare_body();
         self.reserve(self.body_start() + len);
         self.lens = Lens::new(self.lens.text_headers(), body_len);
         Ok(self.body_mut())
@@ -281,6 +293,7 @@ impl Message {
 
     /// Removes text headers and body. The storage stays.
     pub fn clear(&mut self) {
+        self.drop_shared_body();
         self.lens = Lens::new(0, 0);
     }
 
@@ -288,14 +301,19 @@ impl Message {
         if len <= self.storage.bytes().len() {
             return;
         }
-        let mut larger = match self.storage.home() {
-            Some(home) => home.take(len),
-            None => Storage::unpooled(len),
-        };
+        let mut larger = self.storage_beside(len);
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
         self.pass_hold_to(&mut larger);
         self.move_to(larger);
+    }
+
+    /// Other storage from where its own is from.
+    fn storage_beside(&self, len: usize) -> Storage {
+        match self.storage.home() {
+            Some(home) => home.take(len),
+            None => Storage::unpooled(len),
+        }
     }
 
     fn pass_hold_to(&mut self, storage: &mut Storage) {
@@ -305,15 +323,19 @@ impl Message {
     }
 
     fn move_to(&mut self, mut storage: Storage) {
-        if let Some(used) = self.storage.bytes().get(..self.frame_len()) {
+        if let Some(used) = self.storage.bytes().get(..self.stored_len()) {
             storage.bytes_mut()[..used.len()].copy_from_slice(used);
+        }
+        if let Some(body) = self.storage.take_body() {
+            storage.set_body(body);
         }
         self.storage = storage;
     }
 
     /// Makes this a message of the engine that `pool` belongs to, in storage that is no larger than
     /// its content needs: it is charged for its content. What another engine lent goes back there,
-    /// with what it was charged.
+    /// with what it was charged; but for a shared body, which stays where it is, unless it is so small that a
+    /// copy takes less.
     ///
     /// Call it without holding a lock of either engine.
     pub(crate) fn adopt(&mut self, pool: &Arc<Pool>) {
@@ -321,10 +343,13 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if is_ours && self.storage.fits(self.frame_len()) {
+        if self.frame_len() <= SMALL_FRAME_MAX {
+            self.unshare_body();
+        }
+        if is_ours && self.storage.fits(self.stored_len()) {
             return;
         }
-        let mut storage = pool.take(self.frame_len());
+        let mut storage = pool.take(self.stored_len());
         if is_ours {
             self.pass_hold_to(&mut storage);
         }
@@ -342,12 +367,41 @@ impl Message {
         Header::LEN + usize::from(self.lens.text_headers())
     }
 
+    /// The body, where it is not shared.
     #[inline]
-    pub(crate) fn content(&self) -> &[u8] {
-        self.storage
-            .bytes()
-            .get(Header::LEN..self.frame_len())
-            .unwrap_or_default()
+    fn own_body(&self) -> &[u8] {
+        let body = self.storage.bytes().get(self.body_start()..self.frame_len());
+        body.unwrap_or_default()
+    }
+
+    /// The text headers and the body: in one piece, or a shared body in the second.
+    #[inline]
+    pub(crate) fn content(&self) -> [&[u8]; 2] {
+        let stored = self.storage.bytes().get(Header::LEN..self.stored_len());
+        [stored.unwrap_or_default(), self.shared_bytes()]
+    }
+
+    /// The body, where it is shared.
+    #[inline]
+    fn shared_bytes(&self) -> &[u8] {
+        self.storage.body().map_or(&[], |body| body.bytes())
+    }
+
+    /// How much of the frame is in the message's own storage.
+    #[inline]
+    fn stored_len(&self) -> usize {
+        match self.storage.body() {
+            Some(_) => self.body_start(),
+            None => self.frame_len(),
+        }
+    }
+
+    fn copy_content_to(&self, storage: &mut Storage) {
+        let [stored, shared] = self.content();
+        let (first, second) =
+            storage.bytes_mut()[Header::LEN..self.frame_len()].split_at_mut(stored.len());
+        first.copy_from_slice(stored);
+        second.copy_from_slice(shared);
     }
 
     pub(crate) fn text_headers_len(&self) -> u16 {
@@ -373,7 +427,7 @@ impl Message {
             return Message::empty();
         }
         let mut storage = pool.take(self.frame_len());
-        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        self.copy_content_to(&mut storage);
         Message {
             storage,
             lens: self.lens,
@@ -382,13 +436,21 @@ impl Message {
 
     /// What this message is charged while it is queued or delivered.
     pub(crate) fn cost(&self) -> usize {
-        cost_of(self.frame_len())
+        let len = self.frame_len();
+        // A smaller frame is copied when it is posted.
+        if len > SMALL_FRAME_MAX && self.storage.body().is_some() {
+            // What storage of the largest sizes may be longer than its content is as much.
+            return (cost_of(len) + SHARED_COST).min(MESSAGE_COST_MAX);
+        }
+        cost_of(len)
     }
 
     /// The frame as it goes out, once its header was written by
-    /// [`encode_header`](Message::encode_header).
-    pub(crate) fn frame(&self) -> &[u8] {
-        &self.storage.bytes()[..self.frame_len()]
+    /// [`encode_header`](Message::encode_header): in one piece, or a shared body in the second.
+    #[inline]
+    pub(crate) fn frame(&self) -> [&[u8]; 2] {
+        let stored = &self.storage.bytes()[..self.stored_len()];
+        [stored, self.shared_bytes()]
     }
 
     pub(crate) fn encode_header(&mut self, header: &Header) {
@@ -400,7 +462,7 @@ impl Message {
         self.storage.bytes_mut()[..Header::LEN].copy_from_slice(&header.encode());
     }
 
-    /// Where received content goes: everything behind the header.
+    /// Where received content goes: everything behind the header. Such a message shares nothing.
     pub(crate) fn content_mut(&mut self) -> &mut [u8] {
         let len = self.frame_len();
         &mut self.storage.bytes_mut()[Header::LEN..len]
@@ -420,17 +482,19 @@ impl Message {
 }
 
 /// A copy, in storage of its own that is the application's: a clone of what was received or returned is charged
-/// to no budget.
+/// to no budget. A [shared](Message::share_body) body is not copied, the clone shares it.
 impl Clone for Message {
     fn clone(&self) -> Self {
         if self.content_len() == 0 && self.storage.home().is_none() {
             return Message::empty();
         }
-        let mut storage = match self.storage.home() {
-            Some(pool) => pool.take(self.frame_len()),
-            None => Storage::unpooled(self.frame_len()),
-        };
-        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        let len = self.stored_len();
+        let mut storage = self.storage_beside(len);
+        storage.bytes_mut()[Header::LEN..len]
+            .copy_from_slice(&self.storage.bytes()[Header::LEN..len]);
+        if let Some(body) = self.storage.body() {
+            storage.set_body(Arc::clone(body));
+        }
         Message {
             storage,
             lens: self.lens,
