@@ -120,6 +120,7 @@ impl Message {
     }
 
     /// The body.
+    #[inline]
     pub fn body(&self) -> &[u8] {
         match self.storage.body() {
             Some(body) => body.bytes(),
@@ -131,11 +132,7 @@ impl Message {
     /// by [`resize_body`](Message::resize_body).
     pub fn body_mut(&mut self) -> &mut [u8] {
         self.unshare_body();
-        let (start, end) = (self.body_start(), self.frame_len());
-        self.storage
-            .bytes_mut()
-            .get_mut(start..end)
-            .unwrap_or_default()
+        self.own_body_mut()
     }
 
     /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
@@ -160,6 +157,7 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes.
+    #[inline]
     pub fn with_body(mut self, body: &[u8]) -> Result<Self, MessageError> {
         self.set_body(body)?;
         Ok(self)
@@ -243,11 +241,11 @@ impl Message {
     /// # Errors
     ///
     /// As [`with_body`](Message::with_body). The message is unchanged then.
+    #[inline]
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
-        if body.len() <= MAX_BODY_LEN {
-            self.drop_shared_body(); // it is not copied first
-        }
-        self.resize_body_dirty(body.len())?.copy_from_slice(body);
+        let len = checked_len(body.len())?;
+        self.drop_shared_body(); // it is not copied first
+        self.resize_own_body(len).copy_from_slice(body);
         Ok(())
     }
 
@@ -278,17 +276,17 @@ impl Message {
     ///
     /// As [`resize_body`](Message::resize_body).
     pub fn resize_body_dirty(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
-        let body_len = u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })?;
-        const {
-            assert!(
-                MAX_BODY_LEN == u16::MAX as usize,
-                "the length field is the limit"
-            )
-        };
+        let len = checked_len(len)?;
         self.unshare_body();
-        self.reserve(self.body_start() + len);
-        self.lens = Lens::new(self.lens.text_headers(), body_len);
-        Ok(self.body_mut())
+        Ok(self.resize_own_body(len))
+    }
+
+    /// The same of a body that is not shared.
+    #[inline]
+    fn resize_own_body(&mut self, len: u16) -> &mut [u8] {
+        self.reserve(self.body_start() + usize::from(len));
+        self.lens = Lens::new(self.lens.text_headers(), len);
+        self.own_body_mut()
     }
 
     /// Removes text headers and body. The storage stays.
@@ -374,17 +372,22 @@ impl Message {
         body.unwrap_or_default()
     }
 
+    #[inline]
+    fn own_body_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.body_start(), self.frame_len());
+        let body = self.storage.bytes_mut().get_mut(start..end);
+        body.unwrap_or_default()
+    }
+
     /// The text headers and the body: in one piece, or a shared body in the second.
     #[inline]
     pub(crate) fn content(&self) -> [&[u8]; 2] {
-        let stored = self.storage.bytes().get(Header::LEN..self.stored_len());
-        [stored.unwrap_or_default(), self.shared_bytes()]
-    }
-
-    /// The body, where it is shared.
-    #[inline]
-    fn shared_bytes(&self) -> &[u8] {
-        self.storage.body().map_or(&[], |body| body.bytes())
+        let (stored, shared) = match self.storage.body() {
+            None => (self.frame_len(), &[][..]),
+            Some(body) => (self.body_start(), body.bytes()),
+        };
+        let stored = self.storage.bytes().get(Header::LEN..stored);
+        [stored.unwrap_or_default(), shared]
     }
 
     /// How much of the frame is in the message's own storage.
@@ -449,8 +452,8 @@ impl Message {
     /// [`encode_header`](Message::encode_header): in one piece, or a shared body in the second.
     #[inline]
     pub(crate) fn frame(&self) -> [&[u8]; 2] {
-        let stored = &self.storage.bytes()[..self.stored_len()];
-        [stored, self.shared_bytes()]
+        let shared = self.storage.body().map_or(&[][..], |body| body.bytes());
+        [&self.storage.bytes()[..self.stored_len()], shared]
     }
 
     pub(crate) fn encode_header(&mut self, header: &Header) {
@@ -479,6 +482,18 @@ impl Message {
     pub(crate) fn into_storage(self) -> Storage {
         self.storage
     }
+}
+
+/// As the header of its frame says it.
+#[inline]
+fn checked_len(len: usize) -> Result<u16, MessageError> {
+    const {
+        assert!(
+            MAX_BODY_LEN == u16::MAX as usize,
+            "the length field is the limit"
+        )
+    };
+    u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })
 }
 
 /// A copy, in storage of its own that is the application's: a clone of what was received or returned is charged

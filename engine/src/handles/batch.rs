@@ -102,7 +102,7 @@ impl Batch {
     }
 }
 
-#[inline]
+#[inline(always)] // as often as it is named
 fn write(bytes: &mut Vec<u8>, header: &Header, [content, shared]: [&[u8]; 2]) {
     bytes.reserve(header.frame_len());
     bytes.extend_from_slice(&header.encode());

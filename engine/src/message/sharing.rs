@@ -90,23 +90,25 @@ impl Message {
     /// Gives the message a copy of its own of a shared body.
     #[inline]
     pub(super) fn unshare_body(&mut self) {
-        if let Some(body) = self.storage.take_body() {
-            self.take_copy(body.bytes());
+        if self.storage.body().is_some() {
+            self.copy_shared_body();
         }
     }
 
-    fn take_copy(&mut self, body: &[u8]) {
-        let (lens, start) = (self.lens, self.body_start());
-        self.lens = Lens::new(lens.text_headers(), 0);
-        self.reserve(start + body.len());
-        self.lens = lens;
-        self.storage.bytes_mut()[start..start + body.len()].copy_from_slice(body);
+    #[cold]
+    fn copy_shared_body(&mut self) {
+        let body = self.storage.take_body();
+        let len = self.lens.body();
+        self.lens = Lens::new(self.lens.text_headers(), 0);
+        let own = self.resize_own_body(len);
+        own.copy_from_slice(body.as_ref().map_or(&[], |body| body.bytes()));
     }
 
     /// Leaves the message without a body, if that was shared.
     #[inline]
     pub(super) fn drop_shared_body(&mut self) {
-        if self.storage.take_body().is_some() {
+        if self.storage.body().is_some() {
+            self.storage.drop_body();
             self.lens = Lens::new(self.lens.text_headers(), 0);
         }
     }

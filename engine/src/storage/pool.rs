@@ -85,6 +85,14 @@ struct Record {
     body: Option<Arc<Shared>>,
 }
 
+impl Record {
+    /// Lets go of the shared body, which is handed back if nobody else has it.
+    #[cold]
+    fn take_last_body(&mut self) -> Option<Shared> {
+        self.body.take().and_then(Arc::into_inner)
+    }
+}
+
 impl Storage {
     /// No memory at all: for messages without content.
     pub(crate) fn none() -> Self {
@@ -207,9 +215,14 @@ impl Storage {
         record.body = Some(body);
     }
 
-    #[inline]
     pub(crate) fn take_body(&mut self) -> Option<Arc<Shared>> {
         self.record_mut()?.body.take()
+    }
+
+    /// Lets go of the shared body. Apart, as most have none.
+    #[cold]
+    pub(crate) fn drop_body(&mut self) {
+        drop(self.take_body());
     }
 
     /// Has the processor fetch what another thread has written of it. Asked of many, one right after the
@@ -237,7 +250,9 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         if let Some(home) = self.home().map(Arc::clone) {
-            drop(self.take_body()); // outside the lock
+            if self.body().is_some() {
+                self.drop_body(); // outside the lock
+            }
             home.give_back(Storage(mem::replace(&mut self.0, Memory::None)));
         }
     }
@@ -313,7 +328,9 @@ impl Pool {
                 continue;
             };
             // The last of those who have a body gives back its memory, and not under the lock.
-            bodies.extend(record.body.take().and_then(Arc::into_inner));
+            if record.body.is_some() {
+                bodies.extend(record.take_last_body());
+            }
             let is_ours = record.home.as_ref().is_some_and(|it| Arc::ptr_eq(it, self));
             if is_ours && !matches!(record.charge, Charge::Returned(_)) {
                 wake |= state.take_in(storage, self.limit, &mut surplus);
@@ -531,7 +548,9 @@ impl Cache {
     /// Keeps storage whose message was sent; what is too much goes to the pool, half of the fullest
     /// size at once.
     pub(crate) fn give_back(&mut self, mut storage: Storage) {
-        drop(storage.take_body());
+        if storage.body().is_some() {
+            storage.drop_body();
+        }
         let is_free = matches!(storage.charge(), Charge::None);
         // Charged or homeless storage takes the ordinary way, and that of another engine's message:
         // it is that engine's to count.
