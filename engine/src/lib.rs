@@ -167,7 +167,7 @@ pub use handed_in::{ConnectedSocket, ListeningSocket};
 pub use inbox::{CloseReport, Events, Inbox, Readiness, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, ListenOptions, Options, OptionsError};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, PostAll};
 pub use parts::{Assembled, Assembler, PartWriter, Progress, Unfinished, Whole, WhyUnfinished};
 pub use peer::{Credentials, Peer};
 pub use post::{NotNotified, Post, Posted, Refused};

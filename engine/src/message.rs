@@ -368,7 +368,10 @@ impl Message {
     /// The body, where it is not shared.
     #[inline]
     fn own_body(&self) -> &[u8] {
-        let body = self.storage.bytes().get(self.body_start()..self.frame_len());
+        let body = self
+            .storage
+            .bytes()
+            .get(self.body_start()..self.frame_len());
         body.unwrap_or_default()
     }
 

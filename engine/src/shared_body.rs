@@ -128,7 +128,10 @@ mod tests {
         let place = part.as_ptr();
         let body = SharedBody::try_from(part).unwrap();
         let message = Message::empty().with_shared_body(&body);
-        assert_eq!((message.body().as_ptr(), message.body().len()), (place, 2000));
+        assert_eq!(
+            (message.body().as_ptr(), message.body().len()),
+            (place, 2000)
+        );
         let after = Bytes::from(message.shared_body().unwrap());
         assert_eq!((after.as_ptr(), after.len()), (place, 2000));
         let len = 65_536;
