@@ -86,6 +86,8 @@ impl fmt::Display for Budget {
 }
 
 /// Why a post was refused.
+#[doc(alias = "zmq_errno")]
+#[doc(alias = "nng_strerror")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostError {
@@ -94,6 +96,8 @@ pub enum PostError {
     /// An [`Event::Room`](crate::Event::Room) says when to try again, and so does
     /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel is never refused
     /// so: the channel's reserve takes it.
+    #[doc(alias = "EAGAIN")]
+    #[doc(alias = "NNG_EAGAIN")]
     #[error("{0} is used up: {wanted}", wanted = .0.wanted())]
     Full(Budget),
     /// The channel has ended; its number may belong to another by now.

@@ -140,6 +140,8 @@ impl Listening {
     }
 
     /// The address bound: with the port that the system chose, where port 0 was asked for.
+    #[doc(alias = "ZMQ_LAST_ENDPOINT")]
+    #[doc(alias = "NNG_OPT_LOCADDR")]
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -190,6 +192,8 @@ impl Received {
     }
 
     /// Whether more messages of the same logical whole follow.
+    #[doc(alias = "ZMQ_RCVMORE")]
+    #[doc(alias = "zmq_msg_more")]
     pub fn has_more(&self) -> bool {
         self.more
     }

@@ -89,9 +89,10 @@
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
-//!   beginnings and ends of channels at level DEBUG, messages that were received or returned at level TRACE. Messages
-//!   are told with their text headers and the first 64 bytes of their bodies; so are hellos, at level DEBUG. The
-//!   subscriber is called by whichever thread makes a pass, also one of the application's that receives or posts.
+//!   beginnings and ends of channels at level DEBUG, with a span `channel` from the one to the other, and messages that
+//!   were received or returned at level TRACE. Messages are told with their text headers and the first 64 bytes of their
+//!   bodies; so are hellos, at level DEBUG. The subscriber is called by whichever thread makes a pass, also one of the
+//!   application's that receives or posts.
 //!
 //! # Modules
 //!

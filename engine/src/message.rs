@@ -21,7 +21,8 @@ const LINE_END: &[u8] = b"\r\n";
 ///
 /// Its storage comes from the engine's pool and goes back there on drop. A message that was
 /// received is charged to the engine's inbound budget until it is dropped or posted on: an
-/// application that keeps messages slows its peers down rather than using ever more memory.
+/// application that keeps messages slows its peers down rather than using ever more memory. What goes to many has
+/// a [shared body](Message::share_body), which is not copied.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,6 +69,8 @@ impl Lens {
 pub enum MessageError {
     /// A body is at most 65,535 bytes: split it over several messages, all but the last of them
     /// with [`more`](crate::Post::more).
+    #[doc(alias = "ZMQ_MAXMSGSIZE")]
+    #[doc(alias = "NNG_OPT_RECVMAXSZ")]
     #[error("a body of {len} bytes is too long: at most 65535, split it with `more`")]
     BodyTooLong {
         /// The length asked for.
@@ -114,12 +117,15 @@ impl Message {
     }
 
     /// The text headers.
+    #[doc(alias = "nng_msg_header")]
     pub fn text_headers(&self) -> TextHeaders<'_> {
         let block = self.storage.bytes().get(Header::LEN..self.body_start());
         TextHeaders::new(block.unwrap_or_default())
     }
 
     /// The body.
+    #[doc(alias = "zmq_msg_data")]
+    #[doc(alias = "nng_msg_body")]
     #[inline]
     pub fn body(&self) -> &[u8] {
         match self.storage.body() {
@@ -255,6 +261,7 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
+    #[doc(alias = "nng_msg_realloc")]
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
         let before = usize::from(self.lens.body());
         let body = self.resize_body_dirty(len)?;
@@ -290,6 +297,7 @@ impl Message {
     }
 
     /// Removes text headers and body. The storage stays.
+    #[doc(alias = "nng_msg_clear")]
     pub fn clear(&mut self) {
         self.drop_shared_body();
         self.lens = Lens::new(0, 0);

@@ -32,6 +32,8 @@ use crate::wire::MAX_BODY_LEN;
 ///     Ok(())
 /// }
 /// ```
+#[doc(alias = "zmq_msg_init_data")]
+#[doc(alias = "zero-copy")]
 #[derive(Clone)]
 pub struct SharedBody(pub(crate) Arc<Shared>);
 
@@ -72,7 +74,6 @@ impl TryFrom<Vec<u8>> for SharedBody {
 /// Without a copy. A part of larger `Bytes` keeps all of that alive for as long as it is queued, and no budget
 /// counts more than the part: the rest is the application's to bound.
 #[cfg(feature = "bytes")]
-#[cfg_attr(docsrs, doc(cfg(feature = "bytes")))]
 impl TryFrom<bytes::Bytes> for SharedBody {
     type Error = MessageError;
 
@@ -88,7 +89,6 @@ impl TryFrom<bytes::Bytes> for SharedBody {
 /// Without a copy: of a received body, `Bytes::from(message.share_body())` is a view of the memory that it was
 /// received into, and stays charged to the inbound budget until the last of it is dropped.
 #[cfg(feature = "bytes")]
-#[cfg_attr(docsrs, doc(cfg(feature = "bytes")))]
 impl From<SharedBody> for bytes::Bytes {
     fn from(body: SharedBody) -> Self {
         match body.0.as_bytes() {
