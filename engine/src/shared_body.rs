@@ -74,6 +74,7 @@ impl TryFrom<Vec<u8>> for SharedBody {
 /// Without a copy. A part of larger `Bytes` keeps all of that alive for as long as it is queued, and no budget
 /// counts more than the part: the rest is the application's to bound.
 #[cfg(feature = "bytes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bytes")))]
 impl TryFrom<bytes::Bytes> for SharedBody {
     type Error = MessageError;
 
@@ -89,6 +90,7 @@ impl TryFrom<bytes::Bytes> for SharedBody {
 /// Without a copy: of a received body, `Bytes::from(message.share_body())` is a view of the memory that it was
 /// received into, and stays charged to the inbound budget until the last of it is dropped.
 #[cfg(feature = "bytes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bytes")))]
 impl From<SharedBody> for bytes::Bytes {
     fn from(body: SharedBody) -> Self {
         match body.0.as_bytes() {
