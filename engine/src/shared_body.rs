@@ -12,8 +12,9 @@ use crate::wire::MAX_BODY_LEN;
 /// thousand channels. It is never changed; a clone is the same body.
 ///
 /// It comes from a message, by [`Message::share_body`](crate::Message::share_body), or from a `Vec<u8>`,
-/// or with the feature `bytes` from a `Bytes`, neither of which is copied. It goes into messages by [`Message::with_shared_body`](crate::Message::with_shared_body),
-/// of any engine, and is there again in those that come back.
+/// or with the feature `bytes` from a `Bytes`, neither of which is copied. It goes into messages by
+/// [`Message::with_shared_body`](crate::Message::with_shared_body), of any engine, and is there again in those that
+/// come back.
 ///
 /// Its memory goes when the last message and the last `SharedBody` that have it are dropped. Messages that are
 /// posted are charged for it, each in full; what the application holds is its own. Memory that a `Vec` has beyond
