@@ -1,10 +1,12 @@
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::tests::{message, pool, received, released};
 use super::*;
+use crate::between::key::GroupPlace;
 use crate::message::MessageError;
 use crate::post::SMALL_FRAME_MAX;
-use crate::storage::{MESSAGE_COST_MAX, SHARED_COST, cost_of};
+use crate::storage::{Charge, Creditor, Hold, MESSAGE_COST_MAX, SHARED_COST, cost_of};
 
 fn place(message: &Message) -> *const u8 {
     message.body().as_ptr()
@@ -125,6 +127,35 @@ fn what_was_received_stays_charged_until_it_is_posted_or_the_last_lets_go_of_it(
     message.share_body();
     message.set_body(b"another").unwrap();
     assert_eq!(released(&pool), cost, "nobody has it any more");
+}
+
+#[derive(Default)]
+struct Credit(AtomicUsize);
+
+impl Creditor for Credit {
+    fn release(&self, cost: usize) {
+        self.0.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    fn group(&self) -> GroupPlace {
+        GroupPlace(0)
+    }
+}
+
+/// It counts as what it was posted as, whatever becomes of its body.
+#[test]
+fn what_came_back_holds_its_credit_until_the_message_goes() {
+    let credit = Arc::new(Credit::default());
+    let mut message = message().with_body(&[7; 2000]).unwrap();
+    let hold = Hold::new(Arc::clone(&credit) as Arc<dyn Creditor>, 2912);
+    message.storage_mut().set_charge(Charge::Returned(hold));
+    let body = message.share_body();
+    let other = message.clone();
+    assert_eq!(credit.0.load(Ordering::Relaxed), 0);
+    drop(message);
+    assert_eq!(credit.0.load(Ordering::Relaxed), 2912);
+    drop((body, other));
+    assert_eq!(credit.0.load(Ordering::Relaxed), 2912, "once");
 }
 
 #[test]
