@@ -1,8 +1,9 @@
 //! The account of a channel that has not ended yet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::between::registry::Progress;
+use crate::clock;
 
 /// How a channel stands, from [`ChannelGroup::account`](crate::ChannelGroup::account).
 ///
@@ -52,7 +53,7 @@ impl From<Progress> for ChannelAccount {
             report,
             queued_bytes,
         } = progress;
-        let now = Instant::now();
+        let now = clock::now();
         ChannelAccount {
             posted,
             refused,

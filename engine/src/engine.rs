@@ -5,9 +5,10 @@ mod stopping;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::between::seat::NOBODY;
+use crate::clock;
 use crate::driver;
 use crate::error::{Ended, StartError};
 use crate::group::{self, ChannelGroup};
@@ -64,14 +65,24 @@ impl Engine {
     pub fn start(options: Options) -> Result<Engine, StartError> {
         options.check()?;
         let (shared, reactor) = driver::start(options)?;
+        Ok(Engine::over(shared, Some(reactor)))
+    }
+
+    /// One whose reactor runs in that thread, or in a simulation.
+    pub(crate) fn over(shared: Arc<Shared>, reactor: Option<JoinHandle<()>>) -> Engine {
         let inner = Inner {
             shared,
             group_next: AtomicU64::new(1),
-            reactor: Mutex::new(Some(reactor)),
+            reactor: Mutex::new(reactor),
         };
-        Ok(Engine {
+        Engine {
             inner: Arc::new(inner),
-        })
+        }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// Creates a group: the side that posts and the side that receives. They do not keep the engine
@@ -134,7 +145,7 @@ impl Engine {
 impl Inner {
     fn stop(&self, within: Duration) {
         let stop = Submission::Stop {
-            deadline: after(Instant::now(), within),
+            deadline: after(clock::now(), within),
         };
         // A reactor that has ended is stopped.
         let _ = self.shared.queue.submit(|_, items| items.push(stop));

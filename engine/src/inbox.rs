@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::between::mailbox::Taken;
+use crate::clock;
 use crate::error::Ended;
 use crate::event::{AnswerBye, Event, Returned};
 use crate::handles::{GroupShared, Shared, reactor_thread};
@@ -199,7 +200,7 @@ impl Inbox {
         while !self.fill(None)? {
             assert!(
                 !reactor_thread::is_here(),
-                "an event is not waited for in a waker that an engine calls"
+                "nobody may wait for an event here: this is a waker that an engine calls, or a simulation; await it there"
             );
         }
         Ok(())
@@ -273,7 +274,7 @@ impl Inbox {
             return false;
         }
         self.shared.leave_calls(&self.group);
-        let deadline = after(Instant::now(), within);
+        let deadline = after(clock::now(), within);
         self.shared
             .close_group(&self.group, deadline, &mut self.taken);
         true

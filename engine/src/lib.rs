@@ -88,6 +88,8 @@
 //! - `bytes`: a `bytes::Bytes` becomes a [`SharedBody`], and a `SharedBody` becomes `Bytes`, without a copy.
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
+//! - `testing`: the module `testing` has engines on a simulated network with a virtual clock, for the tests of
+//!   services.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
 //!   beginnings and ends of channels at level DEBUG, with a span `channel` from the one to the other, and messages that
 //!   were received or returned at level TRACE. Messages are told with their text headers and the first 64 bytes of their
@@ -110,6 +112,7 @@ mod account;
 mod blocking;
 mod call;
 mod channel;
+mod clock;
 mod endpoint;
 mod engine;
 mod error;
@@ -136,7 +139,7 @@ mod between;
 mod driver;
 mod handles;
 mod protocol;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod sim;
 mod storage;
 
@@ -151,6 +154,9 @@ mod storage_tests;
 mod sync;
 
 pub use ampe_poller::{platform, verify};
+
+#[cfg(any(test, feature = "testing"))]
+pub use sim::testing;
 
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};

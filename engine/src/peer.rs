@@ -39,7 +39,7 @@ impl Peer {
     }
 
     /// One of which nothing else is known.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn at(address: Endpoint) -> Self {
         Peer::new(address, Endpoint::Uds(None), None)
     }

@@ -40,6 +40,30 @@ fn exchange(it: &mut common::Connected, buffers: &mut Buffers, rounds: usize, le
     }
 }
 
+/// Has as many messages at once as ever exist in an exchange, so that there is storage for them afterwards, however
+/// the threads take turns.
+fn fill_pools(it: &mut common::Connected, buffers: &mut Buffers, len: usize) {
+    let (batch, mut held) = (100, Vec::new());
+    let post = |message: ampe::Message| message.signal(it.to_server);
+    let make = || {
+        let mut message = it.client.0.message();
+        message.resize_body(len).unwrap();
+        message
+    };
+    buffers.posts.extend((0..batch).map(|_| post(make())));
+    while !buffers.posts.is_empty() {
+        let client = &it.client.0;
+        client
+            .post_many(&mut buffers.posts, &mut buffers.posted)
+            .unwrap();
+    }
+    while held.len() < batch {
+        held.extend(it.server.1.recv_many().unwrap());
+    }
+    let sent_beside = Vec::from_iter((0..batch).map(|_| make()));
+    drop((held, sent_beside));
+}
+
 #[derive(Default)]
 struct Buffers {
     posts: VecDeque<ampe::Post>,
@@ -50,8 +74,9 @@ struct Buffers {
 #[test]
 fn steady_state_allocates_nothing_for_a_message() {
     for transport in common::transports() {
-        // Room for a whole batch, so that no post is refused.
+        // Room for a whole batch, so that no post is refused; and all that was ever free is kept.
         let mut options = ampe::Options::default();
+        options.pool_bytes = 128 << 20;
         options.outbound_bytes_per_channel = 16 << 20;
         let mut it = common::connected_with(transport, options);
         let mut buffers = Buffers::default();
@@ -59,6 +84,7 @@ fn steady_state_allocates_nothing_for_a_message() {
         for (len, shares) in alone.into_iter().chain([(64, true), (60_000, true)]) {
             let body = ampe::SharedBody::try_from(vec![7; len]).unwrap();
             buffers.shared = shares.then_some(body);
+            fill_pools(&mut it, &mut buffers, len);
             exchange(&mut it, &mut buffers, 50, len);
             let region = Region::new(ALLOCATOR);
             let rounds = 200;
@@ -66,11 +92,11 @@ fn steady_state_allocates_nothing_for_a_message() {
             let change = region.change();
             let (count, messages) = (change.allocations + change.reallocations, rounds * 100);
             println!("{transport:?}, {len} bytes: {count} allocations for {messages} messages");
-            // A container may still grow when a batch happens to be the largest so far.
-            assert!(
-                count * 100 <= messages,
-                "{count} allocations for {messages} messages"
-            );
+            // A container may still grow when a batch happens to be the largest so far; one for each batch
+            // would be 200. Where bodies are shared, the free storage of text headers comes back from the reactor by
+            // the thousand, and the list that takes it grows and shrinks.
+            let most = if shares { 150 } else { 50 };
+            assert!(count <= most, "{count} allocations for {messages} messages");
         }
     }
 }

@@ -131,7 +131,7 @@ mod watch;
 /// The mechanisms by which systems tell what is ready.
 pub mod backend {
     #[cfg(windows)]
-    pub use crate::sys::afd::{Afd, ControlMode};
+    pub use crate::sys::afd::{Afd, PollingMode};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub use crate::sys::epoll::Epoll;
     #[cfg(any(

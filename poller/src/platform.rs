@@ -206,14 +206,14 @@ mod tests {
     fn a_socket_is_polled_as_is_said() {
         use std::time::Duration;
 
-        use crate::backend::ControlMode;
+        use crate::backend::PollingMode;
         use crate::socket::{Listener, SocketAddress};
         use crate::{Events, Interest, Poller};
 
         let address = SocketAddress::Tcp(([127, 0, 0, 1], 0).into());
         let mut events = Events::with_capacity(1);
         let mut is_polled = |mode| {
-            let mut poller = Poller::with_control(mode).unwrap();
+            let mut poller = Poller::with_mode(mode).unwrap();
             let listener = Listener::bind(&address, 1).unwrap();
             let Ok(key) = poller.insert(listener) else {
                 return false;
@@ -223,9 +223,9 @@ mod tests {
             // Who is refused is reported.
             events.is_empty()
         };
-        let expected = match is_polled(ControlMode::Helper) {
+        let expected = match is_polled(PollingMode::Helper) {
             true => Some(PolledOn::Helper),
-            false => is_polled(ControlMode::Direct).then_some(PolledOn::Direct),
+            false => is_polled(PollingMode::Direct).then_some(PolledOn::Direct),
         };
         let polled_on = Platform::probe().unwrap().polled_on;
         match expected {

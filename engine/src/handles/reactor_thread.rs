@@ -15,6 +15,12 @@ pub(crate) fn enter() {
     IS_REACTOR.set(true);
 }
 
+/// Says that it is no such thread any longer: a simulation in it is over.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn leave() {
+    IS_REACTOR.set(false);
+}
+
 /// Whether this thread must not wait for a reactor.
 pub(crate) fn is_here() -> bool {
     IS_REACTOR.get()

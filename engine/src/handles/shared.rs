@@ -37,7 +37,13 @@ pub(crate) struct Shared {
     /// Every group that was ever opened and is still held by someone: a reactor that fails ends them
     /// all, whether it had heard of them or not.
     groups: Mutex<Vec<Weak<GroupShared>>>,
+    /// Who wants to know of the end of a simulated engine.
+    #[cfg(any(test, feature = "testing"))]
+    at_end: Mutex<Vec<AtEnd>>,
 }
+
+#[cfg(any(test, feature = "testing"))]
+type AtEnd = Box<dyn FnOnce() + Send>;
 
 impl Shared {
     /// What an engine's handles share with a reactor that each waker made by `wake` wakes.
@@ -69,6 +75,8 @@ impl Shared {
             options,
             counters: Counters::default(),
             groups: Mutex::default(),
+            #[cfg(any(test, feature = "testing"))]
+            at_end: Mutex::default(),
         })
     }
 
@@ -109,6 +117,19 @@ impl Shared {
         }
         self.queue.wake_tasks();
         self.pool.close();
+        #[cfg(any(test, feature = "testing"))]
+        for tell in std::mem::take(&mut *lock(&self.at_end)) {
+            tell();
+        }
+    }
+
+    /// Has `tell` called when a simulated engine has ended, or at once.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn at_end(&self, tell: AtEnd) {
+        match self.queue.submit(|_, _| ()) {
+            Ok(()) => lock(&self.at_end).push(tell),
+            Err(_) => tell(),
+        }
     }
 
     /// Drops what was delivered to a group whose inbox is gone and could not wait for it.

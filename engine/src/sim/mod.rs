@@ -12,20 +12,52 @@
 //! as many runs, `AMPE_SIM_SECONDS=60` as many as there is time for, from a seed drawn anew;
 //! `AMPE_SIM_FIRST=1000` says which is the first.
 
-mod app;
-mod canaries;
-mod checks;
-mod directed;
+//!
+//! What users' tests have of it is [`testing`].
+
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the engine's own tests use all of it")
+)]
 mod faults;
-mod hostile;
-mod ledger;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the engine's own tests use all of it")
+)]
 mod net;
-mod node;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the engine's own tests use all of it")
+)]
 mod outside;
 mod pipe;
-mod random;
 mod rng;
-mod seeds;
-mod starving;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the engine's own tests use all of it")
+)]
 mod temper;
+pub mod testing;
+
+#[cfg(test)]
+mod app;
+#[cfg(test)]
+mod canaries;
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod directed;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod seeds;
+#[cfg(test)]
+mod starving;
+#[cfg(test)]
 mod world;

@@ -540,6 +540,18 @@ impl Net {
         (pipe.has_arrived(now) || ended || is_reset, is_writable)
     }
 
+    /// Resets every connection that stands, for both of its ends.
+    pub(super) fn break_all(&mut self) {
+        let now = self.now;
+        for socket in 0..self.sockets.len() {
+            let stands = |state: &State| matches!(state, State::Stream(it) if it.is_open && it.peer.is_some());
+            if stands(&self.sockets[socket]) {
+                self.activity += 1;
+                self.reset(socket, now);
+            }
+        }
+    }
+
     /// Larger buffers, and no reads and writes cut short.
     pub(super) fn speed_up(&mut self) {
         self.temper.speed_up();

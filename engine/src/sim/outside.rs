@@ -13,6 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::handed_in::HandedIn;
 use crate::options::ListenOptions;
 use crate::peer::Peer;
+#[cfg(test)]
 use crate::protocol::decisions::{Flaw, planted};
 use crate::protocol::{Core, Wanted};
 
@@ -428,6 +429,7 @@ impl World for Outside {
 
     fn to_resume(&mut self, core: &Core) -> Option<RecordKey> {
         let now = core.poll_resume();
+        #[cfg(test)]
         if planted(Flaw::ResumeIsStale) {
             return std::mem::replace(&mut self.stale, now);
         }

@@ -48,9 +48,9 @@ pub(crate) use defects::{Defects, Sound};
 #[cfg(test)]
 pub(crate) use held::Held;
 #[cfg(windows)]
-pub use port::ControlMode;
+pub use port::PollingMode;
 #[cfg(not(windows))]
-pub(crate) use port::ControlMode;
+pub(crate) use port::PollingMode;
 pub(crate) use port::Port;
 #[cfg(test)]
 pub(crate) use tests::StateMoves;

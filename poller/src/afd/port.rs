@@ -44,7 +44,7 @@ pub(super) const WAKE_KEY: usize = 1;
 /// On which handle a source's polls are issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(unreachable_pub, reason = "public on Windows")]
-pub enum ControlMode {
+pub enum PollingMode {
     /// On a handle of AFD's that sources share, a helper; on the socket itself where no helper can be
     /// opened.
     Auto,
@@ -57,7 +57,7 @@ pub enum ControlMode {
 /// Polls socket objects by AFD, with one operation in flight for each at most.
 pub(crate) struct Port<N: Nt, D: Defects = Sound> {
     shared: Arc<SharedPort<N, D>>,
-    mode: ControlMode,
+    mode: PollingMode,
     pub(super) table: Table,
     pub(super) slots: Slots<D>,
     pub(super) helpers: Helpers,
@@ -82,7 +82,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
     const DELIVERS_STALE: bool = D::DELIVERS_STALE;
 
     fn new() -> io::Result<Self> {
-        Self::with_mode(N::new()?, ControlMode::Auto)
+        Self::with_mode(N::new()?, PollingMode::Auto)
     }
 
     fn signal(&self) -> Arc<dyn Signal> {
@@ -175,7 +175,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
 }
 
 impl<N: Nt, D: Defects> Port<N, D> {
-    pub(crate) fn with_mode(nt: N, mode: ControlMode) -> io::Result<Self> {
+    pub(crate) fn with_mode(nt: N, mode: PollingMode) -> io::Result<Self> {
         let slots = Slots::new();
         #[cfg(test)]
         nt.watch(slots.held());

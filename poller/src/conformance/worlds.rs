@@ -185,18 +185,18 @@ pub(crate) use simulated::{AUTO, DIRECT, HELPER, Simulated};
 /// The AFD backend on the simulated kernel, with each kind of control handle.
 mod simulated {
     use super::*;
-    use crate::afd::{ControlMode, Defects, Port, Sound};
+    use crate::afd::{Defects, PollingMode, Port, Sound};
     use crate::nt::sim::{Kernel, Sim, Socket};
 
     pub(crate) const AUTO: u8 = 0;
     pub(crate) const DIRECT: u8 = 1;
     pub(crate) const HELPER: u8 = 2;
 
-    pub(super) fn mode(number: u8) -> ControlMode {
+    pub(super) fn mode(number: u8) -> PollingMode {
         match number {
-            AUTO => ControlMode::Auto,
-            DIRECT => ControlMode::Direct,
-            _ => ControlMode::Helper,
+            AUTO => PollingMode::Auto,
+            DIRECT => PollingMode::Direct,
+            _ => PollingMode::Helper,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Backend, Fate, Sealed};
-pub use crate::afd::ControlMode;
+pub use crate::afd::PollingMode;
 use crate::afd::Port;
 use crate::event::{Events, Key};
 use crate::interest::Interest;
@@ -27,7 +27,7 @@ use crate::waker::Signal;
 /// - For the same reason a socket that two pollers or two processes poll may be reported up to 250 ms late, if
 ///   each holds a handle of its own that was there before the first poll. If they hold the same handle, or one
 ///   was duplicated later, it may not be reported at all there.
-/// - Where no helper can be opened, or with [`ControlMode::Direct`], a socket is polled on itself.
+/// - Where no helper can be opened, or with [`PollingMode::Direct`], a socket is polled on itself.
 ///   That associates it with the poller's port, and has it queue no packet for what succeeds at once. Both
 ///   are marks on the socket itself, which its duplicates share: the socket's own overlapped operations
 ///   report to the poller's port, where they are thrown away. [`Poller::remove`] has the system take the
@@ -53,8 +53,8 @@ impl<S: Source<Handle>> Poller<S> {
     /// # Errors
     ///
     /// The system has no resources for it.
-    pub fn with_control(mode: ControlMode) -> io::Result<Self> {
-        Self::with_control_and_data(mode)
+    pub fn with_mode(mode: PollingMode) -> io::Result<Self> {
+        Self::with_mode_and_data(mode)
     }
 }
 
@@ -64,7 +64,7 @@ impl<S: Source<Handle>, T> Poller<S, T> {
     /// # Errors
     ///
     /// The system has no resources for it.
-    pub fn with_control_and_data(mode: ControlMode) -> io::Result<Self> {
+    pub fn with_mode_and_data(mode: PollingMode) -> io::Result<Self> {
         Ok(Poller::over(Afd(Port::with_mode(Windows::new()?, mode)?)))
     }
 }

@@ -64,6 +64,8 @@ pub struct Epoll<C: EpollCalls = System> {
     is_watched: bool,
     /// What is asked until it is.
     list: List,
+    /// What `settle` finds, kept for its memory.
+    refusals: Option<Events>,
     calls: u64,
     control: PhantomData<C>,
 }
@@ -131,6 +133,7 @@ impl<C: EpollCalls> Backend for Epoll<C> {
             is_tainted: false,
             is_watched: false,
             list: List::default(),
+            refusals: None,
             calls: 0,
             control: PhantomData,
         })
@@ -217,13 +220,17 @@ impl<C: EpollCalls> Backend for Epoll<C> {
         if !self.registrations.has_touched() {
             return true;
         }
-        let mut refusals = Events::with_capacity(1);
+        let mut refusals = self
+            .refusals
+            .take()
+            .unwrap_or_else(|| Events::with_capacity(1));
         // Which never fails.
         let is_told = self.reconcile(&mut refusals).is_ok() && refusals.is_empty();
         while let Some(refusal) = refusals.pop() {
             // The next wait has to report it.
             self.registrations.touch(refusal.key().index);
         }
+        self.refusals = Some(refusals);
         is_told && !self.is_tainted
     }
 }

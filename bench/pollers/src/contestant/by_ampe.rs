@@ -15,7 +15,7 @@ pub struct Ampe<const IS_DIRECT: bool> {
 
 #[cfg(windows)]
 fn direct() -> io::Result<Poller<TcpStream>> {
-    Poller::with_control(ampe_poller::backend::ControlMode::Direct)
+    Poller::with_mode(ampe_poller::backend::PollingMode::Direct)
 }
 
 #[cfg(not(windows))]

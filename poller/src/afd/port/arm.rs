@@ -10,7 +10,7 @@ use crate::event::Events;
 use crate::interest::Interest;
 use crate::nt::{Nt, Status};
 
-use super::ControlMode;
+use super::PollingMode;
 
 impl<N: Nt, D: Defects> Port<N, D> {
     /// Whether an object is polled with a time limit: what it waits for may be told to somebody else.
@@ -137,7 +137,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
     /// had, else the socket itself, as far as the mode allows either.
     fn choose_file(&mut self, object: u32, slot: Slot) -> Result<(), Status> {
         let mut refusal = Status::INVALID_PARAMETER;
-        if self.mode != ControlMode::Direct {
+        if self.mode != PollingMode::Direct {
             let (nt, port) = (&self.shared.nt, self.shared.handle);
             match self.helpers.join(nt, port) {
                 Ok((group, control)) => {
@@ -147,7 +147,7 @@ impl<N: Nt, D: Defects> Port<N, D> {
                 Err(status) => refusal = status,
             }
         }
-        match self.mode != ControlMode::Helper && self.choose_direct(object, slot) {
+        match self.mode != PollingMode::Helper && self.choose_direct(object, slot) {
             true => Ok(()),
             false => Err(refusal),
         }

@@ -1,7 +1,7 @@
 //! Polls that are issued on the socket itself, as the specification has it.
 //!
 //! It is what the port falls back on where no helper can be opened, and what
-//! [`ControlMode::Direct`](super::ControlMode) asks for. It differs from helpers in this, which is all here:
+//! [`PollingMode::Direct`](super::PollingMode) asks for. It differs from helpers in this, which is all here:
 //!
 //! - The socket is associated with the port and told to queue no packet for what is answered at once. Both are
 //!   marks on the socket, which its duplicates share, and a socket that has a port cannot be polled so; nor can

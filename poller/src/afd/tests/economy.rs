@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::defects::Sound;
 use super::super::helpers::Helpers;
 use super::super::poll_file::OPERATION_KEY;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{PollingMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
@@ -24,7 +24,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn new(mode: ControlMode) -> Bare {
+    fn new(mode: PollingMode) -> Bare {
         let kernel = Arc::<Kernel>::default();
         Bare {
             port: Port::with_mode(Sim::new(&kernel), mode).unwrap(),
@@ -76,7 +76,7 @@ impl Bare {
 
 #[test]
 fn a_directly_polled_source_costs_its_marks_once() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let mut resting = None;
     assert_eq!(
         bare.cost(|bare| resting = Some(bare.add(Interest::NONE))),
@@ -111,7 +111,7 @@ fn a_directly_polled_source_costs_its_marks_once() {
 
 #[test]
 fn taking_back_what_is_not_in_flight_costs_its_mark() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let (key, socket) = bare.add(READ);
     bare.pass();
     bare.kernel.set_events(socket.handle(), flag::RECEIVE);
@@ -136,8 +136,8 @@ fn taking_back_what_is_not_in_flight_costs_its_mark() {
 #[test]
 fn who_goes_with_nothing_in_flight_gives_back_slot_and_helper_at_once() {
     for (mode, helpers) in [
-        (ControlMode::Direct, &[][..]),
-        (ControlMode::Helper, &[Some(0)]),
+        (PollingMode::Direct, &[][..]),
+        (PollingMode::Helper, &[Some(0)]),
     ] {
         for fate in [Fate::Kept, Fate::Closed] {
             let mut bare = Bare::new(mode);
@@ -154,7 +154,7 @@ fn who_goes_with_nothing_in_flight_gives_back_slot_and_helper_at_once() {
 
 #[test]
 fn a_packet_that_comes_late_leaves_the_marks() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let (key, _socket) = bare.add(READ);
     bare.pass();
     bare.kernel.state().mood.is_slow = true;
@@ -168,7 +168,7 @@ fn a_packet_that_comes_late_leaves_the_marks() {
 
 #[test]
 fn a_shared_helper_is_paid_for_once() {
-    let mut bare = Bare::new(ControlMode::Helper);
+    let mut bare = Bare::new(PollingMode::Helper);
     let mut sources = vec![bare.add(READ)];
     assert_eq!(
         bare.cost(Bare::pass),
@@ -209,7 +209,7 @@ fn a_shared_helper_is_paid_for_once() {
 
 #[test]
 fn closing_what_a_helper_polls_costs_nothing() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let (_resting, _socket) = bare.add(READ);
     bare.pass();
     for round in 0..40 {
@@ -228,7 +228,7 @@ fn closing_what_a_helper_polls_costs_nothing() {
 /// As by references to one socket.
 #[test]
 fn sources_that_share_a_handle_share_a_poll() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let socket = Socket::bare(&bare.kernel);
     let keys = [(); 3].map(|()| bare.insert(&socket, READ));
     assert_eq!(bare.cost(Bare::pass), 6);
@@ -254,7 +254,7 @@ fn sources_that_share_a_handle_share_a_poll() {
 /// Who has further handles is compared with all others.
 #[test]
 fn a_duplicate_costs_a_comparison_with_each_other_source() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let sources: Vec<_> = (0..5).map(|_| bare.add(READ)).collect();
     bare.pass();
     let duplicate = sources[4].1.duplicate();
@@ -277,7 +277,7 @@ fn a_duplicate_costs_a_comparison_with_each_other_source() {
 
 #[test]
 fn what_closing_does_not_end_costs_a_cancel() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let (key, socket) = bare.add(READ);
     bare.pass();
     let _duplicate = socket.duplicate();
@@ -290,7 +290,7 @@ fn what_closing_does_not_end_costs_a_cancel() {
 
 #[test]
 fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     bare.keep_packets(true);
     let (key, socket) = bare.add(READ);
     // A look, a helper, its two marks, its end; two marks, of which one is taken off. Answers are there.
@@ -306,19 +306,19 @@ fn what_is_refused_on_the_way_to_a_poll_is_counted_too() {
     other.associate(socket.handle(), port, 5).unwrap();
     bare.insert(&socket, READ);
     assert_eq!(bare.cost(Bare::pass), 1 + 3 + 2);
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let (_, socket) = bare.add(READ);
     let other = Sim::new(&bare.kernel);
     let port = other.create_port().unwrap();
     other.associate(socket.handle(), port, 5).unwrap();
     assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 2);
     // No helper to be had.
-    let mut bare = Bare::new(ControlMode::Helper);
+    let mut bare = Bare::new(PollingMode::Helper);
     bare.kernel.state().mood.has_no_helpers = true;
     let _source = bare.add(READ);
     assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 2);
     // A poll that is refused.
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     bare.kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
     let _source = bare.add(READ);
     assert_eq!(bare.cost(|bare| assert_eq!(bare.pass(), (1, false))), 4);
@@ -341,7 +341,7 @@ fn a_helper_that_no_port_takes_is_closed() {
 
 #[test]
 fn the_end_costs_a_cancel_for_each_poll_and_a_dequeue_for_all() {
-    for (mode, helpers) in [(ControlMode::Direct, 0), (ControlMode::Helper, 2)] {
+    for (mode, helpers) in [(PollingMode::Direct, 0), (PollingMode::Helper, 2)] {
         let mut bare = Bare::new(mode);
         let sources: Vec<_> = (0..40).map(|_| bare.add(READ)).collect();
         bare.pass();
@@ -364,7 +364,7 @@ fn the_end_costs_a_cancel_for_each_poll_and_a_dequeue_for_all() {
 
 #[test]
 fn the_end_dequeues_as_often_as_packets_come_and_no_more() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let _sources: Vec<_> = (0..40).map(|_| bare.add(READ)).collect();
     bare.pass();
     bare.kernel.state().mood.batch = 1;
@@ -376,7 +376,7 @@ fn the_end_dequeues_as_often_as_packets_come_and_no_more() {
 /// there is nothing left to cancel it on.
 #[test]
 fn the_end_gives_up_after_ten_dequeues_without_a_packet_of_ours() {
-    let mut bare = Bare::new(ControlMode::Direct);
+    let mut bare = Bare::new(PollingMode::Direct);
     let (_, orphan) = bare.add(READ);
     bare.pass();
     let _duplicate = orphan.duplicate();
@@ -397,7 +397,7 @@ fn the_end_gives_up_after_ten_dequeues_without_a_packet_of_ours() {
 
 #[test]
 fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
-    for mode in [ControlMode::Direct, ControlMode::Helper] {
+    for mode in [PollingMode::Direct, PollingMode::Helper] {
         let mut bare = Bare::new(mode);
         let (_, socket) = bare.add(READ);
         bare.pass();
@@ -415,7 +415,7 @@ fn a_poll_that_ends_with_nothing_reports_nothing_and_is_armed_again() {
 fn whatever_has_the_pass_look_at_it_a_refused_source_rests_until_it_is_declared_again() {
     let trouble = Status::INSUFFICIENT_RESOURCES;
     for is_refused_at_once in [true, false] {
-        let mut bare = Bare::new(ControlMode::Auto);
+        let mut bare = Bare::new(PollingMode::Auto);
         let (key, socket) = bare.add(READ);
         if is_refused_at_once {
             bare.kernel.state().mood.refuses_submit = Some(trouble);
@@ -435,7 +435,7 @@ fn whatever_has_the_pass_look_at_it_a_refused_source_rests_until_it_is_declared_
 
 #[test]
 fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let (key, _socket) = bare.add(READ);
     bare.pass();
     bare.port.declare(key, Interest::BOTH);
@@ -447,7 +447,7 @@ fn a_wait_that_was_woken_leaves_the_rest_to_the_next() {
 
 #[test]
 fn sixteen_waits_running_may_leave_the_port_alone() {
-    let mut bare = Bare::new(ControlMode::Auto);
+    let mut bare = Bare::new(PollingMode::Auto);
     let (_, socket) = bare.add(READ);
     bare.kernel.set_events(socket.handle(), flag::RECEIVE);
     bare.pass();
@@ -460,7 +460,7 @@ fn sixteen_waits_running_may_leave_the_port_alone() {
 fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
     let kernel = Arc::<Kernel>::default();
     kernel.state().mood.answers_nothing = true;
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), PollingMode::Auto).unwrap();
     let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let key = poller.insert(Socket::bare(&kernel)).unwrap();
@@ -478,7 +478,7 @@ fn an_answer_with_nothing_is_reported_as_a_refusal_and_not_asked_for_again() {
 #[test]
 fn who_was_refused_in_a_wait_that_fails_is_tried_again_in_the_next() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Sound>::with_mode(Sim::new(&kernel), PollingMode::Auto).unwrap();
     let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let add = |poller: &mut Poller<_, (), _>| {

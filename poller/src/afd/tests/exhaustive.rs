@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::thread;
 
 use super::super::defects::Defects;
-use super::super::port::ControlMode;
+use super::super::port::PollingMode;
 use super::canaries::{IgnoresFlight, Small};
 use super::lab::{Act, BELIEVED, Choice, Lab, Oracle, Setup, WEAK};
 use super::{IS_PARTIAL, guarded};
@@ -224,11 +224,11 @@ const TWO_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE];
 const FEW_INTERESTS: &[Interest] = &[Interest::NONE, Interest::READABLE, Interest::BOTH];
 
 /// As many sources, readiness that comes and goes, and no trouble.
-fn plain(sources: u8, mode: ControlMode) -> Setup {
+fn plain(sources: u8, mode: PollingMode) -> Setup {
     Setup {
         sources,
         mode,
-        writes_early: mode == ControlMode::Helper,
+        writes_early: mode == PollingMode::Helper,
         flags: FEW_FLAGS,
         interests: FEW_INTERESTS,
         operations_max: 1 + usize::from(sources),
@@ -258,7 +258,7 @@ fn with_trouble(setup: Setup) -> Setup {
     }
 }
 
-fn weak(kernel: usize, sources: u8, mode: ControlMode) -> Setup {
+fn weak(kernel: usize, sources: u8, mode: PollingMode) -> Setup {
     Setup {
         kernel: WEAK[kernel],
         ..with_trouble(plain(sources, mode))
@@ -270,7 +270,7 @@ const STATES_MAX: usize = if cfg!(ampe_poison) { 2_000 } else { 20_000 };
 
 /// What a mutation run has time for.
 pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
-    use ControlMode::{Auto, Direct, Helper};
+    use PollingMode::{Auto, Direct, Helper};
     let setups = [
         with_trouble(plain(1, Direct)),
         with_trouble(plain(1, Helper)),
@@ -299,7 +299,7 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
 pub(super) fn quick_with_wakes<D: Defects>() -> Result<(), Failure> {
     let setup = Setup {
         has_wakes: true,
-        ..plain(1, ControlMode::Helper)
+        ..plain(1, PollingMode::Helper)
     };
     explore::<D>(&setup, STATES_MAX, Telling::ByAll).map(drop)
 }
@@ -336,14 +336,14 @@ fn prove_all(name: &str, setup: &Setup) {
 fn all_that_can_happen_to_one_source_polled_directly() {
     let setup = Setup {
         flags: TWO_FLAGS,
-        ..plain(1, ControlMode::Direct)
+        ..plain(1, PollingMode::Direct)
     };
     prove_all("one source, directly", &setup);
 }
 
 #[test]
 fn all_that_can_happen_to_one_source_polled_by_a_helper() {
-    let setup = plain(1, ControlMode::Helper);
+    let setup = plain(1, PollingMode::Helper);
     prove_all("one source, by a helper", &setup);
 }
 
@@ -353,7 +353,7 @@ fn much_that_can_happen_to_one_source_with_failures() {
     let setup = Setup {
         flags: TWO_FLAGS,
         has_failures: true,
-        ..plain(1, ControlMode::Helper)
+        ..plain(1, PollingMode::Helper)
     };
     prove("one source with failures, by a helper", &setup, 1_000_000);
 }
@@ -363,14 +363,14 @@ fn all_that_can_happen_to_one_source_with_wakes() {
     let setup = Setup {
         flags: TWO_FLAGS,
         has_wakes: true,
-        ..plain(1, ControlMode::Helper)
+        ..plain(1, PollingMode::Helper)
     };
     prove_all("one source with wakes, by a helper", &setup);
 }
 
 #[test]
 fn much_that_can_happen_to_one_source_with_everything() {
-    for mode in [ControlMode::Auto, ControlMode::Direct, ControlMode::Helper] {
+    for mode in [PollingMode::Auto, PollingMode::Direct, PollingMode::Helper] {
         let setup = Setup {
             flags: ALL_FLAGS,
             interests: INTERESTS,
@@ -388,9 +388,9 @@ fn much_that_can_happen_to_one_source_with_everything() {
 fn much_that_can_happen_on_weak_kernels() {
     for kernel in 0..WEAK.len() {
         for (sources, mode) in [
-            (1, ControlMode::Helper),
-            (1, ControlMode::Direct),
-            (2, ControlMode::Auto),
+            (1, PollingMode::Helper),
+            (1, PollingMode::Direct),
+            (2, PollingMode::Auto),
         ] {
             let setup = weak(kernel, sources, mode);
             let name = format!("weak kernel {kernel}, {sources} sources, {mode:?}");
@@ -401,19 +401,19 @@ fn much_that_can_happen_on_weak_kernels() {
 
 #[test]
 fn a_million_states_of_two_sources() {
-    let explored = prove("two sources", &plain(2, ControlMode::Helper), 1_000_000);
+    let explored = prove("two sources", &plain(2, PollingMode::Helper), 1_000_000);
     assert!(explored.states >= 1_000_000 || IS_PARTIAL);
 }
 
 #[test]
 fn much_that_can_happen_to_two_sources_of_one_helper() {
-    let setup = with_strangers(with_trouble(plain(2, ControlMode::Helper)));
+    let setup = with_strangers(with_trouble(plain(2, PollingMode::Helper)));
     prove("two sources of one helper with everything", &setup, 150_000);
 }
 
 #[test]
 fn much_that_can_happen_to_two_sources_polled_directly() {
-    let setup = with_strangers(with_trouble(plain(2, ControlMode::Direct)));
+    let setup = with_strangers(with_trouble(plain(2, PollingMode::Direct)));
     prove(
         "two sources polled directly with everything",
         &setup,
@@ -425,7 +425,7 @@ fn much_that_can_happen_to_two_sources_polled_directly() {
 #[test]
 #[cfg_attr(ampe_poison, ignore = "the sanitizer ends what looks at a free slot")]
 fn an_exploration_that_merges_states_loses_a_defect() {
-    let setup = with_strangers(plain(1, ControlMode::Helper));
+    let setup = with_strangers(plain(1, PollingMode::Helper));
     let told = explore::<IgnoresFlight>(&setup, 20_000, Telling::ByAll);
     assert!(
         told.is_err(),
@@ -452,7 +452,7 @@ fn states_that_differ_in_an_answer_kept_for_later_are_told_apart() {
             Act::Remove(1),
         ];
         let mut bytes = Vec::new();
-        let setup = plain(2, ControlMode::Direct);
+        let setup = plain(2, PollingMode::Direct);
         replay::<Small, _>(&setup, &run, |lab| {
             lab.digest(&mut bytes, true);
             lab.tear_down()

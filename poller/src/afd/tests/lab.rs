@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) use self::weakness::{BELIEVED, WEAK, Weakness};
 use super::super::defects::Defects;
 use super::super::poll_file::OPERATION_KEY;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{PollingMode, Port};
 use super::canaries::LIKENESS;
 use crate::nt::sim::{Kernel, Sim, Socket, Violation};
 use crate::nt::{Handle, Status};
@@ -124,7 +124,7 @@ pub(super) enum Choice {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) sources: u8,
-    pub(super) mode: ControlMode,
+    pub(super) mode: PollingMode,
     pub(super) writes_early: bool,
     /// The sets of flags that a socket may take on.
     pub(super) flags: &'static [u16],
@@ -187,7 +187,7 @@ impl<D: Defects> Lab<D> {
             state.mood.mixes_up = true;
             // One that does both could end what is over and whose packet is still to come.
             state.mood.writes_early = setup.writes_early && !setup.kernel.queues_answers;
-            state.mood.is_direct_only = setup.mode == ControlMode::Direct;
+            state.mood.is_direct_only = setup.mode == PollingMode::Direct;
             setup.kernel.choose(&mut state.mood);
         }
         let port = Port::with_mode(Sim::new(&kernel), setup.mode).unwrap();
@@ -456,7 +456,7 @@ impl<D: Defects> Lab<D> {
                 Choice::LateCancel => state.mood.cancels_too_late = true,
                 // Who may do without.
                 Choice::NoHelper => {
-                    state.mood.has_no_helpers = self.setup.mode == ControlMode::Auto;
+                    state.mood.has_no_helpers = self.setup.mode == PollingMode::Auto;
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::super::defects::Defects;
 use super::super::machine::{Action, Input, Need, Registration};
 use super::super::pinned::{Question, Slot, Slots};
 use super::super::poll_file::PollFile;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{PollingMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt, Packet, Status, flag};
@@ -273,7 +273,7 @@ fn nobody_else_says_that_an_operation_is_over() {
 #[test]
 fn memory_that_is_used_again_goes_on_counting() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), PollingMode::Auto).unwrap();
     let mut poller = Poller::<_, (), _>::over(port);
     let mut events = Events::with_capacity(64);
     let mut contexts = Vec::new();
@@ -294,7 +294,7 @@ fn memory_that_is_used_again_goes_on_counting() {
 #[test]
 fn a_source_for_which_there_is_no_memory_is_reported_and_rests() {
     let kernel = Arc::<Kernel>::default();
-    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), ControlMode::Auto).unwrap();
+    let port = Port::<_, Blocks>::with_mode(Sim::new(&kernel), PollingMode::Auto).unwrap();
     let mut poller = Poller::<_, (), _>::over(port);
     let add = |poller: &mut Poller<Socket, (), Port<Sim, Blocks>>| -> Key {
         let socket = Socket::bare(&kernel);

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::super::defects::Defects;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{PollingMode, Port};
 use super::canaries::{FreesAtShutdown, FreesOnCancel, Small, StateMoves, StatusOnStack};
 use crate::nt::flag;
 use crate::nt::sim::{Kernel, Sim, Socket, Violation};
@@ -22,12 +22,12 @@ impl Defects for FreesIntoItsBlock {
     const FREES_ON_CANCEL: bool = true;
 }
 
-struct Bench<D: Defects> {
+struct UnderSanitizer<D: Defects> {
     kernel: Arc<Kernel>,
     poller: Poller<Socket, (), Port<Sim, D>>,
 }
 
-impl<D: Defects> Bench<D> {
+impl<D: Defects> UnderSanitizer<D> {
     fn new(corrupts: bool) -> Self {
         let kernel = Arc::<Kernel>::default();
         {
@@ -35,8 +35,8 @@ impl<D: Defects> Bench<D> {
             state.mood.corrupts = corrupts;
             state.mood.is_slow = true;
         }
-        let port = Port::with_mode(Sim::new(&kernel), ControlMode::Helper).unwrap();
-        Bench {
+        let port = Port::with_mode(Sim::new(&kernel), PollingMode::Helper).unwrap();
+        UnderSanitizer {
             poller: Poller::over(port),
             kernel,
         }
@@ -59,7 +59,7 @@ impl<D: Defects> Bench<D> {
 
     /// How often the kernel was to write where no operation's memory was.
     fn end(self) -> usize {
-        let Bench { kernel, poller } = self;
+        let UnderSanitizer { kernel, poller } = self;
         drop(poller);
         let state = kernel.state();
         let writes = state.violations.iter();
@@ -71,7 +71,7 @@ impl<D: Defects> Bench<D> {
 
 /// A poll ends after another source has come.
 fn another_source_comes<D: Defects>(corrupts: bool) -> usize {
-    let mut bench = Bench::<D>::new(corrupts);
+    let mut bench = UnderSanitizer::<D>::new(corrupts);
     let key = bench.add();
     let handle = bench.poller.get(key).unwrap().handle();
     bench.add();
@@ -83,7 +83,7 @@ fn another_source_comes<D: Defects>(corrupts: bool) -> usize {
 
 /// Two sources are taken back. The packet of one of them comes, of the first or the second.
 fn sources_are_taken_back<D: Defects>(corrupts: bool, first: usize) -> usize {
-    let mut bench = Bench::<D>::new(corrupts);
+    let mut bench = UnderSanitizer::<D>::new(corrupts);
     bench.add();
     let sources = [bench.add(), bench.add()];
     for key in sources {
@@ -96,7 +96,7 @@ fn sources_are_taken_back<D: Defects>(corrupts: bool, first: usize) -> usize {
 
 /// The poller goes; what it has polled is closed, which ends the polls.
 fn the_poller_goes<D: Defects>(corrupts: bool) -> usize {
-    let mut bench = Bench::<D>::new(corrupts);
+    let mut bench = UnderSanitizer::<D>::new(corrupts);
     bench.kernel.state().mood.writes_early = true;
     bench.add();
     bench.end()

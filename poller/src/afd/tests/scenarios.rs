@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::super::defects::{Defects, Sound};
 use super::super::pinned::Ours;
 use super::super::poll_file::PollFile;
-use super::super::port::{ControlMode, Port};
+use super::super::port::{PollingMode, Port};
 use crate::event::Event;
 use crate::nt::sim::{Counts, Kernel, Sim, Socket, Violation};
 use crate::nt::{Handle, Status};
@@ -29,20 +29,20 @@ use crate::{Events, Interest, Key, Poller};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A poller on a kernel of its own.
-struct Bench<D: Defects = Sound> {
+struct Scenario<D: Defects = Sound> {
     kernel: Arc<Kernel>,
     poller: Poller<Socket, (), Port<Sim, D>>,
     events: Events,
 }
 
-impl<D: Defects> Bench<D> {
-    fn new(mode: ControlMode) -> Self {
+impl<D: Defects> Scenario<D> {
+    fn new(mode: PollingMode) -> Self {
         Self::on(&Arc::default(), mode)
     }
 
-    fn on(kernel: &Arc<Kernel>, mode: ControlMode) -> Self {
+    fn on(kernel: &Arc<Kernel>, mode: PollingMode) -> Self {
         let port = Port::with_mode(Sim::new(kernel), mode).unwrap();
-        Bench {
+        Scenario {
             kernel: Arc::clone(kernel),
             poller: Poller::over(port),
             events: Events::with_capacity(1024),

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::super::defects::{Defects, Sound};
-use super::super::port::ControlMode;
+use super::super::port::PollingMode;
 use super::canaries::Small;
 use super::exhaustive::Failure;
 use super::lab::{Act, Choice, Lab, Oracle, Setup, Weakness};
@@ -93,7 +93,7 @@ impl Script {
     fn new(seed: u64) -> Script {
         let mut random = fastrand::Rng::with_seed(seed);
         let mode = *random
-            .choice(&[ControlMode::Auto, ControlMode::Direct, ControlMode::Helper])
+            .choice(&[PollingMode::Auto, PollingMode::Direct, PollingMode::Helper])
             .unwrap();
         let setup = Setup {
             sources: SOURCES,

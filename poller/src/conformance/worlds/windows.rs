@@ -7,7 +7,7 @@ use std::thread;
 use socket2::{Domain, SockRef, Type};
 
 use super::*;
-use crate::afd::{ControlMode, Defects, Port};
+use crate::afd::{Defects, PollingMode, Port};
 use crate::backend::Afd;
 use crate::nt::{Handle, Nt, real::Windows};
 use crate::platform::is_wine;
@@ -26,12 +26,12 @@ pub(crate) type Uds<const MODE: u8> = Sockets<true, MODE>;
 pub(crate) trait OfWindows: Backend<Handle = Handle> {
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn poller(mode: ControlMode) -> Poller<Socket, (), Self>;
+    fn poller(mode: PollingMode) -> Poller<Socket, (), Self>;
 }
 
 impl OfWindows for Afd {
-    fn poller(mode: ControlMode) -> Poller<Socket, (), Afd> {
-        Poller::with_control(mode).unwrap()
+    fn poller(mode: PollingMode) -> Poller<Socket, (), Afd> {
+        Poller::with_mode(mode).unwrap()
     }
 }
 
@@ -39,7 +39,7 @@ impl OfWindows for Afd {
 impl<D: Defects> OfWindows for Port<Windows, D> {
     const PATIENCE: Duration = Duration::from_secs(if D::STATE_MOVES { 10 } else { 60 });
 
-    fn poller(mode: ControlMode) -> Poller<Socket, (), Self> {
+    fn poller(mode: PollingMode) -> Poller<Socket, (), Self> {
         Poller::over(Port::with_mode(Windows::new().unwrap(), mode).unwrap())
     }
 }

@@ -13,11 +13,11 @@ use super::diary::Recorder;
 use super::ground::Ground;
 use super::lab::{Lab, Socket};
 use super::{Answer, Setting, Trouble, expect};
-use crate::afd::{ControlMode, Port};
+use crate::afd::{PollingMode, Port};
 use crate::nt::{Handle, IoStatusBlock, Nt, Packet, Status, Submission};
 use crate::{Events, Interest, Key, Poller};
 
-const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Direct, PollingMode::Helper];
 /// What came of the cancels.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -158,7 +158,7 @@ unsafe impl<N: Nt> Nt for Witness<N> {
 type Backend<G> = Port<Witness<Recorder<<G as Ground>::Nt>>>;
 
 /// A connection, one end of which is polled by the backend itself.
-struct Bench<G: Ground> {
+struct Witnessed<G: Ground> {
     poller: Poller<Socket<G>, (), Backend<G>>,
     record: Arc<Mutex<Record>>,
     ours: Key,
@@ -166,8 +166,8 @@ struct Bench<G: Ground> {
     lab: Lab<G>,
 }
 
-impl<G: Ground> Bench<G> {
-    fn new(setting: &Setting, mode: ControlMode, claims_success: bool) -> Result<Self, Trouble> {
+impl<G: Ground> Witnessed<G> {
+    fn new(setting: &Setting, mode: PollingMode, claims_success: bool) -> Result<Self, Trouble> {
         let lab = Lab::<G>::new(setting)?;
         let record = Arc::default();
         let witness = Witness {
@@ -180,7 +180,7 @@ impl<G: Ground> Bench<G> {
         let ours = poller
             .insert(ours)
             .map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(Bench {
+        Ok(Witnessed {
             poller,
             record,
             ours,
@@ -259,7 +259,7 @@ impl<G: Ground> Bench<G> {
 fn cancel_around_data<G: Ground>(setting: &Setting, claims_success: bool) -> Answer {
     let mut told = Vec::new();
     for mode in MODES {
-        let mut bench = Bench::<G>::new(setting, mode, claims_success)?;
+        let mut bench = Witnessed::<G>::new(setting, mode, claims_success)?;
         for round in 0..setting.rounds {
             bench.cancel_around_data(round % 2 == 0)?;
         }

@@ -62,7 +62,7 @@ struct Asked {
 
 /// One poll of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Poll(usize);
+pub(super) struct PollIndex(usize);
 
 /// A socket, whose closing is written down.
 pub(super) struct Watched<S: Source<Handle>> {
@@ -268,7 +268,12 @@ impl<G: Ground> Lab<G> {
     }
 
     /// Issues a poll.
-    pub(super) fn ask(&mut self, control: Handle, socket: Handle, mask: u32) -> (Status, Poll) {
+    pub(super) fn ask(
+        &mut self,
+        control: Handle,
+        socket: Handle,
+        mask: u32,
+    ) -> (Status, PollIndex) {
         let question = AfdPollInfo {
             timeout: self.timeout,
             number_of_handles: 1,
@@ -301,7 +306,7 @@ impl<G: Ground> Lab<G> {
             control,
             is_over,
         });
-        (status, Poll(self.polls.len() - 1))
+        (status, PollIndex(self.polls.len() - 1))
     }
 
     /// Issues a poll of what is not ready.
@@ -310,7 +315,7 @@ impl<G: Ground> Lab<G> {
         control: Handle,
         socket: Handle,
         mask: u32,
-    ) -> Result<Poll, Trouble> {
+    ) -> Result<PollIndex, Trouble> {
         let (status, poll) = self.ask(control, socket, mask);
         expect(
             "the answer to a poll of what is not ready",
@@ -335,12 +340,12 @@ impl<G: Ground> Lab<G> {
         self.answer(poll)
     }
 
-    pub(super) fn cancel(&self, control: Handle, poll: Poll) -> Status {
+    pub(super) fn cancel(&self, control: Handle, poll: PollIndex) -> Status {
         self.nt.cancel(control, block_of(self.polls[poll.0].memory))
     }
 
     /// The flags that a poll has found; none if its socket is not listed as ready.
-    pub(super) fn answer(&self, poll: Poll) -> Result<u32, Trouble> {
+    pub(super) fn answer(&self, poll: PollIndex) -> Result<u32, Trouble> {
         let asked = self.polls[poll.0];
         if !asked.is_over {
             return Err(Trouble::Differs("a poll that has not ended".to_owned()));
@@ -359,7 +364,7 @@ impl<G: Ground> Lab<G> {
         Ok((count == 1).then_some(packets[0]))
     }
 
-    fn end(&mut self, packet: &Packet) -> Result<(Poll, Status), Trouble> {
+    fn end(&mut self, packet: &Packet) -> Result<(PollIndex, Status), Trouble> {
         let Some(at) = self.by_context.get(&packet.context).copied() else {
             return Err(Trouble::Differs(
                 "a packet that nobody has asked for".to_owned(),
@@ -369,14 +374,14 @@ impl<G: Ground> Lab<G> {
         if std::mem::replace(&mut self.polls[at].is_over, true) {
             return Err(Trouble::Differs("a second packet of one poll".to_owned()));
         }
-        Ok((Poll(at), packet.status.status.status))
+        Ok((PollIndex(at), packet.status.status.status))
     }
 
-    pub(super) fn next_packet(&mut self) -> Result<(Poll, Status), Trouble> {
+    pub(super) fn next_packet(&mut self) -> Result<(PollIndex, Status), Trouble> {
         self.next_packet_of(self.port)
     }
 
-    pub(super) fn next_packet_of(&mut self, port: Handle) -> Result<(Poll, Status), Trouble> {
+    pub(super) fn next_packet_of(&mut self, port: Handle) -> Result<(PollIndex, Status), Trouble> {
         match self.dequeue(port, self.patience)? {
             Some(packet) => self.end(&packet),
             None => Err(Trouble::Differs(format!(
@@ -387,7 +392,12 @@ impl<G: Ground> Lab<G> {
     }
 
     /// The next packet is this poll's, with this status and this answer.
-    pub(super) fn ends(&mut self, poll: Poll, status: Status, answer: u32) -> Result<(), Trouble> {
+    pub(super) fn ends(
+        &mut self,
+        poll: PollIndex,
+        status: Status,
+        answer: u32,
+    ) -> Result<(), Trouble> {
         expect("the end of a poll", self.next_packet()?, (poll, status))?;
         match status.is_error() {
             true => Ok(()),
@@ -396,7 +406,7 @@ impl<G: Ground> Lab<G> {
     }
 
     /// Takes packets, if there are any, and says whether the poll's is not yet among them.
-    pub(super) fn is_pending(&mut self, poll: Poll) -> Result<bool, Trouble> {
+    pub(super) fn is_pending(&mut self, poll: PollIndex) -> Result<bool, Trouble> {
         while let Some(packet) = self.dequeue(self.port, Duration::ZERO)? {
             self.end(&packet)?;
         }
@@ -406,7 +416,7 @@ impl<G: Ground> Lab<G> {
     /// How a poll ends within this time, if it does.
     pub(super) fn ends_within(
         &mut self,
-        poll: Poll,
+        poll: PollIndex,
         patience: Duration,
     ) -> Result<Option<Status>, Trouble> {
         let start = Instant::now();

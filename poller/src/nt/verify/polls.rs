@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::ground::{Ground, fill};
-use super::lab::{Flags, Issued, Lab, Poll};
+use super::lab::{Flags, Issued, Lab, PollIndex};
 use super::{Answer, Setting, Trouble, as_expected, expect};
-use crate::afd::{ControlMode, Port};
+use crate::afd::{PollingMode, Port};
 use crate::nt::{Handle, Nt, Status, flag, timeout};
 use crate::poller::Source;
 use crate::{Events, Interest, Poller};
@@ -235,7 +235,7 @@ pub(super) fn polls_of_several_sockets_share_a_helper<G: Ground>(setting: &Setti
     for _ in 0..32 {
         pairs.push(lab.pair()?);
     }
-    let mut polls = Vec::<Poll>::new();
+    let mut polls = Vec::<PollIndex>::new();
     for (ours, _) in &pairs {
         polls.push(lab.wait_for(helper, ours.handle(), flag::RECEIVE)?);
     }
@@ -333,7 +333,7 @@ pub(super) fn a_socket_that_is_not_overlapped_is_polled_by_a_helper<G: Ground>(
     )?;
     lab.ends(poll, Status::CANCELLED, 0)?;
     let associated = lab.nt.associate(socket.handle(), lab.port, super::lab::KEY);
-    let port = Port::<_>::with_mode(lab.another_nt()?, ControlMode::Auto)?;
+    let port = Port::<_>::with_mode(lab.another_nt()?, PollingMode::Auto)?;
     let mut poller = Poller::<_, (), _>::over(port);
     let key = poller.insert(socket);
     let key = key.map_err(|refused| Trouble::Differs(refused.error().to_string()))?;

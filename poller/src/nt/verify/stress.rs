@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ground::Ground;
-use super::lab::{Flags, Issued, Lab, Poll, Socket};
+use super::lab::{Flags, Issued, Lab, PollIndex, Socket};
 use super::{Answer, Setting, Trouble, as_expected, expect};
 use crate::nt::{Handle, Status, flag, timeout};
 use crate::poller::Source;
@@ -93,7 +93,7 @@ fn is_early(begun: Instant) -> bool {
 fn receive<G: Ground>(
     lab: &mut Lab<G>,
     ours: &Socket<G>,
-    (data, is_early): (Poll, bool),
+    (data, is_early): (PollIndex, bool),
     tally: &mut Tally,
 ) -> Result<(), Trouble> {
     let (ended, status) = lab.next_packet()?;

@@ -1,6 +1,6 @@
 //! What can happen next in a lab.
 
-use super::super::super::port::ControlMode;
+use super::super::super::port::PollingMode;
 use super::*;
 
 impl<D: Defects> Lab<D> {
@@ -24,7 +24,7 @@ impl<D: Defects> Lab<D> {
         }
         if self.setup.has_failures {
             enabled.push(Act::Wait(Choice::Refuse));
-            if self.setup.mode == ControlMode::Auto {
+            if self.setup.mode == PollingMode::Auto {
                 enabled.push(Act::Wait(Choice::NoHelper));
             }
         }

@@ -1,14 +1,14 @@
 //! Memory in blocks, helpers in groups.
 
 use super::super::canaries::{FreesOnCancel, Small};
-use super::{Bench, ready};
+use super::{Scenario, ready};
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::Handle;
 use crate::nt::flag;
 use crate::{Interest, Key};
 
-impl<D: Defects> Bench<D> {
+impl<D: Defects> Scenario<D> {
     /// How many blocks there are.
     fn blocks(&self) -> usize {
         let slots = &self.port().slots;
@@ -42,7 +42,7 @@ impl<D: Defects> Bench<D> {
 
 #[test]
 fn a_block_holds_128_sources() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.add(Interest::NONE);
     assert_eq!(bench.wait(), []);
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_block_holds_128_sources() {
 
 #[test]
 fn coming_and_going_at_a_blocks_limit_allocates_nothing() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.add_polled(128);
     for _ in 0..100 {
         let (key, _) = bench.add_polled(1)[0];
@@ -79,7 +79,7 @@ fn coming_and_going_at_a_blocks_limit_allocates_nothing() {
 
 #[test]
 fn of_empty_blocks_one_is_kept() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let sources = bench.add_polled(5 * 128);
     assert_eq!(bench.blocks(), 5);
     for (at, (key, _)) in sources.iter().enumerate() {
@@ -100,7 +100,7 @@ fn of_empty_blocks_one_is_kept() {
 /// Three blocks are filled, the second one's sources go, one of them while the kernel takes its
 /// time. How many blocks there are before that one's packet, and after it.
 fn blocks_with_a_zombie<D: Defects>() -> (usize, usize) {
-    let mut bench = Bench::<D>::new(ControlMode::Helper);
+    let mut bench = Scenario::<D>::new(PollingMode::Helper);
     let sources = bench.add_polled(3 * D::SLOTS_PER_BLOCK);
     let second = &sources[D::SLOTS_PER_BLOCK..2 * D::SLOTS_PER_BLOCK];
     let third = &sources[2 * D::SLOTS_PER_BLOCK..];
@@ -131,7 +131,7 @@ fn freeing_on_cancel_takes_the_zombies_block() {
 
 #[test]
 fn thirty_two_registrations_share_a_helper() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.add(Interest::NONE);
     assert_eq!(bench.wait(), []);
     assert_eq!(bench.helpers(), [], "who is not polled needs no helper");
@@ -152,7 +152,7 @@ fn thirty_two_registrations_share_a_helper() {
 /// A cancel finds the poll only on the handle that the poll was issued on.
 #[test]
 fn each_poll_is_cancelled_on_its_own_helper() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let sources = bench.add_polled(33);
     let controls: Vec<_> = sources
         .iter()
@@ -176,7 +176,7 @@ fn each_poll_is_cancelled_on_its_own_helper() {
 
 #[test]
 fn of_unused_helpers_one_is_kept() {
-    let mut bench = Bench::<Small>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Small>::new(PollingMode::Helper);
     let handles = bench.kernel.handles();
     let sources = bench.add_polled(97);
     assert_eq!(bench.helpers(), [Some(32), Some(32), Some(32), Some(1)]);

@@ -3,22 +3,22 @@
 use super::super::canaries::{
     ClosesWithoutEnd, IgnoresZombies, SeparatesHandles, Small, WaitsWithoutEnd,
 };
-use super::{Bench, ready, refused};
+use super::{Scenario, ready, refused};
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::poll_file::OPERATION_KEY;
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::event::Event;
 use crate::nt::sim::{Socket, Violation};
 use crate::nt::{Handle, Status, flag};
 use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Auto, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Auto, PollingMode::Helper];
 
 #[test]
 fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, _) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         let before = bench.counts();
@@ -33,8 +33,8 @@ fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
 }
 
 /// A source was closed with its poll in flight, and its socket has this other handle.
-fn with_a_closing_zombie<D: Defects>() -> (Bench<D>, Socket) {
-    let mut bench = Bench::<D>::new(ControlMode::Auto);
+fn with_a_closing_zombie<D: Defects>() -> (Scenario<D>, Socket) {
+    let mut bench = Scenario::<D>::new(PollingMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let duplicate = bench.poller.get(key).unwrap().duplicate();
@@ -67,7 +67,7 @@ fn closing_without_end_keeps_the_slot() {
 
 #[test]
 fn all_that_closes_is_cancelled_once_the_port_is_empty() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let keys = [bench.add(READ).0, bench.add(READ).0, bench.add(READ).0];
     assert_eq!(bench.wait(), []);
     let duplicates = keys.map(|key| bench.poller.get(key).unwrap().duplicate());
@@ -109,7 +109,7 @@ fn a_port_that_is_never_emptied_does_not_keep_what_closes() {
 /// Its slot is another source's before the port was emptied.
 #[test]
 fn who_takes_the_slot_of_what_has_closed_is_left_alone() {
-    let mut bench = Bench::<Small>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Small>::new(PollingMode::Auto);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let slot = bench.port().table.object_of(key.index).unwrap().slot;
@@ -157,8 +157,8 @@ fn a_closing_zombie_that_fails_is_over_as_well() {
 }
 
 /// Registers three handles of one socket, among others.
-fn three_handles<D: Defects>(mode: ControlMode) -> (Bench<D>, Handle, [Key; 3]) {
-    let mut bench = Bench::<D>::new(mode);
+fn three_handles<D: Defects>(mode: PollingMode) -> (Scenario<D>, Handle, [Key; 3]) {
+    let mut bench = Scenario::<D>::new(mode);
     bench.kernel.state().mood.mixes_up = true;
     let socket = Socket::bare(&bench.kernel);
     let duplicates = [socket.duplicate(), socket.duplicate()];
@@ -216,7 +216,7 @@ fn handles_that_are_polled_each_by_itself_lose_what_is_told_to_another() {
 /// A refusal is told to each, and each tries again by itself.
 #[test]
 fn of_the_handles_of_a_socket_each_rests_after_a_refusal() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let socket = Socket::bare(&bench.kernel);
     let duplicate = socket.duplicate();
     let first = bench.insert(socket, READ);
@@ -243,7 +243,7 @@ fn of_the_handles_of_a_socket_each_rests_after_a_refusal() {
 }
 
 /// A socket comes while a poll of it is in flight whose source is gone. What the kernel says of it.
-fn comes_again<D: Defects>(mut bench: Bench<D>, socket: Socket) -> Vec<Violation> {
+fn comes_again<D: Defects>(mut bench: Scenario<D>, socket: Socket) -> Vec<Violation> {
     let (again, handle) = bench.insert(socket, READ);
     assert_eq!(bench.wait(), []);
     let violations = bench.violations();
@@ -273,7 +273,7 @@ fn who_comes_waits_for_a_closing_zombie() {
 /// A source is taken back and put in again before its cancelled poll's packet was dequeued.
 #[test]
 fn who_comes_back_waits_for_the_packet_of_his_cancelled_poll() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (first, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.be_slow(true);
@@ -294,7 +294,7 @@ fn who_comes_back_waits_for_the_packet_of_his_cancelled_poll() {
 /// Nobody is kept by a poll that does not end for good: after a while he is polled, with a time limit at first.
 #[test]
 fn who_waits_in_vain_is_polled_with_a_time_limit() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (first, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.be_slow(true);
@@ -322,7 +322,7 @@ fn who_waits_in_vain_is_polled_with_a_time_limit() {
 
 /// Somebody else polls the socket, and is told what this poller waits for. Whether it is reported after all.
 fn told_to_somebody_else<D: Defects>(hides_counts: bool) -> bool {
-    let mut bench = Bench::<D>::new(ControlMode::Auto);
+    let mut bench = Scenario::<D>::new(PollingMode::Auto);
     bench.kernel.state().mood.hides_counts = hides_counts;
     let (key, handle) = bench.add(READ);
     bench.kernel.share(handle, !hides_counts);
@@ -345,7 +345,7 @@ fn a_socket_that_somebody_else_may_poll_is_polled_with_a_time_limit() {
 /// Once the other handle is gone the time limit is too; and it comes with one that is registered later.
 #[test]
 fn the_time_limit_comes_and_goes_with_the_other_handles() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (_, handle) = bench.add(READ);
     bench.kernel.share(handle, true);
     assert_eq!(bench.wait(), []);
@@ -371,7 +371,7 @@ fn the_time_limit_comes_and_goes_with_the_other_handles() {
 /// What cannot be compared is polled beside what it may be a handle of, with a time limit.
 #[test]
 fn where_handles_cannot_be_compared_the_second_has_a_time_limit() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     bench.kernel.state().mood.hides_objects = true;
     let socket = Socket::bare(&bench.kernel);
     let duplicate = socket.duplicate();

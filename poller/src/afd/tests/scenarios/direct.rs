@@ -1,9 +1,9 @@
 //! Polls on the socket itself: when they are, and what they leave behind.
 
 use super::super::canaries::Small;
-use super::{Bench, ready, refused};
+use super::{Scenario, ready, refused};
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::sim::{Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::sys::Fate;
@@ -11,7 +11,7 @@ use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
 
-impl<D: Defects> Bench<D> {
+impl<D: Defects> Scenario<D> {
     /// Has a socket's packets sent to a port of somebody else's. Whether that was possible.
     fn associate_elsewhere(&self, handle: Handle) -> bool {
         let nt = Sim::new(&self.kernel);
@@ -44,8 +44,8 @@ impl<D: Defects> Bench<D> {
 }
 
 /// A port of its own choice where no helper can be opened for the time being.
-fn without_helpers() -> Bench {
-    let bench = Bench::new(ControlMode::Auto);
+fn without_helpers() -> Scenario {
+    let bench = Scenario::new(PollingMode::Auto);
     bench.have_helpers(false);
     bench
 }
@@ -53,11 +53,11 @@ fn without_helpers() -> Bench {
 #[test]
 fn a_socket_is_polled_itself_where_that_is_asked_for() {
     for (mode, is_direct) in [
-        (ControlMode::Auto, false),
-        (ControlMode::Direct, true),
-        (ControlMode::Helper, false),
+        (PollingMode::Auto, false),
+        (PollingMode::Direct, true),
+        (PollingMode::Helper, false),
     ] {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         bench.assert_polled(key, handle, is_direct);
         assert_eq!(bench.associate_elsewhere(handle), !is_direct, "{mode:?}");
@@ -77,7 +77,7 @@ fn without_helpers_a_socket_is_polled_itself_unless_helpers_are_asked_for() {
     bench.assert_polled(other, other_handle, false);
     bench.end();
 
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.have_helpers(false);
     let (key, _) = bench.add(READ);
     let report = refused(key, READ, Status::INSUFFICIENT_RESOURCES);
@@ -87,11 +87,11 @@ fn without_helpers_a_socket_is_polled_itself_unless_helpers_are_asked_for() {
 
 #[test]
 fn a_socket_of_somebody_elses_port_is_polled_by_a_helper_or_refused() {
-    for mode in [ControlMode::Auto, ControlMode::Direct] {
-        let mut bench = Bench::<Sound>::new(mode);
+    for mode in [PollingMode::Auto, PollingMode::Direct] {
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert!(bench.associate_elsewhere(handle));
-        if mode == ControlMode::Auto {
+        if mode == PollingMode::Auto {
             bench.assert_polled(key, handle, false);
         } else {
             bench.assert_refused(key, handle);
@@ -110,7 +110,7 @@ fn a_socket_of_somebody_elses_port_is_polled_by_a_helper_or_refused() {
 fn two_handles_of_one_socket_are_polled_on_the_socket_itself() {
     for fate in [Fate::Kept, Fate::Closed] {
         for goes in [0, 1] {
-            let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+            let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
             let socket = Socket::bare(&bench.kernel);
             let duplicate = socket.duplicate();
             let first = bench.insert(socket, READ);
@@ -144,7 +144,7 @@ fn two_handles_of_one_socket_are_polled_on_the_socket_itself() {
 /// A packet that an earlier removal has met is found when its own source is removed.
 #[test]
 fn marks_are_taken_off_wherever_the_packet_was_met() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (one, _) = bench.add(READ);
     let (two, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -174,7 +174,7 @@ fn marks_are_taken_off_wherever_the_packet_was_met() {
 /// cancel did not find says nothing of the handle.
 #[test]
 fn marks_stay_where_the_cancel_did_not_find_the_poll() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, handle) = bench.add(READ);
     bench.assert_polled(key, handle, true);
     bench.kernel.cancel_unasked(handle);
@@ -191,7 +191,7 @@ fn marks_stay_where_the_cancel_did_not_find_the_poll() {
 /// What a removal may have to look through is bounded; it gives up the mark instead.
 #[test]
 fn a_removal_does_not_search_among_ever_more_packets() {
-    let mut bench = Bench::<Small>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Small>::new(PollingMode::Direct);
     let ready: Vec<_> = (0..Small::BATCH).map(|_| bench.add(READ)).collect();
     let (first, first_handle) = bench.add(READ);
     let (second, second_handle) = bench.add(READ);
@@ -199,7 +199,7 @@ fn a_removal_does_not_search_among_ever_more_packets() {
     for (_, handle) in &ready {
         bench.become_ready(*handle, flag::RECEIVE);
     }
-    let remove = |bench: &mut Bench<Small>, key| {
+    let remove = |bench: &mut Scenario<Small>, key| {
         let before = bench.counts();
         let socket = bench.poller.remove(key).unwrap();
         (socket, bench.spent_since(before).calls)
@@ -221,11 +221,11 @@ fn a_removal_does_not_search_among_ever_more_packets() {
 
 #[test]
 fn a_layered_socket_is_polled_below_its_layers_by_a_helper_or_refused() {
-    for mode in [ControlMode::Auto, ControlMode::Direct] {
-        let mut bench = Bench::<Sound>::new(mode);
+    for mode in [PollingMode::Auto, PollingMode::Direct] {
+        let mut bench = Scenario::<Sound>::new(mode);
         let layered = Socket::layered(&bench.kernel);
         let (key, handle) = bench.insert(layered, READ);
-        if mode == ControlMode::Auto {
+        if mode == PollingMode::Auto {
             bench.assert_polled(key, handle, false);
             let base = Sim::new(&bench.kernel).base_socket(handle).unwrap();
             assert_ne!(base, handle);
@@ -240,7 +240,7 @@ fn a_layered_socket_is_polled_below_its_layers_by_a_helper_or_refused() {
 
 #[test]
 fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.kernel.state().mood.hides_base = true;
     let socket = Socket::bare(&bench.kernel);
     let handle = socket.handle();
@@ -264,7 +264,7 @@ fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
 /// By a remote nobody is there to hand it back to: the poller's owner takes it.
 #[test]
 fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.kernel.state().mood.hides_base = true;
     let socket = Socket::bare(&bench.kernel);
     let handle = socket.handle();
@@ -293,7 +293,7 @@ fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
 
 #[test]
 fn what_cannot_be_told_to_skip_packets_is_refused() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.kernel.state().mood.keeps_packets = true;
     let (key, handle) = bench.add(READ);
     bench.assert_refused(key, handle);
@@ -323,7 +323,7 @@ fn what_cannot_be_told_to_skip_packets_is_refused() {
 }
 
 /// Takes a source back, and says how many calls that took.
-fn take_back(bench: &mut Bench, key: Key) -> (Socket, u64) {
+fn take_back(bench: &mut Scenario, key: Key) -> (Socket, u64) {
     let before = bench.counts();
     let socket = bench.poller.remove(key).unwrap();
     (socket, bench.spent_since(before).calls)
@@ -331,7 +331,7 @@ fn take_back(bench: &mut Bench, key: Key) -> (Socket, u64) {
 
 #[test]
 fn a_socket_taken_back_is_free_of_its_port_once_nothing_is_in_flight() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (mut key, handle) = bench.add(READ);
     for _ in 0..3 {
         bench.assert_polled(key, handle, true);
@@ -353,7 +353,7 @@ fn a_socket_taken_back_is_free_of_its_port_once_nothing_is_in_flight() {
 
 #[test]
 fn a_socket_that_was_never_polled_is_taken_back_without_a_call() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, handle) = bench.add(Interest::NONE);
     assert_eq!(bench.wait(), []);
     let (_socket, calls) = take_back(&mut bench, key);

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::super::canaries::FreesAtShutdown;
-use super::{Bench, ready};
+use super::{Scenario, ready};
 use crate::Interest;
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::sim::{Kernel, Violation};
 use crate::nt::{Status, flag};
 use crate::sys::Backend;
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Direct, PollingMode::Helper];
 
 /// One source in each state that a source can be in.
-fn one_of_each<D: Defects>(mode: ControlMode) -> Bench<D> {
-    let mut bench = Bench::<D>::new(mode);
+fn one_of_each<D: Defects>(mode: PollingMode) -> Scenario<D> {
+    let mut bench = Scenario::<D>::new(mode);
     let sources = [(); 9].map(|()| bench.add(READ));
     let [
         _pending,
@@ -62,7 +62,7 @@ fn the_end_waits_for_everything_that_is_in_flight() {
     for mode in MODES {
         for is_dropped in [false, true] {
             for writes_early in [false, true] {
-                let Bench { kernel, poller, .. } = one_of_each::<Sound>(mode);
+                let Scenario { kernel, poller, .. } = one_of_each::<Sound>(mode);
                 kernel.state().mood.writes_early = writes_early;
                 if is_dropped {
                     drop(poller);
@@ -80,7 +80,7 @@ fn the_end_waits_for_everything_that_is_in_flight() {
 #[test]
 fn freeing_at_the_end_leaves_everything_that_is_in_flight() {
     for mode in MODES {
-        let Bench { kernel, poller, .. } = one_of_each::<FreesAtShutdown>(mode);
+        let Scenario { kernel, poller, .. } = one_of_each::<FreesAtShutdown>(mode);
         kernel.state().mood.writes_early = true;
         poller.shut_down().unwrap();
         let violations = kernel.state().violations.clone();
@@ -95,7 +95,7 @@ fn freeing_at_the_end_leaves_everything_that_is_in_flight() {
 /// poll goes on and cannot be cancelled: the only handle that it could be cancelled on is gone.
 #[test]
 fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     bench.kernel.state().mood.writes_early = true;
     for _ in 0..128 {
         bench.add(READ);
@@ -112,7 +112,7 @@ fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
 
     let held = bench.port().slots.held();
     let before = bench.counts();
-    let Bench { kernel, poller, .. } = bench;
+    let Scenario { kernel, poller, .. } = bench;
     let error = poller.shut_down().unwrap_err().to_string();
     assert!(error.starts_with("1 polls could not be ended"), "{error}");
     assert!(error.ends_with("is left behind"), "{error}");
@@ -136,7 +136,7 @@ fn a_poll_that_cannot_be_ended_leaves_its_memory_behind_and_says_so() {
 /// The same, while it has been told to end.
 #[test]
 fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let address = bench.newest_context() / 128 * 128;
@@ -145,7 +145,7 @@ fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
     bench.declare(key, Interest::BOTH);
     assert_eq!(bench.wait(), [], "the cancel finds nothing");
     let held = bench.port().slots.held();
-    let Bench { kernel, poller, .. } = bench;
+    let Scenario { kernel, poller, .. } = bench;
     poller.shut_down().unwrap_err();
     assert!(held.covers(address, 48));
     drop(duplicate);
@@ -155,7 +155,7 @@ fn a_poll_that_was_cancelled_in_vain_leaves_its_memory_behind_too() {
 
 #[test]
 fn a_poll_of_a_closed_socket_ends_although_a_duplicate_is_open() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     let duplicate = bench.poller.get(key).unwrap().duplicate();
@@ -169,7 +169,7 @@ fn a_poll_of_a_closed_socket_ends_although_a_duplicate_is_open() {
 #[test]
 fn a_poll_on_a_helper_can_be_ended_whatever_became_of_its_socket() {
     for is_elsewhere in [false, true] {
-        let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+        let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         let duplicate = match is_elsewhere {
@@ -189,7 +189,7 @@ fn a_poll_on_a_helper_can_be_ended_whatever_became_of_its_socket() {
 
 #[test]
 fn a_poll_of_a_socket_that_another_process_keeps_is_ended_by_closing_it_here() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.kernel.share(handle, true);
@@ -202,7 +202,7 @@ fn a_poll_of_a_socket_that_another_process_keeps_is_ended_by_closing_it_here() {
 #[test]
 fn wakes_after_the_end_go_nowhere_and_the_last_waker_closes_the_port() {
     let kernel = Arc::<Kernel>::default();
-    let mut bench = Bench::<Sound>::on(&kernel, ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::on(&kernel, PollingMode::Auto);
     bench.add(READ);
     assert_eq!(bench.wait(), []);
     let (waker, signal) = (bench.poller.waker(), bench.port().signal());

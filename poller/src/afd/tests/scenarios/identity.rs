@@ -8,17 +8,17 @@ use super::super::canaries::{
 use super::super::canaries::{IgnoresStatus, IndexAsContext, Small};
 use super::super::guarded;
 use super::super::lab::Oracle;
-use super::{Bench, PATIENCE, ready};
+use super::{PATIENCE, Scenario, ready};
 use crate::Interest;
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::machine::Operation;
 use crate::afd::poll_file::OPERATION_KEY;
-use crate::afd::port::{ControlMode, WAKE_KEY};
+use crate::afd::port::{PollingMode, WAKE_KEY};
 use crate::nt::flag;
 use crate::nt::sim::{Socket, Violation};
 use crate::sys::Backend;
 
-const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Direct, PollingMode::Helper];
 
 /// How the poll of the first connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ const NO_HARM: Harm = Harm {
 };
 
 /// The race of a number that is used again while the kernel still polls under it.
-fn seven_steps<D: Defects>(mode: ControlMode, ending: Ending) -> (Bench<D>, Harm) {
-    let mut bench = Bench::<D>::new(mode);
+fn seven_steps<D: Defects>(mode: PollingMode, ending: Ending) -> (Scenario<D>, Harm) {
+    let mut bench = Scenario::<D>::new(mode);
     bench.be_slow(true);
     // 1. Connection A is assigned number 42: as many are there before it.
     for _ in 0..42 {
@@ -144,7 +144,7 @@ fn with_the_index_as_context_the_next_connection_gets_the_packet() {
             ..NO_HARM
         };
         let closed = match mode {
-            ControlMode::Helper => misrouted,
+            PollingMode::Helper => misrouted,
             _ => cancelled,
         };
         assert_eq!(of(Ending::Closed), closed, "{mode:?}");
@@ -170,7 +170,7 @@ fn with_generations_ignored_the_next_connection_gets_the_packet() {
         assert_eq!(of(Ending::Ready), misrouted, "{mode:?}");
         // What a helper polls was not cancelled, so that A's packet tells of its end.
         let closed = match mode {
-            ControlMode::Helper => Harm {
+            PollingMode::Helper => Harm {
                 is_believed_closed: true,
                 ..lost
             },
@@ -210,7 +210,7 @@ const STRANGERS: [Stranger; 8] = [
 /// Has a stranger's packet come while two sources are polled, and one is not. Whether it was
 /// counted and did nothing else.
 fn meet<D: Defects>(stranger: Stranger) -> Result<bool, Oracle> {
-    let mut bench = Bench::<D>::new(ControlMode::Helper);
+    let mut bench = Scenario::<D>::new(PollingMode::Helper);
     let mut contexts = Vec::new();
     let mut sources = Vec::new();
     for _ in 0..2 {
@@ -283,7 +283,7 @@ fn each_defect_of_identity_falls_for_a_stranger_of_its_own() {
 /// A packet under the wakes' key is a wake, whatever else it carries.
 #[test]
 fn a_wake_that_carries_the_address_of_an_operation_is_only_a_wake() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
     bench.kernel.post_foreign(WAKE_KEY, bench.newest_context());
@@ -298,7 +298,7 @@ fn a_wake_that_carries_the_address_of_an_operation_is_only_a_wake() {
 /// The number of an operation is told modulo 128, and nothing depends on its ever being new.
 #[test]
 fn operations_of_one_slot_are_told_apart_however_many_there_were() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     for _ in 0..300 {
         assert_eq!(bench.wait(), []);
@@ -315,7 +315,7 @@ fn operations_of_one_slot_are_told_apart_however_many_there_were() {
 /// What a removal finds in the port is about others, too.
 #[test]
 fn packets_met_while_a_source_is_removed_reach_their_own() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let signal = bench.port().signal();
     let (gone, _) = bench.add(Interest::READABLE);
     let (key, handle) = bench.add(Interest::READABLE);

@@ -1,8 +1,8 @@
 //! What a change of interest costs while a poll is in flight.
 
-use super::{Bench, Spent, ready};
+use super::{Scenario, Spent, ready};
 use crate::afd::defects::Sound;
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::{Handle, flag};
 use crate::{Interest, Key};
 
@@ -12,8 +12,8 @@ const WRITE: Interest = Interest::WRITABLE;
 const BOTH: Interest = Interest::BOTH;
 
 /// A source that is polled for this.
-fn polled(mode: ControlMode, interest: Interest) -> (Bench, Key, Handle) {
-    let mut bench = Bench::<Sound>::new(mode);
+fn polled(mode: PollingMode, interest: Interest) -> (Scenario, Key, Handle) {
+    let mut bench = Scenario::<Sound>::new(mode);
     let (key, handle) = bench.add(interest);
     assert_eq!(bench.wait(), []);
     (bench, key, handle)
@@ -22,7 +22,7 @@ fn polled(mode: ControlMode, interest: Interest) -> (Bench, Key, Handle) {
 /// What it costs to declare these one after the other: `passes` with a wait after each, or all of
 /// them and then a wait.
 fn cost(from: Interest, declared: &[Interest], passes: bool) -> Spent {
-    let [direct, helper] = [ControlMode::Direct, ControlMode::Helper].map(|mode| {
+    let [direct, helper] = [PollingMode::Direct, PollingMode::Helper].map(|mode| {
         let (mut bench, key, _) = polled(mode, from);
         let before = bench.counts();
         for interest in declared {
@@ -95,7 +95,7 @@ fn interest_that_flips_from_wait_to_wait_costs_a_cancel_and_a_poll_each_time() {
 
 #[test]
 fn interest_that_grows_again_before_the_packet_is_not_cancelled_twice() {
-    let (mut bench, key, handle) = polled(ControlMode::Auto, READ);
+    let (mut bench, key, handle) = polled(PollingMode::Auto, READ);
     bench.be_slow(true);
     let before = bench.counts();
     for interest in [WRITE, BOTH, READ, NONE, BOTH] {
@@ -115,7 +115,7 @@ fn interest_that_grows_again_before_the_packet_is_not_cancelled_twice() {
 
 #[test]
 fn what_is_no_longer_wanted_is_not_reported_and_not_asked_again() {
-    let (mut bench, key, handle) = polled(ControlMode::Auto, BOTH);
+    let (mut bench, key, handle) = polled(PollingMode::Auto, BOTH);
     bench.declare(key, READ);
     let before = bench.counts();
     bench.become_ready(handle, flag::SEND);
@@ -137,7 +137,7 @@ fn what_is_no_longer_wanted_is_not_reported_and_not_asked_again() {
 #[test]
 fn a_cancel_that_comes_too_late_loses_no_readiness() {
     for says_success in [false, true] {
-        let (mut bench, key, handle) = polled(ControlMode::Helper, READ);
+        let (mut bench, key, handle) = polled(PollingMode::Helper, READ);
         bench.be_slow(true);
         bench.kernel.state().mood.cancels_too_late = says_success;
         bench.become_ready(handle, flag::RECEIVE);

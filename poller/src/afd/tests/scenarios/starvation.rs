@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::super::canaries::SkipsWithoutEnd;
-use super::{Bench, PATIENCE, ready};
+use super::{PATIENCE, Scenario, ready};
 use std::collections::BTreeSet;
 
 use crate::afd::defects::{Defects, Sound};
 use crate::afd::poll_file::OPERATION_KEY;
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::flag;
 use crate::sys::Backend;
 use crate::{Events, Interest};
@@ -31,14 +31,14 @@ enum Message {
 /// With one source always ready: how many waits it takes until a message is there that comes after
 /// so many others. Nothing if that is more than a hundred.
 fn waits_until<D: Defects>(message: Message, waits_before: u64) -> Option<u64> {
-    let modes = [ControlMode::Auto, ControlMode::Direct];
+    let modes = [PollingMode::Auto, PollingMode::Direct];
     let [auto, direct] = modes.map(|mode| waits_with::<D>(mode, message, waits_before));
     assert_eq!(auto, direct);
     auto
 }
 
-fn waits_with<D: Defects>(mode: ControlMode, message: Message, waits_before: u64) -> Option<u64> {
-    let mut bench = Bench::<D>::new(mode);
+fn waits_with<D: Defects>(mode: PollingMode, message: Message, waits_before: u64) -> Option<u64> {
+    let mut bench = Scenario::<D>::new(mode);
     let (quiet, quiet_handle) = bench.add(Interest::READABLE);
     let (_, busy_handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
@@ -90,7 +90,7 @@ fn without_an_end_to_skipping_others_starve() {
 
 #[test]
 fn a_wait_that_has_an_answer_makes_one_call_and_each_seventeenth_two() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     assert_eq!(bench.wait(), []);
     bench.become_ready(handle, flag::RECEIVE);
@@ -108,7 +108,7 @@ fn a_wait_that_has_an_answer_makes_one_call_and_each_seventeenth_two() {
 
 #[test]
 fn a_wait_without_an_answer_starts_the_count_again() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let (key, handle) = bench.add(Interest::READABLE);
     for _ in 0..3 {
         assert_eq!(bench.wait(), []);
@@ -128,7 +128,7 @@ fn a_wait_without_an_answer_starts_the_count_again() {
 /// none of them ends it.
 #[test]
 fn a_wait_that_meets_only_stale_packets_goes_on() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.kernel.state().mood.sleeps = true;
     bench.be_slow(true);
     let (key, handle) = bench.add(Interest::READABLE);
@@ -167,7 +167,7 @@ fn a_wait_that_meets_only_stale_packets_goes_on() {
 /// A batch with room for one event, and a source that fills it with every answer.
 #[test]
 fn a_small_batch_is_respected_and_starves_nobody() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     bench.events = Events::with_capacity(1);
     let others: Vec<_> = (0..3).map(|_| bench.add(Interest::READABLE)).collect();
     let (_, busy) = bench.add(Interest::READABLE);
@@ -191,7 +191,7 @@ fn a_small_batch_is_respected_and_starves_nobody() {
 /// Packets that do not fit stay in the port.
 #[test]
 fn the_port_is_asked_for_no_more_than_the_batch_takes() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     let sources = [(); 3].map(|()| bench.add(Interest::READABLE));
     assert_eq!(bench.wait(), []);
     for (_, handle) in sources {

@@ -3,18 +3,18 @@
 use std::thread;
 
 use super::super::canaries::{ParksNothing, Small};
-use super::{Bench, PATIENCE, ready, refused};
+use super::{PATIENCE, Scenario, ready, refused};
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::sim::{Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::waker::CAPPED_SLEEP;
 use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Direct, PollingMode::Helper];
 
-impl<D: Defects> Bench<D> {
+impl<D: Defects> Scenario<D> {
     /// Closes a handle that the poller's source believes to be its own.
     pub(super) fn close_behind(&self, handle: Handle) {
         Sim::new(&self.kernel).close(handle);
@@ -49,7 +49,7 @@ impl<D: Defects> Bench<D> {
 #[test]
 fn a_socket_closed_behind_the_pollers_back_is_reported_and_never_polled_again() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench.close_behind(handle);
@@ -76,7 +76,7 @@ fn a_socket_closed_behind_the_pollers_back_is_reported_and_never_polled_again() 
 #[test]
 fn removing_a_socket_that_was_closed_does_nothing_to_who_has_its_handle_now() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench.close_behind(handle);
@@ -93,7 +93,7 @@ fn removing_a_socket_that_was_closed_does_nothing_to_who_has_its_handle_now() {
 fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_now() {
     for mode in MODES {
         for is_queued in [true, false] {
-            let mut bench = Bench::<Sound>::new(mode);
+            let mut bench = Scenario::<Sound>::new(mode);
             let (key, handle) = bench.add(READ);
             assert_eq!(bench.wait(), []);
             bench.be_slow(true);
@@ -118,7 +118,7 @@ fn removing_a_socket_not_known_to_be_closed_does_nothing_to_who_has_its_handle_n
 #[test]
 fn removing_a_socket_closed_only_here_does_nothing_to_who_has_its_handle_now() {
     for is_queued in [true, false] {
-        let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+        let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench.kernel.share(handle, true);
@@ -142,7 +142,7 @@ fn removing_a_socket_closed_only_here_does_nothing_to_who_has_its_handle_now() {
 #[test]
 fn a_socket_closed_with_nothing_in_flight_is_reported_when_it_is_asked() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         bench.become_ready(handle, flag::RECEIVE);
         assert_eq!(bench.wait(), [ready(key, READ)]);
@@ -158,7 +158,7 @@ fn a_socket_closed_with_nothing_in_flight_is_reported_when_it_is_asked() {
 /// A failure is met while another source is removed; the wait that would tell it fails itself.
 #[test]
 fn a_wait_that_fails_loses_no_failure_and_the_end_outlives_another() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Direct);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
     let (key, handle) = bench.add(READ);
     let (other, _) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -183,7 +183,7 @@ fn a_wait_that_fails_loses_no_failure_and_the_end_outlives_another() {
 #[test]
 fn a_poll_that_is_cancelled_unasked_is_armed_again() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         for _ in 0..3 {
@@ -201,8 +201,8 @@ fn a_poll_that_is_cancelled_unasked_is_armed_again() {
 }
 
 /// A poll fails. What is reported of it, and in the two waits after that.
-fn waits_after_a_failure<D: Defects>(mode: ControlMode) -> [usize; 3] {
-    let mut bench = Bench::<D>::new(mode);
+fn waits_after_a_failure<D: Defects>(mode: PollingMode) -> [usize; 3] {
+    let mut bench = Scenario::<D>::new(mode);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench
@@ -221,7 +221,7 @@ fn a_poll_that_fails_is_reported_once_and_tried_again_when_declared() {
         assert_eq!(waits_after_a_failure::<Sound>(mode), [1, 0, 0]);
         assert_eq!(waits_after_a_failure::<Small>(mode), [1, 0, 0]);
         assert_eq!(waits_after_a_failure::<ParksNothing>(mode), [1, 1, 1]);
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let (key, handle) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         bench
@@ -241,7 +241,7 @@ fn a_poll_that_fails_is_reported_once_and_tried_again_when_declared() {
 /// A failure of what is no longer wanted, or was about to be cancelled, is nobody's news.
 #[test]
 fn a_poll_that_fails_when_it_is_no_longer_wanted_is_not_reported() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let (first, first_handle) = bench.add(READ);
     let (second, second_handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -278,7 +278,7 @@ fn a_poll_that_fails_when_it_is_no_longer_wanted_is_not_reported() {
 #[test]
 fn a_poll_that_is_refused_does_not_keep_others_from_being_armed() {
     for mode in MODES {
-        let mut bench = Bench::<Sound>::new(mode);
+        let mut bench = Scenario::<Sound>::new(mode);
         let sources: Vec<_> = (0..3).map(|_| bench.add(READ)).collect();
         bench.kernel.state().mood.refuses_submit = Some(Status::INSUFFICIENT_RESOURCES);
         let unlucky = sources[0].0;
@@ -306,8 +306,8 @@ fn a_poll_that_is_refused_does_not_keep_others_from_being_armed() {
 /// The new source is found to be a handle of a socket whose polling rests, and is no reason to rest.
 #[test]
 fn who_joins_a_socket_that_rests_has_it_polled_again() {
-    for mode in [ControlMode::Helper, ControlMode::Direct] {
-        let mut bench = Bench::<Sound>::new(mode);
+    for mode in [PollingMode::Helper, PollingMode::Direct] {
+        let mut bench = Scenario::<Sound>::new(mode);
         let (first, handle) = bench.add(READ);
         let status = Status::INSUFFICIENT_RESOURCES;
         bench.kernel.state().mood.refuses_submit = Some(status);
@@ -325,7 +325,7 @@ fn who_joins_a_socket_that_rests_has_it_polled_again() {
 
 #[test]
 fn without_a_helper_only_who_needs_one_is_refused() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     bench.kernel.state().mood.has_no_helpers = true;
     let layered = Socket::layered(&bench.kernel);
     let (needy, needy_handle) = bench.insert(layered, READ);
@@ -347,7 +347,7 @@ fn without_a_helper_only_who_needs_one_is_refused() {
 
 #[test]
 fn a_helper_that_cannot_be_set_up_is_closed() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let (key, _) = bench.add(READ);
     let handles = bench.kernel.handles();
     bench.kernel.state().mood.keeps_packets = true;
@@ -363,9 +363,9 @@ fn a_helper_that_cannot_be_set_up_is_closed() {
 }
 
 /// How many calls a round of ten active sources takes, beside so many idle ones.
-fn calls_per_round(mode: ControlMode, idle: usize) -> Vec<u64> {
+fn calls_per_round(mode: PollingMode, idle: usize) -> Vec<u64> {
     const ACTIVE: usize = 10;
-    let mut bench = Bench::<Sound>::new(mode);
+    let mut bench = Scenario::<Sound>::new(mode);
     for _ in 0..idle {
         bench.add(READ);
     }
@@ -407,7 +407,7 @@ fn ten_active_sources_cost_the_same_beside_none_and_beside_ten_thousand() {
 
 #[test]
 fn a_wake_that_the_port_refuses_is_told_and_caps_the_sleep() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Auto);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Auto);
     bench.kernel.state().mood.sleeps = true;
     bench.kernel.state().mood.refuses_post = Some(Status::INSUFFICIENT_RESOURCES);
     let waker = bench.poller.waker();

@@ -2,17 +2,17 @@
 //! `docs/afd.md` what breaks without it.
 
 use super::super::canaries::{IgnoresStatus, LeaksAtOnce, SpinsInVain};
-use super::{Bench, ready, refused};
+use super::{Scenario, ready, refused};
 use crate::afd::defects::{Defects, Sound};
-use crate::afd::port::ControlMode;
+use crate::afd::port::PollingMode;
 use crate::nt::sim::{Socket, Violation};
 use crate::nt::{Status, flag};
 use crate::{Interest, Key};
 
 const READ: Interest = Interest::READABLE;
-const MODES: [ControlMode; 2] = [ControlMode::Direct, ControlMode::Helper];
+const MODES: [PollingMode; 2] = [PollingMode::Direct, PollingMode::Helper];
 
-impl<D: Defects> Bench<D> {
+impl<D: Defects> Scenario<D> {
     fn mood(&self, change: impl FnOnce(&mut crate::nt::sim::Mood)) {
         change(&mut self.kernel.state().mood);
     }
@@ -27,7 +27,7 @@ impl<D: Defects> Bench<D> {
 /// What is answered at once queues packets all the same, which are dequeued 128 operations later. What the kernel
 /// says of what comes of it.
 fn meet_what_was_answered_long_ago<D: Defects>() -> Vec<Violation> {
-    let mut bench = Bench::<D>::new(ControlMode::Helper);
+    let mut bench = Scenario::<D>::new(PollingMode::Helper);
     bench.mood(|mood| (mood.queues_answers, mood.batch) = (true, 0));
     let (key, handle) = bench.add(READ);
     bench.become_ready(handle, flag::RECEIVE);
@@ -62,7 +62,7 @@ const IN_VAIN: [Status; 3] = [Status::CANCELLED, Status::SUCCESS, Status::TIMEOU
 fn polls_that_end_in_vain_again_and_again_are_a_failure() {
     for mode in MODES {
         for status in IN_VAIN {
-            let mut bench = Bench::<Sound>::new(mode);
+            let mut bench = Scenario::<Sound>::new(mode);
             bench.mood(|mood| mood.ends_in_vain = Some(status));
             let (key, handle) = bench.add(READ);
             for _ in 0..2 {
@@ -92,7 +92,7 @@ fn polls_that_end_in_vain_again_and_again_are_a_failure() {
 
 #[test]
 fn spinning_in_vain_begins_polls_without_end() {
-    let mut bench = Bench::<SpinsInVain>::new(ControlMode::Helper);
+    let mut bench = Scenario::<SpinsInVain>::new(PollingMode::Helper);
     bench.mood(|mood| mood.ends_in_vain = Some(Status::CANCELLED));
     bench.add(READ);
     assert_eq!(bench.wait_often(1_000), []);
@@ -101,11 +101,11 @@ fn spinning_in_vain_begins_polls_without_end() {
 
 /// A poll does not end by its cancel. How many polls the end has left behind.
 fn end_without_cancels<D: Defects>(ends_with_helper: bool) -> bool {
-    let mut bench = Bench::<D>::new(ControlMode::Helper);
+    let mut bench = Scenario::<D>::new(PollingMode::Helper);
     bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.mood(|mood| (mood.ignores_cancels, mood.ends_with_helper) = (true, ends_with_helper));
-    let Bench { kernel, poller, .. } = bench;
+    let Scenario { kernel, poller, .. } = bench;
     let is_ended = poller.shut_down().is_ok();
     let expected = match is_ended {
         true => vec![],
@@ -125,7 +125,7 @@ fn what_a_cancel_does_not_end_the_close_of_its_helper_may() {
 
 #[test]
 fn without_the_axiom_of_levels_what_is_ready_already_is_lost() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.mood(|mood| mood.tells_changes_only = true);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
@@ -137,7 +137,7 @@ fn without_the_axiom_of_levels_what_is_ready_already_is_lost() {
 
 #[test]
 fn without_the_axiom_of_packets_nothing_is_reported_and_memory_is_left() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let (_, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.be_slow(true);
@@ -151,7 +151,7 @@ fn without_the_axiom_of_packets_nothing_is_reported_and_memory_is_left() {
 
 #[test]
 fn without_the_axiom_of_cancels_more_is_not_asked_for() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let (key, handle) = bench.add(READ);
     assert_eq!(bench.wait(), []);
     bench.mood(|mood| mood.ignores_cancels = true);
@@ -164,7 +164,7 @@ fn without_the_axiom_of_cancels_more_is_not_asked_for() {
 
 #[test]
 fn without_the_axiom_of_skipped_packets_they_pile_up() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.mood(|mood| mood.queues_answers = true);
     for _ in 0..64 {
         let (_, handle) = bench.add(READ);
@@ -176,7 +176,7 @@ fn without_the_axiom_of_skipped_packets_they_pile_up() {
 
 #[test]
 fn without_the_axiom_of_counts_handles_are_polled_each_by_itself() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.mood(|mood| mood.counts_one = true);
     let socket = Socket::bare(&bench.kernel);
     let duplicate = socket.duplicate();
@@ -188,7 +188,7 @@ fn without_the_axiom_of_counts_handles_are_polled_each_by_itself() {
 
 #[test]
 fn without_the_axiom_of_comparison_the_first_of_two_handles_may_be_lost() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     bench.mood(|mood| (mood.hides_objects, mood.mixes_up) = (true, true));
     let socket = Socket::bare(&bench.kernel);
     let (first, handle) = bench.insert(socket, READ);
@@ -203,7 +203,7 @@ fn without_the_axiom_of_comparison_the_first_of_two_handles_may_be_lost() {
 
 #[test]
 fn without_the_axiom_of_time_limits_what_somebody_else_was_told_is_lost() {
-    let mut bench = Bench::<Sound>::new(ControlMode::Helper);
+    let mut bench = Scenario::<Sound>::new(PollingMode::Helper);
     let (key, handle) = bench.add(READ);
     bench.kernel.share(handle, true);
     assert_eq!(bench.wait(), []);
