@@ -43,7 +43,7 @@ pub struct RunArguments {
     pub contestants: Vec<String>,
     #[arg(long, value_delimiter = ',', value_enum, default_value = "tcp,uds")]
     pub transport: Vec<Transport>,
-    /// Sizes of bodies in bytes: of one-way 64, 1024 and 32768 if none is named, of all else 64.
+    /// Sizes of bodies in bytes: of one-way 64, 1024 and 32768 if none is named, of fan-out 64 and 16384, of all else 64.
     #[arg(long, value_delimiter = ',', value_parser = parse_size)]
     pub size: Vec<usize>,
     /// How often each contestant is measured.

@@ -49,7 +49,8 @@ fn publish(address: &Address, count: usize, bulletins: u64) -> Result<(), Box<dy
     }
     for number in 1.. {
         let bulletin = group.message().with_body(&[b'.'; 60_000])?;
-        let bulletin = bulletin.with_header("Number", number.to_string())?;
+        let mut bulletin = bulletin.with_header("Number", number.to_string())?;
+        bulletin.share_body(); // all subscribers get the very same
         for (&subscriber, missed) in &mut missed {
             let oldest = group.account(subscriber).and_then(|it| it.oldest_queued);
             let post = if oldest.is_some_and(|age| age > PATIENCE) {

@@ -14,7 +14,7 @@ use crate::clock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelAccount {
-    /// Messages to the peer that `post` accepted.
+    /// Messages to the peer that `post` accepted, hellos and goodbyes among them.
     pub posted: u64,
     /// How often `post` refused one for want of budget, beyond those that it accepted.
     pub refused: u64,

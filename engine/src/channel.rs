@@ -8,6 +8,8 @@ use std::fmt;
 /// what people read in logs; it is used again once the application has taken the channel's
 /// `Closed` event. The generation is never used again, so a handle that outlives its channel is
 /// refused, however often its number has been given out since.
+#[doc(alias = "nng_pipe_id")]
+#[doc(alias = "ZMQ_ROUTING_ID")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel {
     number: u16,

@@ -60,6 +60,8 @@ impl Engine {
     ///
     /// [`StartError::Options`] if a limit is too low to work with; [`StartError::System`] if the
     /// system refuses a poller or a thread.
+    #[doc(alias = "zmq_ctx_new")]
+    #[doc(alias = "nng_init")]
     pub fn start(options: Options) -> Result<Engine, StartError> {
         options.check()?;
         let (shared, reactor) = driver::start(options)?;
@@ -100,6 +102,8 @@ impl Engine {
     }
 
     /// An empty message, with storage from the engine's pool.
+    #[doc(alias = "zmq_msg_init")]
+    #[doc(alias = "nng_msg_alloc")]
     #[doc(alias = "get")]
     pub fn message(&self) -> Message {
         Message::new(&self.inner.shared.pool)

@@ -51,6 +51,9 @@ pub enum Budget {
     /// [`ChannelGroup::notify`](crate::ChannelGroup::notify): the group's inbox is not emptied as fast
     /// as it is filled. Receive.
     Notifications,
+    /// What an [`Outbox`](crate::Outbox) keeps at most, for the channel or in all: the peer does not read as fast
+    /// as it is posted to, and has not done so for a while.
+    Outbox,
 }
 
 impl Budget {
@@ -65,6 +68,7 @@ impl Budget {
                  drop or post those, raise Options::outbound_bytes or GroupOptions::outbound_reserve, \
                  or post again after the channel's Room event"
             }
+            Budget::Outbox => "drop the post, or let go of a peer that does not read",
             Budget::Notifications => "receive the events that wait in the group's inbox",
         }
     }
@@ -76,11 +80,14 @@ impl fmt::Display for Budget {
             Budget::Channel => "the channel's outbound budget",
             Budget::Engine => "the engine's outbound budget",
             Budget::Notifications => "the room for notifications",
+            Budget::Outbox => "the limit of the outbox",
         })
     }
 }
 
 /// Why a post was refused.
+#[doc(alias = "zmq_errno")]
+#[doc(alias = "nng_strerror")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostError {
@@ -89,6 +96,8 @@ pub enum PostError {
     /// An [`Event::Room`](crate::Event::Room) says when to try again, and so does
     /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel is never refused
     /// so: the channel's reserve takes it.
+    #[doc(alias = "EAGAIN")]
+    #[doc(alias = "NNG_EAGAIN")]
     #[error("{0} is used up: {wanted}", wanted = .0.wanted())]
     Full(Budget),
     /// The channel has ended; its number may belong to another by now.

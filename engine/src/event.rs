@@ -140,6 +140,8 @@ impl Listening {
     }
 
     /// The address bound: with the port that the system chose, where port 0 was asked for.
+    #[doc(alias = "ZMQ_LAST_ENDPOINT")]
+    #[doc(alias = "NNG_OPT_LOCADDR")]
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -190,6 +192,8 @@ impl Received {
     }
 
     /// Whether more messages of the same logical whole follow.
+    #[doc(alias = "ZMQ_RCVMORE")]
+    #[doc(alias = "zmq_msg_more")]
     pub fn has_more(&self) -> bool {
         self.more
     }
@@ -557,7 +561,7 @@ impl Closed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Account {
-    /// Messages to the peer that `post` accepted, without ByeSignals.
+    /// Messages to the peer that `post` accepted: hellos, goodbyes and answers among them, but no ByeSignals.
     pub posted: u64,
     /// Of those, the messages whose last byte the operating system accepted.
     pub sent: u64,
@@ -569,7 +573,7 @@ pub struct Account {
     /// sent may or may not have reached it: an orderly end does not say, not even behind our answer to
     /// the peer's goodbye.
     pub confirmed: u64,
-    /// Messages from the peer that were delivered. A ByeSignal is not among them, as it is not among
+    /// Messages from the peer that were delivered, hellos and goodbyes among them. A ByeSignal is not among them, as it is not among
     /// those sent.
     pub received: u64,
 }

@@ -58,6 +58,7 @@ impl ChannelGroup {
     ///
     /// [`PostError::NoChannelNumber`], [`PostError::GroupClosed`] or [`PostError::EngineEnded`], as
     /// for [`post`](ChannelGroup::post).
+    #[doc(alias = "nng_listener_create")]
     #[doc(alias = "WelcomeRequest")]
     #[doc(alias = "zmq_bind")]
     #[doc(alias = "nng_listen")]
@@ -100,6 +101,7 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// As for [`post`](ChannelGroup::post).
+    #[doc(alias = "nng_dialer_create")]
     #[doc(alias = "HelloRequest")]
     #[doc(alias = "zmq_connect")]
     #[doc(alias = "nng_dial")]
@@ -155,6 +157,9 @@ impl ChannelGroup {
     /// - [`PostError::AbortTooLong`]: a ByeSignal has more than 1,024 bytes of content.
     /// - [`PostError::HelloTooLong`]: a HelloRequest has more than 8,192 bytes of content.
     /// - [`PostError::GroupClosed`], [`PostError::EngineEnded`].
+    #[doc(alias = "ZMQ_DONTWAIT")]
+    #[doc(alias = "NNG_FLAG_NONBLOCK")]
+    #[doc(alias = "nng_sendmsg")]
     #[doc(alias = "zmq_send")]
     #[doc(alias = "zmq_msg_send")]
     #[doc(alias = "nng_send")]
@@ -207,6 +212,7 @@ impl ChannelGroup {
     ///
     /// The future ends with the post, in [`Refused`], and the reason for which it would never be accepted:
     /// as for [`post`](ChannelGroup::post), but for [`PostError::Full`].
+    #[doc(alias = "nng_aio")]
     #[doc(alias = "nng_send_aio")]
     pub fn send(&self, post: Post) -> Sending {
         Sending::new(self.clone(), post)
@@ -219,6 +225,8 @@ impl ChannelGroup {
     ///
     /// As [`post`](ChannelGroup::post): the post comes back in [`Refused`], with [`PostError::Full`] if there
     /// was no room until `deadline`.
+    #[doc(alias = "ZMQ_SNDTIMEO")]
+    #[doc(alias = "NNG_OPT_SENDTIMEO")]
     #[doc(alias = "zmq_send")]
     #[doc(alias = "nng_send")]
     #[doc(alias = "send_timeout")]
@@ -255,6 +263,8 @@ impl ChannelGroup {
     ///
     /// Once the deadline has come, a request that was not sent is taken back; an answer that comes later goes
     /// to the inbox, as [`Event::Response`].
+    #[doc(alias = "nng_ctx_open")]
+    #[doc(alias = "nng_ctx_send")]
     #[doc(alias = "REQ")]
     #[doc(alias = "nng_req0_open")]
     #[doc(alias = "rpc")]

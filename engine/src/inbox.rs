@@ -90,6 +90,7 @@ impl Inbox {
     ///
     /// Panics in a waker that an engine calls, if there is no event: the thread that would have to
     /// bring one is the one that would wait.
+    #[doc(alias = "nng_recvmsg")]
     #[doc(alias = "waitReceive")]
     #[doc(alias = "zmq_recv")]
     #[doc(alias = "zmq_msg_recv")]
@@ -106,6 +107,8 @@ impl Inbox {
     /// # Errors
     ///
     /// As [`recv`](Inbox::recv).
+    #[doc(alias = "ZMQ_RCVTIMEO")]
+    #[doc(alias = "NNG_OPT_RECVTIMEO")]
     #[doc(alias = "zmq_poll")]
     #[doc(alias = "recv_timeout")]
     pub fn recv_until(&mut self, deadline: Instant) -> Result<Option<Event>, Ended> {
@@ -240,6 +243,7 @@ impl Inbox {
     ///
     /// In a waker that an engine calls, this does not wait: the report has what had come by then, and
     /// what comes later is dropped.
+    #[doc(alias = "zmq_ctx_shutdown")]
     #[doc(alias = "zmq_close")]
     #[doc(alias = "nng_close")]
     #[doc(alias = "ZMQ_LINGER")]

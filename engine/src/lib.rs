@@ -85,14 +85,16 @@
 //!
 //! None is on by default.
 //!
+//! - `bytes`: a `bytes::Bytes` becomes a [`SharedBody`], and a `SharedBody` becomes `Bytes`, without a copy.
 //! - `futures`: [`Inbox`] is a `futures_core::Stream` of events.
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
 //! - `testing`: the module `testing` has engines on a simulated network with a virtual clock, for the tests of
 //!   services.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
-//!   beginnings and ends of channels at level DEBUG, messages that were received or returned at level TRACE. Messages
-//!   are told with their text headers and the first 64 bytes of their bodies; so are hellos, at level DEBUG. The
-//!   subscriber is called by whichever thread makes a pass, also one of the application's that receives or posts.
+//!   beginnings and ends of channels at level DEBUG, with a span `channel` from the one to the other, and messages that
+//!   were received or returned at level TRACE. Messages are told with their text headers and the first 64 bytes of their
+//!   bodies; so are hellos, at level DEBUG. The subscriber is called by whichever thread makes a pass, also one of the
+//!   application's that receives or posts.
 //!
 //! # Modules
 //!
@@ -128,6 +130,7 @@ mod post;
 mod reason;
 mod room;
 mod sending;
+mod shared_body;
 mod statistics;
 mod status;
 mod traffic;
@@ -171,13 +174,14 @@ pub use handed_in::{ConnectedSocket, ListeningSocket};
 pub use inbox::{CloseReport, Events, Inbox, Readiness, Recv};
 pub use message::{Message, MessageError};
 pub use options::{GroupOptions, ListenOptions, Options, OptionsError};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, PostAll};
 pub use parts::{Assembled, Assembler, PartWriter, Progress, Unfinished, Whole, WhyUnfinished};
 pub use peer::{Credentials, Peer};
 pub use post::{NotNotified, Post, Posted, Refused};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;
+pub use shared_body::SharedBody;
 pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
 pub use traffic::Traffic;

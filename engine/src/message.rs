@@ -1,12 +1,14 @@
 //! Message content in storage that the engine lends.
 
+mod sharing;
 mod show;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::storage::{Charge, Pool, Storage, cost_of};
+use crate::post::SMALL_FRAME_MAX;
+use crate::storage::{Charge, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -19,7 +21,8 @@ const LINE_END: &[u8] = b"\r\n";
 ///
 /// Its storage comes from the engine's pool and goes back there on drop. A message that was
 /// received is charged to the engine's inbound budget until it is dropped or posted on: an
-/// application that keeps messages slows its peers down rather than using ever more memory.
+/// application that keeps messages slows its peers down rather than using ever more memory. What goes to many has
+/// a [shared body](Message::share_body), which is not copied.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +36,8 @@ const LINE_END: &[u8] = b"\r\n";
 #[doc(alias = "nng_msg")]
 pub struct Message {
     /// A whole frame in the making: 16 bytes for the header, the text headers, the body. So a
-    /// large message is sent from where it lies, and a received one is read to where it stays.
+    /// large message is sent from where it lies, and a received one is read to where it stays. A body that
+    /// is shared lies elsewhere, and the storage knows it.
     storage: Storage,
     lens: Lens,
 }
@@ -65,6 +69,8 @@ impl Lens {
 pub enum MessageError {
     /// A body is at most 65,535 bytes: split it over several messages, all but the last of them
     /// with [`more`](crate::Post::more).
+    #[doc(alias = "ZMQ_MAXMSGSIZE")]
+    #[doc(alias = "NNG_OPT_RECVMAXSZ")]
     #[error("a body of {len} bytes is too long: at most 65535, split it with `more`")]
     BodyTooLong {
         /// The length asked for.
@@ -111,23 +117,28 @@ impl Message {
     }
 
     /// The text headers.
+    #[doc(alias = "nng_msg_header")]
     pub fn text_headers(&self) -> TextHeaders<'_> {
-        TextHeaders::new(&self.content()[..usize::from(self.lens.text_headers())])
+        let block = self.storage.bytes().get(Header::LEN..self.body_start());
+        TextHeaders::new(block.unwrap_or_default())
     }
 
     /// The body.
+    #[doc(alias = "zmq_msg_data")]
+    #[doc(alias = "nng_msg_body")]
+    #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.content()[usize::from(self.lens.text_headers())..]
+        match self.storage.body() {
+            Some(body) => body.bytes(),
+            None => self.own_body(),
+        }
     }
 
-    /// The body, to be written in place. Its length is changed by
-    /// [`resize_body`](Message::resize_body).
+    /// The body, to be written in place; a copy, if it was [shared](Message::share_body). Its length is changed
+    /// by [`resize_body`](Message::resize_body).
     pub fn body_mut(&mut self) -> &mut [u8] {
-        let (start, end) = (self.body_start(), self.frame_len());
-        self.storage
-            .bytes_mut()
-            .get_mut(start..end)
-            .unwrap_or_default()
+        self.unshare_body();
+        self.own_body_mut()
     }
 
     /// Appends a text header. Names are case-sensitive; order and repetition are kept. Spaces, tabs and
@@ -152,6 +163,7 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes.
+    #[inline]
     pub fn with_body(mut self, body: &[u8]) -> Result<Self, MessageError> {
         self.set_body(body)?;
         Ok(self)
@@ -195,7 +207,7 @@ impl Message {
         let needed = usize::from(self.lens.text_headers()) + added;
         let text_headers_len =
             u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
-        let (start, end) = (self.body_start(), self.frame_len());
+        let (start, end) = (self.body_start(), self.stored_len());
         self.reserve(end + added);
         let bytes = self.storage.bytes_mut();
         bytes.copy_within(start..end, start + added);
@@ -221,7 +233,7 @@ impl Message {
             }
             rest = later;
         }
-        let (body_start, end) = (self.body_start(), self.frame_len());
+        let (body_start, end) = (self.body_start(), self.stored_len());
         let removed = usize::from(self.lens.text_headers()) - kept.len();
         let bytes = self.storage.bytes_mut();
         bytes[Header::LEN..Header::LEN + kept.len()].copy_from_slice(&kept);
@@ -235,8 +247,11 @@ impl Message {
     /// # Errors
     ///
     /// As [`with_body`](Message::with_body). The message is unchanged then.
+    #[inline]
     pub fn set_body(&mut self, body: &[u8]) -> Result<(), MessageError> {
-        self.resize_body_dirty(body.len())?.copy_from_slice(body);
+        let len = checked_len(body.len())?;
+        self.drop_shared_body(); // it is not copied first
+        self.resize_own_body(len).copy_from_slice(body);
         Ok(())
     }
 
@@ -246,6 +261,7 @@ impl Message {
     /// # Errors
     ///
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
+    #[doc(alias = "nng_msg_realloc")]
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
         let before = usize::from(self.lens.body());
         let body = self.resize_body_dirty(len)?;
@@ -267,20 +283,23 @@ impl Message {
     ///
     /// As [`resize_body`](Message::resize_body).
     pub fn resize_body_dirty(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
-        let body_len = u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })?;
-        const {
-            assert!(
-                MAX_BODY_LEN == u16::MAX as usize,
-                "the length field is the limit"
-            )
-        };
-        self.reserve(self.body_start() + len);
-        self.lens = Lens::new(self.lens.text_headers(), body_len);
-        Ok(self.body_mut())
+        let len = checked_len(len)?;
+        self.unshare_body();
+        Ok(self.resize_own_body(len))
+    }
+
+    /// The same of a body that is not shared.
+    #[inline]
+    fn resize_own_body(&mut self, len: u16) -> &mut [u8] {
+        self.reserve(self.body_start() + usize::from(len));
+        self.lens = Lens::new(self.lens.text_headers(), len);
+        self.own_body_mut()
     }
 
     /// Removes text headers and body. The storage stays.
+    #[doc(alias = "nng_msg_clear")]
     pub fn clear(&mut self) {
+        self.drop_shared_body();
         self.lens = Lens::new(0, 0);
     }
 
@@ -288,14 +307,19 @@ impl Message {
         if len <= self.storage.bytes().len() {
             return;
         }
-        let mut larger = match self.storage.home() {
-            Some(home) => home.take(len),
-            None => Storage::unpooled(len),
-        };
+        let mut larger = self.storage_beside(len);
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
         self.pass_hold_to(&mut larger);
         self.move_to(larger);
+    }
+
+    /// Other storage from where its own is from.
+    fn storage_beside(&self, len: usize) -> Storage {
+        match self.storage.home() {
+            Some(home) => home.take(len),
+            None => Storage::unpooled(len),
+        }
     }
 
     fn pass_hold_to(&mut self, storage: &mut Storage) {
@@ -305,15 +329,19 @@ impl Message {
     }
 
     fn move_to(&mut self, mut storage: Storage) {
-        if let Some(used) = self.storage.bytes().get(..self.frame_len()) {
+        if let Some(used) = self.storage.bytes().get(..self.stored_len()) {
             storage.bytes_mut()[..used.len()].copy_from_slice(used);
+        }
+        if let Some(body) = self.storage.take_body() {
+            storage.set_body(body);
         }
         self.storage = storage;
     }
 
     /// Makes this a message of the engine that `pool` belongs to, in storage that is no larger than
     /// its content needs: it is charged for its content. What another engine lent goes back there,
-    /// with what it was charged.
+    /// with what it was charged; but for a shared body, which stays where it is, unless it is so small that a
+    /// copy takes less.
     ///
     /// Call it without holding a lock of either engine.
     pub(crate) fn adopt(&mut self, pool: &Arc<Pool>) {
@@ -321,10 +349,13 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if is_ours && self.storage.fits(self.frame_len()) {
+        if self.frame_len() <= SMALL_FRAME_MAX {
+            self.unshare_body();
+        }
+        if is_ours && self.storage.fits(self.stored_len()) {
             return;
         }
-        let mut storage = pool.take(self.frame_len());
+        let mut storage = pool.take(self.stored_len());
         if is_ours {
             self.pass_hold_to(&mut storage);
         }
@@ -342,12 +373,49 @@ impl Message {
         Header::LEN + usize::from(self.lens.text_headers())
     }
 
+    /// The body, where it is not shared.
     #[inline]
-    pub(crate) fn content(&self) -> &[u8] {
-        self.storage
+    fn own_body(&self) -> &[u8] {
+        let body = self
+            .storage
             .bytes()
-            .get(Header::LEN..self.frame_len())
-            .unwrap_or_default()
+            .get(self.body_start()..self.frame_len());
+        body.unwrap_or_default()
+    }
+
+    #[inline]
+    fn own_body_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.body_start(), self.frame_len());
+        let body = self.storage.bytes_mut().get_mut(start..end);
+        body.unwrap_or_default()
+    }
+
+    /// The text headers and the body: in one piece, or a shared body in the second.
+    #[inline]
+    pub(crate) fn content(&self) -> [&[u8]; 2] {
+        let (stored, shared) = match self.storage.body() {
+            None => (self.frame_len(), &[][..]),
+            Some(body) => (self.body_start(), body.bytes()),
+        };
+        let stored = self.storage.bytes().get(Header::LEN..stored);
+        [stored.unwrap_or_default(), shared]
+    }
+
+    /// How much of the frame is in the message's own storage.
+    #[inline]
+    fn stored_len(&self) -> usize {
+        match self.storage.body() {
+            Some(_) => self.body_start(),
+            None => self.frame_len(),
+        }
+    }
+
+    fn copy_content_to(&self, storage: &mut Storage) {
+        let [stored, shared] = self.content();
+        let (first, second) =
+            storage.bytes_mut()[Header::LEN..self.frame_len()].split_at_mut(stored.len());
+        first.copy_from_slice(stored);
+        second.copy_from_slice(shared);
     }
 
     pub(crate) fn text_headers_len(&self) -> u16 {
@@ -373,7 +441,7 @@ impl Message {
             return Message::empty();
         }
         let mut storage = pool.take(self.frame_len());
-        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        self.copy_content_to(&mut storage);
         Message {
             storage,
             lens: self.lens,
@@ -382,13 +450,21 @@ impl Message {
 
     /// What this message is charged while it is queued or delivered.
     pub(crate) fn cost(&self) -> usize {
-        cost_of(self.frame_len())
+        let len = self.frame_len();
+        // A smaller frame is copied when it is posted.
+        if len > SMALL_FRAME_MAX && self.storage.body().is_some() {
+            // What storage of the largest sizes may be longer than its content is as much.
+            return (cost_of(len) + SHARED_COST).min(MESSAGE_COST_MAX);
+        }
+        cost_of(len)
     }
 
     /// The frame as it goes out, once its header was written by
-    /// [`encode_header`](Message::encode_header).
-    pub(crate) fn frame(&self) -> &[u8] {
-        &self.storage.bytes()[..self.frame_len()]
+    /// [`encode_header`](Message::encode_header): in one piece, or a shared body in the second.
+    #[inline]
+    pub(crate) fn frame(&self) -> [&[u8]; 2] {
+        let shared = self.storage.body().map_or(&[][..], |body| body.bytes());
+        [&self.storage.bytes()[..self.stored_len()], shared]
     }
 
     pub(crate) fn encode_header(&mut self, header: &Header) {
@@ -400,7 +476,7 @@ impl Message {
         self.storage.bytes_mut()[..Header::LEN].copy_from_slice(&header.encode());
     }
 
-    /// Where received content goes: everything behind the header.
+    /// Where received content goes: everything behind the header. Such a message shares nothing.
     pub(crate) fn content_mut(&mut self) -> &mut [u8] {
         let len = self.frame_len();
         &mut self.storage.bytes_mut()[Header::LEN..len]
@@ -419,18 +495,32 @@ impl Message {
     }
 }
 
+/// As the header of its frame says it.
+#[inline]
+fn checked_len(len: usize) -> Result<u16, MessageError> {
+    const {
+        assert!(
+            MAX_BODY_LEN == u16::MAX as usize,
+            "the length field is the limit"
+        )
+    };
+    u16::try_from(len).map_err(|_| MessageError::BodyTooLong { len })
+}
+
 /// A copy, in storage of its own that is the application's: a clone of what was received or returned is charged
-/// to no budget.
+/// to no budget. A [shared](Message::share_body) body is not copied, the clone shares it.
 impl Clone for Message {
     fn clone(&self) -> Self {
         if self.content_len() == 0 && self.storage.home().is_none() {
             return Message::empty();
         }
-        let mut storage = match self.storage.home() {
-            Some(pool) => pool.take(self.frame_len()),
-            None => Storage::unpooled(self.frame_len()),
-        };
-        storage.bytes_mut()[Header::LEN..self.frame_len()].copy_from_slice(self.content());
+        let len = self.stored_len();
+        let mut storage = self.storage_beside(len);
+        storage.bytes_mut()[Header::LEN..len]
+            .copy_from_slice(&self.storage.bytes()[Header::LEN..len]);
+        if let Some(body) = self.storage.body() {
+            storage.set_body(Arc::clone(body));
+        }
         Message {
             storage,
             lens: self.lens,

@@ -10,7 +10,8 @@ use crate::storage::MESSAGE_COST_MAX;
 /// # Memory
 ///
 /// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
-/// and 896 bytes for its records. What it holds is a sixteenth more than that at most. So an engine
+/// and 896 bytes for its records, and 768 more if it has more than 1,040 bytes and a
+/// [shared body](crate::SharedBody). What it holds is a sixteenth more than that at most. So an engine
 /// takes, beside the messages that the application builds and holds, no more than this:
 ///
 /// | | bytes |
@@ -63,7 +64,8 @@ pub struct Options {
     /// hellos, answers and goodbyes go though other peers do not read. Of the reserve, 14 KiB are for
     /// any message and the rest for a small ByeRequest and a small ByeResponse. A returned message
     /// counts as what it was posted as, also as the content taken out of it; posted again it is
-    /// charged once. Default 64 MiB.
+    /// charged once. A [shared body](crate::SharedBody) counts with each message that has it, though it takes memory once.
+    /// Default 64 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
@@ -83,8 +85,10 @@ pub struct Options {
     /// connection that comes about is used, and the other attempts are closed: a peer may see a
     /// connection that ends without a word. At most eight attempts are under way for a channel, each
     /// with a socket; a ninth takes the place of the oldest.
+    #[doc(alias = "ZMQ_CONNECT_TIMEOUT")]
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame. Default 10 s.
+    #[doc(alias = "ZMQ_HANDSHAKE_IVL")]
     pub hello_timeout: Duration,
     /// How long a peer may pause in the middle of a message, which holds its part of the inbound
     /// budget meanwhile; and the time in which an eighth of the message has to come. Behind it the
@@ -97,6 +101,7 @@ pub struct Options {
     /// is gone without a word. Behind it the channel ends with
     /// [`Reason::SendTimedOut`](crate::Reason::SendTimedOut), and what was not sent comes back.
     /// Default 30 s.
+    #[doc(alias = "ZMQ_TCP_MAXRT")]
     pub send_timeout: Duration,
     /// How long a peer may take to answer our ByeRequest, from when that was sent; then the channel
     /// ends with [`Reason::ByeTimedOut`](crate::Reason::ByeTimedOut). While what came before the answer
@@ -130,6 +135,7 @@ pub struct Options {
     pub receive_buffer: Option<usize>,
     /// Connections that the system keeps for a listener until they are accepted. Default 1,024;
     /// the system may cut it.
+    #[doc(alias = "ZMQ_BACKLOG")]
     pub backlog: u32,
     /// After how much silence TCP asks whether the peer is still there; `None` never asks. From 1 s
     /// to 32,767 s, which is what systems take; they count whole seconds. A peer that acknowledges

@@ -53,6 +53,7 @@ pub struct Posted {
 }
 
 /// A post that was not accepted. Nothing of it was sent, and it is still the caller's.
+#[doc(alias = "nng_err")]
 #[derive(Debug, thiserror::Error)]
 #[error("not posted: {why}")]
 pub struct Refused {
@@ -86,6 +87,9 @@ impl Message {
     }
 
     /// Makes this a Signal to the peer of `channel`: a message that expects no response.
+    #[doc(alias = "nng_pub0_open")]
+    #[doc(alias = "nng_push0_open")]
+    #[doc(alias = "nng_bus0_open")]
     #[doc(alias = "PUB")]
     #[doc(alias = "publish")]
     pub fn signal(self, channel: Channel) -> Post {
@@ -197,6 +201,11 @@ impl Post {
 
     /// A ByeSignal without words: ends a channel here and now. What was posted and not yet sent comes
     /// back, the peer sees a reset; a listener stops listening. [`Message::abort`] says why.
+    #[doc(alias = "zmq_disconnect")]
+    #[doc(alias = "zmq_unbind")]
+    #[doc(alias = "nng_pipe_close")]
+    #[doc(alias = "nng_dialer_close")]
+    #[doc(alias = "nng_listener_close")]
     #[doc(alias = "ByeSignal")]
     pub fn abort(channel: Channel) -> Self {
         Post::to(channel, OpCode::ByeSignal, 0, Message::empty())

@@ -35,6 +35,10 @@ pub struct Statistics {
     /// How often the reactor's loop went round. Stands still while there is nothing to do; each question for
     /// these numbers, or a group's, is something.
     pub passes: u64,
+    /// How often a thread that posted, received or dropped something ended the reactor's wait for sockets and times;
+    /// once, however many did so meanwhile. What a thread posts while it makes the passes itself, or while the reactor
+    /// is at work anyway, wakes nobody. Each question for these numbers, or a group's, may.
+    pub wakes: u64,
     /// Groups that are open.
     pub groups: usize,
     /// Channels that are open now: connections, those that are being opened among them.
@@ -94,6 +98,7 @@ impl Statistics {
             accept_failures: load(&counters.accept_failures),
             out_of_numbers: load(&counters.out_of_numbers),
             passes: load(&counters.passes),
+            wakes: load(&counters.wakes),
             groups,
             connections,
             listeners,
@@ -115,6 +120,7 @@ impl Statistics {
             ("ampe_accept_failures_total", self.accept_failures),
             ("ampe_out_of_numbers_total", self.out_of_numbers),
             ("ampe_passes_total", self.passes),
+            ("ampe_wakes_total", self.wakes),
         ];
         let standing = [
             ("ampe_groups", self.groups),

@@ -15,13 +15,17 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Sends `rounds` batches of `batch` messages of `len` bytes and receives each batch.
+/// Sends `rounds` batches of 100 messages of `len` bytes and receives each batch. All of them have one body, if it
+/// is shared.
 fn exchange(it: &mut common::Connected, buffers: &mut Buffers, rounds: usize, len: usize) {
     let batch = 100;
     for _ in 0..rounds {
         for _ in 0..batch {
             let mut message = it.client.0.message();
-            message.resize_body(len).unwrap();
+            match &buffers.shared {
+                Some(body) => message.set_shared_body(body),
+                None => drop(message.resize_body(len).unwrap()),
+            }
             buffers.posts.push_back(message.signal(it.to_server));
         }
         buffers.posted.clear();
@@ -64,6 +68,7 @@ fn fill_pools(it: &mut common::Connected, buffers: &mut Buffers, len: usize) {
 struct Buffers {
     posts: VecDeque<ampe::Post>,
     posted: Vec<ampe::Posted>,
+    shared: Option<ampe::SharedBody>,
 }
 
 #[test]
@@ -75,7 +80,10 @@ fn steady_state_allocates_nothing_for_a_message() {
         options.outbound_bytes_per_channel = 16 << 20;
         let mut it = common::connected_with(transport, options);
         let mut buffers = Buffers::default();
-        for len in [0, 64, 5000, 60_000] {
+        let alone = [0, 64, 5000, 60_000].map(|len| (len, false));
+        for (len, shares) in alone.into_iter().chain([(64, true), (60_000, true)]) {
+            let body = ampe::SharedBody::try_from(vec![7; len]).unwrap();
+            buffers.shared = shares.then_some(body);
             fill_pools(&mut it, &mut buffers, len);
             exchange(&mut it, &mut buffers, 50, len);
             let region = Region::new(ALLOCATOR);
@@ -85,11 +93,10 @@ fn steady_state_allocates_nothing_for_a_message() {
             let (count, messages) = (change.allocations + change.reallocations, rounds * 100);
             println!("{transport:?}, {len} bytes: {count} allocations for {messages} messages");
             // A container may still grow when a batch happens to be the largest so far; one for each batch
-            // would be 200.
-            assert!(
-                count * 400 <= messages,
-                "{count} allocations for {messages} messages"
-            );
+            // would be 200. Where bodies are shared, the free storage of text headers comes back from the reactor by
+            // the thousand, and the list that takes it grows and shrinks.
+            let most = if shares { 150 } else { 50 };
+            assert!(count <= most, "{count} allocations for {messages} messages");
         }
     }
 }

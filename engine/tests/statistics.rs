@@ -28,6 +28,8 @@ fn a_conversation_is_counted_on_both_sides_and_after_its_end() {
     assert_eq!((open.groups, open.connections, open.listeners), (2, 2, 1));
     assert_eq!((open.accepted, open.starved), (1, 0));
     assert!(open.passes > 0);
+    // A question has the reactor come, which may find it asleep.
+    wait_until("a wake", || engine.statistics().wakes > 0);
 
     client.0.post(engine.message().bye(to_server)).unwrap();
     drop(expect!(server.1, Bye));
@@ -272,8 +274,9 @@ mod recorded {
 
 #[cfg(feature = "tracing")]
 mod traced {
+    use std::collections::BTreeSet;
     use std::fmt::{Debug, Write as _};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
@@ -290,6 +293,8 @@ mod traced {
         lines: Arc<Mutex<Vec<String>>>,
         /// Messages as well.
         takes_traces: Arc<AtomicBool>,
+        spans: Arc<AtomicU64>,
+        open: Arc<Mutex<BTreeSet<u64>>>,
     }
 
     struct Line(String);
@@ -313,8 +318,18 @@ mod traced {
             Interest::sometimes() // it changes
         }
 
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
+        fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+            assert!(
+                attributes.is_root(),
+                "no span of whoever drives the reactor"
+            );
+            let id = self.spans.fetch_add(1, Ordering::Relaxed) + 1;
+            self.open.lock().unwrap().insert(id);
+            Id::from_u64(id)
+        }
+
+        fn try_close(&self, id: Id) -> bool {
+            self.open.lock().unwrap().remove(&id.into_u64())
         }
 
         fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -324,7 +339,9 @@ mod traced {
         fn event(&self, event: &tracing::Event<'_>) {
             let mut line = Line(event.metadata().level().to_string());
             event.record(&mut line);
-            self.lines.lock().unwrap().push(line.0);
+            let span = event.parent().map_or(0, Id::into_u64);
+            let line = format!("{} in span {span}", line.0);
+            self.lines.lock().unwrap().push(line);
         }
 
         fn enter(&self, _: &Id) {}
@@ -351,6 +368,18 @@ mod traced {
             lines.iter().all(|line| line.starts_with("DEBUG")),
             "{lines:#?}"
         );
+        // The listener's span goes on; those of the connection had their beginnings, and ended.
+        let span = |line: &str| line.split_once(" in span ").unwrap().1.parse::<u64>();
+        let open = memory.open.lock().unwrap().clone();
+        let found = lines.iter().find(|line| line.contains(&listening));
+        assert!(open.contains(&span(found.unwrap()).unwrap()), "{lines:#?}");
+        for line in lines.iter().filter(|line| line.contains("both sides said")) {
+            let span = span(line).unwrap();
+            assert!(!open.contains(&span), "{lines:#?}");
+            let end = format!(" in span {span}");
+            let others = lines.iter().filter(|line| line.ends_with(&end));
+            assert_eq!(others.count(), 2, "{lines:#?}");
+        }
 
         memory.takes_traces.store(true, Ordering::Relaxed);
         let client = group(&engine);

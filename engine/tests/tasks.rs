@@ -277,6 +277,85 @@ fn fill(group: &ChannelGroup, channel: Channel) -> u64 {
     }
 }
 
+/// What an outbox keeps goes out as the peers read, without anybody showing it events, in a task or a thread.
+#[test]
+fn an_outbox_posts_all_that_it_keeps_as_room_comes() {
+    for in_thread in [false, true] {
+        let pair = connected_with(Transport::Tcp, tight());
+        let (client, channel) = (pair.client.0, pair.to_server);
+        let mut server = pair.server.1;
+        let first = fill(&client, channel) + 1;
+        let mut outbox = Outbox::new(client.clone(), usize::MAX);
+        for id in first..first + 30 {
+            outbox.post(large(&client, channel, id)).unwrap();
+        }
+        assert_eq!((outbox.len(), outbox.waiting(channel)), (30, 30));
+        assert!(poll_once(&mut Box::pin(outbox.post_all())).is_pending());
+        assert_eq!(outbox.len(), 30, "what was not posted is kept");
+        let posting = thread::spawn(move || {
+            let lost = match in_thread {
+                true => outbox.post_all_until(Instant::now() + PATIENCE),
+                false => block_on(outbox.post_all()),
+            };
+            assert!(lost.is_empty());
+            assert!(outbox.is_empty());
+            assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+        });
+        for id in 1..first + 30 {
+            match next(&mut server, "a signal") {
+                Event::Signal(signal) => assert_eq!(signal.id(), id),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        posting.join().unwrap();
+    }
+}
+
+#[test]
+fn an_outbox_gives_back_what_it_kept_for_a_channel_that_has_ended() {
+    let pair = connected_with(Transport::Tcp, tight());
+    let (client, channel) = (pair.client.0, pair.to_server);
+    fill(&client, channel);
+    let mut outbox = Outbox::new(client.clone(), usize::MAX);
+    for id in [7, 8, 9] {
+        outbox.post(large(&client, channel, id)).unwrap();
+    }
+    let late = outbox.post_all_until(Instant::now());
+    assert!(late.is_empty() && outbox.len() == 3, "it has only to wait");
+    let posting = thread::spawn(move || block_on(outbox.post_all()));
+    client.post(Post::abort(channel)).unwrap();
+    let lost = posting.join().unwrap();
+    let ids: Vec<u64> = lost.iter().map(Post::id).collect();
+    assert_eq!(ids, [7, 8, 9]);
+}
+
+/// Its limits are for each channel, for all together, and in number; what is refused comes back whole.
+#[test]
+fn an_outbox_keeps_no_more_than_it_was_told() {
+    let pair = connected_with(Transport::Tcp, tight());
+    let (client, channel) = (pair.client.0, pair.to_server);
+    fill(&client, channel);
+    let cost = 16 + 60_000 + 896;
+    let outbox = |per_channel: usize| Outbox::new(client.clone(), per_channel);
+    let outboxes = [
+        outbox(3 * cost),
+        outbox(usize::MAX).with_total(3 * cost, usize::MAX),
+        outbox(usize::MAX).with_total(usize::MAX, 3),
+    ];
+    for mut outbox in outboxes {
+        for id in [1, 2, 3] {
+            outbox.post(large(&client, channel, id)).unwrap();
+        }
+        let refused = outbox.post(large(&client, channel, 4)).unwrap_err();
+        assert_eq!(refused.why, PostError::Full(Budget::Outbox));
+        assert_eq!(refused.post.id(), 4);
+        assert_eq!((outbox.len(), outbox.bytes()), (3, 3 * cost));
+        assert_eq!(outbox.take(channel).len(), 3);
+        assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+        outbox.post(refused.post).unwrap();
+    }
+}
+
 /// Many wait for one channel, some of them give up, and those who stay are served as they came.
 #[test]
 fn who_waits_to_post_is_served_in_order_and_gets_back_what_it_gives_up() {

@@ -393,8 +393,10 @@ fn fan_out(session: &Session, group: &ChannelGroup, inbox: &mut Inbox) -> Result
     let mut posts = VecDeque::with_capacity(channels.len());
     let mut posted = Vec::with_capacity(channels.len());
     while let Some(body) = source.next() {
+        let mut publication = message(group, body)?;
+        publication.share_body();
         for &channel in &channels {
-            posts.push_back(message(group, body)?.signal(channel));
+            posts.push_back(publication.clone().signal(channel));
         }
         posted.clear();
         while let Err(why) = group.post_many(&mut posts, &mut posted) {

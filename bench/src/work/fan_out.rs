@@ -12,11 +12,15 @@ pub const ABOUT: &str = "One process sends each message to many connections, of 
 /// limit keep below it.
 const ARRIVING: f64 = 300_000.0;
 
+/// And no more bytes than these: what a publisher queues is bounded by nothing else.
+const ARRIVING_BYTES: f64 = 1e9;
+
 pub fn tasks(arguments: &RunArguments) -> Vec<Task> {
     let mut tasks = Vec::new();
-    for task in each(Work::FanOut, arguments, &[64], 1.0) {
+    for task in each(Work::FanOut, arguments, &[64, 16_384], 1.0) {
         for &channels in arguments.channels.iter().filter(|channels| **channels > 0) {
-            let count = (ARRIVING * arguments.scale / channels as f64).clamp(20.0, 30_000.0);
+            let arriving = ARRIVING.min(ARRIVING_BYTES / task.size as f64);
+            let count = (arriving * arguments.scale / channels as f64).clamp(20.0, 30_000.0);
             tasks.push(Task {
                 channels,
                 count: Some(count as u64),

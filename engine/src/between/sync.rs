@@ -3,7 +3,7 @@
 //! The model checker includes those modules with another `sync` at its root, in this one's place, so
 //! they name their primitives as `crate::sync` and no other way.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) use std::time::Instant;
 

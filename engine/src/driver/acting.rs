@@ -137,15 +137,15 @@ impl<W: World> Driver<W> {
     }
 
     /// Writes the last frame of a connection. Whether the system took all of it.
-    fn is_taken_whole(&self, key: RecordKey, frame: &[u8]) -> bool {
+    fn is_taken_whole(&self, key: RecordKey, frame: [&[u8]; 2]) -> bool {
         let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
             return false;
         };
         let taken = self
             .sockets
             .world
-            .send_vectored(stream, &[IoSlice::new(frame)]);
-        taken.is_ok_and(|taken| taken == frame.len())
+            .send_vectored(stream, &frame.map(IoSlice::new));
+        taken.is_ok_and(|taken| taken == frame[0].len() + frame[1].len())
     }
 
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {

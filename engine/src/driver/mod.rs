@@ -145,7 +145,10 @@ impl<W: World> Driver<W> {
             return Ok(());
         }
         let until = self.until.into_iter().chain(deadline).min();
-        self.sockets.world.wait(until)
+        if self.sockets.world.wait(until)? {
+            Counters::count(&self.shared.counters.wakes);
+        }
+        Ok(())
     }
 
     /// Does what there is to do. Returns whether that was the last time.

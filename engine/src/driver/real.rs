@@ -276,12 +276,12 @@ impl World for Real {
         self.poller.set_interest(place, interest);
     }
 
-    fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
-        if !self.spin.is_zero() && self.spin(until)? {
-            return Ok(());
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<bool> {
+        if self.spin.is_zero() || !self.spin(until)? {
+            let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+            self.poller.wait(&mut self.events, timeout)?;
         }
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        self.poller.wait(&mut self.events, timeout)
+        Ok(self.events.woken())
     }
 
     fn next_report(&mut self) -> Option<Report> {

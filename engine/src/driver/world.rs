@@ -79,8 +79,9 @@ pub(crate) trait World: Sized {
     fn role_mut(&mut self, place: Self::Place) -> Option<&mut Role>;
     fn close(&mut self, place: Self::Place);
     fn set_interest(&mut self, place: Self::Place, wanted: Wanted);
-    /// Sleeps until there is something to report, the reactor is woken, or it is `until`.
-    fn wait(&mut self, until: Option<Instant>) -> io::Result<()>;
+    /// Sleeps until there is something to report, the reactor is woken, or it is `until`. Returns whether it was
+    /// woken.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<bool>;
     /// The next report of what the last wait found.
     fn next_report(&mut self) -> Option<Report>;
 

@@ -245,7 +245,8 @@ fn id_for(registry: &mut Registry, post: &Post) -> u64 {
 /// Puts the frame of a post into the batch.
 #[inline]
 fn push_frame(batch: &mut Batch, post: &Post, channel: Channel, id: u64) {
-    batch.push_frame(channel, &post.header(channel, id), post.message.content());
+    let header = post.header(channel, id);
+    batch.push_frame(channel, &header, post.message.content());
 }
 
 /// Admits a post and puts it into the batch. What is left is the post as it was if it was refused, and else

@@ -75,9 +75,9 @@ impl Batch {
 
     /// Puts a frame in by value.
     #[inline]
-    pub(crate) fn push_frame(&mut self, channel: Channel, header: &Header, content: &[u8]) {
+    pub(crate) fn push_frame(&mut self, channel: Channel, header: &Header, content: [&[u8]; 2]) {
         let counts = FrameCounts::of(header.op_code);
-        let len = Header::LEN + content.len();
+        let len = header.frame_len();
         self.len += 1;
         if let Some(Submission::Frames(run)) = self.submissions.last_mut()
             && run.channel == channel
@@ -102,11 +102,14 @@ impl Batch {
     }
 }
 
-#[inline]
-fn write(bytes: &mut Vec<u8>, header: &Header, content: &[u8]) {
-    bytes.reserve(Header::LEN + content.len());
+#[inline(always)] // as often as it is named
+fn write(bytes: &mut Vec<u8>, header: &Header, [content, shared]: [&[u8]; 2]) {
+    bytes.reserve(header.frame_len());
     bytes.extend_from_slice(&header.encode());
     bytes.extend_from_slice(content);
+    if !shared.is_empty() {
+        bytes.extend_from_slice(shared);
+    }
 }
 
 #[cfg(test)]

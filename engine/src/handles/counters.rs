@@ -10,6 +10,7 @@ pub(crate) struct Counters {
     pub(crate) accept_failures: AtomicU64,
     pub(crate) out_of_numbers: AtomicU64,
     pub(crate) passes: AtomicU64,
+    pub(crate) wakes: AtomicU64,
     pub(crate) starved: AtomicUsize,
     pub(crate) inbound_bytes: AtomicUsize,
 }

@@ -14,16 +14,16 @@ impl Wake for Nobody {
 }
 
 /// A pool that keeps nothing, so that it goes with its messages.
-fn pool() -> Arc<Pool> {
+pub(super) fn pool() -> Arc<Pool> {
     Arc::new(Pool::new(0, Box::new(Nobody)))
 }
 
-fn message() -> Message {
+pub(super) fn message() -> Message {
     Message::new(&pool())
 }
 
 /// A message as a peer sent it.
-fn received(pool: &Arc<Pool>, block: &[u8], body: &[u8]) -> Message {
+pub(super) fn received(pool: &Arc<Pool>, block: &[u8], body: &[u8]) -> Message {
     let header = Header {
         channel_number: 1,
         op_code: OpCode::Signal,
@@ -46,7 +46,7 @@ fn received(pool: &Arc<Pool>, block: &[u8], body: &[u8]) -> Message {
     message
 }
 
-fn released(pool: &Pool) -> usize {
+pub(super) fn released(pool: &Pool) -> usize {
     let mut released = Vec::new();
     pool.take_released(&mut released, None);
     released.iter().map(|&(_, cost)| cost).sum()
@@ -223,10 +223,10 @@ fn an_adopted_message_leaves_its_storage_and_its_charge_behind() {
     assert!(Arc::ptr_eq(message.storage().home().unwrap(), &ours));
     assert_eq!(message.text_headers().get("A"), Some(&b"1"[..]));
     assert_eq!(message.body(), b"body");
-    let place = message.frame().as_ptr();
+    let place = message.frame()[0].as_ptr();
     message.adopt(&ours);
     assert_eq!(
-        message.frame().as_ptr(),
+        message.frame()[0].as_ptr(),
         place,
         "it is ours, and stays where it is"
     );

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::storage::Creditor;
 
 use super::budget::BudgetKey;
-use super::{Core, decisions, group_end, trace};
+use super::{Core, decisions, group_end};
 
 pub(super) struct Group {
     shared: Arc<GroupShared>,
@@ -170,7 +170,7 @@ impl Core {
         for index in dirty.drain(..) {
             let group = self.groups.get_mut(index);
             group.is_dirty = false;
-            trace::deliveries(group.shared.id, &group.deliveries);
+            self.trace.deliveries(group.shared.id, &group.deliveries);
             if !self.calls.is_empty() {
                 self.calls.route(&mut group.deliveries, &self.shared);
             }

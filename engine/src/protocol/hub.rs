@@ -23,6 +23,7 @@ use super::record::{Kind, Record};
 use super::reports::Clock;
 use super::table::Table;
 use super::timers::Timers;
+use super::trace::Trace;
 use super::{Action, Actions, Core, ReadPlan, Wanted, decisions};
 
 /// How long more drops are waited for where applications drop what starving connections wait for.
@@ -53,6 +54,7 @@ impl Core {
             promises: Promises::default(),
             drops_at: None,
             clock: Clock::default(),
+            trace: Trace::default(),
             arrived: 0,
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
@@ -265,6 +267,7 @@ impl Core {
             budget,
             crowded: _, // asked as strangers are named or go, and behind every service
             stopping: _,
+            trace: _,
             #[cfg(test)]
                 bound: _,
         } = self;

@@ -86,6 +86,7 @@ use self::record::Record;
 use self::reports::Clock;
 use self::table::Table;
 use self::timers::Timers;
+use self::trace::Trace;
 
 pub(crate) use self::outgoing::SCRATCH_BYTES;
 #[cfg(test)]
@@ -233,6 +234,7 @@ pub(crate) struct Core {
     /// When it is looked again at what applications have dropped, without being woken.
     drops_at: Option<Instant>,
     clock: Clock,
+    trace: Trace,
     /// How many events came about since somebody asked.
     arrived: usize,
     /// Groups with events to deliver, or that may have ended.

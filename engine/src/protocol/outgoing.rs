@@ -91,11 +91,11 @@ enum Queued {
 }
 
 impl Queued {
-    /// What of it is not sent, from the beginning of a frame on.
-    fn bytes(&self) -> &[u8] {
+    /// What of it is not sent, from the beginning of a frame on, in the pieces in which it lies.
+    fn pieces(&self) -> [&[u8]; 2] {
         match self {
             Queued::Message(outgoing) => outgoing.message.frame(),
-            Queued::Run(run) => run.left(),
+            Queued::Run(run) => [run.left(), &[]],
         }
     }
 
@@ -183,7 +183,11 @@ impl<'a> Gather<'a> {
 #[derive(Clone)]
 enum Segment {
     Packed(Range<usize>),
-    InPlace { node: u32, from: usize },
+    InPlace {
+        node: u32,
+        piece: usize,
+        from: usize,
+    },
 }
 
 impl Nodes {
@@ -373,39 +377,51 @@ impl Nodes {
         let (mut len, mut bytes) = (0, 0);
         let (mut index, mut from) = (fifo.head, fifo.sent);
         scratch.clear();
-        while let Some(queued) = self.at(index) {
-            let frame = &queued.bytes()[from..];
-            let packs = frame.len() <= PACKED_MAX;
-            let start = scratch.len();
-            let joins = packs && matches!(&segments[len.max(1) - 1], Segment::Packed(_)) && len > 0;
-            let is_full = bytes >= GATHER_BYTES || (packs && start + frame.len() > SCRATCH_BYTES);
-            if is_full || (!joins && len == SLICES) {
-                break;
-            }
-            bytes += frame.len();
-            if packs {
-                scratch.extend_from_slice(frame);
-                match &mut segments[len.max(1) - 1] {
-                    Segment::Packed(range) if joins => range.end = scratch.len(),
-                    _ => {
-                        segments[len] = Segment::Packed(start..scratch.len());
-                        len += 1;
-                    }
+        'gathered: while let Some(queued) = self.at(index) {
+            for (piece, whole) in queued.pieces().into_iter().enumerate() {
+                let Some(left) = whole.get(from..).filter(|left| !left.is_empty()) else {
+                    from -= whole.len();
+                    continue;
+                };
+                let packs = left.len() <= PACKED_MAX;
+                let start = scratch.len();
+                let last = &mut segments[len.max(1) - 1];
+                let joins = packs && matches!(last, Segment::Packed(_)) && len > 0;
+                let is_full =
+                    bytes >= GATHER_BYTES || (packs && start + left.len() > SCRATCH_BYTES);
+                if is_full || (!joins && len == SLICES) {
+                    break 'gathered;
                 }
-            } else {
-                segments[len] = Segment::InPlace { node: index, from };
-                len += 1;
+                bytes += left.len();
+                if packs {
+                    scratch.extend_from_slice(left);
+                    match last {
+                        Segment::Packed(range) if joins => range.end = scratch.len(),
+                        _ => {
+                            segments[len] = Segment::Packed(start..scratch.len());
+                            len += 1;
+                        }
+                    }
+                } else {
+                    segments[len] = Segment::InPlace {
+                        node: index,
+                        piece,
+                        from,
+                    };
+                    len += 1;
+                }
+                from = 0;
             }
-            (index, from) = (self.nodes[index as usize].next, 0);
+            index = self.nodes[index as usize].next;
         }
         let scratch: &'a [u8] = scratch;
         let mut slices = [IoSlice::new(&[]); SLICES];
         for (slice, segment) in slices.iter_mut().zip(&segments[..len]) {
             *slice = IoSlice::new(match segment {
                 Segment::Packed(range) => &scratch[range.clone()],
-                Segment::InPlace { node, from } => {
+                Segment::InPlace { node, piece, from } => {
                     let queued = self.at(*node).expect("gathered a moment ago");
-                    &queued.bytes()[*from..]
+                    &queued.pieces()[*piece][*from..]
                 }
             });
         }

@@ -79,6 +79,7 @@ impl Core {
             post.message.storage_mut().set_charge(Charge::None);
             self.release_inbound(key, cost, now);
         }
+        post.message.release_shared_inbound();
         let id = post.message_id;
         let key = match &mut post.target {
             Target::New(destination) if post.op_code == OpCode::WelcomeRequest => {

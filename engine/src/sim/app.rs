@@ -162,7 +162,7 @@ impl Member {
         }
     }
 
-    /// A message with content that is its own: lengths and bytes by chance.
+    /// A message with content that is its own: lengths and bytes by chance. The body of every third lies apart.
     pub(super) fn message(&self, rng: &mut Rng, len: usize) -> Message {
         let mut message = self.posting.message();
         if rng.chance(20) {
@@ -175,6 +175,9 @@ impl Member {
                 .wrapping_add(index as u64)
                 .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        }
+        if len.is_multiple_of(3) {
+            message.share_body();
         }
         message
     }

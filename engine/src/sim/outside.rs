@@ -383,7 +383,7 @@ impl World for Outside {
     }
 
     /// Never sleeps: it is called when there is something to wake up for.
-    fn wait(&mut self, _until: Option<Instant>) -> io::Result<()> {
+    fn wait(&mut self, _until: Option<Instant>) -> io::Result<bool> {
         self.arm();
         let mut found = self.collect();
         self.rng.shuffle(&mut found);
@@ -404,7 +404,7 @@ impl World for Outside {
             self.touched.extend(found.iter().map(|&(place, _)| place));
         }
         self.batch = found.into();
-        Ok(())
+        Ok(false)
     }
 
     fn next_report(&mut self) -> Option<Report> {

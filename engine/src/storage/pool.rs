@@ -8,6 +8,7 @@ use crate::between::wake::Wake;
 use crate::sync::{Arc, Mutex, decide, lock};
 
 use super::charge::Charge;
+use super::shared::Shared;
 use super::sizes::{SIZES, size_for};
 
 /// How much free storage the reactor keeps to itself, so that it locks the pool once per batch.
@@ -80,6 +81,16 @@ struct Record {
     /// In the pool's lists this may be an inbound charge that was released: whoever drops a message need
     /// not write where the reactor writes next. It is cleared where storage is taken from there.
     charge: Charge,
+    /// The body of a message that shares it; free storage has none.
+    body: Option<Arc<Shared>>,
+}
+
+impl Record {
+    /// Lets go of the shared body, which is handed back if nobody else has it.
+    #[cold]
+    fn take_last_body(&mut self) -> Option<Shared> {
+        self.body.take().and_then(Arc::into_inner)
+    }
 }
 
 impl Storage {
@@ -97,6 +108,7 @@ impl Storage {
         let record = Record {
             home,
             charge: Charge::None,
+            body: None,
         };
         Storage(match size {
             0 => Memory::Small(Box::new(Slot {
@@ -192,6 +204,27 @@ impl Storage {
         self.record_mut().map_or(Charge::None, none)
     }
 
+    /// The shared body of the message whose text headers are here.
+    #[inline]
+    pub(crate) fn body(&self) -> Option<&Arc<Shared>> {
+        self.record()?.body.as_ref()
+    }
+
+    pub(crate) fn set_body(&mut self, body: Arc<Shared>) {
+        let record = self.record_mut().expect("who shares a body has memory");
+        record.body = Some(body);
+    }
+
+    pub(crate) fn take_body(&mut self) -> Option<Arc<Shared>> {
+        self.record_mut()?.body.take()
+    }
+
+    /// Lets go of the shared body. Apart, as most have none.
+    #[cold]
+    pub(crate) fn drop_body(&mut self) {
+        drop(self.take_body());
+    }
+
     /// Has the processor fetch what another thread has written of it. Asked of many, one right after the
     /// other, it fetches them together; what is used singly is waited for each time.
     pub(crate) fn fetch(&self) {
@@ -217,6 +250,9 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         if let Some(home) = self.home().map(Arc::clone) {
+            if self.body().is_some() {
+                self.drop_body(); // outside the lock
+            }
             home.give_back(Storage(mem::replace(&mut self.0, Memory::None)));
         }
     }
@@ -285,11 +321,16 @@ impl Pool {
     /// Gives many back under one lock, each as [`drop`] does.
     pub(crate) fn give_back_all(self: &Arc<Self>, storages: impl Iterator<Item = Storage>) {
         let (mut surplus, mut others, mut wake) = (Vec::new(), Vec::new(), false);
+        let mut bodies = Vec::new();
         let mut state = lock(&self.state);
-        for storage in storages {
-            let Some(record) = storage.record() else {
+        for mut storage in storages {
+            let Some(record) = storage.record_mut() else {
                 continue;
             };
+            // The last of those who have a body gives back its memory, and not under the lock.
+            if record.body.is_some() {
+                bodies.extend(record.take_last_body());
+            }
             let is_ours = record.home.as_ref().is_some_and(|it| Arc::ptr_eq(it, self));
             if is_ours && !matches!(record.charge, Charge::Returned(_)) {
                 wake |= state.take_in(storage, self.limit, &mut surplus);
@@ -299,7 +340,7 @@ impl Pool {
         }
         drop(state);
         self.see_to(surplus, wake);
-        drop(others); // as any other, outside the lock
+        drop((others, bodies)); // as any other, outside the lock
     }
 
     /// What follows once the lock is free.
@@ -314,7 +355,7 @@ impl Pool {
     }
 
     /// Gives an inbound charge back whose memory is kept.
-    fn release(&self, key: RecordKey, cost: usize) {
+    pub(super) fn release(&self, key: RecordKey, cost: usize) {
         let wake = lock(&self.state).release(key, cost);
         if wake {
             self.waker.wake();
@@ -506,7 +547,10 @@ impl Cache {
 
     /// Keeps storage whose message was sent; what is too much goes to the pool, half of the fullest
     /// size at once.
-    pub(crate) fn give_back(&mut self, storage: Storage) {
+    pub(crate) fn give_back(&mut self, mut storage: Storage) {
+        if storage.body().is_some() {
+            storage.drop_body();
+        }
         let is_free = matches!(storage.charge(), Charge::None);
         // Charged or homeless storage takes the ordinary way, and that of another engine's message:
         // it is that engine's to count.

@@ -1,12 +1,15 @@
 //! The sizes that storage comes in, and what a message costs.
 
+use super::pool::SLOT_COST;
+use super::shared::Shared;
+
 /// Storage sizes in bytes, each for a whole frame: header, text headers and body. They go up by 256
 /// bytes up to 8 KiB and by a sixteenth of the power of two below from there on, so no content wastes more
 /// than 256 bytes or a sixteenth of itself. The last takes the largest frame.
 pub(crate) const SIZES: [usize; 97] = sizes();
 
 /// The step between sizes of up to twice [`FINE_MAX`].
-const STEP: usize = 256;
+pub(super) const STEP: usize = 256;
 
 /// Up to here sizes are multiples of [`STEP`]; from here on there are sixteen to each power of two.
 const FINE_MAX: usize = 16 * STEP;
@@ -22,6 +25,12 @@ pub(crate) const RECORD_COST: usize = 640;
 /// What a message is charged beside its own length: its records, and the most that its storage may
 /// be longer than its content, as far as that is not a sixteenth of it.
 pub(crate) const MESSAGE_COST: usize = RECORD_COST + STEP;
+
+/// What a message is charged beside that whose body is shared: the body lies in a second piece of memory, which may
+/// be longer than it too, and has a count of those who have it.
+pub(crate) const SHARED_COST: usize = 768;
+
+const _: () = assert!(SLOT_COST + 2 * STEP + 2 * size_of::<Shared>() <= SHARED_COST);
 
 /// The most that a message costs which lies in the smallest storage: one with little content.
 pub(crate) const SMALLEST_COST: usize = cost_of(STEP);

@@ -10,7 +10,7 @@ pub(crate) use std::sync::{Arc, LockResult, PoisonError};
 
 // The standard library's, so no order of its accesses is explored but the one in which the threads
 // come by: what it holds is a hint, on which no thread relies for more than being early.
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::between::decision::Decision;
 

@@ -48,7 +48,7 @@ fn frames_come_out_as_they_went_in_channel_by_channel() {
             channel_number: channel.number(),
             ..header(content.len())
         };
-        batch.push_frame(channel, &header, content);
+        batch.push_frame(channel, &header, [content, &[]]);
     }
     assert_eq!(batch.len(), 4);
     let mut submissions = batch.take();
@@ -79,7 +79,7 @@ fn the_frames_of_a_run_are_counted_and_a_run_is_no_longer_than_it_may_be() {
             op_code,
             ..header(1000)
         };
-        batch.push_frame(Channel::new(7, 1), &header, &[7; 1000]);
+        batch.push_frame(Channel::new(7, 1), &header, [&[7; 1000], &[]]);
     }
     assert_eq!(batch.len(), 300);
     let submissions = batch.take();
@@ -106,10 +106,10 @@ fn frames_and_other_submissions_keep_their_order() {
     let stop = || Submission::Stop {
         deadline: std::time::Instant::now(),
     };
-    batch.push_frame(channel, &header(1), b"a");
+    batch.push_frame(channel, &header(1), [b"a", b""]);
     batch.push(stop());
-    batch.push_frame(channel, &header(1), b"b");
-    batch.push_frame(channel, &header(1), b"c");
+    batch.push_frame(channel, &header(1), [b"b", b""]);
+    batch.push_frame(channel, &header(1), [b"c", b""]);
     let submissions = batch.take();
     let counts: Vec<usize> = submissions
         .map(|submission| match submission {

@@ -95,6 +95,73 @@ fn a_write_has_so_many_slices_and_packs_into_the_last_of_them() {
     assert_eq!((slices.len(), packed), (SLICES, 17 * 100));
 }
 
+/// Queues a message whose body is shared, with a text header if it is to have one.
+fn shared(it: &mut Queued, header: Option<&str>, body: &[u8]) {
+    let mut message = Message::new(&it.pool).with_body(body).unwrap();
+    message.share_body();
+    if let Some(value) = header {
+        message.add_header("Name", value).unwrap();
+    }
+    let outgoing = Outgoing {
+        message,
+        op_code: OpCode::Signal,
+        more: false,
+        id: 0,
+        cost: 0,
+        queued_at: 0,
+    };
+    it.nodes.push(&mut it.fifo, outgoing);
+}
+
+#[test]
+fn a_large_shared_body_goes_from_where_it_lies_behind_its_packed_header() {
+    let mut it = Queued::new([100]);
+    shared(&mut it, None, &[7; 5000]);
+    shared(&mut it, None, &[7; 2000]);
+    assert_eq!(it.gathered(), (vec![116, 5000, 2016], 116 + 2016));
+    let long = "x".repeat(5000);
+    let mut it = Queued::new([]);
+    shared(&mut it, Some(&long), &[7; 5000]);
+    let headers = 16 + "Name:\r\n".len() + 5000;
+    assert_eq!(it.gathered(), (vec![headers, 5000], 0));
+}
+
+/// Wherever the system stops, it goes on there.
+#[test]
+fn frames_in_two_pieces_are_sent_byte_for_byte_however_little_is_taken_at_a_time() {
+    for step in [1, 7, 15, 16, 17, 5000, 5016, 1 << 20] {
+        let mut it = Queued::new([30]);
+        let bodies: [&[u8]; 4] = [&[1; 5000], b"", &[2; 4096], &[3; 9]];
+        let headers = [None, Some("a"), Some("b"), None];
+        let mut expected = vec![7; 30];
+        expected[..16].fill(0);
+        for (body, header) in bodies.into_iter().zip(headers) {
+            shared(&mut it, header, body);
+            expected.extend([0; 16]);
+            let line = header.map(|value| format!("Name:{value}\r\n"));
+            expected.extend(line.unwrap_or_default().as_bytes());
+            expected.extend(body);
+        }
+        let (mut sent, mut frames) = (Vec::new(), 0);
+        while !it.fifo.is_empty() {
+            let mut scratch = Vec::new();
+            let gather = it.nodes.gather(&it.fifo, &mut scratch);
+            let slices = gather.slices().iter().flat_map(|slice| slice.iter());
+            let taken: Vec<u8> = slices.copied().take(step).collect();
+            let mut left = taken.len();
+            while left > 0 {
+                let (done, rest) = it.nodes.advance(&mut it.fifo, left);
+                frames += usize::from(done.is_some());
+                left = rest;
+            }
+            sent.extend(taken);
+        }
+        assert!(sent == expected, "{step} at a time");
+        assert_eq!(frames, 5);
+        it.pool.close();
+    }
+}
+
 #[test]
 fn places_in_queues_are_used_again() {
     let mut it = Queued::new([]);

@@ -162,7 +162,7 @@ impl Bench {
             Action::Close {
                 key: it,
                 how: Closing::Saying(frame),
-            } if *it == key => Some(frame.frame()),
+            } if *it == key => Some(frame.frame()[0]),
             _ => None,
         })
     }

@@ -7,7 +7,7 @@ use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::wake::Wake;
 use crate::storage::pool::{CACHE_BYTES, Cache, FREE_COST, Pool, Storage};
 use crate::storage::sizes::{SIZES, cost_of};
-use crate::storage::{Charge, Creditor, Hold};
+use crate::storage::{Charge, Creditor, Hold, Shared};
 
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicUsize>);
@@ -379,4 +379,29 @@ fn a_charge_that_is_given_back_without_its_memory_wakes_a_starving_reactor() {
     kept[1].release_inbound();
     assert_eq!((released(&pool).len(), wakes.count()), (1, 1));
     assert_eq!(kept[1].bytes().len(), SIZES[0]);
+}
+
+/// The memory of a body comes home with the last message that has it, among many, and with what it was charged.
+#[test]
+fn a_shared_body_comes_home_once_with_the_last_of_those_that_have_it() {
+    let pool = pool(1 << 20);
+    let body = Arc::new(Shared::part_of(received(&pool, 2000, 1), 16..2000));
+    let mut storages: Vec<Storage> = (0..5).map(|_| pool.take(16)).collect();
+    for storage in &mut storages {
+        storage.set_body(Arc::clone(&body));
+    }
+    drop(body);
+    drop(storages.pop());
+    assert_eq!(released(&pool), []);
+    pool.give_back_all(storages.into_iter());
+    assert_eq!(released(&pool), [(key(1), cost_of(2000))]);
+    assert_eq!(pool.free_bytes(), 5 * kept(0) + kept(7));
+    assert!(pool.take(16).body().is_none(), "free storage has none");
+    let mut cache = Cache::new(Arc::clone(&pool));
+    let mut sent = cache.take(16);
+    sent.set_body(Arc::new(Shared::owning(vec![7; 3])));
+    cache.give_back(sent);
+    assert!(cache.take(16).body().is_none());
+    drop(cache);
+    pool.close();
 }
