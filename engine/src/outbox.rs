@@ -1,6 +1,6 @@
 //! Posts that wait for room, for those who must not.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -62,7 +62,7 @@ pub struct Outbox {
     /// All that waits.
     kept: Kept,
     /// None of them is empty.
-    waiting: HashMap<Channel, Waiting>,
+    waiting: BTreeMap<Channel, Waiting>,
     /// What nobody was told of yet that it cannot be posted any more.
     lost: VecDeque<Post>,
 }
@@ -95,7 +95,7 @@ impl Outbox {
                 bytes: bytes_per_channel.max(TOTAL_BYTES),
             },
             kept: Kept::default(),
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             lost: VecDeque::new(),
         }
     }
@@ -207,7 +207,7 @@ impl Outbox {
     pub fn post_all(&mut self) -> PostAll<'_> {
         PostAll {
             outbox: self,
-            rooms: HashMap::new(),
+            rooms: BTreeMap::new(),
         }
     }
 
@@ -257,7 +257,7 @@ impl Outbox {
 pub struct PostAll<'a> {
     outbox: &'a mut Outbox,
     /// The wait of each channel for which something is kept.
-    rooms: HashMap<Channel, WaitForRoom>,
+    rooms: BTreeMap<Channel, WaitForRoom>,
 }
 
 impl PostAll<'_> {

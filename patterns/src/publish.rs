@@ -292,7 +292,8 @@ impl Publisher {
     /// [`MessageError`], if the topic cannot be written into a text header (it is empty, or has CR or LF in it), or the
     /// message has no room for it. Nobody gets it then.
     pub fn publish(&mut self, topic: &str, message: Message) -> Result<Counts, MessageError> {
-        let message = message.with_header(TOPIC, topic)?;
+        let mut message = message.with_header(TOPIC, topic)?;
+        message.share_body(); // each subscriber's has headers of its own, and this body
         if message.text_headers().as_bytes().len() > HEADERS_MAX {
             numbered(&message, u64::MAX)?; // says why
         }
@@ -411,7 +412,7 @@ impl Publisher {
 /// With so many there is room for a line end and the longest number.
 const HEADERS_MAX: usize = 65_535 - 2 - "Sequence:18446744073709551615\r\n".len();
 
-/// The publication for one subscriber. All else of it is the same for all.
+/// The publication for one subscriber. Its body is the same for all.
 fn numbered(message: &Message, sequence: u64) -> Result<Message, MessageError> {
     message.clone().with_header(SEQUENCE, sequence.to_string())
 }
