@@ -72,7 +72,7 @@ pub fn start_after(prelude: &str, arguments: &[&str]) -> Running {
     start_command(command, |_| {})
 }
 
-fn start_command(mut command: Command, change: impl FnOnce(&mut Command)) -> Running {
+pub fn start_command(mut command: Command, change: impl FnOnce(&mut Command)) -> Running {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
