@@ -84,8 +84,11 @@ impl Conversation {
         }
     }
 
-    /// Posts the answers, and wakes the receiver for the reports.
+    /// Has content hashed, posts the answers, and wakes the receiver for the reports.
     fn flush(&mut self) {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.flush();
+        }
         let mut posted = Vec::with_capacity(self.answers.len());
         let group = self.common.group.clone();
         if !self.answers.is_empty()

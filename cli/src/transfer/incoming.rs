@@ -231,6 +231,11 @@ impl Incoming {
         Ok(())
     }
 
+    /// Has hashed what came so far.
+    pub(super) fn flush(&mut self) {
+        self.digest.flush();
+    }
+
     /// Stores it, if it is what the sender announced; where it is.
     pub(super) fn store(
         self,

@@ -135,14 +135,18 @@ impl Outgoing {
     }
 
     fn read_short(&self, file: &File, metadata: &Metadata) -> Result<Vec<u8>, String> {
+        let mut is_first = true;
         let read = || {
             let len = usize::try_from(metadata.len()).unwrap_or(0);
             let (mut content, mut file) = (Vec::with_capacity(len + 1), file);
-            file.rewind()?;
+            if !std::mem::take(&mut is_first) {
+                file.rewind()?;
+            }
             file.take(READ_MAX + 1).read_to_end(&mut content)?;
             Ok(content)
         };
-        let content = read_unchanged(read, || file.metadata().map(|now| Stamp::of(&now)));
+        let stamp = || file.metadata().map(|now| Stamp::of(&now));
+        let content = read_unchanged(Stamp::of(metadata), read, stamp);
         let content = content.map_err(|error| self.unreadable(&error))?;
         let content =
             content.ok_or_else(|| format!("cannot send {}: {WRITTEN_TO}", self.shown()))?;
@@ -235,10 +239,10 @@ impl Stamp {
 
 /// Reads a file between two equal stamps; `None` if it is written to all the time.
 fn read_unchanged(
+    mut before: Stamp,
     mut read: impl FnMut() -> io::Result<Vec<u8>>,
     mut stamp: impl FnMut() -> io::Result<Stamp>,
 ) -> io::Result<Option<Vec<u8>>> {
-    let mut before = stamp()?;
     for _ in 0..ATTEMPTS {
         let content = read()?;
         let after = stamp()?;
@@ -395,12 +399,16 @@ mod tests {
                     modified: None,
                 })
             };
-            read_unchanged(read, stamp).unwrap()
+            let before = Stamp {
+                len: 0,
+                modified: None,
+            };
+            read_unchanged(before, read, stamp).unwrap()
         };
-        assert_eq!(read_after(1), Some(vec![1]));
-        assert_eq!(read_after(2), Some(vec![2]));
-        assert_eq!(read_after(3), Some(vec![3]));
-        assert_eq!(read_after(4), None);
+        assert_eq!(read_after(0), Some(vec![1]));
+        assert_eq!(read_after(1), Some(vec![2]));
+        assert_eq!(read_after(2), Some(vec![3]));
+        assert_eq!(read_after(3), None);
     }
 
     #[test]

@@ -319,6 +319,16 @@ fn has_no_flush(error: &io::Error) -> bool {
     )
 }
 
+/// Closes a file, and says of errors that a file system keeps for close(2), as
+/// [`check_close`] does.
+pub(crate) fn close(file: File) -> io::Result<()> {
+    #[cfg(unix)]
+    nix::unistd::close(file)?;
+    #[cfg(not(unix))]
+    drop(file); // closing says nothing there
+    Ok(())
+}
+
 /// Asks for the errors that a file system keeps for close(2): those of a quota, or of a server.
 pub(crate) fn check_close(file: &File) -> io::Result<()> {
     #[cfg(unix)]
