@@ -17,7 +17,7 @@ use super::incoming::{Incoming, Place};
 use super::protocol::{self, Answer, Attributes, Demand};
 
 /// How many messages are handled before their answers are posted, at most.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 pub(super) struct Conversation {
     common: Common,

@@ -10,6 +10,9 @@ use ampe::Message;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+/// Messages given to a thread together: few enough for it not to wait for them.
+const BATCH: usize = 8;
+
 /// A SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest([u8; 32]);
@@ -116,9 +119,12 @@ impl DigestThread {
         })
     }
 
-    /// The next body, which is hashed after the next [`flush`](DigestThread::flush).
+    /// The next body, which is hashed at the latest after the next [`flush`](DigestThread::flush).
     pub(crate) fn update(&mut self, message: Message) {
         self.waiting.push(message);
+        if self.waiting.len() >= BATCH {
+            self.flush();
+        }
     }
 
     /// Has what waits hashed. To be called before more is waited for, which may need the budget that
