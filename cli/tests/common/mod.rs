@@ -140,6 +140,11 @@ impl Running {
             .expect("stdin is a pipe, taken once")
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Kills it, unless it has ended.
     pub fn end(&mut self) {
         let _ = self.child.kill();
