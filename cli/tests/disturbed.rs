@@ -54,6 +54,18 @@ enum Change {
     Remove,
 }
 
+impl Disturbance {
+    fn label(&self) -> String {
+        match self {
+            Disturbance::Kill(side) => format!("{side:?} killed"),
+            Disturbance::Interrupt(side) => format!("{side:?} interrupted"),
+            Disturbance::Pause(side, _) => format!("{side:?} stopped"),
+            Disturbance::Change(_, change) => format!("file changed: {change:?}"),
+            Disturbance::FillDisk => "disk full".to_owned(),
+        }
+    }
+}
+
 /// A file to be sent, and all that was ever whole under its name.
 struct Source {
     path: PathBuf,
@@ -90,6 +102,8 @@ struct Run {
     place: Place,
     sources: Vec<Source>,
     has_own_disk: bool,
+    interrupted: Vec<Side>,
+    /// Those that ended at once, whatever they had to say.
     killed: Vec<Side>,
 }
 
@@ -177,6 +191,7 @@ impl Run {
             place,
             sources,
             has_own_disk,
+            interrupted: Vec::new(),
             killed: Vec::new(),
         }
     }
@@ -193,10 +208,7 @@ impl Run {
         for (after, disturbance) in disturbances {
             let is_in_time = wait_for(&self.place, after, &mut sender, &mut receiver);
             if is_in_time {
-                let name = format!("{disturbance:?}");
-                let name = name.split([' ', ',']).next().unwrap_or_default();
-                let name = name.trim_end_matches(|char: char| "(0123456789".contains(char));
-                *figures.disturbances.entry(name.to_owned()).or_default() += 1;
+                *figures.disturbances.entry(disturbance.label()).or_default() += 1;
             }
             self.disturb(&disturbance, &mut sender, &mut receiver);
         }
@@ -287,7 +299,14 @@ impl Run {
                 signal(side, "KILL");
                 self.killed.push(side);
             }
-            Disturbance::Interrupt(side) => signal(side, "TERM"),
+            Disturbance::Interrupt(side) => {
+                signal(side, "TERM");
+                // The second ends it at once.
+                match self.interrupted.contains(&side) {
+                    true => self.killed.push(side),
+                    false => self.interrupted.push(side),
+                }
+            }
             Disturbance::Pause(side, milliseconds) => {
                 signal(side, "STOP");
                 thread::sleep(Duration::from_millis(milliseconds));
@@ -387,7 +406,7 @@ impl Run {
             assert_eq!(line["sha256"], sha256(path.as_ref()).as_str(), "{both}");
         }
         let receiver_tells = lines.iter().any(|line| line["event"] == "failed");
-        let sender_tells = sent.code.is_some();
+        let sender_tells = !(self.killed.contains(&Side::Sender) && sent.stdout.is_empty());
         let results = match sender_tells {
             true => self.results(sent, &both),
             false => BTreeMap::new(),
