@@ -10,9 +10,6 @@ use ampe::Message;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-/// Messages given to a thread together: few enough for it not to wait for them.
-const BATCH: usize = 8;
-
 /// A SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest([u8; 32]);
@@ -95,8 +92,6 @@ impl FromStr for Digest {
 pub(crate) struct DigestThread {
     bodies: mpsc::Sender<Vec<Message>>,
     thread: JoinHandle<Sha256>,
-    /// Not given to the thread yet: waking it for each takes as long as a tenth of the hashing.
-    waiting: Vec<Message>,
 }
 
 impl DigestThread {
@@ -112,33 +107,17 @@ impl DigestThread {
         let thread = thread::Builder::new()
             .name("ampe-digest".to_owned())
             .spawn(hash)?;
-        Ok(DigestThread {
-            bodies,
-            thread,
-            waiting: Vec::new(),
-        })
+        Ok(DigestThread { bodies, thread })
     }
 
-    /// The next body, which is hashed at the latest after the next [`flush`](DigestThread::flush).
-    pub(crate) fn update(&mut self, message: Message) {
-        self.waiting.push(message);
-        if self.waiting.len() >= BATCH {
-            self.flush();
-        }
-    }
-
-    /// Has what waits hashed. To be called before more is waited for, which may need the budget that
-    /// this is charged to.
-    pub(crate) fn flush(&mut self) {
-        if !self.waiting.is_empty() {
-            // The thread ends only after this sender.
-            let _ = self.bodies.send(std::mem::take(&mut self.waiting));
-        }
+    /// The next bodies: several, since waking the thread for each takes as long as a tenth of hashing it.
+    pub(crate) fn update(&self, messages: Vec<Message>) {
+        // The thread ends only after this sender.
+        let _ = self.bodies.send(messages);
     }
 
     /// The hash of all bodies.
-    pub(crate) fn finish(mut self) -> Digest {
-        self.flush();
+    pub(crate) fn finish(self) -> Digest {
         drop(self.bodies);
         match self.thread.join() {
             Ok(hasher) => Digest::of_hasher(hasher),
