@@ -110,6 +110,13 @@ fn a_quota_that_shows_when_a_file_is_closed_is_told_by_both() {
         sent.assert_fails(1, &["file was not stored there", "quota", "free space"]);
         received.assert_fails_among(&["file from", "quota", "free space"]);
         assert!(left.is_empty(), "{left:?}");
+        // A short one is refused.
+        let short = little.place.file("short", 10);
+        let (receiver, to) = little.place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let sent = run(&["send", "--quiet", "--to", &to, short.to_str().unwrap()]);
+        sent.assert_fails(1, &["short was refused", "quota", "free space"]);
+        receiver.finish().assert_fails_among(&["short", "quota"]);
+        assert!(little.place.out_entries().is_empty());
     }
 }
 

@@ -99,6 +99,18 @@ fn content_goes_on_where_this_file_is_and_no_other() {
 }
 
 #[test]
+fn that_something_was_made_is_no_answer_to_a_file() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let mut receiving = Receiving::small();
+    let sender = start(&["send", "--to", &receiving.address, file.to_str().unwrap()]);
+    let put = receiving.greet();
+    receiving.answer(&put, &[("Answer", "made")]);
+    receiving.closed();
+    sender.finish().assert_fails(1, &["use the same version"]);
+}
+
+#[test]
 fn nothing_more_is_sent_of_a_file_that_has_failed() {
     const LEN: usize = 40_000_000;
     let place = Place::new();

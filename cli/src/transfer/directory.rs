@@ -192,13 +192,16 @@ impl Directory {
         } else {
             0
         };
-        let partial = Partial {
+        let mut partial = Partial {
             file,
             path,
             unflushed: 0,
             attributes,
             is_resumable,
         };
+        if from < there {
+            partial.go_on(from)?;
+        }
         Ok(Begun::Partial(partial, from))
     }
 

@@ -405,6 +405,17 @@ impl Place {
         self.started(listen, options, |arguments| start(arguments))
     }
 
+    /// As [`receiver`](Place::receiver), over TCP, which prints JSON.
+    pub fn receiver_in_json(&self, options: &[&str]) -> (Running, String) {
+        let out = self.out();
+        let listen = ["recv", "--json", "--listen", "tcp://127.0.0.1:0", "--out"];
+        let arguments = [&listen[..], &[out.to_str().unwrap()], options].concat();
+        let mut receiver = start(&arguments);
+        let line: serde_json::Value = serde_json::from_str(&receiver.line()).unwrap();
+        let address = line["address"].as_str().unwrap().to_owned();
+        (receiver, address)
+    }
+
     /// As [`receiver`](Place::receiver), in a shell after what `prelude` does there.
     #[cfg(unix)]
     pub fn receiver_after(&self, prelude: &str, options: &[&str]) -> (Running, String) {
