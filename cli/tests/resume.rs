@@ -286,3 +286,30 @@ fn what_is_kept_has_room_already() {
     assert!(unmounted.unwrap().success());
     assert!(resumed.is_none_or(|bytes| bytes >= 10 << 20));
 }
+
+/// Nobody would find it again, or it is sent again as soon.
+#[test]
+fn what_has_no_length_or_little_content_is_not_kept() {
+    for (size, len) in [(None, 2_000_000), (Some("2000000"), 900_000)] {
+        let place = Place::new();
+        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let mut sender = Peer::sender(&to);
+        let words = [("Do", "offer"), ("Modified", "7")];
+        let size = size.map(|size| ("Size", size));
+        let message = words
+            .iter()
+            .chain(&size)
+            .fold(sender.group.message(), |message, (name, value)| {
+                message.with_header(name, value).unwrap()
+            });
+        let id = sender.post(message.with_body(b"file").unwrap().request(sender.channel));
+        sender.response();
+        for part in content(len).chunks(60_000) {
+            sender.content(id, part);
+        }
+        until("it came", || kept_len(&place) == len as u64);
+        drop(sender);
+        receiver.finish().assert_fails(1, &["broken off after"]);
+        assert!(place.out_entries().is_empty(), "{size:?}");
+    }
+}
