@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ampe::{Event, Post};
 use common::peer::{Peer, header};
-use common::{Place, content, run, sha256, until};
+use common::{Place, content, run, sha256};
 use serde_json::Value;
 
 const TCP: &str = "tcp://127.0.0.1:0";
@@ -248,11 +248,25 @@ fn what_is_flushed_to_the_disk_is_file_and_directory() {
     run(&[&["send", "--to", &to], &files[..]].concat()).assert_succeeds();
     receiver.finish().assert_succeeds();
     let mut text = String::new();
-    until("all was flushed", || {
+    common::until("all was flushed", || {
         text = fs::read_to_string(&log).unwrap();
         text.matches("/out>").count() >= 3
     });
     // The directory is, at the start too.
     assert_eq!(text.matches("/out>").count(), 3, "{text}");
     assert_eq!(text.matches(".ampe-partial-").count(), 2, "{text}");
+}
+
+#[test]
+fn a_sender_that_sends_a_little_now_and_then_is_not_silent() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver(TCP, &["--timeout", "1"]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 25);
+    for part in content(25).chunks(1) {
+        sender.content(id, part);
+        thread::sleep(Duration::from_millis(100));
+    }
+    let hash = sha256(&place.file("other", 25));
+    assert_eq!(sender.store(id, &hash).0, "stored");
 }

@@ -287,6 +287,20 @@ fn what_is_kept_has_room_already() {
     assert!(resumed.is_none_or(|bytes| bytes >= 10 << 20));
 }
 
+#[test]
+fn an_interrupted_receiver_leaves_nothing_on_request() {
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--no-resume"]);
+    let limited = ["send", "--quiet", "--limit", "100MB", "--to", &to];
+    let _sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
+    until("enough is there", || kept_len(&place) >= 2 << 20);
+    if receiver.interrupt() {
+        receiver.finish().assert_fails(130, &["interrupted"]);
+        assert!(place.out_entries().is_empty());
+    }
+}
+
 /// Nobody would find it again, or it is sent again as soon.
 #[test]
 fn what_has_no_length_or_little_content_is_not_kept() {

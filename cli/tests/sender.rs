@@ -130,6 +130,40 @@ fn nothing_more_is_sent_of_a_file_that_has_failed() {
     sent.assert_fails_among(&["file was not stored there", "full"]);
 }
 
+#[test]
+fn how_much_comes_is_said_in_the_hello_if_it_is_known() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    let stdin = ["--as", "log", "-"];
+    for (what, size) in [(&[file.to_str().unwrap()][..], Some("10")), (&stdin, None)] {
+        let mut receiving = Receiving::small();
+        let _sender = start(&[&["send", "--to", &receiving.address], what].concat());
+        let Event::Hello(hello) = receiving.next() else {
+            panic!("no Hello");
+        };
+        assert_eq!(hello.text_headers().get_text("Size"), size);
+    }
+}
+
+/// It would be waited for until somebody writes to it.
+#[cfg(unix)]
+#[test]
+fn a_pipe_with_a_name_is_not_opened() {
+    let place = Place::new();
+    let pipe = place.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let send = [
+        "send",
+        "--timeout",
+        "5",
+        "--to",
+        "7099",
+        pipe.to_str().unwrap(),
+    ];
+    start(&send).finish().assert_fails(1, &["no regular file"]);
+}
+
 /// Which may be all that comes for a long time.
 #[test]
 fn what_comes_from_a_pipe_is_sent_at_once() {

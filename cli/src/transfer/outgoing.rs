@@ -448,6 +448,26 @@ mod tests {
         assert!(why.contains("became shorter"), "{why}");
     }
 
+    #[test]
+    fn a_short_file_that_was_written_to_is_read_again_from_its_beginning_and_not_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("short");
+        std::fs::write(&path, "content").unwrap();
+        let outgoing = Outgoing::file(&path, None).unwrap();
+        let (file, before) = outgoing.open_file().unwrap();
+        let write = |content: &[u8]| std::fs::write(&path, content).unwrap();
+        write(b"other content");
+        let read = outgoing.read_short(&file, &before);
+        assert_eq!(read.as_deref(), Ok(&b"other content"[..]));
+        let most = usize::try_from(READ_MAX).unwrap();
+        for (len, is_sent) in [(most, true), (most + 1, false)] {
+            write(&vec![7; len]);
+            file.try_clone().unwrap().rewind().unwrap();
+            let read = outgoing.read_short(&file, &before);
+            assert_eq!(read.is_ok_and(|read| read.len() == len), is_sent, "{len}");
+        }
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_says_it_is_empty_is_read_to_its_end() {
