@@ -153,7 +153,7 @@ struct Reluctant(Vec<u8>, usize);
 impl Write for Reluctant {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
         self.1 += 1;
-        if self.1 % 3 == 0 {
+        if self.1.is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let len = content.len().min(3);
