@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -478,7 +478,7 @@ impl Partial {
     /// Appends these pieces of content, or says why not, and what to do.
     pub(crate) fn write(&mut self, content: &[&[u8]]) -> Result<(), String> {
         let mut write = |file: &mut File| {
-            self.unflushed += write_all(file, content)?;
+            self.unflushed += partial::write_all(file, content)?;
             if self.path.directory.policy.sync && self.unflushed >= FLUSH_BYTES {
                 file.sync_data()?;
                 self.unflushed = 0;
@@ -527,23 +527,6 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.directory.paths().remove(&self.path);
     }
-}
-
-/// Writes pieces with as few calls as the system makes of it; how many bytes they have.
-fn write_all(file: &mut impl Write, content: &[&[u8]]) -> io::Result<u64> {
-    let mut slices: Vec<IoSlice<'_>> = content.iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut left = &mut slices[..];
-    // Of those without content there is nothing to write.
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match file.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(content.iter().map(|piece| piece.len() as u64).sum())
 }
 
 /// Why a file did not get its name.

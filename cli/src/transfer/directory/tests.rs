@@ -146,34 +146,3 @@ fn what_is_no_directory_is_refused() {
         assert!(matches!(failure, Failure::Failed(_)));
     }
 }
-
-/// Takes a few bytes at a time, and is interrupted in between.
-struct Reluctant(Vec<u8>, usize);
-
-impl Write for Reluctant {
-    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        self.1 += 1;
-        if self.1.is_multiple_of(3) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let len = content.len().min(3);
-        self.0.extend(&content[..len]);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn all_pieces_are_written_however_few_bytes_the_system_takes() {
-    let mut file = Reluctant(Vec::new(), 0);
-    let pieces: [&[u8]; 6] = [b"", b"one", b"", b"and two", b"!", b""];
-    assert_eq!(write_all(&mut file, &pieces).unwrap(), 11);
-    assert_eq!(file.0, b"oneand two!");
-    assert_eq!(write_all(&mut file, &[]).unwrap(), 0);
-    let mut full: &mut [u8] = &mut [0; 4];
-    let error = write_all(&mut full, &pieces).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::WriteZero);
-}
