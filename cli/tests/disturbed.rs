@@ -373,7 +373,8 @@ impl Run {
             let len = file.metadata().unwrap().len();
             match self.rng.u8(..3) {
                 0 => file.set_len(self.rng.u64(..=len)).unwrap(),
-                1 => file.write_all_at(b"more", len).unwrap(),
+                // Perhaps more than the whole file has.
+                1 => file.set_len(len + self.rng.u64(..6_000_000)).unwrap(),
                 _ => file.write_all_at(b"?", self.rng.u64(..=len)).unwrap(),
             }
         }
