@@ -10,7 +10,10 @@ use ampe::Address;
 use clap::{Args, Parser, Subcommand};
 
 use crate::content::{self, Header};
-use values::{address, bytes, peer, rate, seconds};
+use crate::listen::Listen;
+use values::{bytes, peer, rate, seconds};
+
+pub(crate) use values::address;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong usage or address; \
@@ -18,7 +21,8 @@ Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
 uds:///PATH; HOST:PORT, a PORT of 127.0.0.1 alone, a path with a slash, unix:PATH and ipc:PATH are \
-understood too.
+understood too. Of --listen also systemd:, the sockets that systemd hands to a service that a .socket unit \
+starts (but not for `ampe proxy`), or systemd:NAME, those with this FileDescriptorName=.
 
 Defaults: an option that is not given is taken from the environment (AMPE_TO, AMPE_LISTEN, AMPE_OUT, \
 AMPE_LIMIT, AMPE_TIMEOUT) or from the file ampe/config in $XDG_CONFIG_HOME, ~/.config or %APPDATA%, \
@@ -110,8 +114,8 @@ Examples:
   ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", value_parser = address)]
-    pub(crate) listen: Address,
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN")]
+    pub(crate) listen: Listen,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -219,8 +223,8 @@ Examples:
   ampe echo --listen tcp://127.0.0.1:7099 --listen uds:///tmp/echo.sock --budget 1MiB")]
 pub(crate) struct Echo {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
-    pub(crate) listen: Vec<Address>,
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true)]
+    pub(crate) listen: Vec<Listen>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -378,8 +382,8 @@ Examples:
   ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
 pub(crate) struct Reply {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
-    pub(crate) listen: Vec<Address>,
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true)]
+    pub(crate) listen: Vec<Listen>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -456,8 +460,8 @@ Examples:
   ampe tail --listen uds:///tmp/log.sock --json | jq -r 'select(.op==\"Signal\").body'")]
 pub(crate) struct Tail {
     /// Where to listen, one or several times; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true, value_parser = address)]
-    pub(crate) listen: Vec<Address>,
+    #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true)]
+    pub(crate) listen: Vec<Listen>,
     /// Write the address here, a line for each, once it listens; removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,

@@ -57,7 +57,9 @@ ampe tail --listen 7099 --timeout 60
 #   limit = 5MB
 # and in the environment:
 AMPE_TO=7099 ampe call hello
-# A unit file is in cli/examples.
+# On the sockets of a .socket unit:
+ampe reply --listen systemd: --body pong
+# Unit files are in cli/examples.
 ";
 
 const WATCH: &str = "\

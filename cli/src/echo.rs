@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::args::Echo;
 use crate::error::Failure;
+use crate::listen;
 use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
@@ -23,7 +24,7 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
     let mut echo = Echoing {
         listeners: Listeners::start(
             session.group(),
-            &arguments.listen,
+            listen::places(&arguments.listen)?,
             arguments.ready_file.as_deref(),
         )?,
         outbox: Outbox::new(session.group().clone(), usize::MAX),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::advice;
 use crate::error::Failure;
+use crate::listen::Place;
 use crate::output;
 use crate::ready::Ready;
 
@@ -21,29 +22,29 @@ impl Listeners {
     /// Listens on all of these.
     pub(crate) fn start(
         group: &ChannelGroup,
-        listen: &[Address],
+        places: Vec<Place>,
         ready: Option<&Path>,
     ) -> Result<Listeners, Failure> {
         let mut listeners = Listeners {
-            ready: Ready::new(ready, listen.len()),
+            ready: Ready::new(ready, places.len()),
             ..Listeners::default()
         };
-        for address in listen {
-            listeners.listen(group, address)?;
+        for place in places {
+            listeners.listen(group, place)?;
         }
         Ok(listeners)
     }
 
     /// Listens on one more.
-    pub(crate) fn listen(
-        &mut self,
-        group: &ChannelGroup,
-        address: &Address,
-    ) -> Result<(), Failure> {
-        let listening = group.listen(address);
+    pub(crate) fn listen(&mut self, group: &ChannelGroup, place: Place) -> Result<(), Failure> {
+        let address = place.address().clone();
+        let listening = match place {
+            Place::Address(address) => group.listen(&address),
+            Place::Socket(socket) => group.listen_on(socket),
+        };
         let channel =
             listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;
-        self.addresses.insert(channel, address.clone());
+        self.addresses.insert(channel, address);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod error;
 mod feeder;
 mod interrupt;
 mod link;
+mod listen;
 mod listeners;
 mod manual;
 mod output;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    listen::inherit();
     interrupt::install()?;
     match command {
         Command::Demo(arguments) => output::failure(arguments.json, demo::run(&arguments)),

@@ -18,6 +18,7 @@ use crate::advice;
 use crate::args::Proxy;
 use crate::error::Failure;
 use crate::interrupt;
+use crate::listen::Place;
 use crate::output;
 use crate::ready::Ready;
 use capture::{Capture, Conversation};
@@ -41,7 +42,10 @@ struct Common {
 }
 
 pub(crate) fn run(arguments: &Proxy) -> Result<(), Failure> {
-    crate::reply::check_reach(std::slice::from_ref(&arguments.listen), arguments.anyone)?;
+    crate::reply::check_reach(
+        &[Place::Address(arguments.listen.clone())],
+        arguments.anyone,
+    )?;
     let capture = match &arguments.pcap {
         Some(path) => Some(Capture::create(path).map_err(|error| {
             let shown = output::shown(path.display());

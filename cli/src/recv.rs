@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::args::Recv;
 use crate::checksum;
 use crate::error::Failure;
+use crate::listen;
 use crate::output;
 use crate::progress::Progress;
 use crate::ready::Ready;
@@ -38,7 +39,8 @@ pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
 }
 
 fn receive(arguments: &Recv) -> Result<(), Failure> {
-    check_reach(arguments)?;
+    let places = listen::places(std::slice::from_ref(&arguments.listen))?;
+    listen::check_reach(&places, arguments.anyone, "a sender", "send")?;
     let target = target(arguments)?;
     let silence = arguments.timeout.unwrap_or(SILENCE);
     let session = Session::start(crate::transfer::options(silence))?;
@@ -47,8 +49,10 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
     if arguments.once || is_stdout(arguments) {
         receiver = receiver.once(arguments.timeout);
     }
-    receiver.listen(&arguments.listen)?;
-    let mut ready = Ready::new(arguments.ready_file.as_deref(), 1);
+    let mut ready = Ready::new(arguments.ready_file.as_deref(), places.len());
+    for place in places {
+        receiver.listen(place)?;
+    }
     let served = serve(&mut receiver, arguments, &progress, &mut ready);
     receiver.end(FAREWELL);
     served
@@ -78,17 +82,6 @@ fn target(arguments: &Recv) -> Result<Target, Failure> {
         output::note(&warning);
     }
     Ok(Target::Directory(Arc::new(directory)))
-}
-
-fn check_reach(arguments: &Recv) -> Result<(), Failure> {
-    if arguments.anyone || arguments.listen.is_loopback() {
-        return Ok(());
-    }
-    Err(Failure::Usage(format!(
-        "{} can be reached from other machines, and nothing authenticates a sender: listen on \
-         127.0.0.1, or add --anyone to let anyone send",
-        output::shown(&arguments.listen)
-    )))
 }
 
 fn serve(

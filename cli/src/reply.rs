@@ -5,12 +5,13 @@ mod command;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ampe::{Address, Bye, Channel, ChannelGroup, Event, Options, Outbox, Post, Request};
+use ampe::{Bye, Channel, ChannelGroup, Event, Options, Outbox, Post, Request};
 use serde_json::json;
 
 use crate::args::Reply;
 use crate::content::{self, Header};
 use crate::error::Failure;
+use crate::listen::{self, Place};
 use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
@@ -21,7 +22,8 @@ use command::Commands;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
-    check_reach(&arguments.listen, arguments.anyone)?;
+    let places = listen::places(&arguments.listen)?;
+    check_reach(&places, arguments.anyone)?;
     let body = content::body(arguments.body.as_ref())?;
     let mut session = Session::start(Options::default())?;
     let group = session.group().clone();
@@ -33,7 +35,7 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     };
     let mut replying = Replying {
         outbox: Outbox::new(group.clone(), usize::MAX),
-        listeners: Listeners::start(&group, &arguments.listen, arguments.ready_file.as_deref())?,
+        listeners: Listeners::start(&group, places, arguments.ready_file.as_deref())?,
         group,
         headers: arguments.headers.clone(),
         answers,
@@ -60,17 +62,9 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     served
 }
 
-/// Refuses addresses that other machines reach, unless anyone may ask.
-pub(crate) fn check_reach(listen: &[Address], anyone: bool) -> Result<(), Failure> {
-    let far = listen.iter().find(|listen| !listen.is_loopback());
-    match far {
-        Some(far) if !anyone => Err(Failure::Usage(format!(
-            "{} can be reached from other machines, and nothing authenticates who asks: listen on \
-             127.0.0.1, or add --anyone to let anyone ask",
-            output::shown(far)
-        ))),
-        _ => Ok(()),
-    }
+/// Refuses what other machines reach, unless anyone may ask.
+pub(crate) fn check_reach(places: &[Place], anyone: bool) -> Result<(), Failure> {
+    listen::check_reach(places, anyone, "who asks", "ask")
 }
 
 enum Answers {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::Tail;
 use crate::error::Failure;
+use crate::listen;
 use crate::listeners::Listeners;
 use crate::output;
 use crate::session::Session;
@@ -20,15 +21,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SHOWN_CHARS_MAX: usize = 200;
 
 pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
-    crate::reply::check_reach(&arguments.listen, arguments.anyone)?;
+    let places = listen::places(&arguments.listen)?;
+    crate::reply::check_reach(&places, arguments.anyone)?;
     let mut session = Session::start(Options::default())?;
     let mut tail = Tailing {
         outbox: Outbox::new(session.group().clone(), usize::MAX),
-        listeners: Listeners::start(
-            session.group(),
-            &arguments.listen,
-            arguments.ready_file.as_deref(),
-        )?,
+        listeners: Listeners::start(session.group(), places, arguments.ready_file.as_deref())?,
         peers: HashMap::new(),
         messages: 0,
         json: arguments.json,

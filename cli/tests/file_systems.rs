@@ -110,6 +110,13 @@ fn a_quota_that_shows_when_a_file_is_closed_is_told_by_both() {
         sent.assert_fails(1, &["file was not stored there", "quota", "free space"]);
         received.assert_fails_among(&["file from", "quota", "free space"]);
         assert!(left.is_empty(), "{left:?}");
+        // A short one is refused.
+        let short = little.place.file("short", 10);
+        let (receiver, to) = little.place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let sent = run(&["send", "--quiet", "--to", &to, short.to_str().unwrap()]);
+        sent.assert_fails(1, &["short was refused", "quota", "free space"]);
+        receiver.finish().assert_fails_among(&["short", "quota"]);
+        assert!(little.place.out_entries().is_empty());
     }
 }
 
@@ -224,30 +231,36 @@ fn locks_that_keep_nobody_out_are_none() {
 
 /// The disk answers again after a while, so that the process can end, whose thread it holds.
 #[test]
-fn a_file_whose_disk_hangs_is_told_and_the_next_is_sent() {
-    let Some(little) = LittleFs::mount(&["hang_read_at=2000000", "hang=3"]) else {
-        return;
-    };
-    let hung = little.place.out().join("hung");
-    fs::write(&hung, common::content(6_000_000)).unwrap();
-    // Nothing of it is to be in memory.
-    let dropped = Command::new("dd")
-        .arg(format!("if={}", hung.display()))
-        .args(["iflag=nocache", "count=0", "status=none"])
-        .status();
-    if !dropped.is_ok_and(|status| status.success()) {
-        common::skip("a disk that hangs: there is no `dd` to have the file read again");
-        return;
+fn a_file_whose_disk_hangs_is_told_and_the_others_are_sent() {
+    // A long file has been offered when it hangs; a short one is read before.
+    for (len, hang_at, told) in [(6_000_000, "2000000", true), (500_000, "100000", false)] {
+        let hang = format!("hang_read_at={hang_at}");
+        let Some(little) = LittleFs::mount(&[&hang, "hang=3"]) else {
+            return;
+        };
+        let hung = little.place.out().join("hung");
+        fs::write(&hung, common::content(len)).unwrap();
+        // Nothing of it is to be in memory.
+        let dropped = Command::new("dd")
+            .arg(format!("if={}", hung.display()))
+            .args(["iflag=nocache", "count=0", "status=none"])
+            .status();
+        if !dropped.is_ok_and(|status| status.success()) {
+            common::skip("a disk that hangs: there is no `dd` to have the file read again");
+            return;
+        }
+        let elsewhere = Place::new();
+        let (before, next) = (elsewhere.file("before", 10), elsewhere.file("next", 10));
+        let (receiver, to) = elsewhere.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let files = [&before, &hung, &next].map(|file| file.to_str().unwrap());
+        let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
+        let sent = start(&[&send[..], &files].concat()).finish();
+        sent.assert_fails(1, &["hung", "its disk has not answered for 1 s"]);
+        let received = receiver.finish();
+        match told {
+            true => received.assert_fails_among(&["hung", "the sender gave up"]),
+            false => received.assert_succeeds(),
+        }
+        assert_eq!(elsewhere.out_entries(), ["before", "next"]);
     }
-    let elsewhere = Place::new();
-    let next = elsewhere.file("next", 10);
-    let (receiver, to) = elsewhere.receiver("tcp://127.0.0.1:0", &["--once"]);
-    let files = [&hung, &next].map(|file| file.to_str().unwrap());
-    let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
-    let sent = start(&[&send[..], &files].concat()).finish();
-    sent.assert_fails(1, &["hung", "its disk has not answered for 1 s"]);
-    receiver
-        .finish()
-        .assert_fails_among(&["hung", "the sender gave up"]);
-    assert_eq!(elsewhere.out_entries(), ["next"]);
 }

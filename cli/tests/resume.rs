@@ -39,14 +39,18 @@ fn broken_off(place: &Place, after: u64) -> Option<Finished> {
 
 fn resumed(place: &Place) -> u64 {
     let file = place.path().join("file");
-    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let (receiver, to) = place.receiver_in_json(&["--once"]);
     let sent = run(&["send", "--json", "--to", &to, file.to_str().unwrap()]);
     sent.assert_succeeds();
-    receiver.finish().assert_succeeds();
+    let received = receiver.finish();
+    received.assert_succeeds();
     assert_eq!(sha256(&place.out().join("file")), sha256(&file));
     assert_eq!(place.out_entries(), ["file"]);
     let document: Value = serde_json::from_str(&sent.stdout[0]).unwrap();
-    document["files"][0]["resumed"].as_u64().unwrap()
+    let resumed = document["files"][0]["resumed"].as_u64().unwrap();
+    let received: Value = serde_json::from_str(&received.stdout[1]).unwrap();
+    assert_eq!(received["resumed"], resumed, "both tell the same");
+    resumed
 }
 
 #[test]
@@ -227,4 +231,99 @@ fn a_sender_that_proves_nothing_begins_anew() {
     }
     assert_eq!(answer, "stored");
     assert_eq!(fs::read(place.out().join("file")).unwrap(), other);
+}
+
+#[test]
+fn an_interrupted_receiver_keeps_what_it_has() {
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+    let limited = ["send", "--quiet", "--limit", "100MB", "--to", &to];
+    let sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
+    until("enough is there", || kept_len(&place) >= 2 << 20);
+    if !receiver.interrupt() {
+        return;
+    }
+    receiver.finish().assert_fails(130, &["interrupted"]);
+    sender.finish().assert_fails(1, &[]);
+    let there = kept_len(&place);
+    assert!(there >= 2 << 20, "{there}");
+    assert_eq!(resumed(&place), there);
+}
+
+#[test]
+fn what_is_kept_and_longer_than_the_file_is_not_gone_on_with() {
+    let place = Place::new();
+    place.file("file", LEN);
+    if broken_off(&place, 2 << 20).is_none() {
+        return;
+    }
+    let kept = kept(&place).unwrap();
+    let file = fs::File::options().write(true).open(kept).unwrap();
+    file.set_len(LEN as u64 + 5).unwrap();
+    drop(file);
+    assert_eq!(resumed(&place), 0);
+}
+
+#[cfg(unix)] // elsewhere no small disk can be made
+#[test]
+fn what_is_kept_has_room_already() {
+    let place = Place::new();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=28m", "ampe-test"])
+        .arg(place.out())
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        common::skip("a small disk: mounting a small tmpfs is not permitted here");
+        return;
+    }
+    place.file("file", LEN);
+    let is_broken_off = broken_off(&place, 10 << 20).is_some();
+    let resumed = is_broken_off.then(|| resumed(&place));
+    let unmounted = std::process::Command::new("umount")
+        .arg(place.out())
+        .status();
+    assert!(unmounted.unwrap().success());
+    assert!(resumed.is_none_or(|bytes| bytes >= 10 << 20));
+}
+
+#[test]
+fn an_interrupted_receiver_leaves_nothing_on_request() {
+    let place = Place::new();
+    let file = place.file("file", LEN);
+    let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--no-resume"]);
+    let limited = ["send", "--quiet", "--limit", "100MB", "--to", &to];
+    let _sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
+    until("enough is there", || kept_len(&place) >= 2 << 20);
+    if receiver.interrupt() {
+        receiver.finish().assert_fails(130, &["interrupted"]);
+        assert!(place.out_entries().is_empty());
+    }
+}
+
+/// Nobody would find it again, or it is sent again as soon.
+#[test]
+fn what_has_no_length_or_little_content_is_not_kept() {
+    for (size, len) in [(None, 2_000_000), (Some("2000000"), 900_000)] {
+        let place = Place::new();
+        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let mut sender = Peer::sender(&to);
+        let words = [("Do", "offer"), ("Modified", "7")];
+        let size = size.map(|size| ("Size", size));
+        let message = words
+            .iter()
+            .chain(&size)
+            .fold(sender.group.message(), |message, (name, value)| {
+                message.with_header(name, value).unwrap()
+            });
+        let id = sender.post(message.with_body(b"file").unwrap().request(sender.channel));
+        sender.response();
+        for part in content(len).chunks(60_000) {
+            sender.content(id, part);
+        }
+        until("it came", || kept_len(&place) == len as u64);
+        drop(sender);
+        receiver.finish().assert_fails(1, &["broken off after"]);
+        assert!(place.out_entries().is_empty(), "{size:?}");
+    }
 }

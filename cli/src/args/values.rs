@@ -12,7 +12,7 @@ pub(super) fn peer(text: &str) -> Result<Address, ampe::AddressError> {
 
 /// An address as the engine reads it, or as other programs write it: `unix:PATH`, `ipc://PATH`, and a
 /// port of this machine alone.
-pub(super) fn address(text: &str) -> Result<Address, ampe::AddressError> {
+pub(crate) fn address(text: &str) -> Result<Address, ampe::AddressError> {
     let path = ["unix://", "unix:", "ipc://", "ipc:"]
         .iter()
         .find_map(|scheme| text.strip_prefix(scheme));

@@ -12,6 +12,7 @@ use ampe::{Address, ChannelGroup, Reason, platform};
 
 use crate::args::DemoReceiver;
 use crate::error::Failure;
+use crate::listen::Place;
 use crate::output;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -75,10 +76,10 @@ fn receive(path: &Path, timeout: Duration) -> Result<(), Failure> {
     let tcp = Address::tcp("127.0.0.1", 0).map_err(|error| failure(&error))?;
     let uds = Address::uds(socket_path(path)).map_err(|error| failure(&error))?;
     let served = receiver
-        .listen(&tcp)
+        .listen(Place::Address(tcp))
         .and_then(|()| match skipped() {
             Some(_) => Ok(()),
-            None => receiver.listen(&uds),
+            None => receiver.listen(Place::Address(uds)),
         })
         .and_then(|()| serve(&mut receiver, &has_ended));
     receiver.end(Duration::ZERO);

@@ -17,7 +17,7 @@ use super::incoming::{Incoming, Place};
 use super::protocol::{self, Answer, Attributes, Demand};
 
 /// How many messages are handled before their answers are posted, at most.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 pub(super) struct Conversation {
     common: Common,
@@ -84,8 +84,14 @@ impl Conversation {
         }
     }
 
-    /// Posts the answers, and wakes the receiver for the reports.
+    /// Has content written, posts the answers, and wakes the receiver for the reports.
     fn flush(&mut self) {
+        if let Some(mut incoming) = self.incoming.take() {
+            match incoming.flush() {
+                Ok(()) => self.incoming = Some(incoming),
+                Err(why) => self.lose(incoming, &why),
+            }
+        }
         let mut posted = Vec::with_capacity(self.answers.len());
         let group = self.common.group.clone();
         if !self.answers.is_empty()
@@ -236,18 +242,19 @@ impl Conversation {
 
     fn on_store(
         &mut self,
-        incoming: Incoming,
+        mut incoming: Incoming,
         request: &Request,
         size: Option<u64>,
         sha256: Digest,
     ) {
+        let flushed = incoming.flush();
         let (path, came, resumed) = (
             incoming.path().to_owned(),
             incoming.came(),
             incoming.resumed(),
         );
         let started = incoming.started();
-        match incoming.store(size, sha256) {
+        match flushed.and_then(|()| incoming.store(size, sha256)) {
             Ok(place) => {
                 let seconds = started.elapsed().as_secs_f64();
                 self.stored(&path, place, came.received, resumed, seconds, sha256);
@@ -381,7 +388,9 @@ impl Conversation {
     /// Gives up the file being received, if there is one, without an answer: nobody waits for it. What
     /// is here of it is kept, if its sender may go on with it.
     fn abandon(&mut self, why: &str) {
-        if let Some(incoming) = self.incoming.take() {
+        if let Some(mut incoming) = self.incoming.take() {
+            // What cannot be written is lost with what was not sent.
+            let _ = incoming.flush();
             let (path, came) = (incoming.path().to_owned(), incoming.came());
             let of = match came.size {
                 Some(size) => format!(" of {size}"),
@@ -455,7 +464,8 @@ impl Conversation {
 impl Drop for Conversation {
     /// The receiver ends before the connection does.
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take() {
+        if let Some(mut incoming) = self.incoming.take() {
+            let _ = incoming.flush();
             incoming.leave();
         }
     }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::attributes::set_attributes;
 #[cfg(unix)]
@@ -192,13 +192,16 @@ impl Directory {
         } else {
             0
         };
-        let partial = Partial {
+        let mut partial = Partial {
             file,
             path,
             unflushed: 0,
             attributes,
             is_resumable,
         };
+        if from < there {
+            partial.go_on(from)?;
+        }
         Ok(Begun::Partial(partial, from))
     }
 
@@ -219,10 +222,11 @@ impl Directory {
         let _reserved = self.reserve(&path)?;
         self.try_name(&path)?;
         // It has its name sooner than another receiver takes it for a leftover. If not, it is locked.
-        match self.put_file(partial::brief(&self.absolute), &place, content, attributes) {
+        let brief = partial::brief(&self.absolute);
+        match self.put_file(brief, false, &place, content, attributes) {
             Err(PutError::Vanished) => {
                 let file = partial::unfinished(&self.absolute, self.abilities);
-                self.put_file(file, &place, content, attributes)
+                self.put_file(file, true, &place, content, attributes)
             }
             done => done,
         }
@@ -235,6 +239,7 @@ impl Directory {
     fn put_file(
         &self,
         file: io::Result<NamedTempFile>,
+        is_locked: bool,
         place: &Path,
         content: &[u8],
         attributes: Attributes,
@@ -244,7 +249,7 @@ impl Directory {
             Ok(file)
         });
         let file = written.map_err(|error| PutError::Other(not_stored(&error)))?;
-        self.finish(file, place.to_owned(), attributes)
+        self.finish(file, is_locked, place.to_owned(), attributes)
     }
 
     /// Makes a directory, if it is not here already. Where attributes are given it gets them.
@@ -389,22 +394,28 @@ impl Directory {
         }
     }
 
-    /// Gives a file that is whole its attributes and its name.
+    /// Gives a file that is whole its attributes and its name. One that is locked stays open, and so
+    /// locked, until its temporary name is gone.
     fn finish(
         &self,
         file: NamedTempFile,
+        is_locked: bool,
         place: PathBuf,
         attributes: Attributes,
     ) -> Result<PathBuf, PutError> {
+        let (file, path) = file.into_parts();
         let prepare = || {
-            set_attributes(file.as_file(), attributes)?;
+            set_attributes(&file, attributes)?;
             if self.policy.sync {
-                file.as_file().sync_all()?;
+                file.sync_all()?;
             }
-            partial::check_close(file.as_file())
+            match is_locked {
+                true => partial::check_close(&file).map(|()| Some(file)),
+                false => partial::close(file).map(|()| None),
+            }
         };
-        prepare().map_err(|error| PutError::Other(not_stored(&error)))?;
-        self.name_file(file, &place)?;
+        let _open = prepare().map_err(|error| PutError::Other(not_stored(&error)))?;
+        self.name_file(path, &place)?;
         if let Err(error) = self.sync_parent(&place) {
             // What was asked for, that it survives a power failure, cannot be said of it.
             let _ = fs::remove_file(&place);
@@ -414,9 +425,8 @@ impl Directory {
     }
 
     /// Gives a finished file its name.
-    fn name_file(&self, file: NamedTempFile, place: &Path) -> Result<(), PutError> {
-        // Renaming replaces a name, whatever it stands for, and never follows a link. The file
-        // stays open, and so locked, until its temporary name is gone.
+    fn name_file(&self, file: TempPath, place: &Path) -> Result<(), PutError> {
+        // Renaming replaces a name, whatever it stands for, and never follows a link.
         let named = if self.policy.overwrite {
             file.persist(place)
         } else if self.abilities.exclusive_names {
@@ -427,7 +437,7 @@ impl Directory {
             file.persist(place)
         };
         match named {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(refused) => Err(match refused.error.kind() {
                 io::ErrorKind::AlreadyExists => PutError::Other(exists()),
                 io::ErrorKind::NotFound => PutError::Vanished,
@@ -465,11 +475,10 @@ impl Partial {
         set.map(drop).map_err(|error| not_stored(&error))
     }
 
-    /// Appends content, or says why not, and what to do.
-    pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), String> {
+    /// Appends these pieces of content, or says why not, and what to do.
+    pub(crate) fn write(&mut self, content: &[&[u8]]) -> Result<(), String> {
         let mut write = |file: &mut File| {
-            file.write_all(content)?;
-            self.unflushed += content.len() as u64;
+            self.unflushed += partial::write_all(file, content)?;
             if self.path.directory.policy.sync && self.unflushed >= FLUSH_BYTES {
                 file.sync_data()?;
                 self.unflushed = 0;
@@ -500,7 +509,7 @@ impl Partial {
         } = self;
         let directory = &*path.directory;
         let place = directory.place(&path.path)?;
-        let finished = directory.finish(file, place, attributes);
+        let finished = directory.finish(file, true, place, attributes);
         finished.map_err(|error| match error {
             PutError::Vanished => VANISHED.to_owned(),
             PutError::Other(why) => why,

@@ -21,6 +21,10 @@ use crate::progress::FileBar;
 const PROGRESS: u64 = 4 * BODY_LEN as u64;
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
+/// Messages whose content is written and hashed together, at most: a file system takes half a MiB at once
+/// with less work than eight pieces of it.
+const BATCH: usize = 8;
+
 /// Where the content of a file goes.
 pub(super) enum Place {
     Partial(Partial),
@@ -86,6 +90,9 @@ pub(super) struct Incoming {
     path: Vec<u8>,
     size: Option<u64>,
     received: u64,
+    /// Content that came and is not written yet: of as many bytes as `received` has more than `written`.
+    waiting: Vec<Message>,
+    written: u64,
     /// How much is here that the sender may prove to be the beginning of its file.
     offered: Option<u64>,
     resumed: u64,
@@ -112,6 +119,8 @@ impl Incoming {
             path,
             size,
             received: 0,
+            waiting: Vec::with_capacity(BATCH),
+            written: 0,
             offered: (from > 0).then_some(from),
             resumed: 0,
             place,
@@ -132,7 +141,7 @@ impl Incoming {
 
     pub(super) fn came(&self) -> Came {
         Came {
-            received: self.received,
+            received: self.written,
             size: self.size,
         }
     }
@@ -172,6 +181,7 @@ impl Incoming {
         self.place.go_on(from)?;
         self.digest = digest(hasher)?;
         self.received = from;
+        self.written = from;
         self.resumed = from;
         self.told = (from, Instant::now());
         self.bar.set_position(from);
@@ -200,13 +210,14 @@ impl Incoming {
     /// How much there is, if the sender is to be told.
     pub(super) fn progress(&mut self) -> Option<u64> {
         let (told, when) = self.told;
-        if self.received - told < PROGRESS || when.elapsed() < PROGRESS_PAUSE {
+        if self.written - told < PROGRESS || when.elapsed() < PROGRESS_PAUSE {
             return None;
         }
-        self.told = (self.received, Instant::now());
-        Some(self.received)
+        self.told = (self.written, Instant::now());
+        Some(self.written)
     }
 
+    /// Takes content, which is written at the latest by the next [`flush`](Incoming::flush).
     pub(super) fn write(&mut self, content: Message) -> Result<(), String> {
         // A sender that does not go on with what is here begins anew.
         if self.offered.take().is_some() {
@@ -216,22 +227,44 @@ impl Incoming {
         if self.size.is_some_and(|size| len > size - self.received) {
             return Err("the sender sent more than it announced: send it again".to_owned());
         }
+        self.received += len;
+        self.waiting.push(content);
+        match self.waiting.len() >= BATCH {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what waits, and has it hashed. To be called before more is waited for, which may need the
+    /// budget that it is charged to.
+    pub(super) fn flush(&mut self) -> Result<(), String> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         match &mut self.place {
-            Place::Partial(partial) => partial.write(content.body())?,
-            Place::Existing(existing) if len > 0 => {
+            Place::Partial(partial) => {
+                let bodies: Vec<&[u8]> = self.waiting.iter().map(Message::body).collect();
+                partial.write(&bodies)?;
+            }
+            Place::Existing(existing) if self.received > self.written => {
                 let path = existing.path.display();
                 return Err(format!("{} exists: rename it", crate::output::shown(path)));
             }
             Place::Existing(_) => {}
-            Place::Stdout => write_stdout(content.body())?,
+            Place::Stdout => {
+                for content in &self.waiting {
+                    write_stdout(content.body())?;
+                }
+            }
         }
-        self.received += len;
-        self.bar.set_position(self.received);
-        self.digest.update(content);
+        self.written = self.received;
+        self.bar.set_position(self.written);
+        let waiting = std::mem::replace(&mut self.waiting, Vec::with_capacity(BATCH));
+        self.digest.update(waiting);
         Ok(())
     }
 
-    /// Stores it, if it is what the sender announced; where it is.
+    /// Stores what was written, if it is what the sender announced; where it is.
     pub(super) fn store(
         self,
         size: Option<u64>,

@@ -135,14 +135,18 @@ impl Outgoing {
     }
 
     fn read_short(&self, file: &File, metadata: &Metadata) -> Result<Vec<u8>, String> {
+        let mut is_first = true;
         let read = || {
             let len = usize::try_from(metadata.len()).unwrap_or(0);
             let (mut content, mut file) = (Vec::with_capacity(len + 1), file);
-            file.rewind()?;
+            if !std::mem::take(&mut is_first) {
+                file.rewind()?;
+            }
             file.take(READ_MAX + 1).read_to_end(&mut content)?;
             Ok(content)
         };
-        let content = read_unchanged(read, || file.metadata().map(|now| Stamp::of(&now)));
+        let stamp = || file.metadata().map(|now| Stamp::of(&now));
+        let content = read_unchanged(Stamp::of(metadata), read, stamp);
         let content = content.map_err(|error| self.unreadable(&error))?;
         let content =
             content.ok_or_else(|| format!("cannot send {}: {WRITTEN_TO}", self.shown()))?;
@@ -235,10 +239,10 @@ impl Stamp {
 
 /// Reads a file between two equal stamps; `None` if it is written to all the time.
 fn read_unchanged(
+    mut before: Stamp,
     mut read: impl FnMut() -> io::Result<Vec<u8>>,
     mut stamp: impl FnMut() -> io::Result<Stamp>,
 ) -> io::Result<Option<Vec<u8>>> {
-    let mut before = stamp()?;
     for _ in 0..ATTEMPTS {
         let content = read()?;
         let after = stamp()?;
@@ -395,12 +399,16 @@ mod tests {
                     modified: None,
                 })
             };
-            read_unchanged(read, stamp).unwrap()
+            let before = Stamp {
+                len: 0,
+                modified: None,
+            };
+            read_unchanged(before, read, stamp).unwrap()
         };
-        assert_eq!(read_after(1), Some(vec![1]));
-        assert_eq!(read_after(2), Some(vec![2]));
-        assert_eq!(read_after(3), Some(vec![3]));
-        assert_eq!(read_after(4), None);
+        assert_eq!(read_after(0), Some(vec![1]));
+        assert_eq!(read_after(1), Some(vec![2]));
+        assert_eq!(read_after(2), Some(vec![3]));
+        assert_eq!(read_after(3), None);
     }
 
     #[test]
@@ -438,6 +446,26 @@ mod tests {
             .unwrap();
         let why = content.read(0, &mut buffer).unwrap_err();
         assert!(why.contains("became shorter"), "{why}");
+    }
+
+    #[test]
+    fn a_short_file_that_was_written_to_is_read_again_from_its_beginning_and_not_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("short");
+        std::fs::write(&path, "content").unwrap();
+        let outgoing = Outgoing::file(&path, None).unwrap();
+        let (file, before) = outgoing.open_file().unwrap();
+        let write = |content: &[u8]| std::fs::write(&path, content).unwrap();
+        write(b"other content");
+        let read = outgoing.read_short(&file, &before);
+        assert_eq!(read.as_deref(), Ok(&b"other content"[..]));
+        let most = usize::try_from(READ_MAX).unwrap();
+        for (len, is_sent) in [(most, true), (most + 1, false)] {
+            write(&vec![7; len]);
+            file.try_clone().unwrap().rewind().unwrap();
+            let read = outgoing.read_short(&file, &before);
+            assert_eq!(read.is_ok_and(|read| read.len() == len), is_sent, "{len}");
+        }
     }
 
     #[cfg(target_os = "linux")]

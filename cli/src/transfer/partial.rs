@@ -1,7 +1,7 @@
 //! Unfinished files: how they are called, whose they are, and what their file system can do.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -180,6 +180,23 @@ pub(crate) fn kept_bytes(directory: &Path) -> u64 {
         .sum()
 }
 
+/// Writes pieces with as few calls as the system makes of it; how many bytes they have.
+pub(crate) fn write_all(file: &mut impl Write, content: &[&[u8]]) -> io::Result<u64> {
+    let mut slices: Vec<IoSlice<'_>> = content.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = &mut slices[..];
+    // Of those without content there is nothing to write.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(content.iter().map(|piece| piece.len() as u64).sum())
+}
+
 /// Leaves an unfinished file to be gone on with.
 pub(crate) fn keep(file: NamedTempFile) -> io::Result<PathBuf> {
     let (_, path) = file.keep().map_err(|kept| kept.error)?;
@@ -319,6 +336,16 @@ fn has_no_flush(error: &io::Error) -> bool {
     )
 }
 
+/// Closes a file, and says of errors that a file system keeps for close(2), as
+/// [`check_close`] does.
+pub(crate) fn close(file: File) -> io::Result<()> {
+    #[cfg(unix)]
+    nix::unistd::close(file)?;
+    #[cfg(not(unix))]
+    drop(file); // closing says nothing there
+    Ok(())
+}
+
 /// Asks for the errors that a file system keeps for close(2): those of a quota, or of a server.
 pub(crate) fn check_close(file: &File) -> io::Result<()> {
     #[cfg(unix)]
@@ -426,5 +453,36 @@ mod tests {
         let odd = Name::from_wire("na\u{ef}ve".as_bytes()).unwrap();
         try_name(directory.path(), &odd).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    /// Takes a few bytes at a time, and is interrupted in between.
+    struct Reluctant(Vec<u8>, usize);
+
+    impl Write for Reluctant {
+        fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            if self.1.is_multiple_of(3) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let len = content.len().min(3);
+            self.0.extend(&content[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_pieces_are_written_however_few_bytes_the_system_takes() {
+        let mut file = Reluctant(Vec::new(), 0);
+        let pieces: [&[u8]; 6] = [b"", b"one", b"", b"and two", b"!", b""];
+        assert_eq!(write_all(&mut file, &pieces).unwrap(), 11);
+        assert_eq!(file.0, b"oneand two!");
+        assert_eq!(write_all(&mut file, &[]).unwrap(), 0);
+        let mut full: &mut [u8] = &mut [0; 4];
+        let error = write_all(&mut full, &pieces).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }
 }

@@ -1,5 +1,7 @@
 //! The words of the conversation, and their place in messages.
 
+use std::borrow::Cow;
+
 use ampe::wire::TextHeaders;
 use ampe::{Message, Received};
 
@@ -181,7 +183,7 @@ impl Demand {
     /// `None` if it is nothing that this version knows, or lacks a part.
     pub(crate) fn read(headers: TextHeaders<'_>) -> Option<Demand> {
         let attributes = || Attributes::read(headers);
-        Some(match text(headers, DO)?.as_str() {
+        Some(match &*text(headers, DO)? {
             "offer" => Demand::Offer {
                 size: size(headers)?,
                 attributes: attributes(),
@@ -228,7 +230,7 @@ impl Answer {
 
     /// `None` if it is nothing that this version knows, or lacks a part.
     pub(crate) fn read(headers: TextHeaders<'_>) -> Option<Answer> {
-        Some(match text(headers, ANSWER)?.as_str() {
+        Some(match &*text(headers, ANSWER)? {
             "accepted" => Answer::Accepted {
                 from: number(headers, FROM).unwrap_or(0),
             },
@@ -276,9 +278,8 @@ fn reason_of(headers: TextHeaders<'_>) -> Option<String> {
     text(headers, REASON).map(|reason| printable(&reason))
 }
 
-fn text(headers: TextHeaders<'_>, name: &str) -> Option<String> {
-    let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value).into_owned())
+fn text<'h>(headers: TextHeaders<'h>, name: &str) -> Option<Cow<'h, str>> {
+    headers.get(name).map(String::from_utf8_lossy)
 }
 
 /// A size, which may be missing, and is read if it is there.

@@ -9,6 +9,7 @@ use ampe::{Address, Channel, Closed, Event, Hello, Post};
 use super::connection::{Common, Connection, Report, Target, Work};
 use super::protocol::{self, Demand, Role};
 use crate::error::Failure;
+use crate::listen::Place;
 use crate::listeners::Listeners;
 use crate::output;
 use crate::patience::Patience;
@@ -103,8 +104,8 @@ impl Receiver {
         self
     }
 
-    pub(crate) fn listen(&mut self, address: &Address) -> Result<(), Failure> {
-        self.listeners.listen(&self.common.group, address)
+    pub(crate) fn listen(&mut self, place: Place) -> Result<(), Failure> {
+        self.listeners.listen(&self.common.group, place)
     }
 
     pub(crate) fn group(&self) -> &ampe::ChannelGroup {

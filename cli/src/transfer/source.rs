@@ -18,8 +18,12 @@ use super::protocol::{Attributes, Demand};
 use crate::aside::Aside;
 use crate::progress::Bars;
 
-/// Messages posted under one lock.
+/// Messages with content posted under one lock.
 const BATCH: usize = 8;
+
+/// Items sent in one message each that are posted together, and their bytes: every post wakes others.
+const ITEMS: usize = 32;
+const ITEMS_BYTES: usize = BATCH * BODY_LEN;
 
 /// How many may wait for their last answer: enough to keep both sides at work while answers travel, and
 /// few enough for the receiver to have room for its answers.
@@ -139,6 +143,7 @@ impl Source {
             accepted: None,
             has_room: false,
             due: Instant::now(),
+            unposted: 0,
         };
         let thread = Aside::spawn("ampe-source", move || {
             let _ = sending.run(first);
@@ -198,6 +203,8 @@ struct Sending {
     has_room: bool,
     /// When the next content may go out, if there is a limit.
     due: Instant,
+    /// Bytes of items not posted yet.
+    unposted: usize,
 }
 
 impl Sending {
@@ -212,7 +219,7 @@ impl Sending {
                 self.say(Said::Unreadable(index, why, false));
             }
             self.state.is_open.store(false, Ordering::Relaxed);
-            if self.state.batch().len() >= BATCH {
+            if self.state.batch().len() >= ITEMS || self.unposted >= ITEMS_BYTES {
                 self.post_batch()?;
             }
         }
@@ -494,10 +501,12 @@ impl Sending {
         let message = demand.write(self.message(body));
         let request = message.request(self.job.channel).with_id(id(index));
         self.open.insert(index);
+        self.unposted += body.len();
         self.state.batch().push_back(request);
     }
 
     fn post_batch(&mut self) -> Result<(), NotWanted> {
+        self.unposted = 0;
         let mut posted = Vec::with_capacity(self.state.batch().len());
         loop {
             self.hear_all()?;

@@ -72,7 +72,7 @@ pub fn start_after(prelude: &str, arguments: &[&str]) -> Running {
     start_command(command, |_| {})
 }
 
-fn start_command(mut command: Command, change: impl FnOnce(&mut Command)) -> Running {
+pub fn start_command(mut command: Command, change: impl FnOnce(&mut Command)) -> Running {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -138,6 +138,11 @@ impl Running {
             .stdin
             .take()
             .expect("stdin is a pipe, taken once")
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Kills it, unless it has ended.
@@ -398,6 +403,17 @@ impl Place {
     /// A receiver into `out`, and the address that it printed.
     pub fn receiver(&self, listen: &str, options: &[&str]) -> (Running, String) {
         self.started(listen, options, |arguments| start(arguments))
+    }
+
+    /// As [`receiver`](Place::receiver), over TCP, which prints JSON.
+    pub fn receiver_in_json(&self, options: &[&str]) -> (Running, String) {
+        let out = self.out();
+        let listen = ["recv", "--json", "--listen", "tcp://127.0.0.1:0", "--out"];
+        let arguments = [&listen[..], &[out.to_str().unwrap()], options].concat();
+        let mut receiver = start(&arguments);
+        let line: serde_json::Value = serde_json::from_str(&receiver.line()).unwrap();
+        let address = line["address"].as_str().unwrap().to_owned();
+        (receiver, address)
     }
 
     /// As [`receiver`](Place::receiver), in a shell after what `prelude` does there.

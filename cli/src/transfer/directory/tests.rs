@@ -32,7 +32,7 @@ fn a_file_has_its_name_only_once_it_is_stored() {
     let temporary = tempfile::tempdir().unwrap();
     let directory = open(temporary.path(), false);
     let mut partial = begin(&directory, b"a").unwrap();
-    partial.write(b"content").unwrap();
+    partial.write(&[b"content"]).unwrap();
     assert!(entries(temporary.path())[0].starts_with(PARTIAL_PREFIX));
     let path = partial.store().unwrap();
     assert_eq!(fs::read(path).unwrap(), b"content");
@@ -59,7 +59,7 @@ fn an_existing_file_is_kept_also_when_it_appears_late() {
     let temporary = tempfile::tempdir().unwrap();
     let directory = open(temporary.path(), false);
     let mut partial = begin(&directory, b"a").unwrap();
-    partial.write(b"new").unwrap();
+    partial.write(&[b"new"]).unwrap();
     fs::write(temporary.path().join("a"), "old").unwrap();
     assert!(partial.store().unwrap_err().contains("exists"));
     assert!(begin(&directory, b"a").unwrap_err().contains("exists"));
@@ -76,7 +76,7 @@ fn without_exclusive_names_an_existing_file_is_looked_for_last() {
     assert!(directory.warnings()[0].contains("by replacing"));
     let directory = Arc::new(directory);
     let mut partial = begin(&directory, b"a").unwrap();
-    partial.write(b"new").unwrap();
+    partial.write(&[b"new"]).unwrap();
     fs::write(temporary.path().join("a"), "old").unwrap();
     assert!(partial.store().unwrap_err().contains("exists"));
     assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
@@ -104,7 +104,7 @@ fn a_link_is_replaced_or_refused_and_never_followed() {
         );
         let replacing = open(temporary.path(), true);
         let mut partial = begin(&replacing, name.as_bytes()).unwrap();
-        partial.write(b"new").unwrap();
+        partial.write(&[b"new"]).unwrap();
         let path = partial.store().unwrap();
         assert!(fs::symlink_metadata(path).unwrap().is_file());
     }
@@ -119,7 +119,7 @@ fn leftovers_are_removed_and_living_files_are_not() {
     let first = open(temporary.path(), false);
     assert!(!leftover.exists());
     let mut partial = begin(&first, b"a").unwrap();
-    partial.write(b"living").unwrap();
+    partial.write(&[b"living"]).unwrap();
     drop(open(temporary.path(), false));
     assert_eq!(fs::read(partial.store().unwrap()).unwrap(), b"living");
 }
