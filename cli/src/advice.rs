@@ -81,6 +81,7 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
             return format!("could not listen on {shown}: {}", no_unix_sockets());
         }
         Reason::CannotPoll => return format!("could not listen on {shown}: {}", unpolled(error)),
+        Reason::NoTls => return format!("could not listen on {shown}: {}", without_tls(error)),
         _ => {}
     }
     let kind = error.as_ref().map(io::Error::kind);
@@ -90,11 +91,13 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
         return format!("could not listen on {shown}{because}: {advice}");
     }
     let advice = match (address, kind) {
-        (Address::Tcp { .. }, Some(io::ErrorKind::AddrInUse)) => {
+        (Address::Tcp { .. } | Address::Tls { .. }, Some(io::ErrorKind::AddrInUse)) => {
             "end the program that uses it, or let the system choose a port by giving port 0"
         }
-        (Address::Tcp { .. }, Some(io::ErrorKind::PermissionDenied)) => "choose a port above 1023",
-        (Address::Tcp { .. }, Some(io::ErrorKind::AddrNotAvailable)) => {
+        (Address::Tcp { .. } | Address::Tls { .. }, Some(io::ErrorKind::PermissionDenied)) => {
+            "choose a port above 1023"
+        }
+        (Address::Tcp { .. } | Address::Tls { .. }, Some(io::ErrorKind::AddrNotAvailable)) => {
             "choose an address that this machine has"
         }
         (Address::Uds(_), Some(io::ErrorKind::WouldBlock)) => {
@@ -113,7 +116,7 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
             "choose a path in a directory that you may write to"
         }
         (Address::Uds(_), _) => "choose a path in a directory that exists",
-        (Address::Tcp { .. }, _) => "choose another address",
+        (Address::Tcp { .. } | Address::Tls { .. }, _) => "choose another address",
     };
     format!("could not listen on {shown}{because}: {advice}")
 }
@@ -166,6 +169,8 @@ fn broken(address: &Address, reason: Reason, error: Option<io::Error>, has_spoke
     let because = error.map_or_else(|| reason.to_string(), |error| error.to_string());
     match reason {
         Reason::ConnectFailed => not_connected(address, &because),
+        Reason::NoTls => format!("could not connect to {shown}: {because}"),
+        Reason::HandshakeFailed => format!("could not connect securely to {shown}: {because}"),
         Reason::ConnectTimedOut => format!(
             "could not connect to {shown} in time: check the address, or wait longer with \
              --timeout"
@@ -210,11 +215,15 @@ fn not_connected(address: &Address, because: &str) -> String {
         Address::Uds(_) => format!(
             "could not connect to {shown}: {because}: start what listens there, or correct the path"
         ),
-        Address::Tcp { .. } => format!(
+        Address::Tcp { .. } | Address::Tls { .. } => format!(
             "could not connect to {shown}: {because}: see that something listens there, and that \
              host and port are right"
         ),
     }
+}
+
+fn without_tls(error: Option<io::Error>) -> String {
+    error.map_or_else(|| Reason::NoTls.to_string(), |error| error.to_string())
 }
 
 fn not_this_protocol(shown: &str, because: &str) -> String {

@@ -126,6 +126,7 @@ fn measure(
 ) -> Result<Measured, Failure> {
     let transport = match address {
         Address::Tcp { .. } => "tcp",
+        Address::Tls { .. } => "tls",
         Address::Uds(_) => "uds",
     };
     let progress = Progress::new(false);

@@ -1,8 +1,8 @@
-//! Where to connect or to listen: a TCP host and port, or the path of a Unix socket.
+//! Where to connect or to listen: a TCP host and port, with TLS or without, or the path of a Unix socket.
 //!
-//! An address has two written forms. People write `tcp://host:port` and `uds:///path`; messages
-//! carry `tcp|host|port` and `uds|path`, as the value of the text header [`CONNECT_TO`] or
-//! [`LISTEN_ON`]. An [`Address`] that exists can be written in both.
+//! An address has two written forms. People write `tcp://host:port`, `tls://host:port` and
+//! `uds:///path`; messages carry `tcp|host|port`, `tls|host|port` and `uds|path`, as the value of the
+//! text header [`CONNECT_TO`] or [`LISTEN_ON`]. An [`Address`] that exists can be written in both.
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -38,6 +38,8 @@ pub const MAX_UDS_PATH_LEN: usize = ampe_poller::socket::UDS_PATH_BYTES;
 ///
 /// - `tcp://HOST:PORT`, or `HOST:PORT` alone. HOST is an IPv4 address, an IPv6 address in brackets,
 ///   or a name to be resolved; empty, as in `tcp://:7099`, it is any IPv4 interface, to listen on.
+/// - `tls://HOST:PORT`: the same, and what is sent is encrypted and authenticated by TLS 1.3. To use it
+///   takes the crate's feature `tls`, and a group that was given its certificates and whom to trust.
 /// - A link-local IPv6 address needs the zone that it is valid in, an interface of this machine, by
 ///   name or number: `tcp://[fe80::1%eth0]:7099`, `tcp://[fe80::1%2]:7099`. The system finds the
 ///   interface by its name when the address is used; Windows knows interfaces by number only. Before
@@ -79,6 +81,13 @@ pub enum Address {
         /// 0 to listen on a port of the system's choice.
         port: u16,
     },
+    /// A TCP endpoint whose connections are secured by TLS.
+    Tls {
+        /// The interface, or the name to be resolved, which the peer has to prove is its own.
+        host: Host,
+        /// 0 to listen on a port of the system's choice.
+        port: u16,
+    },
     /// The path of a Unix socket.
     Uds(UdsPath),
 }
@@ -92,6 +101,18 @@ impl Address {
     /// As [`Host::new`].
     pub fn tcp(host: &str, port: u16) -> Result<Address, AddressError> {
         Ok(Address::Tcp {
+            host: Host::new(host)?,
+            port,
+        })
+    }
+
+    /// As [`tcp`](Address::tcp), with TLS.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::new`].
+    pub fn tls(host: &str, port: u16) -> Result<Address, AddressError> {
+        Ok(Address::Tls {
             host: Host::new(host)?,
             port,
         })
@@ -111,16 +132,16 @@ impl Address {
         Address::uds("(unnamed)").expect("a short path")
     }
 
-    /// Reads the value of an address header: `tcp|HOST|PORT` or `uds|PATH`.
+    /// Reads the value of an address header: `tcp|HOST|PORT`, `tls|HOST|PORT` or `uds|PATH`.
     ///
     /// An IPv6 host stands bare, with its zone behind a plain `%`; an empty host is any IPv4
     /// interface, and a path is all that follows `uds|`, whatever it holds.
     ///
     /// # Errors
     ///
-    /// - [`AddressError::Empty`], [`AddressError::UnknownScheme`]: not `tcp|` or `uds|` in front.
+    /// - [`AddressError::Empty`], [`AddressError::UnknownScheme`]: not `tcp|`, `tls|` or `uds|` in front.
     /// - [`AddressError::MissingPort`], [`AddressError::ExtraPart`], [`AddressError::InvalidPort`]:
-    ///   not one host and one port after `tcp|`.
+    ///   not one host and one port after `tcp|` or `tls|`.
     /// - as [`Host::new`] and [`UdsPath::new`].
     pub fn from_wire(value: &str) -> Result<Address, AddressError> {
         parse::wire(value)
@@ -136,29 +157,30 @@ impl Address {
         parse::wire(str::from_utf8(value).map_err(|_| AddressError::NotUtf8)?)
     }
 
-    /// The value of an address header: `tcp|HOST|PORT` or `uds|PATH`.
+    /// The value of an address header: `tcp|HOST|PORT`, `tls|HOST|PORT` or `uds|PATH`.
     #[must_use]
     pub fn to_wire(&self) -> String {
         match self {
             Address::Tcp { host, port } => format!("tcp|{host}|{port}"),
+            Address::Tls { host, port } => format!("tls|{host}|{port}"),
             Address::Uds(path) => format!("uds|{}", path.as_str()),
         }
     }
 
-    /// The host, if this is a TCP address.
+    /// The host, if this is a TCP address, with TLS or without.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
         match self {
-            Address::Tcp { host, .. } => Some(host),
+            Address::Tcp { host, .. } | Address::Tls { host, .. } => Some(host),
             Address::Uds(_) => None,
         }
     }
 
-    /// The port, if this is a TCP address. 0 asks the system to choose.
+    /// The port, if this is a TCP address, with TLS or without. 0 asks the system to choose.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
-            Address::Tcp { port, .. } => Some(*port),
+            Address::Tcp { port, .. } | Address::Tls { port, .. } => Some(*port),
             Address::Uds(_) => None,
         }
     }
@@ -167,7 +189,7 @@ impl Address {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Address::Tcp { .. } => None,
+            Address::Tcp { .. } | Address::Tls { .. } => None,
             Address::Uds(path) => Some(path),
         }
     }
@@ -178,9 +200,15 @@ impl Address {
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
-            Address::Tcp { host, port } => host.socket_addr(*port),
+            Address::Tcp { host, port } | Address::Tls { host, port } => host.socket_addr(*port),
             Address::Uds(_) => None,
         }
+    }
+
+    /// Whether connections to it are secured by TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Address::Tls { .. })
     }
 
     /// Whether only this machine can be at the other end: a loopback address, the name `localhost`
@@ -189,7 +217,7 @@ impl Address {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self {
-            Address::Tcp { host, .. } => host.is_loopback(),
+            Address::Tcp { host, .. } | Address::Tls { host, .. } => host.is_loopback(),
             Address::Uds(_) => true,
         }
     }
@@ -201,10 +229,10 @@ impl Address {
     /// - [`AddressError::HostNeeded`]: the host is empty.
     /// - [`AddressError::PortNeeded`]: the port is 0.
     pub fn check_connect(&self) -> Result<(), AddressError> {
-        match self {
-            Address::Tcp { host, .. } if host.is_any() => Err(AddressError::HostNeeded),
-            Address::Tcp { port: 0, .. } => Err(AddressError::PortNeeded),
-            Address::Tcp { .. } | Address::Uds(_) => Ok(()),
+        match (self.host(), self.port()) {
+            (Some(host), _) if host.is_any() => Err(AddressError::HostNeeded),
+            (_, Some(0)) => Err(AddressError::PortNeeded),
+            _ => Ok(()),
         }
     }
 }
@@ -217,7 +245,7 @@ impl FromStr for Address {
     /// # Errors
     ///
     /// - [`AddressError::Empty`]: there is nothing.
-    /// - [`AddressError::UnknownScheme`]: `x://` with x neither `tcp` nor `uds`.
+    /// - [`AddressError::UnknownScheme`]: `x://` with x none of `tcp`, `tls` and `uds`.
     /// - [`AddressError::WireForm`]: the form that messages carry.
     /// - [`AddressError::MissingPort`], [`AddressError::InvalidPort`]: of a TCP address.
     /// - [`AddressError::BracketsNeeded`], [`AddressError::InvalidIpv6`]: of an IPv6 host.
@@ -230,14 +258,8 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } => match host.zone() {
-                // It would be read as the spelling of RFC 6874.
-                Some((ip, zone)) if zone.starts_with("25") => {
-                    write!(f, "tcp://[{ip}%25{zone}]:{port}")
-                }
-                _ if host.is_ipv6() => write!(f, "tcp://[{host}]:{port}"),
-                _ => write!(f, "tcp://{host}:{port}"),
-            },
+            Address::Tcp { host, port } => host.fmt_with("tcp", *port, f),
+            Address::Tls { host, port } => host.fmt_with("tls", *port, f),
             Address::Uds(path) => write!(f, "uds://{}", path.as_str()),
         }
     }
@@ -345,6 +367,17 @@ impl Host {
         }
     }
 
+    fn fmt_with(&self, scheme: &str, port: u16, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.zone() {
+            // It would be read as the spelling of RFC 6874.
+            Some((ip, zone)) if zone.starts_with("25") => {
+                write!(f, "{scheme}://[{ip}%25{zone}]:{port}")
+            }
+            _ if self.is_ipv6() => write!(f, "{scheme}://[{self}]:{port}"),
+            _ => write!(f, "{scheme}://{self}:{port}"),
+        }
+    }
+
     /// The IPv6 address and the name of its zone, if it has one.
     fn zone(&self) -> Option<(&str, &str)> {
         match &self.0 {
@@ -433,7 +466,7 @@ pub enum AddressError {
     /// There is nothing.
     #[error("the address is empty: write tcp://host:port or uds:///path")]
     Empty,
-    /// The scheme is neither `tcp` nor `uds`.
+    /// The scheme is none of `tcp`, `tls` and `uds`.
     #[error("the scheme `{scheme}` is unknown: write tcp://host:port or uds:///path")]
     UnknownScheme {
         /// What stands in its place.

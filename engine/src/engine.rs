@@ -96,7 +96,10 @@ impl Engine {
         let id = self.inner.group_next.fetch_add(1, Ordering::Relaxed);
         let inbound = options.inbound_reserve.max(MESSAGE_COST_MAX);
         let outbound = options.outbound_reserve.max(MESSAGE_COST_MAX);
-        let group = Arc::new(GroupShared::new(id, inbound, outbound));
+        let group = GroupShared::new(id, inbound, outbound);
+        #[cfg(feature = "tls")]
+        let group = group.secured_by(options.tls.as_ref().map(crate::tls::Tls::security));
+        let group = Arc::new(group);
         self.inner.shared.open_group(&group)?;
         Ok(group::pair(Arc::clone(&self.inner.shared), group))
     }

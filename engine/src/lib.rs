@@ -90,6 +90,7 @@
 //! - `metrics`: `Statistics::record` hands an engine's numbers to the recorder of the crate `metrics`.
 //! - `testing`: the module `testing` has engines on a simulated network with a virtual clock, for the tests of
 //!   services.
+//! - `tls`: addresses `tls://HOST:PORT`, secured by TLS 1.3, with certificates from `GroupOptions::tls`.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
 //!   beginnings and ends of channels at level DEBUG, with a span `channel` from the one to the other, and messages that
 //!   were received or returned at level TRACE. Messages are told with their text headers and the first 64 bytes of their
@@ -133,6 +134,7 @@ mod sending;
 mod shared_body;
 mod statistics;
 mod status;
+mod tls;
 mod traffic;
 
 mod between;
@@ -184,6 +186,9 @@ pub use sending::Sending;
 pub use shared_body::SharedBody;
 pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tls::{Identity, KeyHash, KeyHashError, Tls, TlsError, TlsOptions, Verified};
 pub use traffic::Traffic;
 
 /// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.

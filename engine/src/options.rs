@@ -23,6 +23,7 @@ use crate::storage::MESSAGE_COST_MAX;
 /// | the reactor's buffers and free storage | 3 MiB |
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames | 8 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
+/// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
 /// | what each channel has queued in its reserve, which no other budget can deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
@@ -74,8 +75,8 @@ pub struct Options {
     pub outbound_bytes_per_channel: usize,
     /// Bytes of free message storage kept for reuse, its records included. Default 16 MiB.
     pub pool_bytes: usize,
-    /// How long a connection may take to be established, name resolution included, and how long a
-    /// listener waits for a name, or for a path that another process binds a Unix socket to.
+    /// How long a connection may take to be established, name resolution and the handshake of TLS included,
+    /// and how long a listener waits for a name, or for a path that another process binds a Unix socket to.
     /// Default 10 s. It is also how long an established connection is kept that the system has no
     /// memory to poll (ENOMEM, ENOSPC); after that it ends with
     /// [`Reason::ConnectionLost`](crate::Reason::ConnectionLost).
@@ -87,7 +88,8 @@ pub struct Options {
     /// with a socket; a ninth takes the place of the oldest.
     #[doc(alias = "ZMQ_CONNECT_TIMEOUT")]
     pub connect_timeout: Duration,
-    /// How long an accepted connection may take to send its first frame. Default 10 s.
+    /// How long an accepted connection may take to send its first frame, the handshake of TLS included.
+    /// Default 10 s.
     #[doc(alias = "ZMQ_HANDSHAKE_IVL")]
     pub hello_timeout: Duration,
     /// How long a peer may pause in the middle of a message, which holds its part of the inbound
@@ -333,6 +335,10 @@ pub struct GroupOptions {
     /// group has ended and its returned messages were dropped, or posted by another group. At least one
     /// message of the largest size, which is the default: 131,984.
     pub outbound_reserve: usize,
+    /// How connections to and from `tls://` addresses are secured. Default `None`: there are none.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub tls: Option<crate::Tls>,
 }
 
 impl Default for GroupOptions {
@@ -340,6 +346,8 @@ impl Default for GroupOptions {
         GroupOptions {
             inbound_reserve: MESSAGE_COST_MAX,
             outbound_reserve: MESSAGE_COST_MAX,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
+use crate::tls::Identity;
 
 pub use ampe_poller::socket::Credentials;
 
@@ -19,6 +20,7 @@ struct Known {
     address: Endpoint,
     local_address: Endpoint,
     credentials: Option<Credentials>,
+    identity: Option<Identity>,
 }
 
 /// What it takes, which all clones share. A Unix socket's path has no more than 108 bytes.
@@ -35,6 +37,20 @@ impl Peer {
             address,
             local_address,
             credentials,
+            identity: None,
+        }))
+    }
+
+    /// The same, and who it has proven to be.
+    pub(crate) fn identified(self, identity: Option<Identity>) -> Self {
+        if identity.is_none() {
+            return self;
+        }
+        Peer(Arc::new(Known {
+            address: self.0.address.clone(),
+            local_address: self.0.local_address.clone(),
+            credentials: self.0.credentials,
+            identity,
         }))
     }
 
@@ -69,6 +85,14 @@ impl Peer {
     pub fn credentials(&self) -> Option<Credentials> {
         self.0.credentials
     }
+
+    /// Who it has proven to be, by the certificate that it has shown over a connection to or from a `tls://`
+    /// address. None if it has shown none, and where there is no TLS.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.0.identity.as_ref()
+    }
 }
 
 impl fmt::Display for Peer {
@@ -76,9 +100,13 @@ impl fmt::Display for Peer {
         let Known {
             address,
             credentials,
+            identity,
             ..
         } = &*self.0;
         address.fmt(formatter)?;
+        if let Some(identity) = identity {
+            write!(formatter, ", {identity}")?;
+        }
         match credentials {
             Some(it) => match it.process_id {
                 Some(process) => write!(formatter, ", process {process} of user {}", it.user_id),

@@ -67,6 +67,17 @@ pub enum Reason {
     /// is of the last of these.
     #[error("could not connect in time")]
     ConnectTimedOut,
+    /// A connection to a `tls://` address was refused, here or there, before anything was said over it: the
+    /// peer's certificate is not accepted, or ours is not, or the peer has no TLS 1.3.
+    /// [`Closed::os_error`](crate::Closed::os_error) says it in words. Of a host with several addresses it is of
+    /// the last that was tried. A peer that does not accept our certificate may say so only when we take the
+    /// connection for established: messages have been sent then, which it has not received.
+    #[error("no secure connection came about")]
+    HandshakeFailed,
+    /// The address is `tls://`, and the group has nothing to secure a connection with: no TLS options, or none
+    /// for this direction, or the crate was built without its feature `tls`.
+    #[error("there is no TLS for this address")]
+    NoTls,
     /// There is no Unix socket at the path.
     #[error("there is no socket at the path")]
     UdsPathNotFound,
@@ -134,11 +145,14 @@ impl Reason {
             Reason::Protocol(ProtocolViolation::Header(error)) => status_of(error),
             Reason::Protocol(_) => Status::InvalidMessage,
             // Not "invalid address": who is told that will not try again.
-            Reason::ConnectFailed | Reason::ConnectTimedOut | Reason::NameNotResolved => {
-                Status::ConnectFailed
-            }
+            Reason::ConnectFailed
+            | Reason::ConnectTimedOut
+            | Reason::NameNotResolved
+            | Reason::HandshakeFailed => Status::ConnectFailed,
             Reason::UdsPathNotFound => Status::UdsPathNotFound,
-            Reason::InvalidAddress | Reason::NoUnixSockets => Status::InvalidAddress,
+            Reason::InvalidAddress | Reason::NoUnixSockets | Reason::NoTls => {
+                Status::InvalidAddress
+            }
             Reason::ConnectionLost | Reason::CannotPoll => Status::CommunicationFailed,
             Reason::ListenFailed => Status::ListenFailed,
             Reason::EngineStopped => Status::ShutdownStarted,

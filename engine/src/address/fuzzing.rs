@@ -51,7 +51,9 @@ fn check(read: Result<Address, AddressError>) -> bool {
         "a message carries it"
     );
     match &address {
-        Address::Tcp { host, .. } => assert!(host.to_string().len() <= MAX_HOST_LEN),
+        Address::Tcp { host, .. } | Address::Tls { host, .. } => {
+            assert!(host.to_string().len() <= MAX_HOST_LEN);
+        }
         Address::Uds(path) => assert!((1..=MAX_UDS_PATH_LEN).contains(&path.as_str().len())),
     }
     true

@@ -5,6 +5,22 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Address, AddressError, Host, HostKind, MAX_HOST_LEN, MAX_UDS_PATH_LEN, UdsPath};
 
+/// What secures the connections of a TCP address.
+#[derive(Clone, Copy)]
+enum Security {
+    None,
+    Tls,
+}
+
+impl Security {
+    fn address(self, host: Host, port: u16) -> Address {
+        match self {
+            Security::None => Address::Tcp { host, port },
+            Security::Tls => Address::Tls { host, port },
+        }
+    }
+}
+
 /// Reads the form that people write.
 pub(super) fn text(text: &str) -> Result<Address, AddressError> {
     if text.is_empty() {
@@ -12,7 +28,8 @@ pub(super) fn text(text: &str) -> Result<Address, AddressError> {
     }
     if let Some((scheme, rest)) = split_scheme(text) {
         return match scheme.to_ascii_lowercase().as_str() {
-            "tcp" => host_and_port(rest),
+            "tcp" => host_and_port(rest, Security::None),
+            "tls" => host_and_port(rest, Security::Tls),
             "uds" => Ok(Address::Uds(uds_path(rest)?)),
             _ => Err(AddressError::UnknownScheme {
                 scheme: shortened(scheme),
@@ -20,7 +37,10 @@ pub(super) fn text(text: &str) -> Result<Address, AddressError> {
         };
     }
     // Both would be taken for something else below: a relative path, or a host.
-    if text.starts_with("tcp|") || text.starts_with("uds|") {
+    if ["tcp|", "tls|", "uds|"]
+        .iter()
+        .any(|form| text.starts_with(form))
+    {
         return Err(AddressError::WireForm {
             text: shortened(text),
         });
@@ -28,7 +48,7 @@ pub(super) fn text(text: &str) -> Result<Address, AddressError> {
     if text.starts_with('.') || text.contains(['/', '\\']) {
         return Ok(Address::Uds(uds_path(text)?));
     }
-    host_and_port(text)
+    host_and_port(text, Security::None)
 }
 
 /// Reads the form that messages carry.
@@ -40,7 +60,7 @@ pub(super) fn wire(value: &str) -> Result<Address, AddressError> {
     match scheme {
         // The rest verbatim: a path may hold `|`.
         "uds" => Ok(Address::Uds(uds_path(rest)?)),
-        "tcp" => {
+        "tcp" | "tls" => {
             let Some((host_part, port_part)) = rest.split_once('|') else {
                 return Err(AddressError::MissingPort {
                     text: shortened(value),
@@ -51,10 +71,11 @@ pub(super) fn wire(value: &str) -> Result<Address, AddressError> {
                     text: shortened(extra),
                 });
             }
-            Ok(Address::Tcp {
-                host: host(host_part)?,
-                port: port(port_part)?,
-            })
+            let security = match scheme {
+                "tls" => Security::Tls,
+                _ => Security::None,
+            };
+            Ok(security.address(host(host_part)?, port(port_part)?))
         }
         _ => Err(AddressError::UnknownScheme {
             scheme: shortened(scheme),
@@ -167,7 +188,7 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     is_scheme.then_some((scheme, rest))
 }
 
-fn host_and_port(text: &str) -> Result<Address, AddressError> {
+fn host_and_port(text: &str, security: Security) -> Result<Address, AddressError> {
     if let Some(bracketed) = text.strip_prefix('[') {
         let Some((ipv6, rest)) = bracketed.split_once(']') else {
             return Err(AddressError::BracketsNeeded {
@@ -185,10 +206,7 @@ fn host_and_port(text: &str) -> Result<Address, AddressError> {
                 host: shortened(ipv6),
             });
         }
-        return Ok(Address::Tcp {
-            host,
-            port: port(port_part)?,
-        });
+        return Ok(security.address(host, port(port_part)?));
     }
     let Some((host_part, port_part)) = text.rsplit_once(':') else {
         return Err(AddressError::MissingPort {
@@ -200,10 +218,7 @@ fn host_and_port(text: &str) -> Result<Address, AddressError> {
             text: shortened(text),
         });
     }
-    Ok(Address::Tcp {
-        host: host(host_part)?,
-        port: port(port_part)?,
-    })
+    Ok(security.address(host(host_part)?, port(port_part)?))
 }
 
 fn port(text: &str) -> Result<u16, AddressError> {

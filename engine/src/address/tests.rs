@@ -53,6 +53,47 @@ fn tcp_addresses_are_read_and_written_in_both_forms() {
 }
 
 #[test]
+fn an_address_with_tls_is_read_and_written_like_one_without() {
+    for (given, canonical, wire) in [
+        (
+            "tls://shop.example:7099",
+            "tls://shop.example:7099",
+            "tls|shop.example|7099",
+        ),
+        ("TLS://[0::1]:5", "tls://[::1]:5", "tls|::1|5"),
+        (
+            "tls://[fe80::1%2]:80",
+            "tls://[fe80::1%2]:80",
+            "tls|fe80::1%2|80",
+        ),
+        ("tls://:0", "tls://:0", "tls||0"),
+    ] {
+        let address = text(given).unwrap();
+        assert!(address.is_tls());
+        assert_eq!(address.to_string(), canonical);
+        assert_eq!(address.to_wire(), wire);
+        assert_eq!(Address::from_wire(wire).as_ref(), Ok(&address));
+        let plain = text(&canonical.replace("tls", "tcp")).unwrap();
+        assert!(!plain.is_tls() && plain != address);
+        assert_eq!(
+            (plain.host(), plain.port()),
+            (address.host(), address.port())
+        );
+        assert_eq!(plain.socket_addr(), address.socket_addr());
+        assert_eq!(plain.is_loopback(), address.is_loopback());
+        assert_eq!(plain.check_connect(), address.check_connect());
+    }
+    assert!(matches!(
+        text("tls|::1|5"),
+        Err(AddressError::WireForm { .. })
+    ));
+    assert!(matches!(
+        text("tls://host"),
+        Err(AddressError::MissingPort { .. })
+    ));
+}
+
+#[test]
 fn paths_are_read_and_written_in_both_forms() {
     for (given, path) in [
         ("uds:///tmp/a.sock", "/tmp/a.sock"),

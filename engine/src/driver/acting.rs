@@ -8,6 +8,7 @@ use ampe_poller::socket::is_shortage;
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
 use crate::protocol::{Action, Closing, Core};
+use crate::tls;
 
 use super::Driver;
 use super::rests::Rest;
@@ -70,11 +71,15 @@ impl<W: World> Driver<W> {
         let Some(gather) = self.core.transmit(key, &mut self.scratch) else {
             return;
         };
-        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+        let Some(mut link) = self.sockets.link(key) else {
             return;
         };
-        let world = &self.sockets.world;
-        let (outcome, offered) = (world.send_vectored(stream, gather.slices()), gather.bytes());
+        let (outcome, offered) = (link.send(gather.slices()), gather.bytes());
+        if tls::IS_POSSIBLE
+            && let Some(staged) = self.sockets.staged(key)
+        {
+            self.core.handle_staged(key, staged);
+        }
         match outcome {
             Ok(sent) => self.core.handle_transmitted(key, sent, offered, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,6 +113,9 @@ impl<W: World> Driver<W> {
                 address,
                 options,
             } => {
+                if let Some(Err(error)) = self.core.server_codec(key) {
+                    return self.core.handle_listen_failed(key, &error);
+                }
                 let backlog = self.shared.options.backlog;
                 let listening = self.sockets.world.listen(address, backlog, &options);
                 self.begin_listening(key, listening, now);
@@ -118,12 +126,7 @@ impl<W: World> Driver<W> {
                 }
                 Adopted::Stream(stream) => self.begin_connecting(key, stream, now),
             },
-            Action::FinishSending { key } => {
-                if let Some(Socket::Connected(stream)) = self.sockets.get(key) {
-                    // If it fails the connection is gone already, and reading says so.
-                    let _ = self.sockets.world.shutdown_write(stream);
-                }
-            }
+            Action::FinishSending { key } => self.sockets.finish_sending(key),
             Action::Close { key, how } => {
                 self.sockets.world.forget(key);
                 let is_abortive = match how {
@@ -137,18 +140,19 @@ impl<W: World> Driver<W> {
     }
 
     /// Writes the last frame of a connection. Whether the system took all of it.
-    fn is_taken_whole(&self, key: RecordKey, frame: [&[u8]; 2]) -> bool {
-        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+    fn is_taken_whole(&mut self, key: RecordKey, frame: [&[u8]; 2]) -> bool {
+        let Some(mut link) = self.sockets.link(key) else {
             return false;
         };
-        let taken = self
-            .sockets
-            .world
-            .send_vectored(stream, &frame.map(IoSlice::new));
+        let taken = link.send(&frame.map(IoSlice::new));
         taken.is_ok_and(|taken| taken == frame[0].len() + frame[1].len())
     }
 
     fn connect(&mut self, key: RecordKey, address: Endpoint, now: Instant) {
+        let codec = match self.core.client_codec(key).transpose() {
+            Ok(codec) => codec,
+            Err(error) => return self.core.handle_connect_failed(key, &error, now),
+        };
         let stream = match self.sockets.world.connect(address) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -157,6 +161,9 @@ impl<W: World> Driver<W> {
             Err(error) => return self.core.handle_connect_failed(key, &error, now),
         };
         self.begin_connecting(key, stream, now);
+        if let Some(codec) = codec {
+            self.sockets.secure(key, codec);
+        }
     }
 
     fn begin_connecting(&mut self, key: RecordKey, stream: W::Stream, now: Instant) {

@@ -8,6 +8,7 @@ mod real;
 mod receiving;
 mod resolver;
 mod rests;
+mod secure;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::error::{Ended, StartError};
 use crate::handles::{Batch, Counters, Occupant, Reactor, Reads, Shared};
 use crate::options::Options;
 use crate::protocol::{Core, SCRATCH_BYTES};
+use crate::tls;
 
 use self::real::Real;
 use self::rests::Rests;
@@ -192,7 +194,8 @@ impl<W: World> Driver<W> {
             self.sockets.declare(key, wanted);
         }
         self.core.publish();
-        let at_once = self.has_more.then_some(now);
+        let has_ready = tls::IS_POSSIBLE && self.sockets.has_ready();
+        let at_once = (self.has_more || has_ready).then_some(now);
         let until = at_once.or(self.core.poll_timeout(now)).into_iter();
         self.until = until.chain(self.rests.next()).min();
     }

@@ -7,6 +7,7 @@ use ampe_poller::socket::is_shortage;
 
 use crate::between::key::RecordKey;
 use crate::protocol::{ReadPlan, Wanted};
+use crate::tls;
 
 use super::rests::Rest;
 use super::sockets::Socket;
@@ -27,6 +28,7 @@ impl<W: World> Driver<W> {
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
     pub(super) fn receive(&mut self, now: Instant) {
         self.look_again(now);
+        self.read_ready(now);
         loop {
             self.has_more = !self.may_read_on();
             if self.has_more {
@@ -48,6 +50,7 @@ impl<W: World> Driver<W> {
                         self.read(key, now);
                     }
                     if report.is_writable {
+                        self.flush_aside(key, now);
                         self.core.handle_writable(key, now);
                     }
                 }
@@ -94,6 +97,34 @@ impl<W: World> Driver<W> {
         }
     }
 
+    /// Reads what lies decrypted, or waits to be, of which no socket tells.
+    fn read_ready(&mut self, now: Instant) {
+        let mut ready = Vec::new();
+        while tls::IS_POSSIBLE
+            && let Some(key) = self.sockets.next_ready()
+        {
+            ready.push(key); // each once: reading may list it again
+        }
+        for key in ready {
+            match self.may_read_on() {
+                true => _ = self.read(key, now),
+                false => self.sockets.list_if_ready(key),
+            }
+        }
+    }
+
+    /// The system takes more of a connection: what waits beside messages goes first. That it fails is told
+    /// where a message is sent, or something is read.
+    fn flush_aside(&mut self, key: RecordKey, now: Instant) {
+        if tls::IS_POSSIBLE
+            && let Err(error) = self.sockets.flush_aside(key)
+            && is_shortage(&error)
+        {
+            self.sockets.set_sending_rests(key, true);
+            self.rests.begin(key, Rest::Sending, now);
+        }
+    }
+
     /// Whether this pass has read less than it may.
     fn may_read_on(&self) -> bool {
         self.bytes_left > 0 && self.messages_left > 0
@@ -117,15 +148,19 @@ impl<W: World> Driver<W> {
 
     /// Reads once, so many bytes at most where they are read into the buffer.
     fn read_up_to(&mut self, most: usize, key: RecordKey, now: Instant) -> bool {
-        let Some(Socket::Connected(stream)) = self.sockets.get(key) else {
+        let Some(mut link) = self.sockets.link(key) else {
             return false;
         };
-        let world = &self.sockets.world;
         let (outcome, is_shared) = match self.core.read_plan(key) {
             ReadPlan::Park => return false,
-            ReadPlan::Shared => (world.recv(stream, &mut self.buffer[..most]), true),
-            ReadPlan::Into(buffer) => (world.recv(stream, buffer), false),
+            ReadPlan::Shared => (link.recv(&mut self.buffer[..most]), true),
+            ReadPlan::Into(buffer) => (link.recv(buffer), false),
         };
+        if tls::IS_POSSIBLE
+            && let Some(identity) = self.sockets.after_read(key)
+        {
+            self.core.handle_identified(key, identity);
+        }
         self.bytes_left = self
             .bytes_left
             .saturating_sub(*outcome.as_ref().unwrap_or(&0));
@@ -174,8 +209,15 @@ impl<W: World> Driver<W> {
                         return;
                     };
                     self.keep_alive(&stream);
+                    let codec = self.core.server_codec(listener_key);
                     if let Err(error) = self.sockets.insert_stream(key, stream, true) {
                         self.core.handle_unpollable(key, &error, now);
+                    }
+                    match codec {
+                        Some(Ok(codec)) => self.sockets.secure(key, codec),
+                        // It cannot be secured, and is not served otherwise.
+                        Some(Err(error)) => self.core.handle_read_error(key, &error, now),
+                        None => {}
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -213,8 +255,13 @@ impl<W: World> Driver<W> {
             Ok(true) => world.peer(stream),
             Err(error) => Err(error),
         };
+        let outcome = match outcome {
+            Ok(peer) => self.sockets.shake(key, peer),
+            Err(error) => Err(self.sockets.explain(key, error)),
+        };
         match outcome {
-            Ok(peer) => {
+            Ok(None) => {} // its handshake goes on
+            Ok(Some(peer)) => {
                 let Some(connection) = self.core.winner(key) else {
                     return self.sockets.close(key, false); // another was faster
                 };

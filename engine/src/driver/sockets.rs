@@ -1,11 +1,14 @@
 //! The reactor's sockets: found by the core's keys, polled by the poller's.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
+use crate::peer::Peer;
 use crate::protocol::Wanted;
+use crate::tls::{self, Codec, Identity};
 
+use super::secure::{Secure, Wire};
 use super::world::World;
 
 /// A socket as the poller holds it.
@@ -52,6 +55,54 @@ struct Registration<P> {
     sending_rests: bool,
     /// Since when its polling has been refused, and when it was last.
     refused: Option<(Instant, Instant)>,
+    /// What lies between the frames and the socket, if anything does.
+    secure: Option<Box<Secure>>,
+    /// Is in the list of those that may be read though their sockets have nothing.
+    is_listed: bool,
+}
+
+/// A socket, for what is sent and received below the frames.
+pub(super) struct Raw<'a, W: World> {
+    world: &'a W,
+    stream: &'a W::Stream,
+}
+
+impl<W: World> Wire for Raw<'_, W> {
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.world.recv(self.stream, buffer)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.world
+            .send_vectored(self.stream, &[IoSlice::new(bytes)])
+    }
+}
+
+/// A connected stream, to be read and written.
+pub(super) enum Link<'a, W: World> {
+    Plain(Raw<'a, W>),
+    /// With the memory that ciphertext is read to.
+    Secure(&'a mut Secure, Raw<'a, W>, &'a mut Vec<u8>),
+}
+
+impl<W: World> Link<'_, W> {
+    /// Reads once.
+    #[inline]
+    pub(super) fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Link::Plain(raw) => raw.recv(buffer),
+            Link::Secure(secure, raw, cipher) => secure.recv(raw, cipher, buffer),
+        }
+    }
+
+    /// Writes once.
+    #[inline]
+    pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Link::Plain(raw) => raw.world.send_vectored(raw.stream, slices),
+            Link::Secure(secure, raw, _) => secure.send(raw, slices),
+        }
+    }
 }
 
 /// Refusals that are so far apart have nothing to do with each other.
@@ -61,6 +112,10 @@ pub(crate) struct Sockets<W: World> {
     pub(crate) world: W,
     /// By the index of the core's key.
     registrations: Vec<Option<Registration<W::Place>>>,
+    /// Those that may be read though their sockets have nothing.
+    ready: Vec<RecordKey>,
+    /// Where ciphertext is read to.
+    cipher: Vec<u8>,
 }
 
 impl<W: World> Sockets<W> {
@@ -68,6 +123,8 @@ impl<W: World> Sockets<W> {
         Sockets {
             world,
             registrations: Vec::new(),
+            ready: Vec::new(),
+            cipher: Vec::new(),
         }
     }
 
@@ -136,7 +193,141 @@ impl<W: World> Sockets<W> {
             polling_rests: false,
             sending_rests: false,
             refused: None,
+            secure: None,
+            is_listed: false,
         });
+    }
+
+    /// Has a stream send and receive by records, from its first byte on.
+    pub(super) fn secure(&mut self, key: RecordKey, codec: Box<dyn Codec>) {
+        if let Some(registration) = self.registration_mut(key) {
+            registration.secure = Some(Box::new(Secure::new(codec)));
+        }
+    }
+
+    /// A connected stream, to be read and written.
+    #[inline]
+    pub(super) fn link(&mut self, key: RecordKey) -> Option<Link<'_, W>> {
+        let registration = self.registrations.get_mut(key.index as usize)?.as_mut();
+        let registration = registration.filter(|it| it.generation == key.generation)?;
+        let (Owned::Stream(stream), role) = self.world.get(registration.place)? else {
+            return None;
+        };
+        let world = &self.world;
+        let raw = role.is_connected.then_some(Raw { world, stream })?;
+        Some(match &mut registration.secure {
+            Some(secure) if tls::IS_POSSIBLE => Link::Secure(secure, raw, &mut self.cipher),
+            _ => Link::Plain(raw),
+        })
+    }
+
+    /// What secures a stream, whether it is connected or not.
+    fn secured(&mut self, key: RecordKey) -> Option<(&mut Secure, Raw<'_, W>, &mut Vec<u8>)> {
+        if !tls::IS_POSSIBLE {
+            return None;
+        }
+        let registration = self.registrations.get_mut(key.index as usize)?.as_mut();
+        let registration = registration.filter(|it| it.generation == key.generation)?;
+        let secure = registration.secure.as_mut()?;
+        let (Owned::Stream(stream), _) = self.world.get(registration.place)? else {
+            return None;
+        };
+        let world = &self.world;
+        Some((secure, Raw { world, stream }, &mut self.cipher))
+    }
+
+    /// Goes on with the handshake of a stream that is being connected, if it has one. Returns the peer once it
+    /// is done.
+    pub(super) fn shake(&mut self, key: RecordKey, peer: Peer) -> io::Result<Option<Peer>> {
+        let Some((secure, raw, cipher)) = self.secured(key) else {
+            return Ok(Some(peer));
+        };
+        let is_done = secure.shake(&raw, cipher)?;
+        let identity = secure.take_identity().flatten();
+        self.poll(key);
+        Ok(is_done.then(|| peer.identified(identity)))
+    }
+
+    /// Says of an error that it came in the middle of a handshake, if it did.
+    pub(super) fn explain(&mut self, key: RecordKey, error: io::Error) -> io::Error {
+        match self.secured(key) {
+            Some((secure, ..)) => secure.explain(error),
+            None => error,
+        }
+    }
+
+    /// What has changed by a read below the frames: what is waited for. Returns who the peer is, once.
+    pub(super) fn after_read(&mut self, key: RecordKey) -> Option<Option<Identity>> {
+        let identity = self.secured(key)?.0.take_identity();
+        self.list_if_ready(key);
+        self.poll(key);
+        identity
+    }
+
+    /// How much is staged of what is to be sent next. None where nothing ever is.
+    pub(super) fn staged(&mut self, key: RecordKey) -> Option<usize> {
+        self.secured(key).map(|(secure, ..)| secure.staged())
+    }
+
+    /// Offers the system what waits beside messages.
+    pub(super) fn flush_aside(&mut self, key: RecordKey) -> io::Result<()> {
+        let Some((secure, raw, _)) = self.secured(key) else {
+            return Ok(());
+        };
+        let flushed = secure.flush_aside(&raw);
+        if secure.has_said_end() {
+            let _ = raw.world.shutdown_write(raw.stream);
+        }
+        self.poll(key);
+        flushed
+    }
+
+    /// Ends what is sent in an orderly way.
+    pub(super) fn finish_sending(&mut self, key: RecordKey) {
+        if let Some((secure, raw, _)) = self.secured(key) {
+            secure.close(&raw);
+            if secure.has_said_end() {
+                let _ = raw.world.shutdown_write(raw.stream);
+            }
+            return self.poll(key);
+        }
+        if let Some(Socket::Connected(stream)) = self.get(key) {
+            // If it fails the connection is gone already, and reading says so.
+            let _ = self.world.shutdown_write(stream);
+        }
+    }
+
+    pub(super) fn list_if_ready(&mut self, key: RecordKey) {
+        let Some(it) = self.registration_mut(key) else {
+            return;
+        };
+        let is_ready = it.secure.as_ref().is_some_and(|secure| secure.is_ready());
+        if is_ready && it.wanted.readable && !std::mem::replace(&mut it.is_listed, true) {
+            self.ready.push(key);
+        }
+    }
+
+    /// The next of those that may be read though their sockets have nothing.
+    pub(super) fn next_ready(&mut self) -> Option<RecordKey> {
+        while let Some(key) = self.ready.pop() {
+            let Some(it) = self.registration_mut(key) else {
+                continue;
+            };
+            it.is_listed = false;
+            let is_ready = it.secure.as_ref().is_some_and(|secure| secure.is_ready());
+            if is_ready && it.wanted.readable {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_ready(&mut self) -> bool {
+        if let Some(key) = self.next_ready() {
+            self.list_if_ready(key);
+        }
+        !self.ready.is_empty()
     }
 
     /// Turns a stream that was connecting as `from` into one that is connected as `to`: the same key, or
@@ -152,9 +343,12 @@ impl<W: World> Sockets<W> {
             }
             _ => return false,
         }
-        self.registrations[from.index as usize] = None;
+        let before = self.registrations[from.index as usize].take();
         self.make_room(to);
         self.register(to, place);
+        if let Some(registration) = self.registration_mut(to) {
+            registration.secure = before.and_then(|it| it.secure);
+        }
         self.world.set_interest(place, Wanted::default());
         true
     }
@@ -162,6 +356,9 @@ impl<W: World> Sockets<W> {
     /// Closes a socket, if there is one.
     pub(super) fn close(&mut self, key: RecordKey, abortive: bool) {
         let Some(place) = self.place(key) else { return };
+        if !abortive && let Some(Link::Secure(secure, raw, _)) = self.link(key) {
+            secure.close(&raw);
+        }
         if abortive && let Some(Socket::Connected(stream)) = self.get(key) {
             // Without it the peer sees an orderly end, which is less than it should know.
             let _ = self.world.set_abortive(stream);
@@ -174,6 +371,9 @@ impl<W: World> Sockets<W> {
         if let Some(registration) = self.registration_mut(key) {
             registration.wanted = wanted;
             self.poll(key);
+            if tls::IS_POSSIBLE {
+                self.list_if_ready(key);
+            }
         }
     }
 
@@ -186,6 +386,11 @@ impl<W: World> Sockets<W> {
             return;
         };
         let (place, mut wanted) = (registration.place, registration.wanted);
+        if tls::IS_POSSIBLE
+            && let Some(secure) = &registration.secure
+        {
+            wanted = secure.wanted(wanted);
+        }
         wanted.writable &= !registration.sending_rests;
         self.world.set_interest(place, wanted);
     }

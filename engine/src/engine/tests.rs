@@ -175,9 +175,11 @@ fn an_engine_can_be_dropped_after_its_reactor_failed() {
 fn a_group_has_a_reserve_that_takes_any_one_message() {
     let engine = Engine::start(Options::default()).unwrap();
     for (asked, reserve) in [(0, MESSAGE_COST_MAX), (1 << 20, 1 << 20)] {
+        #[allow(clippy::needless_update, reason = "there is more with features")]
         let options = GroupOptions {
             inbound_reserve: asked,
             outbound_reserve: 2 * asked,
+            ..GroupOptions::default()
         };
         let (posting, _inbox) = engine.group(options).unwrap();
         let outbound = MESSAGE_COST_MAX.max(2 * asked);

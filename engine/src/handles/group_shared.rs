@@ -10,6 +10,7 @@ use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 use crate::sync::lock;
+use crate::tls::Security;
 use crate::traffic::Traffic;
 
 /// Whether the stand-in serves the tasks of a group that call.
@@ -36,6 +37,8 @@ pub(crate) struct GroupShared {
     pub(crate) inbound_reserve: usize,
     /// The same of the outbound budget.
     pub(crate) outbound_reserve: usize,
+    /// How its connections to and from `tls://` addresses are secured.
+    pub(crate) security: Option<Security>,
     /// The inbox is gone, and left what is still to come to the reactor.
     is_abandoned: AtomicBool,
     /// What became of the messages of its channels that are forgotten. Here, since the registry forgets the
@@ -53,9 +56,16 @@ impl GroupShared {
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,
+            security: None,
             is_abandoned: AtomicBool::new(false),
             forgotten: Mutex::default(),
         }
+    }
+
+    /// The same with what secures its connections.
+    #[cfg(any(feature = "tls", test))]
+    pub(crate) fn secured_by(self, security: Option<Security>) -> Self {
+        GroupShared { security, ..self }
     }
 
     /// Has the registry forget a channel of this group, and counts what became of its messages.

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::handles::GroupShared;
 use crate::reason::Reason;
 use crate::storage::Creditor;
+use crate::tls::Security;
 
 use super::budget::BudgetKey;
 use super::{Core, decisions, group_end};
@@ -81,6 +82,13 @@ impl Groups {
     fn all(&self) -> Vec<usize> {
         let is_open = |&index: &usize| self.places[index].is_some();
         (0..self.places.len()).filter(is_open).collect()
+    }
+}
+
+impl Group {
+    /// How its connections to and from `tls://` addresses are secured.
+    pub(super) fn security(&self) -> Option<&Security> {
+        self.shared.security.as_ref()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::handles::{Counters, Shared};
 use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::storage::Cache;
+use crate::tls::{self, Codec, Identity, Security};
 
 use super::budget::Budget;
 use super::calls::Calls;
@@ -419,6 +420,45 @@ impl Core {
             self.with(key, now, |it, _| it.handle_writable());
         }
         is_blocked
+    }
+
+    /// So much of what is to be sent next is on its way below, for good: it is not to be taken back.
+    pub(crate) fn handle_staged(&mut self, key: RecordKey, bytes: usize) {
+        if let Some(Kind::Connection(connection)) =
+            self.table.get_mut(key).map(|record| &mut record.kind)
+        {
+            connection.set_staged(bytes);
+        }
+    }
+
+    /// An accepted connection's peer has proven who it is, before it says anything.
+    pub(crate) fn handle_identified(&mut self, key: RecordKey, identity: Option<Identity>) {
+        if let Some(Kind::Connection(connection)) =
+            self.table.get_mut(key).map(|record| &mut record.kind)
+        {
+            connection.set_identity(identity);
+        }
+    }
+
+    /// What secures the attempt of a connection, if its address says that something does.
+    pub(crate) fn client_codec(&self, key: RecordKey) -> Option<io::Result<Box<dyn Codec>>> {
+        let host = self.connection(self.connection_of(key))?.host_to_secure()?;
+        Some(self.security(key).and_then(|it| it.client(host)))
+    }
+
+    /// What secures a connection that a listener accepts, if its address says that something does.
+    pub(crate) fn server_codec(&self, listener: RecordKey) -> Option<io::Result<Box<dyn Codec>>> {
+        match &self.table.get(listener)?.kind {
+            Kind::Listener(it) if it.is_secured() => {}
+            _ => return None,
+        }
+        Some(self.security(listener).and_then(Security::server))
+    }
+
+    fn security(&self, key: RecordKey) -> io::Result<&Security> {
+        let group = self.table.get(key).map(|record| record.group);
+        let security = group.and_then(|group| self.groups.get(group).security());
+        security.ok_or_else(tls::no_security)
     }
 
     pub(crate) fn handle_write_error(&mut self, key: RecordKey, error: &io::Error, now: Instant) {

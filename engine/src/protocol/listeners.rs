@@ -16,6 +16,7 @@ use crate::options::{ListenOptions, after};
 use crate::peer::Peer;
 use crate::post::Destination;
 use crate::reason::Reason;
+use crate::tls;
 
 use super::connection::{Connection, Origin, Posts, socket_address};
 use super::record::{Kind, Record};
@@ -83,6 +84,11 @@ impl Listener {
             deadline: None,
             os_error: None,
         }
+    }
+
+    /// Whether what it accepts is secured.
+    pub(super) fn is_secured(&self) -> bool {
+        self.address.is_tls()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -244,7 +250,10 @@ impl Core {
         }
         listener.phase = Phase::Listening;
         if let Endpoint::Tcp(bound) = bound {
-            listener.address = Address::from(*bound);
+            listener.address = match (Address::from(*bound), listener.address.is_tls()) {
+                (Address::Tcp { host, port }, true) => Address::Tls { host, port },
+                (address, _) => address,
+            };
         }
         listener.deadline = None;
         let (channel, address) = (listener.channel, Box::new(listener.address.clone()));
@@ -262,6 +271,7 @@ impl Core {
             .listener(key)
             .is_some_and(|it| it.address.path().is_some());
         let reason = match error.kind() {
+            _ if let Some(reason) = tls::reason_of(error) => reason,
             io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,
             _ => Reason::ListenFailed,

@@ -45,6 +45,7 @@ const CALM: Temper = Temper {
     partial: 0,
     late_wakes: 0,
     slow_micros: 0,
+    secured: 0,
     written_at_once: 0,
     left_empty: 0,
 };

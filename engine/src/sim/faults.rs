@@ -53,6 +53,8 @@ faults! {
     stalled: "reads and writes that would block",
     /// Accepts that failed.
     accepts: "failed accepts",
+    /// Ends of connections whose frames travelled in records.
+    secured: "ends of secured connections",
     /// Ends that were given a reset.
     resets: "resets",
 }

@@ -39,6 +39,8 @@ pub(super) struct Temper {
     pub(super) written_at_once: usize,
     /// How many of a hundred passes are followed by a while in which nobody sits.
     pub(super) left_empty: usize,
+    /// How many of a hundred listeners have their connections secured.
+    pub(super) secured: usize,
     /// How long the thread that sits waits for its turn at most, in microseconds: meanwhile more happens.
     pub(super) slow_micros: usize,
 }
@@ -64,6 +66,7 @@ impl Temper {
             late_wakes: 0,
             written_at_once: 0,
             left_empty: 0,
+            secured: 0,
             slow_micros: 0,
         }
     }
@@ -96,5 +99,6 @@ pub(super) fn draw_temper(rng: &mut Rng) -> Temper {
         slow_micros: [0, 50, 400][rng.below(3)],
         written_at_once: [0, 30, 90][rng.below(3)],
         left_empty: [0, 30, 90][rng.below(3)],
+        secured: [0, 0, 40, 100][rng.below(4)],
     }
 }

@@ -204,14 +204,17 @@ impl World {
             .as_ref()
             .and_then(Address::port)
             .unwrap_or(REFUSING_PORT);
+        // Mostly the way in which the listener wants it.
+        let is_tls = known.as_ref().is_some_and(Address::is_tls) ^ self.rng.chance(10);
+        let named = if is_tls { Address::tls } else { Address::tcp };
         let odd = match self.rng.below(30) {
-            0 => Address::tcp("127.0.0.1", SILENT_PORT),
-            1 => Address::tcp("127.0.0.1", REFUSING_PORT),
-            2 => Address::tcp("several.example", port),
-            3 => Address::tcp("plain.example", port),
-            4 => Address::tcp("unknown.example", 1),
+            0 => named("127.0.0.1", SILENT_PORT),
+            1 => named("127.0.0.1", REFUSING_PORT),
+            2 => named("several.example", port),
+            3 => named("plain.example", port),
+            4 => named("unknown.example", 1),
             5 => Address::uds("/nowhere/at/all"),
-            6..=8 => Address::tcp("twofold.example", port),
+            6..=8 => named("twofold.example", port),
             _ => return known,
         };
         Some(odd.unwrap())
@@ -266,11 +269,14 @@ impl World {
         if self.members[index].listeners.len() >= 2 {
             return;
         }
+        let secured = self.net.borrow().temper.secured;
+        let is_tls = self.rng.chance(secured);
+        let at = if is_tls { Address::tls } else { Address::tcp };
         let address = match self.rng.below(6) {
             0 => Address::uds(format!("/run/{}", self.rng.below(4))),
-            1 => Address::tcp("127.0.0.1", REFUSING_PORT),
-            2 => Address::tcp("plain.example", 2000 + self.rng.below(3) as u16),
-            _ => Address::tcp("127.0.0.1", 0),
+            1 => at("127.0.0.1", REFUSING_PORT),
+            2 => at("plain.example", 2000 + self.rng.below(3) as u16),
+            _ => at("127.0.0.1", 0),
         };
         let address = address.unwrap();
         self.with_member(index, |member, context| {

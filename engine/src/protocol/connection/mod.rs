@@ -28,6 +28,7 @@ use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::storage::{Cache, Charge, Creditor, Hold};
+use crate::tls::Identity;
 
 use self::goodbye::Goodbye;
 use self::receiving::Inbound;
@@ -197,6 +198,11 @@ impl Connection {
             deadline: None,
             put_off: PutOff::default(),
         }
+    }
+
+    /// The peer has proven who it is, before it says anything.
+    pub(super) fn set_identity(&mut self, identity: Option<Identity>) {
+        self.peer = self.peer.take().map(|peer| peer.identified(identity));
     }
 
     pub(super) fn channel(&self) -> Option<Channel> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::address::Address;
+use crate::address::{Address, Host};
 use crate::between::key::RecordKey;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Opened, SystemError};
@@ -14,6 +14,7 @@ use crate::handed_in::HandedIn;
 use crate::peer::Peer;
 use crate::post::Destination;
 use crate::reason::Reason;
+use crate::tls;
 
 use super::{Connection, Context, State};
 use crate::protocol::{Action, Actions, Closing, decisions};
@@ -162,6 +163,14 @@ impl Connection {
         opening.stage = Stage::Connecting;
     }
 
+    /// The host to whom it is to be secured, while it is being opened.
+    pub(in crate::protocol) fn host_to_secure(&self) -> Option<&Host> {
+        match &self.state {
+            State::Opening(opening) if opening.address.is_tls() => opening.address.host(),
+            _ => None,
+        }
+    }
+
     /// Whether the hub is to begin the next attempt.
     pub(in crate::protocol) fn is_attempt_due(&self) -> bool {
         match &self.state {
@@ -240,6 +249,7 @@ impl Connection {
         };
         let is_uds = opening.address.path().is_some();
         let reason = match error.kind() {
+            _ if let Some(reason) = tls::reason_of(error) => reason,
             io::ErrorKind::NotFound if is_uds => Reason::UdsPathNotFound,
             io::ErrorKind::Unsupported if is_uds => Reason::NoUnixSockets,
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Reason::InvalidAddress,

@@ -10,6 +10,7 @@ use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
 use crate::storage::{Charge, cost_of};
+use crate::tls;
 use crate::wire::{Header, OpCode};
 
 use super::first_part::{FirstPart, copy};
@@ -452,7 +453,8 @@ impl Connection {
         if self.inbound.is_mid_frame() {
             return self.break_off(Some(error.into()), context);
         }
-        self.end_unless_caused(Reason::ConnectionLost, Some(error.into()), context);
+        let reason = tls::reason_of(error).unwrap_or(Reason::ConnectionLost);
+        self.end_unless_caused(reason, Some(error.into()), context);
     }
 
     /// The stream ended within a frame. That is no goodbye, though both sides may have said theirs; a

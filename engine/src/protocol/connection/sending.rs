@@ -24,6 +24,8 @@ pub(super) struct Outbound {
     stuck_since: Option<Instant>,
     /// When it is to be seen whether the system has taken anything.
     look: Option<Instant>,
+    /// So much of what is to be sent next is on its way below, for good.
+    staged: usize,
     /// Credit of what was sent, to be given back at the end of the pass.
     released: usize,
 }
@@ -35,6 +37,7 @@ impl Outbound {
             is_blocked: false,
             stuck_since: None,
             look: None,
+            staged: 0,
             released: 0,
         }
     }
@@ -67,7 +70,7 @@ impl Outbound {
         nodes: &mut Nodes,
         cache: &mut Cache,
     ) -> Option<Outgoing> {
-        let withdrawn = nodes.withdraw(&mut self.fifo, id, kind, cache);
+        let withdrawn = nodes.withdraw(&mut self.fifo, self.staged, id, kind, cache);
         if self.is_empty() {
             self.stop_looking(); // nothing waits to be sent
         }
@@ -134,7 +137,13 @@ impl Connection {
             Origin::Accepted { .. } => true,
             Origin::Opened(_) => self.messages.sent > 0,
         };
-        let is_free = !self.outbound.is_blocked && self.outbound.fifo.is_between_frames();
+        let Outbound {
+            fifo,
+            is_blocked,
+            staged,
+            ..
+        } = &self.outbound;
+        let is_free = !is_blocked && fifo.is_between_frames() && *staged == 0;
         let has_words = post.message.content_len() > 0;
         (has_words && has_greeted && self.may_send() && is_free).then(|| {
             self.write_header(&mut post);
@@ -187,6 +196,11 @@ impl Connection {
         self.outbound.is_blocked = true;
         let since = self.outbound.stuck_since.unwrap_or(context.now);
         self.outbound.set_stuck(since, context.options.send_timeout);
+    }
+
+    /// So much of what is to be sent next is on its way below, for good: it is not to be taken back.
+    pub(in crate::protocol) fn set_staged(&mut self, bytes: usize) {
+        self.outbound.staged = bytes;
     }
 
     /// Whether the system has to say first that it takes more.

@@ -25,30 +25,36 @@ impl Kind {
 }
 
 impl Nodes {
-    /// Takes the first Request or Signal with this id out of a queue, if no byte of it was sent. Responses go by
-    /// the ids that the peer has chosen, which may be the same. Costs what lies before it in the queue.
+    /// Takes the first Request or Signal with this id out of a queue, if no byte of it was sent, or is among the
+    /// first `staged` of those that are to be sent next. Responses go by the ids that the peer has chosen, which
+    /// may be the same. Costs what lies before it in the queue.
     pub(in crate::protocol) fn withdraw(
         &mut self,
         fifo: &mut Fifo,
+        staged: usize,
         id: u64,
         kind: Kind,
         cache: &mut Cache,
     ) -> Option<Outgoing> {
         let (mut before, mut index) = (NONE, fifo.head);
+        // A frame that begins before this was begun to be sent, or will be.
+        let mut begun = fifo.sent + staged;
         while index != NONE {
-            // Of the first frame in the queue some may have been sent.
-            let is_begun = index == fifo.head && fifo.sent > 0;
             let node = &mut self.nodes[index as usize];
             let next = node.next;
             match node.queued.as_mut().expect("a linked node holds something") {
                 Queued::Message(outgoing) => {
-                    let is_it = outgoing.id == id && kind.takes(outgoing.op_code) && !is_begun;
+                    let is_free = begun == 0;
+                    begun = begun.saturating_sub(outgoing.message.frame_len());
+                    let is_it = outgoing.id == id && kind.takes(outgoing.op_code) && is_free;
                     if is_it && let Queued::Message(outgoing) = self.unlink_behind(fifo, before) {
                         return Some(outgoing);
                     }
                 }
                 Queued::Run(run) => {
-                    if let Some(at) = run.find(id, kind, is_begun) {
+                    let first = begun;
+                    begun = begun.saturating_sub(run.left().len());
+                    if let Some(at) = run.find(id, kind, first) {
                         self.unused -= run.unused();
                         let outgoing = run.take_out(at, cache);
                         self.unused += run.unused();
@@ -84,12 +90,12 @@ impl Nodes {
 }
 
 impl Run {
-    /// Where the first frame with this id begins, of those that were not begun to be sent.
-    fn find(&self, id: u64, kind: Kind, is_begun: bool) -> Option<usize> {
+    /// Where the first frame with this id begins, of those that begin behind the first `begun` bytes.
+    fn find(&self, id: u64, kind: Kind, begun: usize) -> Option<usize> {
         let mut at = self.at;
         while let Some(header) = self.bytes.get(at..).and_then(<[u8]>::first_chunk) {
             let header = Header::decode(header).expect("what was encoded here");
-            let is_free = at > self.at || !is_begun;
+            let is_free = at - self.at >= begun;
             if is_free && header.message_id == id && kind.takes(header.op_code) {
                 return Some(at);
             }

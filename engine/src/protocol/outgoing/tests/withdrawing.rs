@@ -24,6 +24,8 @@ enum Step {
     Withdraw {
         at: usize,
         is_there: bool,
+        /// In thousandths of what was not sent.
+        staged: usize,
     },
     Return,
 }
@@ -34,8 +36,16 @@ fn step() -> impl Strategy<Value = Step> {
         (prop::collection::vec(any::<u8>(), 1..20), 0..2_u32)
             .prop_map(|(lens, now)| Step::Frames { lens, now }),
         (0..=1000_usize).prop_map(|part| Step::Send { part }),
-        (0..1000_usize, prop::bool::weighted(0.9))
-            .prop_map(|(at, is_there)| Step::Withdraw { at, is_there }),
+        (
+            0..1000_usize,
+            prop::bool::weighted(0.9),
+            prop_oneof![Just(0), 0..=1000_usize]
+        )
+            .prop_map(|(at, is_there, staged)| Step::Withdraw {
+                at,
+                is_there,
+                staged,
+            }),
         Just(Step::Return),
     ]
 }
@@ -118,17 +128,23 @@ impl Bench {
         }
     }
 
-    fn withdraw(&mut self, at: usize, is_there: bool) {
+    fn withdraw(&mut self, at: usize, is_there: bool, staged: usize) {
         let at = at * self.model.len() / 1000;
         let id = match self.model.get(at) {
             Some(&(id, _)) if is_there => id,
             _ => self.next_id,
         };
-        let withdrawn =
-            self.it
-                .nodes
-                .withdraw(&mut self.it.fifo, id, Withdrawn::Request, &mut self.cache);
-        let may_be = is_there && !self.model.is_empty() && (at > 0 || self.sent == 0);
+        let frame_len = |&(_, len): &(u64, usize)| Header::LEN + len;
+        let all = self.model.iter().map(frame_len).sum::<usize>() - self.sent;
+        let staged = all * staged / 1000;
+        let fifo = &mut self.it.fifo;
+        let kind = Withdrawn::Request;
+        let withdrawn = self
+            .it
+            .nodes
+            .withdraw(fifo, staged, id, kind, &mut self.cache);
+        let before = self.model.iter().take(at).map(frame_len).sum::<usize>();
+        let may_be = is_there && !self.model.is_empty() && before >= self.sent + staged;
         let expected = may_be.then(|| self.model.remove(at));
         assert_eq!(withdrawn.map(|it| whole(&it)), expected);
     }
@@ -160,7 +176,11 @@ proptest! {
                 Step::Message { len } => bench.push_message(len),
                 Step::Frames { lens, now } => bench.push_frames(&lens, now),
                 Step::Send { part } => bench.send(part),
-                Step::Withdraw { at, is_there } => bench.withdraw(at, is_there),
+                Step::Withdraw {
+                    at,
+                    is_there,
+                    staged,
+                } => bench.withdraw(at, is_there, staged),
                 Step::Return => bench.pop(),
             }
         }
