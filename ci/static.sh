@@ -9,6 +9,11 @@ if ! rustup target list --installed | grep -qx "$target"; then
         exit 0
     }
 fi
+# What of C is in it needs no C library's headers, so this system's compiler does.
+if ! command -v "$(uname -m)-linux-musl-gcc" >/dev/null; then
+    variable=CC_$(echo "$target" | tr - _)
+    eval "export $variable=\${$variable:-cc}"
+fi
 cargo build --release -p ampe-cli --target "$target"
 built=target/$target/release/ampe
 if ldd "$built" 2>/dev/null | grep -q '=>'; then

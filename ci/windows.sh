@@ -101,9 +101,8 @@ linker_and_wine() {
     if is_debian; then
         local packages=()
         command -v x86_64-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-x86-64)
-        command -v i686-w64-mingw32-dlltool >/dev/null || packages+=(binutils-mingw-w64-i686)
+        command -v i686-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-i686)
         find_wine || packages+=(wine64)
-        [ "$1" != dist ] || command -v i686-w64-mingw32-gcc >/dev/null || packages+=(gcc-mingw-w64-i686)
         [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
     fi
     if ! command -v x86_64-w64-mingw32-gcc >/dev/null || ! find_wine; then
@@ -282,7 +281,7 @@ else
     echo "windows: run \`rustup target add $target\`" >&2
     exit 3
 fi
-linker_and_wine "${1:-debug}"
+linker_and_wine
 step 'Wine' prepare_wine
 
 if [ "${1:-}" = dist ]; then
@@ -306,8 +305,8 @@ for profile in "${profiles[@]}"; do
     exchange "$profile" "${flags[@]}" || status=$?
 done
 # Layouts differ with the width of a pointer, and are asserted when they are compiled.
-if ! command -v i686-w64-mingw32-dlltool >/dev/null; then
-    echo 'skipped: 32-bit Windows: there is no i686-w64-mingw32-dlltool' | tee -a "$log"
+if ! command -v i686-w64-mingw32-gcc >/dev/null; then
+    echo 'skipped: 32-bit Windows: there is no i686-w64-mingw32-gcc' | tee -a "$log"
 elif [ -n "${CARGO_UNSTABLE_BUILD_STD:-}" ] || "${RUSTC:-rustc}" --print target-libdir --target $narrow | xargs test -d; then
     step '32-bit Windows' cargo check --target $narrow --workspace --locked || status=$?
 else

@@ -1,5 +1,6 @@
 //! The command line: everything that can be checked without a network is checked here.
 
+mod secure;
 mod values;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::content::{self, Header};
 use crate::listen::Listen;
+pub(crate) use secure::{Secure, SecureListening, Security};
 use values::{bytes, peer, rate, seconds};
 
 pub(crate) use values::address;
@@ -20,6 +22,7 @@ Exit codes: 0 done; 1 failed, a line on stderr says what and what to do; 2 wrong
 124 no answer in time; 130 interrupted.
 
 Addresses: tcp://HOST:PORT (an IPv4 address, an IPv6 address in brackets, or a name), \
+tls://HOST:PORT, which is encrypted and authenticated, \
 uds:///PATH; HOST:PORT, a PORT of 127.0.0.1 alone, a path with a slash, unix:PATH and ipc:PATH are \
 understood too. Of --listen also systemd:, the sockets that systemd hands to a service that a .socket unit \
 starts (but not for `ampe proxy`), or systemd:NAME, those with this FileDescriptorName=.
@@ -103,14 +106,15 @@ pub(crate) struct Demo {
 /// .ampe-partial-: a sender of the same file goes on behind it, once both have hashed it. Into a
 /// directory that is here already, files are added; nothing is received through a symbolic link.
 ///
-/// Nothing authenticates a sender, so an address that other machines can reach is refused unless
-/// --anyone says that anyone may send.
+/// Nothing authenticates a sender but --require-cert over tls://, so any other address that other machines
+/// can reach is refused unless --anyone says that anyone may send.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe recv --listen tcp://127.0.0.1:0 --out received
   ampe recv --listen uds:///tmp/inbox.sock --out received --once
   ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone
+  ampe recv --listen tls://0.0.0.0:7099 --out received --cert own.pem --cert-key own.key --ca ca.pem --require-cert
   ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
 pub(crate) struct Recv {
     /// Where to listen; port 0 lets the system choose
@@ -157,6 +161,8 @@ pub(crate) struct Recv {
     /// when none came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) secure: SecureListening,
 }
 
 /// Send files and directories to `ampe recv`.
@@ -210,6 +216,8 @@ pub(crate) struct Send {
     /// Give up when connecting takes this long, or nothing moves for this long
     #[arg(long, value_name = "SECONDS", default_value = "60", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) secure: Secure,
 }
 
 /// Send back what comes: every message with the id, headers, body and `more` that it came with.
@@ -237,6 +245,8 @@ pub(crate) struct Echo {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) secure: SecureListening,
 }
 
 /// Measure round trips to `ampe echo`, in microseconds.
@@ -270,6 +280,8 @@ pub(crate) struct Ping {
     /// Give up when connecting, or a response, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) secure: Secure,
 }
 
 /// Measure many Requests at the same time, answered by `ampe echo` or any program that answers each.
@@ -314,6 +326,8 @@ pub(crate) struct Bench {
     /// Give up when connecting, or an answer at the end, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) secure: Secure,
 }
 
 /// Send a Request and print the body of its Response.
@@ -360,6 +374,8 @@ pub(crate) struct Call {
     /// Give up when an answer takes this long, connecting included
     #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) secure: Secure,
 }
 
 /// Answer Requests: with a text, or with what a command makes of them.
@@ -409,6 +425,8 @@ pub(crate) struct Reply {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) secure: SecureListening,
 }
 
 /// Send Signals, which have no answer: each line of stdin, or one body.
@@ -442,6 +460,8 @@ pub(crate) struct Tell {
     /// Give up when connecting, or the goodbye, takes this long
     #[arg(long, value_name = "SECONDS", default_value = "10", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) secure: Secure,
 }
 
 /// Print every message that comes, a line each.
@@ -474,6 +494,8 @@ pub(crate) struct Tail {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) secure: SecureListening,
 }
 
 /// Pass connections on to another address, and show every frame that passes.

@@ -18,9 +18,10 @@ use crate::session::Session;
 const FIRST_ID: u64 = 1 << 32;
 
 pub(crate) fn run(arguments: &Bench) -> Result<(), Failure> {
+    let security = arguments.secure.dialling(&arguments.to)?;
     let mut options = Options::default();
     options.connect_timeout = arguments.timeout;
-    let mut session = Session::start(options)?;
+    let mut session = Session::start_with(options, security)?;
     let mut bench = Measuring::new(arguments, session.group().clone());
     let result = bench.measure(&mut session);
     let account = session.end(Duration::ZERO).unwrap_or_default();

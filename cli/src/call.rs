@@ -21,7 +21,8 @@ pub(crate) fn run(arguments: &Call) -> Result<(), Failure> {
         return Err(Failure::Usage(said.to_owned()));
     }
     let body = content::body(arguments.body.as_ref())?;
-    let mut session = Session::start(options(arguments.timeout))?;
+    let security = arguments.secure.dialling(&arguments.to)?;
+    let mut session = Session::start_with(options(arguments.timeout), security)?;
     let mut times = Times::default();
     let called = call(&mut session, arguments, &body, &mut times);
     let account = session.end(Duration::ZERO);

@@ -16,17 +16,15 @@ use crate::session::Session;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
-    let session = Session::start(options(arguments.budget));
+    let places = listen::places(&arguments.listen)?;
+    let security = arguments.secure.listening(&places)?;
+    let session = Session::start_with(options(arguments.budget), security);
     let mut session = session.map_err(|failure| match failure {
         Failure::Usage(why) => Failure::Usage(format!("--budget is too small: {why}")),
         failure => failure,
     })?;
     let mut echo = Echoing {
-        listeners: Listeners::start(
-            session.group(),
-            listen::places(&arguments.listen)?,
-            arguments.ready_file.as_deref(),
-        )?,
+        listeners: Listeners::start(session.group(), places, arguments.ready_file.as_deref())?,
         outbox: Outbox::new(session.group().clone(), usize::MAX),
         totals: Totals::default(),
     };

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ampe::{Address, AddressError, ListeningSocket};
 
+use crate::args::SecureListening;
 use crate::error::Failure;
 use crate::output;
 
@@ -78,14 +79,15 @@ pub(crate) fn places(listen: &[Listen]) -> Result<Vec<Place>, Failure> {
 pub(crate) fn check_reach(
     places: &[Place],
     anyone: bool,
+    secure: &SecureListening,
     who: &str,
     does: &str,
 ) -> Result<(), Failure> {
     let mut addresses = places.iter().map(Place::address);
-    match addresses.find(|address| !address.is_loopback()) {
+    match addresses.find(|it| !it.is_loopback() && !secure.authenticates(it)) {
         Some(far) if !anyone => Err(Failure::Usage(format!(
             "{} can be reached from other machines, and nothing authenticates {who}: listen on \
-             127.0.0.1, or add --anyone to let anyone {does}",
+             127.0.0.1 or at tls:// with --require-cert, or add --anyone to let anyone {does}",
             output::shown(far)
         ))),
         _ => Ok(()),

@@ -14,9 +14,10 @@ use crate::roundtrip::{self, Plan, RoundTrips};
 use crate::session::Session;
 
 pub(crate) fn run(arguments: &Ping) -> Result<(), Failure> {
+    let security = arguments.secure.dialling(&arguments.to)?;
     let mut options = Options::default();
     options.connect_timeout = arguments.timeout;
-    let mut session = Session::start(options)?;
+    let mut session = Session::start_with(options, security)?;
     let mut times = RoundTrips::new();
     let result = measure(&mut session, arguments, &mut times);
     let account = session.end(Duration::ZERO);

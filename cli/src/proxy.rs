@@ -15,7 +15,7 @@ use ampe::Address;
 use socket2::Socket;
 
 use crate::advice;
-use crate::args::Proxy;
+use crate::args::{Proxy, SecureListening};
 use crate::error::Failure;
 use crate::interrupt;
 use crate::listen::Place;
@@ -42,9 +42,14 @@ struct Common {
 }
 
 pub(crate) fn run(arguments: &Proxy) -> Result<(), Failure> {
+    if arguments.listen.is_tls() || arguments.to.is_tls() {
+        let said = "a proxy passes on what it can read: give it addresses tcp:// or uds://";
+        return Err(Failure::Usage(said.to_owned()));
+    }
     crate::reply::check_reach(
         &[Place::Address(arguments.listen.clone())],
         arguments.anyone,
+        &SecureListening::default(),
     )?;
     let capture = match &arguments.pcap {
         Some(path) => Some(Capture::create(path).map_err(|error| {

@@ -40,10 +40,13 @@ pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
 
 fn receive(arguments: &Recv) -> Result<(), Failure> {
     let places = listen::places(std::slice::from_ref(&arguments.listen))?;
-    listen::check_reach(&places, arguments.anyone, "a sender", "send")?;
+    let secure = &arguments.secure;
+    listen::check_reach(&places, arguments.anyone, secure, "a sender", "send")?;
     let target = target(arguments)?;
     let silence = arguments.timeout.unwrap_or(SILENCE);
-    let session = Session::start(crate::transfer::options(silence))?;
+    let security = arguments.secure.listening(&places)?;
+    let trust = arguments.secure.to_connect(security.as_ref());
+    let session = Session::start_with(crate::transfer::options(silence), security)?;
     let progress = Progress::new(arguments.quiet);
     let mut receiver = Receiver::new(session, target, progress.clone(), silence);
     if arguments.once || is_stdout(arguments) {
@@ -53,7 +56,7 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
     for place in places {
         receiver.listen(place)?;
     }
-    let served = serve(&mut receiver, arguments, &progress, &mut ready);
+    let served = serve(&mut receiver, arguments, &trust, &progress, &mut ready);
     receiver.end(FAREWELL);
     served
 }
@@ -87,13 +90,14 @@ fn target(arguments: &Recv) -> Result<Target, Failure> {
 fn serve(
     receiver: &mut Receiver,
     arguments: &Recv,
+    trust: &str,
     progress: &Progress,
     ready: &mut Ready,
 ) -> Result<(), Failure> {
     loop {
         match receiver.next()? {
             Happening::Listening(address) => {
-                tell_address(&address, arguments, progress)?;
+                tell_address(&address, arguments, trust, progress)?;
                 ready.tell(&address)?;
             }
             Happening::Report(Report::Ended(ended)) => {
@@ -180,9 +184,14 @@ fn ended_document(ended: &Ended) -> Value {
     })
 }
 
-fn tell_address(address: &Address, arguments: &Recv, progress: &Progress) -> Result<(), Failure> {
+fn tell_address(
+    address: &Address,
+    arguments: &Recv,
+    trust: &str,
+    progress: &Progress,
+) -> Result<(), Failure> {
     let (to, hint) = reachable(address);
-    let paste = format!("ampe send --to {} FILE", quoted(&to));
+    let paste = format!("ampe send --to {}{trust} FILE", quoted(&to));
     if arguments.json {
         return output::json(&json!({
             "event": "listening",
@@ -205,7 +214,8 @@ fn reachable(address: &Address) -> (String, Option<String>) {
     match (address, address.socket_addr()) {
         (_, Some(socket)) if socket.ip().is_unspecified() => {
             let hint = "put the name or address of this machine in place of THIS-MACHINE";
-            let to = format!("tcp://THIS-MACHINE:{}", socket.port());
+            let scheme = if address.is_tls() { "tls" } else { "tcp" };
+            let to = format!("{scheme}://THIS-MACHINE:{}", socket.port());
             (to, Some(hint.to_owned()))
         }
         // The other side may run in another directory.

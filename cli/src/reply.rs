@@ -8,7 +8,7 @@ use std::time::Duration;
 use ampe::{Bye, Channel, ChannelGroup, Event, Options, Outbox, Post, Request};
 use serde_json::json;
 
-use crate::args::Reply;
+use crate::args::{Reply, SecureListening};
 use crate::content::{self, Header};
 use crate::error::Failure;
 use crate::listen::{self, Place};
@@ -23,9 +23,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
-    check_reach(&places, arguments.anyone)?;
+    check_reach(&places, arguments.anyone, &arguments.secure)?;
     let body = content::body(arguments.body.as_ref())?;
-    let mut session = Session::start(Options::default())?;
+    let security = arguments.secure.listening(&places)?;
+    let mut session = Session::start_with(Options::default(), security)?;
     let group = session.group().clone();
     // What is wrong with the headers is found before anybody asks.
     content::with(group.message(), &arguments.headers)?;
@@ -63,8 +64,12 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
 }
 
 /// Refuses what other machines reach, unless anyone may ask.
-pub(crate) fn check_reach(places: &[Place], anyone: bool) -> Result<(), Failure> {
-    listen::check_reach(places, anyone, "who asks", "ask")
+pub(crate) fn check_reach(
+    places: &[Place],
+    anyone: bool,
+    secure: &SecureListening,
+) -> Result<(), Failure> {
+    listen::check_reach(places, anyone, secure, "who asks", "ask")
 }
 
 enum Answers {

@@ -199,7 +199,9 @@ fn send(arguments: &Send, plan: &mut Plan, account: &mut Option<Account>) -> Res
     if plan.items.is_empty() {
         return Ok(());
     }
-    let mut session = Session::start(crate::transfer::options(arguments.timeout))?;
+    let security = arguments.secure.dialling(&arguments.to)?;
+    let options = crate::transfer::options(arguments.timeout);
+    let mut session = Session::start_with(options, security)?;
     let ended = send_all(&mut session, arguments, plan, &progress);
     *account = session.end(Duration::ZERO);
     ended

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ampe::{Account, ChannelGroup, Ended, Engine, Event, GroupOptions, Inbox, Options, StartError};
 
 use crate::advice;
+use crate::args::Security;
 use crate::error::Failure;
 use crate::interrupt;
 use crate::output;
@@ -29,6 +30,14 @@ pub(crate) const STRANGER: &str = "somebody connected and did not say hello as a
 
 impl Session {
     pub(crate) fn start(options: Options) -> Result<Session, Failure> {
+        Session::start_with(options, None)
+    }
+
+    /// With what secures its connections.
+    pub(crate) fn start_with(
+        options: Options,
+        security: Option<Security>,
+    ) -> Result<Session, Failure> {
         let engine = Engine::start(options).map_err(|error| match error {
             StartError::Options(error) => Failure::Usage(error.to_string()),
             StartError::System(error) => {
@@ -38,7 +47,7 @@ impl Session {
             error => Failure::new(format!("{error}: run it again")),
         })?;
         let (group, inbox) = engine
-            .group(GroupOptions::default())
+            .group(group_options(security))
             .map_err(|ended| over(&ended))?;
         interrupt::wake(&group);
         Ok(Session {
@@ -140,6 +149,18 @@ impl Session {
         self.engine.stop(within);
         self.account
     }
+}
+
+#[cfg(feature = "tls")]
+fn group_options(security: Option<Security>) -> GroupOptions {
+    let mut options = GroupOptions::default();
+    options.tls = security;
+    options
+}
+
+#[cfg(not(feature = "tls"))]
+fn group_options(_: Option<Security>) -> GroupOptions {
+    GroupOptions::default()
 }
 
 /// Adds the account of a channel that ended.

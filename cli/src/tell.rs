@@ -20,7 +20,8 @@ pub(crate) fn run(arguments: &Tell) -> Result<(), Failure> {
         .as_ref()
         .map(|body| content::body(Some(body)));
     let body = body.transpose()?;
-    let mut session = Session::start(call::options(arguments.timeout))?;
+    let security = arguments.secure.dialling(&arguments.to)?;
+    let mut session = Session::start_with(call::options(arguments.timeout), security)?;
     let told = tell(&mut session, arguments, body.as_deref());
     let account = session.end(Duration::ZERO);
     if arguments.json {
