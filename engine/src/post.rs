@@ -221,6 +221,11 @@ impl Post {
     }
 
     /// Sets the message id, which is otherwise the next of the engine's. 0 means that again.
+    ///
+    /// The engine counts its own from 1 and never comes to 2^63. Choose yours from there on, unless it is that of
+    /// an earlier message of the same logical whole: an answer is known by its id alone, so of two requests with
+    /// one id on one channel the answers cannot be told apart, also where one of them is a
+    /// [`call`](crate::ChannelGroup::call)'s.
     pub fn with_id(mut self, id: u64) -> Self {
         self.message_id = id;
         self

@@ -16,6 +16,8 @@ pub(crate) struct Expected {
     failures: u32,
     /// So many times nothing is waited for.
     rest: u32,
+    /// The wait for them has lasted as long as it may.
+    has_run_out: bool,
 }
 
 impl Default for Expected {
@@ -25,6 +27,7 @@ impl Default for Expected {
             trust: 2,
             failures: 0,
             rest: 0,
+            has_run_out: false,
         }
     }
 }
@@ -37,7 +40,7 @@ impl Expected {
 
     /// So many tasks are told. Returns whether more than the first post is waited for.
     pub(crate) fn begin(&mut self, tasks: usize) -> bool {
-        self.posts = 1;
+        (self.posts, self.has_run_out) = (1, false);
         if tasks < 2 {
             return false;
         }
@@ -49,11 +52,18 @@ impl Expected {
         true
     }
 
+    /// The wait has lasted as long as it may.
+    pub(crate) fn run_out(&mut self) {
+        self.has_run_out = true;
+    }
+
     /// A batch of so many posts is taken.
     pub(crate) fn end(&mut self, posted: usize) {
         let expected = std::mem::replace(&mut self.posts, 1);
         match posted {
             _ if expected == 1 => {}
+            // There was something to read before: that says nothing of what would have come.
+            0 | 1 if !self.has_run_out => {}
             0 | 1 => {
                 self.trust = 2;
                 self.failures = (self.failures + 1).min(10);
@@ -103,8 +113,13 @@ mod tests {
         expected.begin(20);
         assert_eq!(expected.posts(), 7);
         expected.end(0);
+        expected.begin(20);
+        assert_eq!(expected.posts(), 7, "that wait was cut short");
+        expected.run_out();
+        expected.end(0);
         let waits = (0..2000).filter(|_| {
             let waits = expected.begin(20);
+            expected.run_out();
             expected.end(1);
             waits
         });

@@ -182,24 +182,27 @@ impl<B: Batch, E: Copy> Queue<B, E> {
 
     /// Wakes the tasks that the reactor has told of something.
     pub(crate) fn wake_tasks(&self) {
-        self.take_tasks(lock(&self.state));
-    }
-
-    /// The same, where the reactor's next wait ends before long: what these tasks post wakes it together. Returns
-    /// whether that is waited for. What was posted already has made its wake.
-    pub(crate) fn wake_tasks_and_expect(&self) -> bool {
         let mut state = lock(&self.state);
-        let tasks = state.told.len();
-        let waits = state.expected.begin(tasks);
-        self.take_tasks(state);
-        waits
-    }
-
-    fn take_tasks(&self, mut state: MutexGuard<'_, State<B, E>>) {
         let told = std::mem::take(&mut state.told);
         self.told.store(0, Ordering::Relaxed);
         drop(state);
         wake_all(told);
+    }
+
+    /// Has what the tasks post that are to be woken wake the reactor together, where its next wait ends before
+    /// long. Returns whether that is waited for. What was posted already has made its wake.
+    pub(crate) fn expect_posts(&self) -> bool {
+        if self.told() < 2 {
+            return false;
+        }
+        let mut state = lock(&self.state);
+        let tasks = state.told.len();
+        state.expected.begin(tasks)
+    }
+
+    /// The reactor has waited for them as long as it may.
+    pub(crate) fn expect_no_more(&self) {
+        lock(&self.state).expected.run_out();
     }
 
     /// Uses the registry from outside the reactor, with no item to submit: valid after the end too.

@@ -61,6 +61,9 @@ impl Shared {
                     line,
                     deadline,
                 });
+                if admitted.is_ok() {
+                    batch.count_as_one();
+                }
             }
             admitted
         });

@@ -68,6 +68,11 @@ impl Batch {
         self.len += 1;
     }
 
+    /// What was put in last belongs to what was put in before.
+    pub(crate) fn count_as_one(&mut self) {
+        self.len -= 1;
+    }
+
     /// The submission that was put in last.
     pub(crate) fn last_mut(&mut self) -> Option<&mut Submission> {
         self.submissions.last_mut()

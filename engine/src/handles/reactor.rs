@@ -255,19 +255,25 @@ impl Shared {
                     (false, true) => Some(Duration::ZERO),
                     (false, false) => None,
                 };
-                reactor.wait(patience.map(|patience| Instant::now() + patience))?;
+                let deadline = patience.map(|patience| Instant::now() + patience);
+                reactor.wait(deadline)?;
+                if waits_for_posts && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    self.queue.expect_no_more();
+                }
                 if self.work(reactor, Reads::Yes) {
                     return Ok(None);
                 }
                 // What several tasks post is written together, in a pass that waits for it.
-                let is_free = match self.queue.told() {
-                    0 | 1 => sleeps == Sleeps::Elsewhere || self.seat.is_wanted(),
-                    _ => self.seat.is_wanted_by_receiver(),
-                };
-                if is_free && !reactor.is_needed_by_others() {
+                waits_for_posts = HAS_FINE_CLOCK
+                    && !self.seat.is_wanted_by_receiver()
+                    && self.queue.expect_posts();
+                let is_wanted = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
+                if is_wanted && !waits_for_posts && !reactor.is_needed_by_others() {
                     return Ok(Some(()));
                 }
-                waits_for_posts = self.queue.has_told() && self.wake_tasks();
+                if self.queue.has_told() {
+                    self.queue.wake_tasks();
+                }
             }
         });
         self.leave(occupant, NOBODY);
@@ -275,17 +281,6 @@ impl Shared {
         if self.queue.has_told() {
             self.queue.wake_tasks();
         }
-    }
-}
-
-impl Shared {
-    /// Wakes tasks, which will mostly post. Returns whether that is waited for.
-    fn wake_tasks(&self) -> bool {
-        if HAS_FINE_CLOCK {
-            return self.queue.wake_tasks_and_expect();
-        }
-        self.queue.wake_tasks();
-        false
     }
 }
 

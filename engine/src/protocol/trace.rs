@@ -9,7 +9,7 @@ use crate::event::Event;
 /// What is told, without anybody to tell.
 #[cfg(not(feature = "tracing"))]
 #[derive(Default)]
-pub(super) struct Trace;
+pub(super) struct Trace {}
 
 #[cfg(not(feature = "tracing"))]
 impl Trace {
