@@ -63,6 +63,11 @@ impl Engine {
     #[doc(alias = "zmq_ctx_new")]
     #[doc(alias = "nng_init")]
     pub fn start(options: Options) -> Result<Engine, StartError> {
+        #[cfg(feature = "testing")]
+        assert!(
+            !clock::is_simulated(),
+            "this thread has a simulation, whose engines it makes by itself"
+        );
         options.check()?;
         let (shared, reactor) = driver::start(options)?;
         Ok(Engine::over(shared, Some(reactor)))

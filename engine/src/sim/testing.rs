@@ -48,7 +48,7 @@
 //! # The network
 //!
 //! Every name is the name of one host, and port and path are where one listens: `tcp://server:7000` and
-//! `tcp://127.0.0.1:7000` are the same. Port 7 refuses every connection, and nobody answers at port 9. How fast and
+//! `tcp://127.0.0.1:7000` are the same. All who connect come from one address, `10.0.0.1:40000`. Port 7 refuses every connection, and nobody answers at port 9. How fast and
 //! how unkind it is say the [`Conditions`], which are drawn from the seed unless they are given.
 //!
 //! # The clock

@@ -13,8 +13,8 @@ use super::Simulation;
 pub fn for_each_seed(count: u64, mut run: impl FnMut(Simulation)) {
     let alone = env::var("AMPE_SEED").ok();
     let alone = alone.map(|seed| seed.parse().expect("AMPE_SEED is a number"));
-    let seeds = alone.map_or(0..count, |seed: u64| seed..seed + 1);
-    for seed in seeds {
+    let (first, count) = alone.map_or((0, count), |seed: u64| (seed, 1));
+    for seed in (0..count).map(|number| first + number) {
         let told = TellsSeed(seed);
         run(Simulation::new(seed));
         drop(told);

@@ -50,6 +50,8 @@ struct Inside {
     rng: Rng,
     /// Tasks that have not been polled yet.
     spawned: Vec<LocalFuture>,
+    /// The simulation was dropped.
+    is_over: bool,
     /// Who sleeps until when.
     sleeping: BTreeMap<(Instant, u64), Waker>,
     sleep_next: u64,
@@ -82,6 +84,7 @@ impl Simulation {
             nodes: Vec::new(),
             rng,
             spawned: Vec::new(),
+            is_over: false,
             sleeping: BTreeMap::new(),
             sleep_next: 0,
             steps: 0,
@@ -201,6 +204,10 @@ impl Inside {
         Some(woken.into_values().collect())
     }
 
+    fn check(&self) {
+        assert!(!self.is_over, "this simulation was dropped");
+    }
+
     fn node(&mut self, engine: &Engine) -> &mut Node {
         let node = self.nodes.iter_mut();
         let mut node = node.filter(|node| Arc::ptr_eq(&node.shared, engine.shared()));
@@ -224,9 +231,14 @@ impl Handle {
     /// # Errors
     ///
     /// [`StartError::Options`] if a limit is too low to work with.
+    ///
+    /// # Panics
+    ///
+    /// The simulation was dropped.
     pub fn engine(&self, options: Options) -> Result<Engine, StartError> {
         options.check()?;
         let mut inside = self.0.borrow_mut();
+        inside.check();
         let rng = inside.rng.fork();
         let node = Node::new(options, &inside.net, rng);
         let engine = Engine::over(Arc::clone(&node.shared), None);
@@ -235,9 +247,15 @@ impl Handle {
     }
 
     /// Starts a task, which is polled whenever it was woken, while the simulation runs.
+    ///
+    /// # Panics
+    ///
+    /// The simulation was dropped.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
         let (polled, outcome) = task(future);
-        self.0.borrow_mut().spawned.push(polled);
+        let mut inside = self.0.borrow_mut();
+        inside.check();
+        inside.spawned.push(polled);
         outcome
     }
 
@@ -310,6 +328,7 @@ impl std::fmt::Debug for Handle {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
+        let _leaves = Leaves(self.handle());
         // What tasks hold ends while its engines are there: an inbox that is dropped closes its group.
         self.tasks = Tasks::default();
         loop {
@@ -318,8 +337,20 @@ impl Drop for Simulation {
                 break;
             }
         }
-        let nodes = std::mem::take(&mut self.handle.0.borrow_mut().nodes);
-        drop(nodes);
+        let mut inside = self.handle.0.borrow_mut();
+        let nodes = std::mem::take(&mut inside.nodes);
+        let sleeping = std::mem::take(&mut inside.sleeping);
+        drop(inside);
+        drop((nodes, sleeping));
+    }
+}
+
+/// Has this thread be one like any other again, also where the drop of a task panics.
+struct Leaves(Handle);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().is_over = true;
         clock::simulate(None);
         reactor_thread::leave();
     }
@@ -340,15 +371,17 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let until = self.until;
+        // Wakers may be whatever the application has made: nothing is borrowed while one is cloned or dropped.
+        let waker = context.waker().clone();
         let mut inside = self.handle.0.borrow_mut();
         if until <= inside.now {
             return Poll::Ready(());
         }
         let place = self.place.unwrap_or(inside.sleep_next);
         inside.sleep_next = inside.sleep_next.max(place + 1);
-        let waker = context.waker().clone();
-        inside.sleeping.insert((until, place), waker);
+        let before = inside.sleeping.insert((until, place), waker);
         drop(inside);
+        drop(before);
         self.place = Some(place);
         Poll::Pending
     }
@@ -357,11 +390,10 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.handle
-                .0
-                .borrow_mut()
-                .sleeping
-                .remove(&(self.until, place));
+            let mut inside = self.handle.0.borrow_mut();
+            let waker = inside.sleeping.remove(&(self.until, place));
+            drop(inside);
+            drop(waker);
         }
     }
 }

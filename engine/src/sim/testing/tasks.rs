@@ -108,13 +108,13 @@ impl<T> Future for Task<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut outcome = self.0.borrow_mut();
-        match outcome.value.take() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                outcome.waiting = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(value) = self.take() {
+            return Poll::Ready(value);
         }
+        // Wakers may be whatever the application has made: nothing is borrowed while one is cloned or dropped.
+        let waker = context.waker().clone();
+        let before = self.0.borrow_mut().waiting.replace(waker);
+        drop(before);
+        Poll::Pending
     }
 }

@@ -293,3 +293,25 @@ fn tasks_that_hold_their_simulation_end_with_it() {
     drop(simulation);
     assert_eq!(Rc::strong_count(&alive), 1);
 }
+
+#[test]
+fn a_task_whose_end_panics_leaves_a_thread_like_any_other() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("the end of a task");
+        }
+    }
+    let simulation = Simulation::new(9);
+    let handle = simulation.handle();
+    handle.spawn(async {
+        let _held = Panics;
+        std::future::pending::<()>().await;
+    });
+    let mut simulation = simulation;
+    simulation.run_for(Duration::from_secs(1));
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(simulation))).is_err());
+    drop(Simulation::new(10));
+    let late = catch_unwind(AssertUnwindSafe(|| handle.spawn(async {})));
+    assert!(late.is_err(), "nobody would ever poll it");
+}
