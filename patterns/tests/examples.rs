@@ -165,13 +165,13 @@ fn a_signal_ends_a_service_that_answers_what_it_has_taken() {
 #[test]
 fn every_job_ends_though_workers_are_killed_and_leave() {
     const KILLED: usize = 5;
-    let Some(mut queue) = start("work_queue", &["queue", LOCAL, "1000"]) else {
+    let Some(mut queue) = start("jobs", &["queue", LOCAL, "1000"]) else {
         return;
     };
     let address = queue.address();
     let mut workers = Vec::new();
     for _ in 0..KILLED {
-        let mut worker = start("work_queue", &["work", &address]).unwrap();
+        let mut worker = start("jobs", &["work", &address]).unwrap();
         // In the middle: it has done fifteen, and has more at hand.
         for _ in 0..15 {
             worker.line("job ");
@@ -180,7 +180,7 @@ fn every_job_ends_though_workers_are_killed_and_leave() {
         workers.push(worker);
     }
     for _ in 0..3 {
-        workers.push(start("work_queue", &["work", &address]).unwrap());
+        workers.push(start("jobs", &["work", &address]).unwrap());
     }
     #[cfg(unix)]
     {
@@ -229,14 +229,14 @@ fn subscribers_come_back_to_a_publisher_that_was_killed() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", port.local_addr().unwrap());
     drop(port);
-    let Some(mut publisher) = start("publish", &["publisher", &address]) else {
+    let Some(mut publisher) = start("topics", &["publisher", &address]) else {
         return;
     };
     publisher.address();
     let topics: [&[&str]; 2] = [&["weather.*", "news"], &["sports"]];
     let mut subscribers = topics.map(|topics| {
         let arguments = [&["subscriber", address.as_str()], topics].concat();
-        start("publish", &arguments).unwrap()
+        start("topics", &arguments).unwrap()
     });
     for life in ["first", "second"] {
         for subscriber in &mut subscribers {
@@ -254,7 +254,7 @@ fn subscribers_come_back_to_a_publisher_that_was_killed() {
         if life == "first" {
             publisher.child.kill().unwrap();
             publisher.end();
-            publisher = start("publish", &["publisher", &address]).unwrap();
+            publisher = start("topics", &["publisher", &address]).unwrap();
         }
     }
     publisher.type_line("who");

@@ -1,8 +1,8 @@
 //! Publishing by topics: what is typed at the publisher goes to those who want it.
 //!
 //! ```text
-//! cargo run -p ampe-patterns --example publish -- publisher tcp://127.0.0.1:7000
-//! cargo run -p ampe-patterns --example publish -- subscriber tcp://127.0.0.1:7000 'weather.*' news   (several)
+//! cargo run -p ampe-patterns --example topics -- publisher tcp://127.0.0.1:7000
+//! cargo run -p ampe-patterns --example topics -- subscriber tcp://127.0.0.1:7000 'weather.*' news   (several)
 //! ```
 //!
 //! Type lines such as `weather.kyiv it rains`, and `who` to see who is there. Kill the publisher and start it again: its

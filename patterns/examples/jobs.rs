@@ -1,8 +1,8 @@
 //! A work queue whose workers may be killed, and may leave, at any moment. Each job ends, and it is known how.
 //!
 //! ```text
-//! cargo run -p ampe-patterns --example work_queue -- queue tcp://127.0.0.1:7000 1000
-//! cargo run -p ampe-patterns --example work_queue -- work tcp://127.0.0.1:7000     (several)
+//! cargo run -p ampe-patterns --example jobs -- queue tcp://127.0.0.1:7000 1000
+//! cargo run -p ampe-patterns --example jobs -- work tcp://127.0.0.1:7000     (several)
 //! ```
 //!
 //! `kill -9` a worker: what it may have done, another does with a mark. Ctrl-C, or SIGTERM, has a worker finish the
