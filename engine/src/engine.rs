@@ -60,6 +60,10 @@ impl Engine {
     ///
     /// [`StartError::Options`] if a limit is too low to work with; [`StartError::System`] if the
     /// system refuses a poller or a thread.
+    ///
+    /// # Panics
+    ///
+    /// With the feature `testing`, in a thread that has a simulation, which makes its engines itself.
     #[doc(alias = "zmq_ctx_new")]
     #[doc(alias = "nng_init")]
     pub fn start(options: Options) -> Result<Engine, StartError> {
