@@ -38,6 +38,7 @@ mod rng;
 )]
 mod temper;
 pub mod testing;
+mod written;
 
 #[cfg(test)]
 mod app;

@@ -9,14 +9,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Endpoint;
-#[cfg(test)]
-use crate::tls::fake;
-use crate::wire::{Header, OpCode};
 
 use super::faults::Faults;
 use super::pipe::Pipe;
 use super::rng::Rng;
 use super::temper::Temper;
+use super::written::{StreamRecord, Written};
 
 /// One end of a stream, or a listener. Never used again within a run.
 pub(super) type Socket = usize;
@@ -76,74 +74,13 @@ struct Stream {
     remote: Endpoint,
     has_shut: bool,
     record: StreamRecord,
-    header: Vec<u8>,
-    /// Whether the frame under way counts as sent: engines leave ByeSignals out.
-    is_counted: bool,
-    content_left: usize,
-    /// Whether its frames travel in records, once anything was written.
-    is_secured: Option<bool>,
-    /// A record that was written in part.
-    record_part: Vec<u8>,
-}
-
-/// What an observer notes of one end, beside its owner.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct StreamRecord {
-    /// Frames whose last byte the network accepted.
-    pub(super) frames_written: u64,
-    /// The last frame that the network accepted is not whole.
-    pub(super) is_mid_frame: bool,
-    /// The owner read the peer's orderly end.
-    pub(super) saw_end: bool,
-    /// A reset arrived or is under way.
-    pub(super) was_reset: bool,
+    written: Written,
 }
 
 enum Dial {
     Pending { at: Instant, place: Option<Place> },
     Established,
     Failed(ErrorKind),
-}
-
-impl Stream {
-    /// Follows the frames in what was written: the network's own account of what was sent. One that travels in
-    /// records is whole once its last record is. Of the real records of users' tests nothing is known here.
-    fn count_written(&mut self, bytes: &[u8]) {
-        #[cfg(test)]
-        if let Some(&first) = bytes.first()
-            && *self.is_secured.get_or_insert(fake::is_record(first))
-        {
-            let frames = fake::whole_records(&mut self.record_part, bytes);
-            self.count_frames(&frames);
-            self.record.is_mid_frame |= !self.record_part.is_empty();
-            return;
-        }
-        self.count_frames(bytes);
-    }
-
-    fn count_frames(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.content_left > 0 {
-                let used = self.content_left.min(bytes.len());
-                self.content_left -= used;
-                bytes = &bytes[used..];
-            } else {
-                let used = (Header::LEN - self.header.len()).min(bytes.len());
-                self.header.extend_from_slice(&bytes[..used]);
-                bytes = &bytes[used..];
-                if self.header.len() < Header::LEN {
-                    break;
-                }
-                self.is_counted = self.header[2] & 0x0F != OpCode::ByeSignal as u8;
-                let length = |at: usize| u16::from_be_bytes([self.header[at], self.header[at + 1]]);
-                self.content_left = usize::from(length(12)) + usize::from(length(14));
-                self.header.clear();
-            }
-            let is_whole = self.content_left == 0;
-            self.record.frames_written += u64::from(is_whole && self.is_counted);
-        }
-        self.record.is_mid_frame = self.content_left > 0 || !self.header.is_empty();
-    }
 }
 
 impl Net {
@@ -264,11 +201,7 @@ impl Net {
             remote,
             has_shut: false,
             record: StreamRecord::default(),
-            header: Vec::new(),
-            is_counted: true,
-            content_left: 0,
-            is_secured: None,
-            record_part: Vec::new(),
+            written: Written::default(),
         };
         self.sockets.push(State::Stream(Box::new(stream)));
         self.sockets.len() - 1
@@ -398,9 +331,9 @@ impl Net {
         }
         self.activity += 1;
         let stream = self.stream(socket);
-        let is_first = stream.is_secured.is_none();
-        stream.count_written(&bytes);
-        let is_secured = stream.is_secured == Some(true);
+        let is_first = !stream.written.has_begun();
+        stream.written.count(&bytes, &mut stream.record);
+        let is_secured = stream.written.is_secured();
         self.faults.secured += u64::from(is_first && is_secured);
         let at = self
             .stream(peer)

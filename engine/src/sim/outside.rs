@@ -18,8 +18,9 @@ use crate::protocol::decisions::{Flaw, planted};
 use crate::protocol::{Core, Wanted};
 
 use super::faults::Faults;
-use super::net::{SharedNet, Socket, StreamRecord};
+use super::net::{SharedNet, Socket};
 use super::rng::Rng;
+use super::written::StreamRecord;
 
 /// What is said of a socket that cannot be polled.
 pub(super) const HIDDEN: &str = "a layer hides the socket below: remove the layer";
