@@ -61,8 +61,8 @@
 //!
 //! # Between queue and worker
 //!
-//! A job is a Request and its outcome the Response, so that a worker can be written without this crate. All else
-//! is in text headers:
+//! A job is a Request and its outcome the Response, so that a worker can be written without this crate. Its message id
+//! is 2^63 and the job's number. All else is in text headers:
 //!
 //! | header | in | meaning |
 //! |---|---|---|
@@ -89,6 +89,8 @@ use ampe::{
     Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, Post, PostError, Received,
     Returned, Signal,
 };
+
+use crate::ids::{id_of, number_of};
 
 pub use self::outcome::{Done, Failed, Gone, NotAdded, QueueAccount, Queued, Unended, WhyNotAdded};
 pub use self::worker::{Job, Leaver, Worker, Working};
@@ -346,11 +348,11 @@ impl WorkQueue {
 
     /// A worker says what became of a job.
     fn end(&mut self, worker: Channel, answer: Received) -> Option<Queued> {
-        let job = answer.id();
-        // A part of an answer, or one to what was not asked.
-        if answer.has_more() || !self.is_at_hand(worker, job) {
+        let job = self.at_hand(worker, answer.id());
+        // Else it is a part of an answer, or one to another request than a job.
+        let Some(job) = job.filter(|_| !answer.has_more()) else {
             return Some(Queued::Other(Event::Response(answer)));
-        }
+        };
         self.free(worker, job);
         if answer.text_headers().get(NOT_BEGUN).is_some() {
             self.reopen(job);
@@ -381,10 +383,10 @@ impl WorkQueue {
 
     /// A job comes back that its worker does not have.
     fn take_back(&mut self, worker: Channel, returned: Returned) -> Option<Queued> {
-        let job = returned.id();
-        if returned.op_code() != OpCode::Request || !self.is_at_hand(worker, job) {
+        let job = self.at_hand(worker, returned.id());
+        let Some(job) = job.filter(|_| returned.op_code() == OpCode::Request) else {
             return Some(Queued::Other(Event::Returned(returned)));
-        }
+        };
         // Its connection has ended: no more is given to it.
         self.take_off(worker, job);
         self.reopen(job);
@@ -432,9 +434,10 @@ impl WorkQueue {
         })
     }
 
-    fn is_at_hand(&self, worker: Channel, job: u64) -> bool {
-        let hands = self.workers.get(&worker);
-        hands.is_some_and(|hands| hands.at_hand.contains_key(&job))
+    /// The job that a message id stands for, if the worker has it at hand.
+    fn at_hand(&self, worker: Channel, id: u64) -> Option<u64> {
+        let hands = self.workers.get(&worker)?;
+        number_of(id).filter(|job| hands.at_hand.contains_key(job))
     }
 
     /// A worker has one job less.
@@ -538,7 +541,7 @@ impl WorkQueue {
                 let marked = message.add_header(MAYBE_TWICE, YES);
                 marked.expect("there is room for it, as was seen when it was added");
             }
-            match self.group.post(message.request(worker).with_id(job)) {
+            match self.group.post(message.request(worker).with_id(id_of(job))) {
                 Ok(_) => {
                     let now = Instant::now();
                     let due = self.options.patience.and_then(|it| now.checked_add(it));

@@ -403,6 +403,89 @@ fn a_subscriber_gets_what_it_wants_from_each_life_of_its_publisher() {
     assert!(!subscriber.join().unwrap().is_empty());
 }
 
+/// What a subscriber said on a connection that broke is not said again on the next: its hello says all.
+#[test]
+fn an_unsubscription_that_comes_back_ends_no_later_subscription() {
+    let server = tight();
+    let (server_group, mut server_inbox) = group(&server);
+    server_group.listen(&local()).unwrap();
+    let Event::Listening(it) = server_inbox.recv().unwrap() else {
+        panic!("it listens");
+    };
+    let client = tight();
+    let (group, mut inbox) = group(&client);
+    let mut subscriber = Subscriber::new(group.clone(), it.address().clone()).with_pauses(SHORT);
+    subscriber.subscribe("a").unwrap();
+    while !matches!(subscriber.recv(&mut inbox).unwrap(), Subscribed::Up(_)) {}
+    let Event::Hello(hello) = server_inbox.recv().unwrap() else {
+        panic!("a hello is first");
+    };
+    let first = hello.channel();
+    server_group
+        .post(hello.accept(server_group.message()))
+        .unwrap();
+    let channel = loop {
+        if let Subscribed::Other(Event::Accepted(it)) = subscriber.recv(&mut inbox).unwrap() {
+            break it.channel();
+        }
+    };
+    // Its peer does not receive until no more can be posted than a short Signal.
+    let mut idle = 0;
+    while idle < 100 {
+        let message = group.message().with_body(&[7; 20_000]).unwrap();
+        idle = match group.post(message.signal(channel)) {
+            Ok(_) => 0,
+            Err(_) => idle + 1,
+        };
+        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
+    }
+    subscriber.unsubscribe("a");
+    server_group.post(Post::abort(first)).unwrap();
+    let mut came_back = false;
+    loop {
+        match subscriber.recv(&mut inbox).unwrap() {
+            Subscribed::Other(Event::Returned(it)) => {
+                came_back |= it.message().text_headers().get("Unsubscribe").is_some();
+            }
+            Subscribed::Down(_) => break,
+            _ => {}
+        }
+    }
+    assert!(came_back, "it was not sent");
+    subscriber.subscribe("a").unwrap();
+    while !matches!(subscriber.recv(&mut inbox).unwrap(), Subscribed::Up(_)) {}
+    subscriber.subscribe("last").unwrap();
+    let mut said = Vec::new();
+    while said.last().is_none_or(|(_, topic)| topic != "last") {
+        let event = server_inbox.recv_until(deadline()).unwrap();
+        let received = match event.expect("it says what it wants") {
+            Event::Hello(hello) => {
+                said.clear();
+                hello
+                    .text_headers()
+                    .iter()
+                    .for_each(|it| said.push(text(it)));
+                continue;
+            }
+            Event::Signal(signal) if signal.channel() != first => signal,
+            _ => continue,
+        };
+        received
+            .text_headers()
+            .iter()
+            .for_each(|it| said.push(text(it)));
+    }
+    let of_a: Vec<&str> = (said.iter().filter(|it| it.1 == "a"))
+        .map(|it| it.0.as_str())
+        .collect();
+    assert_eq!(of_a, ["Subscribe"]);
+}
+
+fn text((name, value): (&[u8], &[u8])) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(name), text(value))
+}
+
 #[test]
 fn nobody_is_accepted_once_goodbye_was_said() {
     let mut publishing = Publishing::start(engine(), &local(), PublisherOptions::default());

@@ -221,6 +221,56 @@ fn no_job_is_done_twice_where_none_may_be() {
     every_job_ends(1);
 }
 
+/// The ids of jobs are not those of other requests to a worker.
+#[test]
+fn a_call_to_a_worker_gets_its_own_answer_beside_jobs() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    for number in 0..8_u8 {
+        let message = group.message().with_body(&[number]).unwrap();
+        queue.add(message).unwrap();
+    }
+    // A worker by hand, which answers once it has all that is asked.
+    let worker = thread::spawn(move || {
+        let engine = common::engine();
+        let (group, mut inbox) = common::group(&engine);
+        group.connect(&address).unwrap();
+        let requests = |event| match event {
+            Event::Request(request) => Some(request),
+            _ => None,
+        };
+        let asked: Vec<_> = inbox.iter().filter_map(requests).take(9).collect();
+        for request in asked {
+            group.post(request.echo()).unwrap();
+        }
+        inbox.iter().find(|event| matches!(event, Event::Closed(_)));
+    });
+    let mut call = None;
+    while !queue.is_empty() {
+        match next(&mut queue, &mut inbox) {
+            Queued::Hello(hello) => {
+                let channel = hello.channel();
+                queue.accept(hello);
+                let group = group.clone();
+                call = Some(thread::spawn(move || {
+                    let message = group.message().with_body(b"well?").unwrap();
+                    let answer = group.call(channel, message, deadline()).wait();
+                    answer.unwrap().body().to_vec()
+                }));
+            }
+            Queued::Done(done) => assert_eq!(u64::from(done.answer.body()[0]) + 1, done.job),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(call.unwrap().join().unwrap(), b"well?");
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    worker.join().unwrap();
+}
+
 #[test]
 fn a_worker_that_leaves_gives_back_what_it_has_not_begun() {
     let engine = engine();

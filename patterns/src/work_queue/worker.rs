@@ -11,6 +11,7 @@ use ampe::{
 };
 
 use super::{CREDIT, LEAVING, MAYBE_TWICE, NOT_BEGUN, YES};
+use crate::ids::number_of;
 use crate::nudge::Nudge;
 use crate::{Dialed, Dialer, Down, Pauses};
 
@@ -206,6 +207,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// Its number, as its queue knows it: what [`WorkQueue::add`](super::WorkQueue::add) gave.
+    pub fn id(&self) -> u64 {
+        let id = Received::id(self);
+        number_of(id).unwrap_or(id)
+    }
+
     /// Whether another worker may have done it: see [`MAYBE_TWICE`].
     pub fn is_maybe_twice(&self) -> bool {
         self.text_headers().get(MAYBE_TWICE).is_some()
