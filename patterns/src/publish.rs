@@ -88,7 +88,7 @@
 mod subscriber;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use ampe::wire::OpCode;
@@ -204,7 +204,7 @@ pub struct Counts {
 pub struct Publisher {
     group: ChannelGroup,
     options: PublisherOptions,
-    subscribers: HashMap<Channel, State>,
+    subscribers: BTreeMap<Channel, State>,
     is_ending: bool,
 }
 
@@ -255,7 +255,7 @@ impl Publisher {
         Publisher {
             group,
             options,
-            subscribers: HashMap::new(),
+            subscribers: BTreeMap::new(),
             is_ending: false,
         }
     }
@@ -266,11 +266,11 @@ impl Publisher {
             let _ = self.group.post(hello.refuse(ENDING)); // itself refused if it has gone
             return;
         }
-        let subscriber = hello.channel();
+        let (subscriber, peer) = (hello.channel(), hello.peer().clone());
         let mut topics = Topics::new(self.options.topic_bytes);
         let is_too_much = topics.change(hello.text_headers()).is_err();
         let state = State {
-            peer: hello.peer().clone(),
+            peer,
             topics,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -278,7 +278,12 @@ impl Publisher {
             is_saying_goodbye: false,
             let_go: None,
         };
-        let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
+        match self.group.post(hello.accept(self.group.message())) {
+            Ok(_) => {}
+            // It is there, and gets what it wants all the same.
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => {}
+            Err(_) => return, // it has gone, and nothing more will be heard of it
+        }
         self.subscribers.insert(subscriber, state);
         if is_too_much {
             self.let_go(subscriber, TOO_MANY_TOPICS);

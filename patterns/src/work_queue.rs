@@ -80,7 +80,7 @@
 mod outcome;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -148,7 +148,7 @@ pub struct WorkQueue {
     bytes: usize,
     /// Of those, the ones that no worker has.
     open: BTreeSet<u64>,
-    workers: HashMap<Channel, Hands>,
+    workers: BTreeMap<Channel, Hands>,
     /// Workers that may be given a job, as far as is known; none twice.
     ready: VecDeque<Channel>,
     /// When whose patience for which job at hand is over.
@@ -167,7 +167,7 @@ struct Waiting {
 struct Hands {
     credit: usize,
     /// Jobs, and until when they may be at hand.
-    at_hand: HashMap<u64, Option<Instant>>,
+    at_hand: BTreeMap<u64, Option<Instant>>,
     is_ready: bool,
     is_leaving: bool,
     has_goodbye: bool,
@@ -188,7 +188,7 @@ impl WorkQueue {
             jobs: BTreeMap::new(),
             bytes: 0,
             open: BTreeSet::new(),
-            workers: HashMap::new(),
+            workers: BTreeMap::new(),
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
             account: QueueAccount::default(),
@@ -233,13 +233,18 @@ impl WorkQueue {
         let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
         let hands = Hands {
             credit: wanted.clamp(1, self.options.credit.max(1)),
-            at_hand: HashMap::new(),
+            at_hand: BTreeMap::new(),
             is_ready: false,
             is_leaving: false,
             has_goodbye: false,
             let_go: None,
         };
-        let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
+        match self.group.post(hello.accept(self.group.message())) {
+            Ok(_) => {}
+            // It is there, and gets jobs when there is room.
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => {}
+            Err(_) => return, // it has gone, and nothing more will be heard of it
+        }
         self.account.workers += 1;
         self.workers.insert(worker, hands);
         self.line_up(worker);
@@ -405,6 +410,7 @@ impl WorkQueue {
     fn lose(&mut self, closed: Closed) -> Queued {
         self.forget_deadlines(closed.channel());
         let hands = self.workers.remove(&closed.channel());
+        self.ready.retain(|&it| it != closed.channel());
         let let_go = hands.as_ref().and_then(|hands| hands.let_go);
         let (mut again, mut unknown) = (Vec::new(), Vec::new());
         let at_hand = hands.map(|it| it.at_hand).unwrap_or_default();
@@ -528,9 +534,8 @@ impl WorkQueue {
         while let Some(&job) = self.open.first()
             && let Some(worker) = self.ready.pop_front()
         {
-            let Some(hands) = self.workers.get_mut(&worker) else {
-                continue; // it has gone
-            };
+            let hands = self.workers.get_mut(&worker);
+            let hands = hands.expect("who has gone is not lined up");
             hands.is_ready = false;
             if hands.is_leaving || hands.at_hand.len() >= hands.credit {
                 continue; // an answer of its lines it up again
@@ -577,6 +582,7 @@ impl fmt::Debug for WorkQueue {
         formatter
             .debug_struct("WorkQueue")
             .field("account", &self.account())
+            .field("ready", &self.ready.len())
             .finish_non_exhaustive()
     }
 }

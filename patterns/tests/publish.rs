@@ -487,6 +487,20 @@ fn text((name, value): (&[u8], &[u8])) -> (String, String) {
 }
 
 #[test]
+fn a_subscriber_that_has_gone_before_it_is_accepted_is_none() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut publisher = Publisher::new(group.clone());
+    let hello =
+        common::hello_of_one_that_has_gone(&group, &mut inbox, |it| match publisher.observe(it) {
+            Some(Published::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+    publisher.accept(hello);
+    assert_eq!(publisher.subscribers().count(), 0);
+}
+
+#[test]
 fn nobody_is_accepted_once_goodbye_was_said() {
     let mut publishing = Publishing::start(engine(), &local(), PublisherOptions::default());
     publishing.say_goodbye();

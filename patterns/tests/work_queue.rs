@@ -512,6 +512,45 @@ fn a_job_for_which_there_is_no_room_goes_when_there_is() {
 }
 
 #[test]
+fn a_worker_that_has_gone_before_it_is_accepted_is_none() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    let hello =
+        common::hello_of_one_that_has_gone(&group, &mut inbox, |it| match queue.observe(it) {
+            Some(Queued::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+    queue.accept(hello);
+    assert_eq!((queue.workers(), queue.account().workers), (0, 0));
+}
+
+/// Workers that come and go while there are no jobs leave nothing behind.
+#[test]
+fn workers_that_have_gone_are_forgotten() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    for _ in 0..5 {
+        let client = common::engine();
+        let (client_group, _client_inbox) = common::group(&client);
+        let channel = client_group.connect(&address).unwrap();
+        loop {
+            match next(&mut queue, &mut inbox) {
+                Queued::Hello(hello) => {
+                    queue.accept(hello);
+                    client_group.post(Post::abort(channel)).unwrap();
+                }
+                Queued::Gone(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let shown = format!("{queue:?}");
+    assert!(shown.contains("ready: 0"), "{shown}");
+}
+
+#[test]
 fn what_has_not_ended_is_handed_back() {
     let engine = engine();
     let (group, _inbox) = group(&engine);

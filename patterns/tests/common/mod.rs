@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use ampe::{Address, ChannelGroup, Engine, GroupOptions, Inbox, Options};
+use ampe::{Address, ChannelGroup, Engine, Event, GroupOptions, Hello, Inbox, Options, Post};
 
 /// No test needs nearly as long; one that hangs fails by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,4 +46,30 @@ pub(crate) fn dice() -> fastrand::Rng {
 
 pub(crate) fn number(body: &[u8]) -> u64 {
     u64::from_le_bytes(body.try_into().unwrap())
+}
+
+/// The hello of a client whose end was shown to a pattern before anybody accepts it.
+pub(crate) fn hello_of_one_that_has_gone(
+    group: &ChannelGroup,
+    inbox: &mut Inbox,
+    mut observe: impl FnMut(Event) -> Option<Hello>,
+) -> Hello {
+    group.listen(&local()).unwrap();
+    let client = engine();
+    let (client_group, _client_inbox) = self::group(&client);
+    let (mut channel, mut hello) = (None, None);
+    loop {
+        let event = inbox.recv_until(deadline()).unwrap().unwrap();
+        if let Event::Listening(it) = &event {
+            channel = Some(client_group.connect(it.address()).unwrap());
+        }
+        let has_gone = matches!(event, Event::Closed(_));
+        if let Some(it) = observe(event) {
+            client_group.post(Post::abort(channel.unwrap())).unwrap();
+            hello = Some(it);
+        }
+        if has_gone {
+            return hello.unwrap();
+        }
+    }
 }
