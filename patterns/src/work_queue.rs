@@ -51,7 +51,9 @@
 //! - It was *sent*, and not answered: the worker may have done it or not. Another gets it with the text header
 //!   [`MAYBE_TWICE`], and its outcome says so, too; or, once [`QueueOptions::losses`] workers were lost over
 //!   it, it ends as *unknown*. With 1 no job is ever done twice; with more, a job that kills who does it does not
-//!   kill all workers.
+//!   kill all workers. Those that were at hand beside it are lost with it once: from then on each of them is given
+//!   to a worker that has nothing else at hand, which gets nothing beside it, so that the one whose fault it is ends alone.
+//!   Where one loss is the end, let [`QueueOptions::credit`] be 1 if the others are not to end as unknown, too.
 //!
 //! A worker that hangs is lost, too, once [`QueueOptions::patience`] with it is over.
 //!
@@ -77,12 +79,15 @@
 //! A queue keeps a copy of each job until it has ended, [`QueueOptions::bytes`] of them at most; what workers have at hand
 //! and was not sent is in the engine's budget besides. A worker has no more than its credit.
 
+mod hands;
+mod open_jobs;
+mod options;
 mod outcome;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ampe::wire::OpCode;
 use ampe::{
@@ -90,8 +95,11 @@ use ampe::{
     Returned, Signal,
 };
 
+use self::hands::Hands;
+use self::open_jobs::OpenJobs;
 use crate::ids::{id_of, number_of};
 
+pub use self::options::QueueOptions;
 pub use self::outcome::{Done, Failed, Gone, NotAdded, QueueAccount, Queued, Unended, WhyNotAdded};
 pub use self::worker::{Job, Leaver, Worker, Working};
 
@@ -108,34 +116,6 @@ const TOO_LONG: &str = "you take too long for a job";
 const ENDING: &str = "the queue is ending";
 const YES: &str = "yes";
 
-/// The limits of a [`WorkQueue`]. Start from the default and change what matters.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct QueueOptions {
-    /// How many jobs one worker may have at hand, also where it asks for more, or does not say. Default 8.
-    pub credit: usize,
-    /// How many workers may be lost over a job that may have been done, until it ends as unknown. Default 3;
-    /// 0 counts as 1.
-    pub losses: u32,
-    /// How long a worker may have a job at hand, while it is at those before it, too. One that takes longer is let go,
-    /// and what it has at hand was maybe done. Default `None`: for ever.
-    pub patience: Option<Duration>,
-    /// How many bytes of jobs may be there that have not ended; each counts with its content and 1 KiB. Default
-    /// 64 MiB.
-    pub bytes: usize,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        QueueOptions {
-            credit: 8,
-            losses: 3,
-            patience: None,
-            bytes: 64 << 20,
-        }
-    }
-}
-
 /// Gives jobs to workers, which connect to its group.
 ///
 /// Whatever [listens](ChannelGroup::listen) in the group lets workers in. Jobs are given in the order in which
@@ -147,7 +127,7 @@ pub struct WorkQueue {
     jobs: BTreeMap<u64, Waiting>,
     bytes: usize,
     /// Of those, the ones that no worker has.
-    open: BTreeSet<u64>,
+    open: OpenJobs,
     workers: BTreeMap<Channel, Hands>,
     /// Workers that may be given a job, as far as is known; none twice.
     ready: VecDeque<Channel>,
@@ -163,17 +143,6 @@ struct Waiting {
     losses: u32,
 }
 
-/// A worker, as the queue knows it.
-struct Hands {
-    credit: usize,
-    /// Jobs, and until when they may be at hand.
-    at_hand: BTreeMap<u64, Option<Instant>>,
-    is_ready: bool,
-    is_leaving: bool,
-    has_goodbye: bool,
-    let_go: Option<&'static str>,
-}
-
 impl WorkQueue {
     /// A queue whose workers connect to a group, with the default limits.
     pub fn new(group: ChannelGroup) -> WorkQueue {
@@ -187,7 +156,7 @@ impl WorkQueue {
             options,
             jobs: BTreeMap::new(),
             bytes: 0,
-            open: BTreeSet::new(),
+            open: OpenJobs::default(),
             workers: BTreeMap::new(),
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
@@ -215,7 +184,7 @@ impl WorkQueue {
             self.bytes = bytes;
             self.account.added += 1;
             self.jobs.insert(job, Waiting { message, losses: 0 });
-            self.open.insert(job);
+            self.open.insert(job, false);
             self.give();
             return Ok(job);
         };
@@ -234,6 +203,7 @@ impl WorkQueue {
         let hands = Hands {
             credit: wanted.clamp(1, self.options.credit.max(1)),
             at_hand: BTreeMap::new(),
+            has_suspect: false,
             is_ready: false,
             is_leaving: false,
             has_goodbye: false,
@@ -285,7 +255,7 @@ impl WorkQueue {
         let unended = |(job, waiting): (u64, Waiting)| Unended {
             job,
             message: waiting.message,
-            is_maybe_done: waiting.losses > 0 || !open.contains(&job),
+            is_maybe_done: waiting.losses > 0 || !open.contains(job),
         };
         self.jobs.into_iter().map(unended).collect()
     }
@@ -428,7 +398,7 @@ impl WorkQueue {
         unknown.sort_unstable();
         self.account.again += again.len() as u64;
         self.account.unknown += unknown.len() as u64;
-        self.open.extend(&again);
+        again.iter().for_each(|&job| self.open.insert(job, true));
         for &job in &unknown {
             self.remove(job);
         }
@@ -457,9 +427,12 @@ impl WorkQueue {
 
     fn take_off(&mut self, worker: Channel, job: u64) {
         if let Some(hands) = self.workers.get_mut(&worker)
-            && let Some(Some(due)) = hands.at_hand.remove(&job)
+            && let Some(due) = hands.at_hand.remove(&job)
         {
-            self.deadlines.remove(&(due, worker, job));
+            hands.has_suspect = false; // it was alone
+            if let Some(due) = due {
+                self.deadlines.remove(&(due, worker, job));
+            }
         }
     }
 
@@ -488,7 +461,9 @@ impl WorkQueue {
     /// A job that was not begun is there for others.
     fn reopen(&mut self, job: u64) {
         self.account.returned += 1;
-        self.open.insert(job);
+        let waiting = self.jobs.get(&job);
+        let is_suspect = waiting.is_some_and(|it| it.losses > 0);
+        self.open.insert(job, is_suspect);
     }
 
     /// A job has ended. Returns whether it may have been done before.
@@ -531,7 +506,9 @@ impl WorkQueue {
 
     /// Gives open jobs to workers, as far as their credit goes.
     fn give(&mut self) {
-        while let Some(&job) = self.open.first()
+        // Those that may have more when nothing suspect is open.
+        let mut later = VecDeque::new();
+        while !self.open.is_empty()
             && let Some(worker) = self.ready.pop_front()
         {
             let hands = self.workers.get_mut(&worker);
@@ -540,31 +517,51 @@ impl WorkQueue {
             if hands.is_leaving || hands.at_hand.len() >= hands.credit {
                 continue; // an answer of its lines it up again
             }
-            let waiting = &self.jobs[&job];
-            let mut message = waiting.message.clone();
-            if waiting.losses > 0 {
-                let marked = message.add_header(MAYBE_TWICE, YES);
-                marked.expect("there is room for it, as was seen when it was added");
-            }
-            match self.group.post(message.request(worker).with_id(id_of(job))) {
-                Ok(_) => {
-                    let now = Instant::now();
-                    let due = self.options.patience.and_then(|it| now.checked_add(it));
-                    hands.at_hand.insert(job, due);
-                    self.deadlines.extend(due.map(|due| (due, worker, job)));
-                    self.open.remove(&job);
-                    self.line_up(worker);
+            match self.open.next_for(hands.at_hand()) {
+                Some(job) => self.give_to(worker, job),
+                None if hands.has_suspect => {} // as above
+                None => {
+                    hands.is_ready = true;
+                    later.push_back(worker);
                 }
-                // Lined up again when there is room, or never, as it has ended.
-                Err(refused) => debug_assert!(matches!(
-                    refused.why,
-                    PostError::Full(_)
-                        | PostError::ChannelClosed
-                        | PostError::ByePosted
-                        | PostError::GroupClosed
-                        | PostError::EngineEnded
-                )),
             }
+            if !self.open.has_suspects() {
+                self.ready.append(&mut later);
+            }
+        }
+        self.ready.append(&mut later);
+    }
+
+    /// Gives a job to a worker that has nothing against it.
+    fn give_to(&mut self, worker: Channel, job: u64) {
+        let waiting = &self.jobs[&job];
+        let is_suspect = waiting.losses > 0;
+        let mut message = waiting.message.clone();
+        if is_suspect {
+            let marked = message.add_header(MAYBE_TWICE, YES);
+            marked.expect("there is room for it, as was seen when it was added");
+        }
+        match self.group.post(message.request(worker).with_id(id_of(job))) {
+            Ok(_) => {
+                let now = Instant::now();
+                let due = self.options.patience.and_then(|it| now.checked_add(it));
+                if let Some(hands) = self.workers.get_mut(&worker) {
+                    hands.at_hand.insert(job, due);
+                    hands.has_suspect = is_suspect;
+                }
+                self.deadlines.extend(due.map(|due| (due, worker, job)));
+                self.open.remove(job);
+                self.line_up(worker);
+            }
+            // Lined up again when there is room, or never, as it has ended.
+            Err(refused) => debug_assert!(matches!(
+                refused.why,
+                PostError::Full(_)
+                    | PostError::ChannelClosed
+                    | PostError::ByePosted
+                    | PostError::GroupClosed
+                    | PostError::EngineEnded
+            )),
         }
     }
 }

@@ -404,6 +404,60 @@ fn a_job_that_kills_its_workers_ends_as_unknown_and_the_others_are_done() {
     );
 }
 
+/// The jobs that are at hand beside one that ends every worker which takes it are lost once, and done then.
+#[test]
+fn a_job_that_kills_its_workers_takes_no_others_with_it() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    let jobs: Vec<u64> = [&b"job"[..], b"job", b"poison", b"job", b"job", b"job"]
+        .into_iter()
+        .map(|body| queue.add(group.message().with_body(body).unwrap()).unwrap())
+        .collect();
+    let workers = thread::spawn(move || {
+        // One after another, each in place of the last.
+        for _ in 0..4 {
+            let engine = common::engine();
+            let (group, mut inbox) = common::group(&engine);
+            let mut worker = Worker::new(group.clone(), address.clone(), 8).with_pauses(SHORT);
+            let mut at_hand = Vec::new();
+            loop {
+                match worker.recv(&mut inbox).unwrap() {
+                    Working::Job(job) if job.body() == b"poison" => {
+                        let _ = group.post(Post::abort(job.channel()));
+                        break;
+                    }
+                    // What is done is said when there is time, so at first not before the poison is taken.
+                    Working::Job(job) if job.is_maybe_twice() => job.done(group.message()),
+                    Working::Job(job) => at_hand.push(job),
+                    Working::Down(_) => return,
+                    _ => {}
+                }
+            }
+        }
+    });
+    let mut ends = BTreeMap::new();
+    while !queue.is_empty() {
+        match next(&mut queue, &mut inbox) {
+            Queued::Hello(hello) => queue.accept(hello),
+            queued => ends.extend(ends_of(queued)),
+        }
+    }
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    drop((queue, inbox)); // who dials now does so in vain
+    workers.join().unwrap();
+    for job in jobs {
+        let expected = match job {
+            3 => End::Unknown,
+            _ => End::Done(true),
+        };
+        assert_eq!(ends[&job], expected, "{job}: {ends:?}");
+    }
+}
+
 #[test]
 fn a_worker_that_hangs_is_let_go_and_its_jobs_go_to_another() {
     let engine = engine();
