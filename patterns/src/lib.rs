@@ -74,7 +74,8 @@
 //!
 //! # Features
 //!
-//! None is on by default: `json` and `postcard` have the module `body`.
+//! None is on by default: `json` and `postcard` have the module `body`. With `postcard` do not read recursive types from
+//! peers: nothing bounds their depth.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 

@@ -71,13 +71,14 @@
 //! | [`CREDIT`] | HelloRequest | how many jobs the worker wants at hand, in decimal digits; no more than [`QueueOptions::credit`] |
 //! | [`MAYBE_TWICE`] | Request | another worker may have done it |
 //! | `~refused` | Response | it cannot be done, and why: [`Request::refuse`](ampe::Request::refuse) |
-//! | [`NOT_BEGUN`] | Response | the worker gives it back, for others to do |
+//! | [`NOT_BEGUN`] | Response | the worker gives it back, for others to do; while no other has credit, the same worker gets it again, unless it leaves |
 //! | [`LEAVING`] | Signal | the worker wants no more, and goes at the queue's goodbye, which comes once it has none at hand |
 //!
 //! # Memory
 //!
 //! A queue keeps a copy of each job until it has ended, [`QueueOptions::bytes`] of them at most; what workers have at hand
-//! and was not sent is in the engine's budget besides. A worker has no more than its credit.
+//! and was not sent is in the engine's budget besides. A worker is given no more than its credit by a queue; it does not
+//! check that, and takes what its queue sends within the engine's inbound budget.
 
 mod hands;
 mod open_jobs;
@@ -174,7 +175,9 @@ impl WorkQueue {
     pub fn add(&mut self, message: Message) -> Result<u64, NotAdded> {
         let bytes = self.bytes + cost(&message);
         let headers = message.text_headers().as_bytes().len();
-        let why = if bytes > self.options.bytes && !self.jobs.is_empty() {
+        let why = if self.is_ending {
+            WhyNotAdded::Ending
+        } else if bytes > self.options.bytes && !self.jobs.is_empty() {
             WhyNotAdded::Full
         } else if headers > HEADERS_MAX {
             WhyNotAdded::HeadersTooLong
@@ -241,7 +244,7 @@ impl WorkQueue {
         }
     }
 
-    /// Gives out no more jobs, and says goodbye to each worker as soon as it has none at hand. Receive until there are
+    /// Takes no more jobs, gives out no more, and says goodbye to each worker as soon as it has none at hand. Receive until there are
     /// [no workers](WorkQueue::workers).
     pub fn dismiss(&mut self) {
         self.is_ending = true;

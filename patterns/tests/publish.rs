@@ -486,6 +486,46 @@ fn text((name, value): (&[u8], &[u8])) -> (String, String) {
     (text(name), text(value))
 }
 
+/// What was published by another, with its topic and number, is published on.
+#[test]
+fn what_is_relayed_has_the_topic_and_the_number_of_its_relay() {
+    let mut publishing = Publishing::start(engine(), &local(), PublisherOptions::default());
+    let subscriber = subscribe(publishing.address.clone(), &["*"]);
+    let raw_engine = engine();
+    let (raw, mut raw_inbox) = group(&raw_engine);
+    let hello = raw.message().with_header("Subscribe", "news").unwrap();
+    raw.post(hello.hello(&publishing.address)).unwrap();
+    publishing.until(|it| it.publisher.subscribers().count() == 2);
+    for number in 0..3_u64 {
+        let message = publishing.group.message();
+        let message = message.with_header("Sequence", "700").unwrap();
+        let message = message.with_header("From", "afar").unwrap();
+        let message = message.with_header("Topic", "upstream").unwrap();
+        let message = message.with_body(&number.to_le_bytes()).unwrap();
+        publishing.publisher.publish("news", message).unwrap();
+    }
+    let signals = raw_inbox.iter().filter_map(|event| match event {
+        Event::Signal(signal) => Some(signal),
+        _ => None,
+    });
+    for (number, signal) in (0..3).zip(signals) {
+        let headers: Vec<_> = signal.text_headers().iter().map(text).collect();
+        let expected =
+            [("From", "afar"), ("Topic", "news")].map(|it| (it.0.to_owned(), it.1.to_owned()));
+        assert_eq!(headers[..2], expected);
+        assert_eq!(
+            headers[2..],
+            [("Sequence".to_owned(), (number + 1).to_string())]
+        );
+        assert_eq!(self::number(signal.body()), number);
+    }
+    drop(raw_inbox); // which would have to answer the goodbye
+    publishing.say_goodbye();
+    let (got, missed) = subscriber.join().unwrap();
+    let expected: Vec<_> = (0..3).map(|number| ("news".to_owned(), number)).collect();
+    assert_eq!((got, missed), (expected, 0));
+}
+
 #[test]
 fn a_subscriber_that_has_gone_before_it_is_accepted_is_none() {
     let engine = engine();

@@ -632,4 +632,8 @@ fn what_has_not_ended_is_handed_back() {
         .unwrap();
     let refused = queue.add(long).unwrap_err();
     assert_eq!(refused.why, WhyNotAdded::HeadersTooLong);
+    queue.dismiss();
+    let refused = queue.add(group.message()).unwrap_err();
+    assert_eq!(refused.why, WhyNotAdded::Ending);
+    assert!(queue.is_empty());
 }

@@ -92,6 +92,9 @@ pub enum WhyNotAdded {
     /// More jobs have not ended than [`QueueOptions::bytes`] takes. Once some have, there is room.
     #[error("too many jobs have not ended: add it again when some have")]
     Full,
+    /// The workers were [dismissed](WorkQueue::dismiss): nobody would do it.
+    #[error("the queue is ending")]
+    Ending,
     /// Its text headers leave no room for another.
     #[error("its text headers are too long: at most 65516 bytes")]
     HeadersTooLong,
