@@ -430,15 +430,7 @@ fn an_unsubscription_that_comes_back_ends_no_later_subscription() {
         }
     };
     // Its peer does not receive until no more can be posted than a short Signal.
-    let mut idle = 0;
-    while idle < 100 {
-        let message = group.message().with_body(&[7; 20_000]).unwrap();
-        idle = match group.post(message.signal(channel)) {
-            Ok(_) => 0,
-            Err(_) => idle + 1,
-        };
-        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
-    }
+    common::fill(&group, channel, 20_000);
     subscriber.unsubscribe("a");
     server_group.post(Post::abort(first)).unwrap();
     let mut came_back = false;

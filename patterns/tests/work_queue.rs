@@ -522,15 +522,7 @@ fn a_job_for_which_there_is_no_room_goes_when_there_is() {
     let deaf = Address::tcp("127.0.0.1", port).unwrap();
     let deaf = group.connect(&deaf).unwrap();
     assert!(matches!(inbox.recv().unwrap(), Event::Opened(_)));
-    let mut idle = 0;
-    while idle < 100 {
-        let message = group.message().with_body(&[7; 60_000]).unwrap();
-        idle = match group.post(message.signal(deaf)) {
-            Ok(_) => 0,
-            Err(_) => idle + 1,
-        };
-        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
-    }
+    common::fill(&group, deaf, 60_000);
     let mut queue = WorkQueue::new(group.clone());
     let message = group.message().with_body(&[7; 60_000]).unwrap();
     queue.add(message).unwrap();

@@ -1,9 +1,12 @@
 //! What the tests of several patterns begin with.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, ChannelGroup, Engine, Event, GroupOptions, Hello, Inbox, Options, Post};
+use ampe::{
+    Address, Channel, ChannelGroup, Engine, Event, GroupOptions, Hello, Inbox, Options, Post,
+};
 
 /// No test needs nearly as long; one that hangs fails by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +49,20 @@ pub(crate) fn dice() -> fastrand::Rng {
 
 pub(crate) fn number(body: &[u8]) -> u64 {
     u64::from_le_bytes(body.try_into().unwrap())
+}
+
+/// Posts Signals of this length to somebody who does not receive, until neither the system nor the engine takes any more.
+pub(crate) fn fill(group: &ChannelGroup, channel: Channel, len: usize) {
+    let body = vec![7; len];
+    let mut idle = 0;
+    while idle < 100 {
+        let message = group.message().with_body(&body).unwrap();
+        idle = match group.post(message.signal(channel)) {
+            Ok(_) => 0,
+            Err(_) => idle + 1,
+        };
+        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
+    }
 }
 
 /// The hello of a client whose end was shown to a pattern before anybody accepts it.
