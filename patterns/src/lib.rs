@@ -67,8 +67,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! They take the time from the system's clock: pauses, patience and deadlines do not follow the virtual clock of
-//! `ampe::testing`. In a simulation use them only where they do not wait for time.
+//! They take the time from the system's clock, and a dialer's pauses are of a chance of their own: pauses, patience and
+//! deadlines follow neither the virtual clock nor the seed of `ampe::testing`. In a simulation use them only where they
+//! do not wait for time.
 //!
 //! Whole programs are in the folder `examples`: `cargo run -p ampe-patterns --example service`.
 //!

@@ -335,7 +335,8 @@ impl Publisher {
         Ok(counts)
     }
 
-    /// Who is there, and what became of what they wanted. Who is slow has some waiting, or dropped.
+    /// Who is there, in the order of channels, and what became of what they wanted. Who is slow has some waiting, or
+    /// dropped.
     pub fn subscribers(&self) -> impl Iterator<Item = (Channel, &Peer, SubscriberAccount)> {
         let entries = self.subscribers.iter();
         entries.map(|(&channel, state)| (channel, &state.peer, state.account()))

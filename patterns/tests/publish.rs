@@ -141,6 +141,11 @@ fn each_gets_what_it_wants_in_order() {
     ];
     let subscribers = wants.map(|wanted| subscribe(publishing.address.clone(), wanted));
     publishing.until(|it| it.publisher.subscribers().count() == wants.len());
+    let channels = publishing.publisher.subscribers().map(|it| it.0);
+    assert!(
+        channels.is_sorted(),
+        "each run goes through them in one order"
+    );
     let mut published = Vec::new();
     for number in 0..2_000 {
         let topic = TOPICS[dice.usize(..TOPICS.len())];

@@ -29,7 +29,7 @@ pub enum Queued {
 pub struct Done {
     /// Its number.
     pub job: u64,
-    /// What the worker says of it.
+    /// What the worker says of it. Its message id is 2^63 and the job's number.
     pub answer: Received,
     /// Another worker may have done it before.
     pub is_maybe_twice: bool,
