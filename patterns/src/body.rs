@@ -32,6 +32,10 @@
 //! anything is posted; what is longer can be written by [`PartWriter`](ampe::PartWriter), in parts.
 //! What is read may be anything that a peer likes to send. It makes a value or a [`ReadError`], and takes
 //! memory as the type does: an `enum` or a `struct` little, a `Vec<()>` from postcard as much as the peer says.
+//!
+//! **Do not read a recursive type from postcard**: one that holds itself, such as a tree of `Box`es, or a list of lists of
+//! its own kind. Nothing bounds how deep the value is that a peer sends: some ten thousand bytes are a value so deep that
+//! to read it overflows the stack, and that ends the process. JSON that is nested more than 128 deep is a [`ReadError`].
 
 use std::fmt;
 
@@ -160,7 +164,7 @@ pub trait JsonBody: Sized {
     /// [`WriteError`]. The message is dropped then.
     fn with_json<T: serde::Serialize + ?Sized>(self, value: &T) -> Result<Self, WriteError>;
 
-    /// The body as a value, which may borrow from it.
+    /// The body as a value, which may borrow from it. One that is nested more than 128 deep is an error.
     ///
     /// # Errors
     ///
@@ -205,6 +209,9 @@ pub trait PostcardBody: Sized {
 
     /// The body as a value, which may borrow from it. A body does not say of which type it is: both sides have
     /// to mean the same.
+    ///
+    /// `T` must not be recursive, or hold a type that is: a peer can send a value so deep that reading it overflows the
+    /// stack, which ends the process.
     ///
     /// # Errors
     ///

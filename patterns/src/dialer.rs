@@ -11,6 +11,8 @@ use ampe::{
 };
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use crate::ids::{id_of, number_of};
+
 /// How long a [`Dialer`] waits before it dials again: each time about twice as long as the last, and by
 /// chance up to as long again, so that many clients of one server do not come back together. It begins
 /// anew once the peer has said something.
@@ -46,7 +48,9 @@ impl Pauses {
 /// or may not have arrived.
 ///
 /// Messages may be posted at any time; they wait while there is no connection, or no room. Each has an id
-/// from the first call on, which stays through all connections, and which its answer has. What was *returned*
+/// from the first call on, which stays through all connections, and which its answer has. It is 2^63 or more, so
+/// that it is never that of a message which was posted to the [channel](Dialer::channel) past the dialer: such a message is
+/// not posted again when it comes back. What was *returned*
 /// never reached the peer whole, so that posting it again duplicates nothing. Of a Request that was *sent* and
 /// not answered when the connection ended nobody knows: it is told as [`Down::unknown`] and not posted
 /// again, for whether that may be done only the application can say.
@@ -90,7 +94,7 @@ pub struct Dialer {
     returned: Vec<Waiting>,
     /// Requests that were posted and not answered.
     asked: BTreeSet<u64>,
-    id_next: u64,
+    number_next: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +157,7 @@ impl Dialer {
             most_bytes: 16 << 20,
             returned: Vec::new(),
             asked: BTreeSet::new(),
-            id_next: 1,
+            number_next: 1,
         }
     }
 
@@ -204,8 +208,8 @@ impl Dialer {
         if !self.waiting.is_empty() && bytes > self.most_bytes {
             return Err(message);
         }
-        let id = self.id_next;
-        self.id_next += 1;
+        let id = id_of(self.number_next);
+        self.number_next += 1;
         self.waiting_bytes = bytes;
         self.waiting.push_back(Waiting {
             op_code,
@@ -330,8 +334,11 @@ impl Dialer {
     /// A message of the connection that is ending comes back.
     fn take_back(&mut self, returned: Returned) -> Dialed {
         let (op_code, id) = (returned.op_code(), returned.id());
-        let is_ours = matches!(op_code, OpCode::Request | OpCode::Signal);
-        self.asked.remove(&id);
+        let is_ours = match op_code {
+            OpCode::Request => self.asked.remove(&id),
+            OpCode::Signal => self.has_given(id),
+            _ => false,
+        };
         if !is_ours || returned.reason() == Reason::Withdrawn {
             return Dialed::Other(Event::Returned(returned));
         }
@@ -344,6 +351,11 @@ impl Dialer {
         };
         self.returned.push(waiting);
         Dialed::Other(Event::Returned(returned))
+    }
+
+    /// Whether it is an id of this dialer's.
+    fn has_given(&self, id: u64) -> bool {
+        number_of(id).is_some_and(|number| (1..self.number_next).contains(&number))
     }
 
     fn end(&mut self, closed: Closed) -> Down {

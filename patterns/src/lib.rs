@@ -12,6 +12,9 @@
 //! done, failed or told as unknown; and a message that was posted again, or is given to another, is never one that may
 //! have arrived, unless that is said. What each of them may hold in memory is bounded, and its page says by what.
 //!
+//! The application may post to their channels as well, and call. The message ids from 2^63 on are the patterns' there: the
+//! engine gives none of them, and who [chooses ids](ampe::Post::with_id) is to choose others.
+//!
 //! # In threads and in tasks
 //!
 //! Each is a plain value that is shown the events of a group's inbox and says what they mean: there are no
@@ -64,11 +67,16 @@
 //! # Ok(()) }
 //! ```
 //!
+//! They take the time from the system's clock, and a dialer's pauses are of a chance of their own: pauses, patience and
+//! deadlines follow neither the virtual clock nor the seed of `ampe::testing`. In a simulation use them only where they
+//! do not wait for time.
+//!
 //! Whole programs are in the folder `examples`: `cargo run -p ampe-patterns --example service`.
 //!
 //! # Features
 //!
-//! None is on by default: `json` and `postcard` have the module `body`.
+//! None is on by default: `json` and `postcard` have the module `body`. With `postcard` do not read recursive types from
+//! peers: nothing bounds their depth.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
@@ -80,6 +88,7 @@ pub mod service;
 pub mod work_queue;
 
 mod dialer;
+mod ids;
 mod nudge;
 
 pub use dialer::{Dialed, Dialer, Down, Pauses};

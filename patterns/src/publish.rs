@@ -53,7 +53,9 @@
 //! # Topics
 //!
 //! A topic is text such as `weather.kyiv`. A subscriber names topics, or what they begin with followed by a star:
-//! `weather.*`, and `*` for all. It does so in its HelloRequest, and in Signals at any time later.
+//! `weather.*`, and `*` for all. It does so in its HelloRequest, and in Signals at any time later. A hello has no room for
+//! many topics: what is beyond some 4,096 bytes a [`Subscriber`] says in Signals right behind it. So the publisher knows of
+//! those a moment later, and what is published in between is neither sent nor counted as missed.
 //!
 //! # A subscriber that is slow
 //!
@@ -88,7 +90,7 @@
 mod subscriber;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use ampe::wire::OpCode;
@@ -204,7 +206,7 @@ pub struct Counts {
 pub struct Publisher {
     group: ChannelGroup,
     options: PublisherOptions,
-    subscribers: HashMap<Channel, State>,
+    subscribers: BTreeMap<Channel, State>,
     is_ending: bool,
 }
 
@@ -255,7 +257,7 @@ impl Publisher {
         Publisher {
             group,
             options,
-            subscribers: HashMap::new(),
+            subscribers: BTreeMap::new(),
             is_ending: false,
         }
     }
@@ -266,11 +268,11 @@ impl Publisher {
             let _ = self.group.post(hello.refuse(ENDING)); // itself refused if it has gone
             return;
         }
-        let subscriber = hello.channel();
+        let (subscriber, peer) = (hello.channel(), hello.peer().clone());
         let mut topics = Topics::new(self.options.topic_bytes);
         let is_too_much = topics.change(hello.text_headers()).is_err();
         let state = State {
-            peer: hello.peer().clone(),
+            peer,
             topics,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -278,7 +280,12 @@ impl Publisher {
             is_saying_goodbye: false,
             let_go: None,
         };
-        let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
+        match self.group.post(hello.accept(self.group.message())) {
+            Ok(_) => {}
+            // It is there, and gets what it wants all the same.
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => {}
+            Err(_) => return, // it has gone, and nothing more will be heard of it
+        }
         self.subscribers.insert(subscriber, state);
         if is_too_much {
             self.let_go(subscriber, TOO_MANY_TOPICS);
@@ -287,12 +294,16 @@ impl Publisher {
 
     /// Publishes: the message goes as a Signal to each subscriber that wants its topic. This does not wait for anybody.
     ///
+    /// What was received may be published on. The text headers [`TOPIC`] and [`SEQUENCE`] that it has are taken out, since
+    /// subscribers would take them for this publisher's, and with them such as [`Message::add_header`] does not
+    /// write: those of the engine, whose names begin with a tilde, and those whose names are no text.
+    ///
     /// # Errors
     ///
     /// [`MessageError`], if the topic cannot be written into a text header (it is empty, or has CR or LF in it), or the
     /// message has no room for it. Nobody gets it then.
     pub fn publish(&mut self, topic: &str, message: Message) -> Result<Counts, MessageError> {
-        let mut message = message.with_header(TOPIC, topic)?;
+        let mut message = without_ours(message).with_header(TOPIC, topic)?;
         message.share_body(); // each subscriber's has headers of its own, and this body
         if message.text_headers().as_bytes().len() > HEADERS_MAX {
             numbered(&message, u64::MAX)?; // says why
@@ -324,7 +335,8 @@ impl Publisher {
         Ok(counts)
     }
 
-    /// Who is there, and what became of what they wanted. Who is slow has some waiting, or dropped.
+    /// Who is there, in the order of channels, and what became of what they wanted. Who is slow has some waiting, or
+    /// dropped.
     pub fn subscribers(&self) -> impl Iterator<Item = (Channel, &Peer, SubscriberAccount)> {
         let entries = self.subscribers.iter();
         entries.map(|(&channel, state)| (channel, &state.peer, state.account()))
@@ -411,6 +423,26 @@ impl Publisher {
 
 /// With so many there is room for a line end and the longest number.
 const HEADERS_MAX: usize = 65_535 - 2 - "Sequence:18446744073709551615\r\n".len();
+
+/// The message without the headers that a publisher writes.
+fn without_ours(mut message: Message) -> Message {
+    let ours = [TOPIC.as_bytes(), SEQUENCE.as_bytes()];
+    let mut names = message.text_headers().iter().map(|(name, _)| name);
+    if !names.any(|name| ours.contains(&name)) {
+        return message;
+    }
+    let headers = message.text_headers().iter();
+    let others: Vec<(String, Vec<u8>)> = headers
+        .filter(|(name, _)| !ours.contains(name))
+        .filter_map(|(name, value)| Some((str::from_utf8(name).ok()?.to_owned(), value.to_vec())))
+        .collect();
+    let body = message.share_body();
+    message.clear();
+    for (name, value) in others {
+        let _ = message.add_header(&name, value); // else it is the engine's
+    }
+    message.with_shared_body(&body)
+}
 
 /// The publication for one subscriber. Its body is the same for all.
 fn numbered(message: &Message, sequence: u64) -> Result<Message, MessageError> {

@@ -11,7 +11,7 @@
 //! group.listen(&"tcp://127.0.0.1:0".parse()?)?; // and more, if there are more
 //! let mut service = Service::new(group.clone());
 //!
-//! let stopper = service.stopper(); // for the handler of a signal
+//! let stopper = service.stopper(); // for the thread that waits for signals
 //! # let asked = std::sync::Arc::new(std::sync::Mutex::new(Some(stopper.clone())));
 //! let workers = Workers::start(4, move |request| {
 //!     let answer = group.message().with_body(request.body()).expect("it came in one message");
@@ -64,9 +64,10 @@
 //!
 //! # The end
 //!
-//! [`Stopper::drain`] may be called by any thread, such as that of a signal handler. The service stops listening, refuses
+//! [`Stopper::drain`] may be called by any thread, such as one that waits for signals, but not in a signal's handler: it
+//! takes a lock. The service stops listening, refuses
 //! what still comes, answers what it took, says goodbye to each client behind its answers, and is drained when all have
-//! gone; at the deadline it lets go who is left. A request that crosses the goodbye cannot be answered any more. It is
+//! gone; at the deadline it lets go who is left, and a second later it is drained in any case. A request that crosses the goodbye cannot be answered any more. It is
 //! refused nonetheless: a call that ends with [`Reason::Bye`](ampe::Reason::Bye) was not acted on by a service like this, and
 //! may be made again, to another. Clients have to receive from their inboxes to see a goodbye, and to answer it.
 //!
@@ -335,7 +336,7 @@ pub struct Stopper {
 
 impl Stopper {
     /// Has the service take no more, answer what it took, and say goodbye; and at the latest when `within` has passed, let
-    /// go who is left. Called again it can bring that forward. It returns at once;
+    /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that forward. It returns at once;
     /// [`Served::Drained`] says when it has come about.
     pub fn drain(&self, within: Duration) {
         let now = Instant::now();

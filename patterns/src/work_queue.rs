@@ -51,7 +51,9 @@
 //! - It was *sent*, and not answered: the worker may have done it or not. Another gets it with the text header
 //!   [`MAYBE_TWICE`], and its outcome says so, too; or, once [`QueueOptions::losses`] workers were lost over
 //!   it, it ends as *unknown*. With 1 no job is ever done twice; with more, a job that kills who does it does not
-//!   kill all workers.
+//!   kill all workers. Those that were at hand beside it are lost with it once: from then on each of them is given
+//!   to a worker that has nothing else at hand, which gets nothing beside it, so that the one whose fault it is ends alone.
+//!   Where one loss is the end, let [`QueueOptions::credit`] be 1 if the others are not to end as unknown, too.
 //!
 //! A worker that hangs is lost, too, once [`QueueOptions::patience`] with it is over.
 //!
@@ -61,28 +63,32 @@
 //!
 //! # Between queue and worker
 //!
-//! A job is a Request and its outcome the Response, so that a worker can be written without this crate. All else
-//! is in text headers:
+//! A job is a Request and its outcome the Response, so that a worker can be written without this crate. Its message id
+//! is 2^63 and the job's number. All else is in text headers:
 //!
 //! | header | in | meaning |
 //! |---|---|---|
 //! | [`CREDIT`] | HelloRequest | how many jobs the worker wants at hand, in decimal digits; no more than [`QueueOptions::credit`] |
 //! | [`MAYBE_TWICE`] | Request | another worker may have done it |
 //! | `~refused` | Response | it cannot be done, and why: [`Request::refuse`](ampe::Request::refuse) |
-//! | [`NOT_BEGUN`] | Response | the worker gives it back, for others to do |
+//! | [`NOT_BEGUN`] | Response | the worker gives it back, for others to do; while no other has credit, the same worker gets it again, unless it leaves |
 //! | [`LEAVING`] | Signal | the worker wants no more, and goes at the queue's goodbye, which comes once it has none at hand |
 //!
 //! # Memory
 //!
 //! A queue keeps a copy of each job until it has ended, [`QueueOptions::bytes`] of them at most; what workers have at hand
-//! and was not sent is in the engine's budget besides. A worker has no more than its credit.
+//! and was not sent is in the engine's budget besides. A worker is given no more than its credit by a queue; it does not
+//! check that, and takes what its queue sends within the engine's inbound budget.
 
+mod hands;
+mod open_jobs;
+mod options;
 mod outcome;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ampe::wire::OpCode;
 use ampe::{
@@ -90,6 +96,11 @@ use ampe::{
     Returned, Signal,
 };
 
+use self::hands::Hands;
+use self::open_jobs::OpenJobs;
+use crate::ids::{id_of, number_of};
+
+pub use self::options::QueueOptions;
 pub use self::outcome::{Done, Failed, Gone, NotAdded, QueueAccount, Queued, Unended, WhyNotAdded};
 pub use self::worker::{Job, Leaver, Worker, Working};
 
@@ -106,34 +117,6 @@ const TOO_LONG: &str = "you take too long for a job";
 const ENDING: &str = "the queue is ending";
 const YES: &str = "yes";
 
-/// The limits of a [`WorkQueue`]. Start from the default and change what matters.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct QueueOptions {
-    /// How many jobs one worker may have at hand, also where it asks for more, or does not say. Default 8.
-    pub credit: usize,
-    /// How many workers may be lost over a job that may have been done, until it ends as unknown. Default 3;
-    /// 0 counts as 1.
-    pub losses: u32,
-    /// How long a worker may have a job at hand, while it is at those before it, too. One that takes longer is let go,
-    /// and what it has at hand was maybe done. Default `None`: for ever.
-    pub patience: Option<Duration>,
-    /// How many bytes of jobs may be there that have not ended; each counts with its content and 1 KiB. Default
-    /// 64 MiB.
-    pub bytes: usize,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        QueueOptions {
-            credit: 8,
-            losses: 3,
-            patience: None,
-            bytes: 64 << 20,
-        }
-    }
-}
-
 /// Gives jobs to workers, which connect to its group.
 ///
 /// Whatever [listens](ChannelGroup::listen) in the group lets workers in. Jobs are given in the order in which
@@ -145,8 +128,8 @@ pub struct WorkQueue {
     jobs: BTreeMap<u64, Waiting>,
     bytes: usize,
     /// Of those, the ones that no worker has.
-    open: BTreeSet<u64>,
-    workers: HashMap<Channel, Hands>,
+    open: OpenJobs,
+    workers: BTreeMap<Channel, Hands>,
     /// Workers that may be given a job, as far as is known; none twice.
     ready: VecDeque<Channel>,
     /// When whose patience for which job at hand is over.
@@ -159,17 +142,6 @@ pub struct WorkQueue {
 struct Waiting {
     message: Message,
     losses: u32,
-}
-
-/// A worker, as the queue knows it.
-struct Hands {
-    credit: usize,
-    /// Jobs, and until when they may be at hand.
-    at_hand: HashMap<u64, Option<Instant>>,
-    is_ready: bool,
-    is_leaving: bool,
-    has_goodbye: bool,
-    let_go: Option<&'static str>,
 }
 
 impl WorkQueue {
@@ -185,8 +157,8 @@ impl WorkQueue {
             options,
             jobs: BTreeMap::new(),
             bytes: 0,
-            open: BTreeSet::new(),
-            workers: HashMap::new(),
+            open: OpenJobs::default(),
+            workers: BTreeMap::new(),
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
             account: QueueAccount::default(),
@@ -203,7 +175,9 @@ impl WorkQueue {
     pub fn add(&mut self, message: Message) -> Result<u64, NotAdded> {
         let bytes = self.bytes + cost(&message);
         let headers = message.text_headers().as_bytes().len();
-        let why = if bytes > self.options.bytes && !self.jobs.is_empty() {
+        let why = if self.is_ending {
+            WhyNotAdded::Ending
+        } else if bytes > self.options.bytes && !self.jobs.is_empty() {
             WhyNotAdded::Full
         } else if headers > HEADERS_MAX {
             WhyNotAdded::HeadersTooLong
@@ -213,7 +187,7 @@ impl WorkQueue {
             self.bytes = bytes;
             self.account.added += 1;
             self.jobs.insert(job, Waiting { message, losses: 0 });
-            self.open.insert(job);
+            self.open.insert(job, false);
             self.give();
             return Ok(job);
         };
@@ -231,13 +205,19 @@ impl WorkQueue {
         let wanted = wanted.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
         let hands = Hands {
             credit: wanted.clamp(1, self.options.credit.max(1)),
-            at_hand: HashMap::new(),
+            at_hand: BTreeMap::new(),
+            has_suspect: false,
             is_ready: false,
             is_leaving: false,
             has_goodbye: false,
             let_go: None,
         };
-        let _ = self.group.post(hello.accept(self.group.message())); // refused if it has gone
+        match self.group.post(hello.accept(self.group.message())) {
+            Ok(_) => {}
+            // It is there, and gets jobs when there is room.
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => {}
+            Err(_) => return, // it has gone, and nothing more will be heard of it
+        }
         self.account.workers += 1;
         self.workers.insert(worker, hands);
         self.line_up(worker);
@@ -264,7 +244,7 @@ impl WorkQueue {
         }
     }
 
-    /// Gives out no more jobs, and says goodbye to each worker as soon as it has none at hand. Receive until there are
+    /// Takes no more jobs, gives out no more, and says goodbye to each worker as soon as it has none at hand. Receive until there are
     /// [no workers](WorkQueue::workers).
     pub fn dismiss(&mut self) {
         self.is_ending = true;
@@ -278,7 +258,7 @@ impl WorkQueue {
         let unended = |(job, waiting): (u64, Waiting)| Unended {
             job,
             message: waiting.message,
-            is_maybe_done: waiting.losses > 0 || !open.contains(&job),
+            is_maybe_done: waiting.losses > 0 || !open.contains(job),
         };
         self.jobs.into_iter().map(unended).collect()
     }
@@ -346,11 +326,11 @@ impl WorkQueue {
 
     /// A worker says what became of a job.
     fn end(&mut self, worker: Channel, answer: Received) -> Option<Queued> {
-        let job = answer.id();
-        // A part of an answer, or one to what was not asked.
-        if answer.has_more() || !self.is_at_hand(worker, job) {
+        let job = self.at_hand(worker, answer.id());
+        // Else it is a part of an answer, or one to another request than a job.
+        let Some(job) = job.filter(|_| !answer.has_more()) else {
             return Some(Queued::Other(Event::Response(answer)));
-        }
+        };
         self.free(worker, job);
         if answer.text_headers().get(NOT_BEGUN).is_some() {
             self.reopen(job);
@@ -381,10 +361,10 @@ impl WorkQueue {
 
     /// A job comes back that its worker does not have.
     fn take_back(&mut self, worker: Channel, returned: Returned) -> Option<Queued> {
-        let job = returned.id();
-        if returned.op_code() != OpCode::Request || !self.is_at_hand(worker, job) {
+        let job = self.at_hand(worker, returned.id());
+        let Some(job) = job.filter(|_| returned.op_code() == OpCode::Request) else {
             return Some(Queued::Other(Event::Returned(returned)));
-        }
+        };
         // Its connection has ended: no more is given to it.
         self.take_off(worker, job);
         self.reopen(job);
@@ -403,6 +383,7 @@ impl WorkQueue {
     fn lose(&mut self, closed: Closed) -> Queued {
         self.forget_deadlines(closed.channel());
         let hands = self.workers.remove(&closed.channel());
+        self.ready.retain(|&it| it != closed.channel());
         let let_go = hands.as_ref().and_then(|hands| hands.let_go);
         let (mut again, mut unknown) = (Vec::new(), Vec::new());
         let at_hand = hands.map(|it| it.at_hand).unwrap_or_default();
@@ -420,7 +401,7 @@ impl WorkQueue {
         unknown.sort_unstable();
         self.account.again += again.len() as u64;
         self.account.unknown += unknown.len() as u64;
-        self.open.extend(&again);
+        again.iter().for_each(|&job| self.open.insert(job, true));
         for &job in &unknown {
             self.remove(job);
         }
@@ -432,9 +413,10 @@ impl WorkQueue {
         })
     }
 
-    fn is_at_hand(&self, worker: Channel, job: u64) -> bool {
-        let hands = self.workers.get(&worker);
-        hands.is_some_and(|hands| hands.at_hand.contains_key(&job))
+    /// The job that a message id stands for, if the worker has it at hand.
+    fn at_hand(&self, worker: Channel, id: u64) -> Option<u64> {
+        let hands = self.workers.get(&worker)?;
+        number_of(id).filter(|job| hands.at_hand.contains_key(job))
     }
 
     /// A worker has one job less.
@@ -448,9 +430,12 @@ impl WorkQueue {
 
     fn take_off(&mut self, worker: Channel, job: u64) {
         if let Some(hands) = self.workers.get_mut(&worker)
-            && let Some(Some(due)) = hands.at_hand.remove(&job)
+            && let Some(due) = hands.at_hand.remove(&job)
         {
-            self.deadlines.remove(&(due, worker, job));
+            hands.has_suspect = false; // it was alone
+            if let Some(due) = due {
+                self.deadlines.remove(&(due, worker, job));
+            }
         }
     }
 
@@ -479,7 +464,9 @@ impl WorkQueue {
     /// A job that was not begun is there for others.
     fn reopen(&mut self, job: u64) {
         self.account.returned += 1;
-        self.open.insert(job);
+        let waiting = self.jobs.get(&job);
+        let is_suspect = waiting.is_some_and(|it| it.losses > 0);
+        self.open.insert(job, is_suspect);
     }
 
     /// A job has ended. Returns whether it may have been done before.
@@ -522,41 +509,62 @@ impl WorkQueue {
 
     /// Gives open jobs to workers, as far as their credit goes.
     fn give(&mut self) {
-        while let Some(&job) = self.open.first()
+        // Those that may have more when nothing suspect is open.
+        let mut later = VecDeque::new();
+        while !self.open.is_empty()
             && let Some(worker) = self.ready.pop_front()
         {
-            let Some(hands) = self.workers.get_mut(&worker) else {
-                continue; // it has gone
-            };
+            let hands = self.workers.get_mut(&worker);
+            let hands = hands.expect("who has gone is not lined up");
             hands.is_ready = false;
             if hands.is_leaving || hands.at_hand.len() >= hands.credit {
                 continue; // an answer of its lines it up again
             }
-            let waiting = &self.jobs[&job];
-            let mut message = waiting.message.clone();
-            if waiting.losses > 0 {
-                let marked = message.add_header(MAYBE_TWICE, YES);
-                marked.expect("there is room for it, as was seen when it was added");
-            }
-            match self.group.post(message.request(worker).with_id(job)) {
-                Ok(_) => {
-                    let now = Instant::now();
-                    let due = self.options.patience.and_then(|it| now.checked_add(it));
-                    hands.at_hand.insert(job, due);
-                    self.deadlines.extend(due.map(|due| (due, worker, job)));
-                    self.open.remove(&job);
-                    self.line_up(worker);
+            match self.open.next_for(hands.at_hand()) {
+                Some(job) => self.give_to(worker, job),
+                None if hands.has_suspect => {} // as above
+                None => {
+                    hands.is_ready = true;
+                    later.push_back(worker);
                 }
-                // Lined up again when there is room, or never, as it has ended.
-                Err(refused) => debug_assert!(matches!(
-                    refused.why,
-                    PostError::Full(_)
-                        | PostError::ChannelClosed
-                        | PostError::ByePosted
-                        | PostError::GroupClosed
-                        | PostError::EngineEnded
-                )),
             }
+            if !self.open.has_suspects() {
+                self.ready.append(&mut later);
+            }
+        }
+        self.ready.append(&mut later);
+    }
+
+    /// Gives a job to a worker that has nothing against it.
+    fn give_to(&mut self, worker: Channel, job: u64) {
+        let waiting = &self.jobs[&job];
+        let is_suspect = waiting.losses > 0;
+        let mut message = waiting.message.clone();
+        if is_suspect {
+            let marked = message.add_header(MAYBE_TWICE, YES);
+            marked.expect("there is room for it, as was seen when it was added");
+        }
+        match self.group.post(message.request(worker).with_id(id_of(job))) {
+            Ok(_) => {
+                let now = Instant::now();
+                let due = self.options.patience.and_then(|it| now.checked_add(it));
+                if let Some(hands) = self.workers.get_mut(&worker) {
+                    hands.at_hand.insert(job, due);
+                    hands.has_suspect = is_suspect;
+                }
+                self.deadlines.extend(due.map(|due| (due, worker, job)));
+                self.open.remove(job);
+                self.line_up(worker);
+            }
+            // Lined up again when there is room, or never, as it has ended.
+            Err(refused) => debug_assert!(matches!(
+                refused.why,
+                PostError::Full(_)
+                    | PostError::ChannelClosed
+                    | PostError::ByePosted
+                    | PostError::GroupClosed
+                    | PostError::EngineEnded
+            )),
         }
     }
 }
@@ -574,6 +582,7 @@ impl fmt::Debug for WorkQueue {
         formatter
             .debug_struct("WorkQueue")
             .field("account", &self.account())
+            .field("ready", &self.ready.len())
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::thread;
@@ -195,6 +197,77 @@ fn what_is_posted_before_there_is_a_server_arrives_in_order() {
     let channel = dialer.channel().unwrap();
     group.post(group.message().bye(channel)).unwrap();
     assert_eq!(server.join().unwrap().len(), 500);
+}
+
+/// What the application posts to a dialer's channel is its own: an answer to it, and what comes back of it.
+#[test]
+fn what_is_posted_past_a_dialer_is_not_posted_again() {
+    let server = common::tight();
+    let (server_group, mut server_inbox) = group(&server);
+    server_group.listen(&common::local()).unwrap();
+    let Event::Listening(it) = server_inbox.recv().unwrap() else {
+        panic!("it listens");
+    };
+    let client = common::tight();
+    let (group, mut inbox) = group(&client);
+    let mut dialer = Dialer::new(group.clone(), it.address().clone()).with_pauses(SHORT);
+    let asked = dialer.request(group.message()).unwrap();
+    let channel = loop {
+        if let Dialed::Up(_) = dialer.recv(&mut inbox).unwrap() {
+            break dialer.channel().unwrap();
+        }
+    };
+    let posted = group.post(group.message().request(channel)).unwrap();
+
+    let Event::Hello(hello) = server_inbox.recv().unwrap() else {
+        panic!("a hello is first");
+    };
+    let first = hello.channel();
+    // Its peer does not receive until no more can be posted; then the connection breaks.
+    let (mut idle, mut ours) = (0, 0);
+    while idle < 100 {
+        let message = group.message().with_body(&[7; 20_000]).unwrap();
+        idle = match group.post(message.signal(channel)) {
+            Ok(_) => 0,
+            Err(_) => idle + 1,
+        };
+        if idle == 1 {
+            dialer
+                .signal(group.message().with_body(b"ours").unwrap())
+                .unwrap();
+            ours += 1;
+        }
+        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
+    }
+    server_group.post(Post::abort(first)).unwrap();
+    while !matches!(dialer.recv(&mut inbox).unwrap(), Dialed::Up(_)) {}
+    dialer
+        .signal(group.message().with_body(b"last").unwrap())
+        .unwrap();
+    let (mut before, mut came) = (0, 0);
+    loop {
+        let event = server_inbox.recv_until(Instant::now() + PATIENCE).unwrap();
+        match event.expect("the last comes") {
+            Event::Signal(it) if it.channel() == first => {
+                before += usize::from(it.body() == b"ours")
+            }
+            Event::Signal(it) if it.body() == b"last" => break,
+            Event::Signal(it) => {
+                assert!(it.body() == b"ours", "{} bytes", it.body().len());
+                came += 1;
+            }
+            _ => {}
+        }
+        while let Some(event) = inbox.try_recv().unwrap() {
+            dialer.observe(event);
+        }
+    }
+    assert!(
+        posted.id < 1 << 63 && asked >= 1 << 63,
+        "{posted:?} {asked}"
+    );
+    assert_eq!(before + came, ours, "each of the dialer's comes once");
+    assert!(came > 0);
 }
 
 #[test]

@@ -141,6 +141,11 @@ fn each_gets_what_it_wants_in_order() {
     ];
     let subscribers = wants.map(|wanted| subscribe(publishing.address.clone(), wanted));
     publishing.until(|it| it.publisher.subscribers().count() == wants.len());
+    let channels = publishing.publisher.subscribers().map(|it| it.0);
+    assert!(
+        channels.is_sorted(),
+        "each run goes through them in one order"
+    );
     let mut published = Vec::new();
     for number in 0..2_000 {
         let topic = TOPICS[dice.usize(..TOPICS.len())];
@@ -401,6 +406,135 @@ fn a_subscriber_gets_what_it_wants_from_each_life_of_its_publisher() {
         while lives.recv().unwrap().is_some() {}
     }
     assert!(!subscriber.join().unwrap().is_empty());
+}
+
+/// What a subscriber said on a connection that broke is not said again on the next: its hello says all.
+#[test]
+fn an_unsubscription_that_comes_back_ends_no_later_subscription() {
+    let server = tight();
+    let (server_group, mut server_inbox) = group(&server);
+    server_group.listen(&local()).unwrap();
+    let Event::Listening(it) = server_inbox.recv().unwrap() else {
+        panic!("it listens");
+    };
+    let client = tight();
+    let (group, mut inbox) = group(&client);
+    let mut subscriber = Subscriber::new(group.clone(), it.address().clone()).with_pauses(SHORT);
+    subscriber.subscribe("a").unwrap();
+    while !matches!(subscriber.recv(&mut inbox).unwrap(), Subscribed::Up(_)) {}
+    let Event::Hello(hello) = server_inbox.recv().unwrap() else {
+        panic!("a hello is first");
+    };
+    let first = hello.channel();
+    server_group
+        .post(hello.accept(server_group.message()))
+        .unwrap();
+    let channel = loop {
+        if let Subscribed::Other(Event::Accepted(it)) = subscriber.recv(&mut inbox).unwrap() {
+            break it.channel();
+        }
+    };
+    // Its peer does not receive until no more can be posted than a short Signal.
+    common::fill(&group, channel, 20_000);
+    subscriber.unsubscribe("a");
+    server_group.post(Post::abort(first)).unwrap();
+    let mut came_back = false;
+    loop {
+        match subscriber.recv(&mut inbox).unwrap() {
+            Subscribed::Other(Event::Returned(it)) => {
+                came_back |= it.message().text_headers().get("Unsubscribe").is_some();
+            }
+            Subscribed::Down(_) => break,
+            _ => {}
+        }
+    }
+    assert!(came_back, "it was not sent");
+    subscriber.subscribe("a").unwrap();
+    while !matches!(subscriber.recv(&mut inbox).unwrap(), Subscribed::Up(_)) {}
+    subscriber.subscribe("last").unwrap();
+    let mut said = Vec::new();
+    while said.last().is_none_or(|(_, topic)| topic != "last") {
+        let event = server_inbox.recv_until(deadline()).unwrap();
+        let received = match event.expect("it says what it wants") {
+            Event::Hello(hello) => {
+                said.clear();
+                hello
+                    .text_headers()
+                    .iter()
+                    .for_each(|it| said.push(text(it)));
+                continue;
+            }
+            Event::Signal(signal) if signal.channel() != first => signal,
+            _ => continue,
+        };
+        received
+            .text_headers()
+            .iter()
+            .for_each(|it| said.push(text(it)));
+    }
+    let of_a: Vec<&str> = (said.iter().filter(|it| it.1 == "a"))
+        .map(|it| it.0.as_str())
+        .collect();
+    assert_eq!(of_a, ["Subscribe"]);
+}
+
+fn text((name, value): (&[u8], &[u8])) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(name), text(value))
+}
+
+/// What was published by another, with its topic and number, is published on.
+#[test]
+fn what_is_relayed_has_the_topic_and_the_number_of_its_relay() {
+    let mut publishing = Publishing::start(engine(), &local(), PublisherOptions::default());
+    let subscriber = subscribe(publishing.address.clone(), &["*"]);
+    let raw_engine = engine();
+    let (raw, mut raw_inbox) = group(&raw_engine);
+    let hello = raw.message().with_header("Subscribe", "news").unwrap();
+    raw.post(hello.hello(&publishing.address)).unwrap();
+    publishing.until(|it| it.publisher.subscribers().count() == 2);
+    for number in 0..3_u64 {
+        let message = publishing.group.message();
+        let message = message.with_header("Sequence", "700").unwrap();
+        let message = message.with_header("From", "afar").unwrap();
+        let message = message.with_header("Topic", "upstream").unwrap();
+        let message = message.with_body(&number.to_le_bytes()).unwrap();
+        publishing.publisher.publish("news", message).unwrap();
+    }
+    let signals = raw_inbox.iter().filter_map(|event| match event {
+        Event::Signal(signal) => Some(signal),
+        _ => None,
+    });
+    for (number, signal) in (0..3).zip(signals) {
+        let headers: Vec<_> = signal.text_headers().iter().map(text).collect();
+        let expected =
+            [("From", "afar"), ("Topic", "news")].map(|it| (it.0.to_owned(), it.1.to_owned()));
+        assert_eq!(headers[..2], expected);
+        assert_eq!(
+            headers[2..],
+            [("Sequence".to_owned(), (number + 1).to_string())]
+        );
+        assert_eq!(self::number(signal.body()), number);
+    }
+    drop(raw_inbox); // which would have to answer the goodbye
+    publishing.say_goodbye();
+    let (got, missed) = subscriber.join().unwrap();
+    let expected: Vec<_> = (0..3).map(|number| ("news".to_owned(), number)).collect();
+    assert_eq!((got, missed), (expected, 0));
+}
+
+#[test]
+fn a_subscriber_that_has_gone_before_it_is_accepted_is_none() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut publisher = Publisher::new(group.clone());
+    let hello =
+        common::hello_of_one_that_has_gone(&group, &mut inbox, |it| match publisher.observe(it) {
+            Some(Published::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+    publisher.accept(hello);
+    assert_eq!(publisher.subscribers().count(), 0);
 }
 
 #[test]

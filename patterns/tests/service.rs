@@ -460,6 +460,88 @@ fn what_is_dropped_or_panics_or_is_too_much_is_refused() {
 }
 
 #[test]
+fn a_client_that_has_gone_before_it_is_accepted_is_none() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut service = Service::new(group.clone());
+    let hello =
+        common::hello_of_one_that_has_gone(&group, &mut inbox, |it| match service.observe(it) {
+            Some(Served::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+    service.accept(hello);
+    assert_eq!(service.account().clients, 0);
+    service.stopper().drain(Duration::MAX);
+    while service.drained().is_none() {
+        let event = inbox.recv_until(deadline()).unwrap();
+        service.observe(event.expect("it is drained"));
+    }
+}
+
+/// Though nobody shows it that a client has gone.
+#[test]
+fn a_drain_ends_at_its_deadline_in_any_case() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    group.listen(&local()).unwrap();
+    let mut service = Service::new(group.clone());
+    let client = common::engine();
+    let (client_group, _client_inbox) = common::group(&client);
+    while service.account().clients == 0 {
+        match service.recv(&mut inbox).unwrap() {
+            Served::Listening(it) => drop(client_group.connect(it.address()).unwrap()),
+            Served::Hello(hello) => service.accept(hello),
+            other => panic!("{other:?}"),
+        }
+    }
+    service.stopper().drain(Duration::ZERO);
+    let deadline = service.due().unwrap();
+    service.advance(deadline);
+    let last = service.due().expect("it looks again");
+    assert!(service.drained().is_none() && last > deadline);
+    service.advance(last);
+    let account = service.drained().expect("it has ended");
+    assert_eq!((account.let_go, service.due()), (1, None));
+}
+
+/// None of them has as much waiting as may wait for one, but all together have more than any outbox keeps by itself.
+#[test]
+fn no_client_is_let_go_for_what_others_have_waiting() {
+    const CLIENTS: usize = 5;
+    const REQUESTS: usize = 230; // answers of 14 of the 16 MiB that may wait
+    let engine = tight();
+    let (group, mut inbox) = group(&engine);
+    group.listen(&local()).unwrap();
+    let mut options = ServiceOptions::default();
+    options.patience = PATIENCE;
+    let mut service = Service::with_options(group.clone(), options);
+    let body = group
+        .message()
+        .with_body(&[7; 60_000])
+        .unwrap()
+        .share_body();
+    let mut clients = Vec::new();
+    while service.account().answered < (CLIENTS * REQUESTS) as u64 {
+        match service.recv(&mut inbox).unwrap() {
+            Served::Listening(it) => clients.extend((0..CLIENTS).map(|_| {
+                let engine = tight();
+                let (group, inbox) = common::group(&engine);
+                let channel = group.connect(it.address()).unwrap();
+                for _ in 0..REQUESTS {
+                    group.post(group.message().request(channel)).unwrap();
+                }
+                (inbox, engine) // which receives nothing
+            })),
+            Served::Hello(hello) => service.accept(hello),
+            Served::Request(request) => request.reply(group.message().with_shared_body(&body)),
+            _ => {}
+        }
+    }
+    let account = service.account();
+    assert_eq!((account.let_go, account.returned), (0, 0), "{account}");
+}
+
+#[test]
 fn notifications_of_the_applications_pass_and_its_own_do_not() {
     let engine = engine();
     let (group, mut inbox) = group(&engine);

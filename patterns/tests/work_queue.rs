@@ -221,6 +221,56 @@ fn no_job_is_done_twice_where_none_may_be() {
     every_job_ends(1);
 }
 
+/// The ids of jobs are not those of other requests to a worker.
+#[test]
+fn a_call_to_a_worker_gets_its_own_answer_beside_jobs() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    for number in 0..8_u8 {
+        let message = group.message().with_body(&[number]).unwrap();
+        queue.add(message).unwrap();
+    }
+    // A worker by hand, which answers once it has all that is asked.
+    let worker = thread::spawn(move || {
+        let engine = common::engine();
+        let (group, mut inbox) = common::group(&engine);
+        group.connect(&address).unwrap();
+        let requests = |event| match event {
+            Event::Request(request) => Some(request),
+            _ => None,
+        };
+        let asked: Vec<_> = inbox.iter().filter_map(requests).take(9).collect();
+        for request in asked {
+            group.post(request.echo()).unwrap();
+        }
+        inbox.iter().find(|event| matches!(event, Event::Closed(_)));
+    });
+    let mut call = None;
+    while !queue.is_empty() {
+        match next(&mut queue, &mut inbox) {
+            Queued::Hello(hello) => {
+                let channel = hello.channel();
+                queue.accept(hello);
+                let group = group.clone();
+                call = Some(thread::spawn(move || {
+                    let message = group.message().with_body(b"well?").unwrap();
+                    let answer = group.call(channel, message, deadline()).wait();
+                    answer.unwrap().body().to_vec()
+                }));
+            }
+            Queued::Done(done) => assert_eq!(u64::from(done.answer.body()[0]) + 1, done.job),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(call.unwrap().join().unwrap(), b"well?");
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    worker.join().unwrap();
+}
+
 #[test]
 fn a_worker_that_leaves_gives_back_what_it_has_not_begun() {
     let engine = engine();
@@ -354,6 +404,60 @@ fn a_job_that_kills_its_workers_ends_as_unknown_and_the_others_are_done() {
     );
 }
 
+/// The jobs that are at hand beside one that ends every worker which takes it are lost once, and done then.
+#[test]
+fn a_job_that_kills_its_workers_takes_no_others_with_it() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    let jobs: Vec<u64> = [&b"job"[..], b"job", b"poison", b"job", b"job", b"job"]
+        .into_iter()
+        .map(|body| queue.add(group.message().with_body(body).unwrap()).unwrap())
+        .collect();
+    let workers = thread::spawn(move || {
+        // One after another, each in place of the last.
+        for _ in 0..4 {
+            let engine = common::engine();
+            let (group, mut inbox) = common::group(&engine);
+            let mut worker = Worker::new(group.clone(), address.clone(), 8).with_pauses(SHORT);
+            let mut at_hand = Vec::new();
+            loop {
+                match worker.recv(&mut inbox).unwrap() {
+                    Working::Job(job) if job.body() == b"poison" => {
+                        let _ = group.post(Post::abort(job.channel()));
+                        break;
+                    }
+                    // What is done is said when there is time, so at first not before the poison is taken.
+                    Working::Job(job) if job.is_maybe_twice() => job.done(group.message()),
+                    Working::Job(job) => at_hand.push(job),
+                    Working::Down(_) => return,
+                    _ => {}
+                }
+            }
+        }
+    });
+    let mut ends = BTreeMap::new();
+    while !queue.is_empty() {
+        match next(&mut queue, &mut inbox) {
+            Queued::Hello(hello) => queue.accept(hello),
+            queued => ends.extend(ends_of(queued)),
+        }
+    }
+    queue.dismiss();
+    while queue.workers() > 0 {
+        next(&mut queue, &mut inbox);
+    }
+    drop((queue, inbox)); // who dials now does so in vain
+    workers.join().unwrap();
+    for job in jobs {
+        let expected = match job {
+            3 => End::Unknown,
+            _ => End::Done(true),
+        };
+        assert_eq!(ends[&job], expected, "{job}: {ends:?}");
+    }
+}
+
 #[test]
 fn a_worker_that_hangs_is_let_go_and_its_jobs_go_to_another() {
     let engine = engine();
@@ -418,15 +522,7 @@ fn a_job_for_which_there_is_no_room_goes_when_there_is() {
     let deaf = Address::tcp("127.0.0.1", port).unwrap();
     let deaf = group.connect(&deaf).unwrap();
     assert!(matches!(inbox.recv().unwrap(), Event::Opened(_)));
-    let mut idle = 0;
-    while idle < 100 {
-        let message = group.message().with_body(&[7; 60_000]).unwrap();
-        idle = match group.post(message.signal(deaf)) {
-            Ok(_) => 0,
-            Err(_) => idle + 1,
-        };
-        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
-    }
+    common::fill(&group, deaf, 60_000);
     let mut queue = WorkQueue::new(group.clone());
     let message = group.message().with_body(&[7; 60_000]).unwrap();
     queue.add(message).unwrap();
@@ -462,6 +558,45 @@ fn a_job_for_which_there_is_no_room_goes_when_there_is() {
 }
 
 #[test]
+fn a_worker_that_has_gone_before_it_is_accepted_is_none() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    let hello =
+        common::hello_of_one_that_has_gone(&group, &mut inbox, |it| match queue.observe(it) {
+            Some(Queued::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+    queue.accept(hello);
+    assert_eq!((queue.workers(), queue.account().workers), (0, 0));
+}
+
+/// Workers that come and go while there are no jobs leave nothing behind.
+#[test]
+fn workers_that_have_gone_are_forgotten() {
+    let engine = engine();
+    let (group, mut inbox, address) = listening(&engine);
+    let mut queue = WorkQueue::new(group.clone());
+    for _ in 0..5 {
+        let client = common::engine();
+        let (client_group, _client_inbox) = common::group(&client);
+        let channel = client_group.connect(&address).unwrap();
+        loop {
+            match next(&mut queue, &mut inbox) {
+                Queued::Hello(hello) => {
+                    queue.accept(hello);
+                    client_group.post(Post::abort(channel)).unwrap();
+                }
+                Queued::Gone(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let shown = format!("{queue:?}");
+    assert!(shown.contains("ready: 0"), "{shown}");
+}
+
+#[test]
 fn what_has_not_ended_is_handed_back() {
     let engine = engine();
     let (group, _inbox) = group(&engine);
@@ -489,4 +624,8 @@ fn what_has_not_ended_is_handed_back() {
         .unwrap();
     let refused = queue.add(long).unwrap_err();
     assert_eq!(refused.why, WhyNotAdded::HeadersTooLong);
+    queue.dismiss();
+    let refused = queue.add(group.message()).unwrap_err();
+    assert_eq!(refused.why, WhyNotAdded::Ending);
+    assert!(queue.is_empty());
 }

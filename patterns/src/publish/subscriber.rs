@@ -12,7 +12,7 @@ use super::topics;
 use super::{SEQUENCE, SUBSCRIBE, TOPIC, TopicError, UNSUBSCRIBE};
 use crate::{Dialed, Dialer, Down, Pauses};
 
-/// So many bytes of topics go with a hello, which has 8,192 at most. Others follow in Signals.
+/// So many bytes of topics go with a hello, whose content has 8,192 at most. Others follow in Signals.
 const HELLO_BYTES: usize = 4096;
 /// So many go with a Signal.
 const SIGNAL_BYTES: usize = 32 << 10;
@@ -39,7 +39,9 @@ struct Told {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Subscribed {
-    /// It is connected: what is published from now on and wanted will come, or be counted as missed.
+    /// It is connected: what is published and wanted will come, or be counted as missed, from when the publisher has
+    /// accepted it; what is wanted beyond the 4,096 bytes of topics that its hello says, from when the Signals behind that
+    /// were received.
     Up(Peer),
     /// The connection ended, or none came about; it is dialled again. What is published until then is missed, and
     /// nobody knows how much that is.

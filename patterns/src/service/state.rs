@@ -1,6 +1,6 @@
 //! What a service knows of its clients. One lock is around all of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
@@ -15,15 +15,18 @@ const NOT_READING: &str = "you do not take your answers";
 const BUSY: &str = "busy";
 const ENDING: &str = "the service is ending";
 
+/// So long after its deadline a drain waits for the events that say that who was let go has gone, and no longer.
+const REPORTS: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct State {
     group: ChannelGroup,
     options: ServiceOptions,
     outbox: Outbox,
-    listeners: HashSet<Channel>,
-    clients: HashMap<Channel, Client>,
+    listeners: BTreeSet<Channel>,
+    clients: BTreeMap<Channel, Client>,
     /// Those for whom answers wait, and since when there was no room.
-    waiting: HashMap<Channel, Instant>,
+    waiting: BTreeMap<Channel, Instant>,
     account: ServiceAccount,
     drain: Option<Drain>,
 }
@@ -46,12 +49,14 @@ struct Drain {
 impl State {
     pub(super) fn new(group: ChannelGroup, options: ServiceOptions) -> State {
         State {
-            outbox: Outbox::new(group.clone(), options.answer_bytes),
+            // A limit for all would have clients let go for what others have waiting.
+            outbox: Outbox::new(group.clone(), options.answer_bytes)
+                .with_total(usize::MAX, usize::MAX),
             group,
             options,
-            listeners: HashSet::new(),
-            clients: HashMap::new(),
-            waiting: HashMap::new(),
+            listeners: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             account: ServiceAccount::default(),
             drain: None,
         }
@@ -65,9 +70,19 @@ impl State {
         if self.drain.is_some() {
             return self.post(hello.refuse(ENDING));
         }
+        let channel = hello.channel();
+        let accepted = self.outbox.post(hello.accept(message));
+        let is_full = match &accepted {
+            Ok(()) => false,
+            Err(refused) if matches!(refused.why, PostError::Full(_)) => true,
+            Err(_) => return, // it has gone, and nothing more will be heard of it
+        };
         self.account.clients += 1;
-        self.clients.insert(hello.channel(), Client::default());
-        self.post(hello.accept(message));
+        self.clients.insert(channel, Client::default());
+        match is_full {
+            true => self.let_go(channel, NOT_READING),
+            false => self.note_waiting(channel),
+        }
     }
 
     /// Counts a request, and refuses it if it cannot be taken. One of a stranger comes back.
@@ -257,16 +272,24 @@ impl State {
     pub(super) fn drained(&self, now: Instant) -> Option<ServiceAccount> {
         let drain = self.drain.as_ref()?;
         let is_answered = self.account.unanswered == 0 || now >= drain.deadline;
-        let is_empty = self.clients.is_empty() && self.listeners.is_empty();
-        (is_answered && is_empty).then_some(self.account)
+        (is_answered && self.is_empty()).then_some(self.account)
+    }
+
+    /// Whether everybody has gone, and nothing listens.
+    fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.listeners.is_empty()
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
         let patience = self.patience();
         let due = |since: &Instant| since.checked_add(patience);
         let waiting = self.waiting.values().filter_map(due).min();
-        let drain = self.drain.as_ref().filter(|drain| !drain.is_over);
-        let deadline = drain.map(|drain| drain.deadline);
+        let deadline = match &self.drain {
+            None => None,
+            Some(drain) if !drain.is_over => Some(drain.deadline),
+            Some(_) if self.is_empty() => None,
+            Some(drain) => drain.deadline.checked_add(REPORTS),
+        };
         waiting.into_iter().chain(deadline).min()
     }
 
@@ -279,6 +302,11 @@ impl State {
             drain.is_over = true;
             let clients: Vec<Channel> = self.clients.keys().copied().collect();
             clients.into_iter().for_each(|it| self.let_go(it, ENDING));
+        } else if now.saturating_duration_since(drain.deadline) >= REPORTS {
+            // Whatever is not known to have gone by now does not keep it.
+            self.clients.clear();
+            self.listeners.clear();
+            self.waiting.clear();
         }
     }
 

@@ -29,7 +29,7 @@ pub enum Queued {
 pub struct Done {
     /// Its number.
     pub job: u64,
-    /// What the worker says of it.
+    /// What the worker says of it. Its message id is 2^63 and the job's number.
     pub answer: Received,
     /// Another worker may have done it before.
     pub is_maybe_twice: bool,
@@ -92,6 +92,9 @@ pub enum WhyNotAdded {
     /// More jobs have not ended than [`QueueOptions::bytes`] takes. Once some have, there is room.
     #[error("too many jobs have not ended: add it again when some have")]
     Full,
+    /// The workers were [dismissed](WorkQueue::dismiss): nobody would do it.
+    #[error("the queue is ending")]
+    Ending,
     /// Its text headers leave no room for another.
     #[error("its text headers are too long: at most 65516 bytes")]
     HeadersTooLong,

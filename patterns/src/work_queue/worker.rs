@@ -11,6 +11,7 @@ use ampe::{
 };
 
 use super::{CREDIT, LEAVING, MAYBE_TWICE, NOT_BEGUN, YES};
+use crate::ids::number_of;
 use crate::nudge::Nudge;
 use crate::{Dialed, Dialer, Down, Pauses};
 
@@ -50,13 +51,13 @@ pub enum Working {
 }
 
 impl Worker {
-    /// A worker that will have so many jobs at hand at most, which is 1 at least.
+    /// A worker that asks for so many jobs at hand at most, which is 1 at least. It is the queue that keeps to it.
     pub fn new(group: ChannelGroup, address: Address, credit: usize) -> Worker {
         let credit = credit.max(1).to_string();
         let dialer = Dialer::new(group.clone(), address)
             .with_hello(move |hello| say(hello, CREDIT, &credit));
         let shared = Shared {
-            // As many as it has at hand wait there at most.
+            // As many wait there at most as the queue has given it.
             outbox: Mutex::new(Outbox::new(group.clone(), usize::MAX)),
             is_leaving: AtomicBool::new(false),
             nudge: Nudge::new(group.clone()),
@@ -206,6 +207,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// Its number, as its queue knows it: what [`WorkQueue::add`](super::WorkQueue::add) gave.
+    pub fn id(&self) -> u64 {
+        let id = Received::id(self);
+        number_of(id).unwrap_or(id)
+    }
+
     /// Whether another worker may have done it: see [`MAYBE_TWICE`].
     pub fn is_maybe_twice(&self) -> bool {
         self.text_headers().get(MAYBE_TWICE).is_some()
@@ -226,7 +233,8 @@ impl Job {
     }
 
     /// Gives it back, for another to do. Only for a job that was not begun: that other will not be told that it may
-    /// have been done.
+    /// have been done. While no other worker has credit this one gets it again, at once, unless it
+    /// [leaves](Leaver::leave).
     pub fn give_back(mut self) {
         if let Some(request) = self.request.take() {
             let words = say(self.shared.group.message(), NOT_BEGUN, YES);

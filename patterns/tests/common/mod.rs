@@ -1,9 +1,12 @@
 //! What the tests of several patterns begin with.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, ChannelGroup, Engine, GroupOptions, Inbox, Options};
+use ampe::{
+    Address, Channel, ChannelGroup, Engine, Event, GroupOptions, Hello, Inbox, Options, Post,
+};
 
 /// No test needs nearly as long; one that hangs fails by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,4 +49,44 @@ pub(crate) fn dice() -> fastrand::Rng {
 
 pub(crate) fn number(body: &[u8]) -> u64 {
     u64::from_le_bytes(body.try_into().unwrap())
+}
+
+/// Posts Signals of this length to somebody who does not receive, until neither the system nor the engine takes any more.
+pub(crate) fn fill(group: &ChannelGroup, channel: Channel, len: usize) {
+    let body = vec![7; len];
+    let mut idle = 0;
+    while idle < 100 {
+        let message = group.message().with_body(&body).unwrap();
+        idle = match group.post(message.signal(channel)) {
+            Ok(_) => 0,
+            Err(_) => idle + 1,
+        };
+        thread::sleep(Duration::from_millis(1)); // as long as the system takes some of it
+    }
+}
+
+/// The hello of a client whose end was shown to a pattern before anybody accepts it.
+pub(crate) fn hello_of_one_that_has_gone(
+    group: &ChannelGroup,
+    inbox: &mut Inbox,
+    mut observe: impl FnMut(Event) -> Option<Hello>,
+) -> Hello {
+    group.listen(&local()).unwrap();
+    let client = engine();
+    let (client_group, _client_inbox) = self::group(&client);
+    let (mut channel, mut hello) = (None, None);
+    loop {
+        let event = inbox.recv_until(deadline()).unwrap().unwrap();
+        if let Event::Listening(it) = &event {
+            channel = Some(client_group.connect(it.address()).unwrap());
+        }
+        let has_gone = matches!(event, Event::Closed(_));
+        if let Some(it) = observe(event) {
+            client_group.post(Post::abort(channel.unwrap())).unwrap();
+            hello = Some(it);
+        }
+        if has_gone {
+            return hello.unwrap();
+        }
+    }
 }
