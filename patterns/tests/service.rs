@@ -257,7 +257,8 @@ fn no_answer_is_unaccounted_for_though_clients_are_lost() {
     let (account, gone) = service.end();
     println!("{account}");
     check(account);
-    assert!(account.returned > 0 && account.refused > 0, "{account}");
+    // How many are refused depends on who is faster, clients or workers.
+    assert!(account.returned > 0, "{account}");
     assert_eq!(gone.len() as u64, account.clients);
     let accounts = || gone.iter().map(|it| it.closed.account());
     let sent: u64 = accounts().map(|it| it.sent).sum();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ampe_poller::socket::is_shortage;
 
 use crate::between::key::RecordKey;
+use crate::peer::Peer;
 use crate::protocol::{ReadPlan, Wanted};
 use crate::tls;
 
@@ -242,18 +243,35 @@ impl<W: World> Driver<W> {
         }
     }
 
-    pub(super) fn finish_connect(&mut self, key: RecordKey, now: Instant) {
+    /// Asks the system whether an attempt has succeeded, and with whom; `None` while it is undecided.
+    fn ask_connected(&self, key: RecordKey) -> Option<io::Result<Peer>> {
         let Some(Socket::Connecting(stream)) = self.sockets.get(key) else {
-            return;
+            return None;
         };
         let world = &self.sockets.world;
-        let outcome = match world.finish_connect(stream) {
-            Ok(false) => {
+        match world.finish_connect(stream) {
+            Ok(false) => None,
+            Ok(true) => Some(world.peer(stream)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    pub(super) fn finish_connect(&mut self, key: RecordKey, now: Instant) {
+        if !matches!(self.sockets.get(key), Some(Socket::Connecting(_))) {
+            return;
+        }
+        // One in its handshake is connected: what becomes of it is found by reading. A system may say of one
+        // that was reset meanwhile that it is not connected, as of one that is not yet.
+        let connected = match self.sockets.take_shaking_peer(key) {
+            Some(peer) => Some(Ok(peer)),
+            None => self.ask_connected(key),
+        };
+        let outcome = match connected {
+            None => {
                 self.sockets.declare(key, Wanted::default());
                 return self.rests.begin(key, Rest::Attempt, now);
             }
-            Ok(true) => world.peer(stream),
-            Err(error) => Err(error),
+            Some(outcome) => outcome,
         };
         let outcome = match outcome {
             Ok(peer) => self.sockets.shake(key, peer),

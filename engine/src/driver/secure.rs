@@ -12,6 +12,7 @@ use std::mem;
 use ampe_poller::socket::is_shortage;
 
 use crate::event::SystemError;
+use crate::peer::Peer;
 use crate::protocol::Wanted;
 use crate::tls::{Codec, Fault, Identity};
 
@@ -77,6 +78,8 @@ pub(super) struct Secure {
     is_closing: bool,
     /// The handshake of a connection that is being opened is under way.
     is_shaking: bool,
+    /// Who is at its other end.
+    pub(super) peer: Option<Peer>,
 }
 
 impl Secure {
@@ -100,6 +103,7 @@ impl Secure {
             is_ready: false,
             is_closing: false,
             is_shaking: false,
+            peer: None,
         }
     }
 

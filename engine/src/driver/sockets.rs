@@ -244,8 +244,20 @@ impl<W: World> Sockets<W> {
         };
         let is_done = secure.shake(&raw, cipher)?;
         let identity = secure.take_identity().flatten();
+        let done = match is_done {
+            true => Some(peer.identified(identity)),
+            false => {
+                secure.peer = Some(peer);
+                None
+            }
+        };
         self.poll(key);
-        Ok(is_done.then(|| peer.identified(identity)))
+        Ok(done)
+    }
+
+    /// Who is at the other end of a stream whose handshake goes on.
+    pub(super) fn take_shaking_peer(&mut self, key: RecordKey) -> Option<Peer> {
+        self.secured(key)?.0.peer.take()
     }
 
     /// Says of an error that it came in the middle of a handshake, if it did.
