@@ -192,9 +192,6 @@ impl<B: Batch, E: Copy> Queue<B, E> {
     /// Has what the tasks post that are to be woken wake the reactor together, where its next wait ends before
     /// long. Returns whether that is waited for. What was posted already has made its wake.
     pub(crate) fn expect_posts(&self) -> bool {
-        if self.told() < 2 {
-            return false;
-        }
         let mut state = lock(&self.state);
         let tasks = state.told.len();
         state.expected.begin(tasks)

@@ -262,22 +262,12 @@ impl<W: World> Driver<W> {
         }
         // One in its handshake is connected: what becomes of it is found by reading. A system may say of one
         // that was reset meanwhile that it is not connected, as of one that is not yet.
-        let connected = match self.sockets.take_shaking_peer(key) {
-            Some(peer) => Some(Ok(peer)),
-            None => self.ask_connected(key),
+        let shaking = self.sockets.take_shaking_peer(key).map(Ok);
+        let Some(connected) = shaking.or_else(|| self.ask_connected(key)) else {
+            self.sockets.declare(key, Wanted::default());
+            return self.rests.begin(key, Rest::Attempt, now);
         };
-        let outcome = match connected {
-            None => {
-                self.sockets.declare(key, Wanted::default());
-                return self.rests.begin(key, Rest::Attempt, now);
-            }
-            Some(outcome) => outcome,
-        };
-        let outcome = match outcome {
-            Ok(peer) => self.sockets.shake(key, peer),
-            Err(error) => Err(self.sockets.explain(key, error)),
-        };
-        match outcome {
+        match connected.and_then(|peer| self.sockets.shake(key, peer)) {
             Ok(None) => {} // its handshake goes on
             Ok(Some(peer)) => {
                 let Some(connection) = self.core.winner(key) else {

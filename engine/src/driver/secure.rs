@@ -76,10 +76,8 @@ pub(super) struct Secure {
     /// There may be something to read though the socket has nothing.
     is_ready: bool,
     is_closing: bool,
-    /// The handshake of a connection that is being opened is under way.
-    is_shaking: bool,
-    /// Who is at its other end.
-    pub(super) peer: Option<Peer>,
+    /// Who is at the other end, while the handshake of a connection that is being opened is under way.
+    pub(super) shaking: Option<Peer>,
 }
 
 impl Secure {
@@ -102,8 +100,7 @@ impl Secure {
             end_told: None,
             is_ready: false,
             is_closing: false,
-            is_shaking: false,
-            peer: None,
+            shaking: None,
         }
     }
 
@@ -111,7 +108,6 @@ impl Secure {
     pub(super) fn shake(&mut self, wire: &impl Wire, cipher: &mut Vec<u8>) -> io::Result<bool> {
         let is_done = self.go_on_shaking(wire, cipher);
         self.give_back(cipher);
-        self.is_shaking = matches!(is_done, Ok(false));
         is_done
     }
 
@@ -136,14 +132,6 @@ impl Secure {
             }
             // What follows the handshake is read once the connection is open.
             self.is_ready = self.has_input();
-        }
-    }
-
-    /// Says of an error that it came in the middle of the handshake, if it did.
-    pub(super) fn explain(&self, error: io::Error) -> io::Error {
-        match self.is_shaking {
-            true => of_handshake(error),
-            false => error,
         }
     }
 
@@ -425,7 +413,7 @@ impl Secure {
     /// What is to be waited for where the core waits for `wanted`.
     pub(super) fn wanted(&self, wanted: Wanted) -> Wanted {
         let waits = self.has_pending() && self.write_failure.is_none();
-        match self.is_shaking {
+        match self.shaking.is_some() {
             // That it is writable is all that the core waits for, and it is so for long.
             true => Wanted {
                 readable: true,

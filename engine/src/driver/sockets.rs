@@ -247,7 +247,7 @@ impl<W: World> Sockets<W> {
         let done = match is_done {
             true => Some(peer.identified(identity)),
             false => {
-                secure.peer = Some(peer);
+                secure.shaking = Some(peer);
                 None
             }
         };
@@ -257,15 +257,7 @@ impl<W: World> Sockets<W> {
 
     /// Who is at the other end of a stream whose handshake goes on.
     pub(super) fn take_shaking_peer(&mut self, key: RecordKey) -> Option<Peer> {
-        self.secured(key)?.0.peer.take()
-    }
-
-    /// Says of an error that it came in the middle of a handshake, if it did.
-    pub(super) fn explain(&mut self, key: RecordKey, error: io::Error) -> io::Error {
-        match self.secured(key) {
-            Some((secure, ..)) => secure.explain(error),
-            None => error,
-        }
+        self.secured(key)?.0.shaking.take()
     }
 
     /// What has changed by a read below the frames: what is waited for. Returns who the peer is, once.

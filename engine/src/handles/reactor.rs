@@ -265,6 +265,7 @@ impl Shared {
                 }
                 // What several tasks post is written together, in a pass that waits for it.
                 waits_for_posts = HAS_FINE_CLOCK
+                    && self.queue.told() > 1
                     && !self.seat.is_wanted_by_receiver()
                     && self.queue.expect_posts();
                 let is_wanted = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
