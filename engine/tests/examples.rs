@@ -8,146 +8,16 @@
 )]
 
 mod common;
+#[path = "common/example.rs"]
+mod example;
 
 use std::collections::HashSet;
-use std::env::consts::EXE_SUFFIX;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::process::Command;
 use std::time::Instant;
 
 use common::{PATIENCE, place, transports};
-
-const LOCAL: &str = "tcp://127.0.0.1:0";
-
-/// An example that runs. Dropped, it is killed.
-struct Example {
-    name: &'static str,
-    child: Child,
-    input: Option<ChildStdin>,
-    /// Lines of both its outputs.
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where the example is, beside this test's folder, if it was built.
-fn path(name: &str) -> Option<PathBuf> {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let path = profile.join("examples").join(format!("{name}{EXE_SUFFIX}"));
-    if path.exists() {
-        return Some(path);
-    }
-    common::skip(&format!(
-        "the example {name}: `cargo build --examples` makes it"
-    ));
-    None
-}
-
-/// Starts it, or says that it was not built.
-fn start(name: &'static str, arguments: &[&str]) -> Option<Example> {
-    let mut command = Command::new(path(name)?);
-    command.args(arguments).stdin(Stdio::piped());
-    Some(run(name, command))
-}
-
-fn run(name: &'static str, mut command: Command) -> Example {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (sender, lines) = mpsc::channel();
-    let outputs: [Box<dyn Read + Send>; 2] = [
-        Box::new(child.stdout.take().unwrap()),
-        Box::new(child.stderr.take().unwrap()),
-    ];
-    for output in outputs {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-    }
-    Example {
-        name,
-        input: child.stdin.take(),
-        child,
-        lines,
-        seen: Vec::new(),
-    }
-}
-
-impl Example {
-    /// Waits for a line with `text` in it, and returns what follows that.
-    fn line(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("{} does not say `{text}`: {:#?}", self.name, self.seen);
-            };
-            let after = line.split_once(text).map(|(_, after)| after.to_owned());
-            self.seen.push(line);
-            if let Some(after) = after {
-                return after;
-            }
-        }
-    }
-
-    fn address(&mut self) -> String {
-        self.line("listening on ")
-    }
-
-    fn type_line(&mut self, line: &str) {
-        let input = self.input.as_mut().unwrap();
-        input.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-    }
-
-    /// Waits for its end. Returns how it ended, and all that it said.
-    fn end(mut self) -> (ExitStatus, Vec<String>) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => self.seen.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("{} does not end: {:#?}", self.name, self.seen)
-                }
-            }
-        }
-        let status = self.child.wait().unwrap();
-        (status, std::mem::take(&mut self.seen))
-    }
-
-    /// As [`end`](Example::end), in good order.
-    fn end_well(self) -> Vec<String> {
-        let name = self.name;
-        let (status, said) = self.end();
-        assert!(status.success(), "{name}: {status}, {said:#?}");
-        said
-    }
-}
-
-fn says(said: &[String], text: &str) -> bool {
-    said.iter().any(|line| line.contains(text))
-}
+use example::{LOCAL, check_lengths, path, run, says, start};
 
 #[test]
 fn a_client_gets_what_the_server_stores() {
@@ -417,12 +287,5 @@ fn everybody_in_a_chat_hears_everybody() {
 /// What is typed in from the page of an example has to be short.
 #[test]
 fn no_example_is_long() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
-    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_dir() {
-            continue;
-        }
-        let lines = fs::read_to_string(entry.path()).unwrap().lines().count();
-        assert!(lines < 120, "{:?} has {lines} lines", entry.file_name());
-    }
+    check_lengths(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
 }

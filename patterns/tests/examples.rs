@@ -5,137 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
+/// That of the engine's tests.
+#[path = "../../engine/tests/common/example.rs"]
+mod example;
 
 use std::collections::HashSet;
-use std::env::consts::EXE_SUFFIX;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 
-use common::{PATIENCE, deadline};
+use example::{Example, LOCAL, check_lengths, says, start};
 
-const LOCAL: &str = "tcp://127.0.0.1:0";
-
-/// An example that runs. Dropped, it is killed.
-struct Example {
-    name: &'static str,
-    child: Child,
-    input: Option<ChildStdin>,
-    /// Lines of both its outputs.
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts it, or says that it was not built.
-fn start(name: &'static str, arguments: &[&str]) -> Option<Example> {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let path = profile.join("examples").join(format!("{name}{EXE_SUFFIX}"));
-    if !path.exists() {
-        // In one piece, past the capture of the test runner.
-        let line = format!("skipped: the example {name}: `cargo build --examples` makes it\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
-        return None;
-    }
-    let mut child = Command::new(path)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (sender, lines) = mpsc::channel();
-    let outputs: [Box<dyn Read + Send>; 2] = [
-        Box::new(child.stdout.take().unwrap()),
-        Box::new(child.stderr.take().unwrap()),
-    ];
-    for output in outputs {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-    }
-    let seen = Vec::new();
-    Some(Example {
-        name,
-        input: child.stdin.take(),
-        child,
-        lines,
-        seen,
-    })
-}
-
-impl Example {
-    /// Waits for a line with `text` in it, and returns what follows that.
-    fn line(&mut self, text: &str) -> String {
-        let deadline = deadline();
-        loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("{} does not say `{text}`: {:#?}", self.name, self.seen);
-            };
-            let after = line.split_once(text).map(|(_, after)| after.to_owned());
-            self.seen.push(line);
-            if let Some(after) = after {
-                return after;
-            }
-        }
-    }
-
-    fn address(&mut self) -> String {
-        self.line("listening on ")
-    }
-
-    fn type_line(&mut self, line: &str) {
-        let input = self.input.as_mut().unwrap();
-        input.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    /// Has it end in good order.
-    #[cfg(unix)]
-    fn terminate(&self) {
-        use rustix::process::{Pid, Signal, kill_process};
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-    }
-
-    /// Waits for its end. Returns how it ended, and all that it said.
-    fn end(mut self) -> (ExitStatus, Vec<String>) {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => self.seen.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("{} does not end: {:#?}", self.name, self.seen)
-                }
-            }
-        }
-        let status = self.child.wait().unwrap();
-        (status, std::mem::take(&mut self.seen))
-    }
-
-    /// As [`end`](Example::end), in good order.
-    fn end_well(self) -> Vec<String> {
-        let name = self.name;
-        let (status, said) = self.end();
-        assert!(status.success(), "{name}: {status}, {said:#?}");
-        said
-    }
-}
-
-fn says(said: &[String], text: &str) -> bool {
-    said.iter().any(|line| line.contains(text))
+/// Has it end in good order.
+#[cfg(unix)]
+fn terminate(example: &Example) {
+    use rustix::process::{Pid, Signal, kill_process};
+    kill_process(Pid::from_child(&example.child), Signal::TERM).unwrap();
 }
 
 #[cfg(unix)]
@@ -151,7 +33,7 @@ fn a_signal_ends_a_service_that_answers_what_it_has_taken() {
     for client in &mut asking {
         client.line("8 prime numbers below 20");
     }
-    service.terminate();
+    terminate(&service);
     for client in asking {
         let said = client.end_well();
         assert!(says(&said, "both sides said goodbye"), "{said:#?}");
@@ -185,7 +67,7 @@ fn every_job_ends_though_workers_are_killed_and_leave() {
     #[cfg(unix)]
     {
         workers[KILLED].line("job ");
-        workers[KILLED].terminate();
+        terminate(&workers[KILLED]);
     }
     let mut begun: Vec<u64> = Vec::new();
     for (index, worker) in workers.into_iter().enumerate() {
@@ -270,9 +152,5 @@ fn subscribers_come_back_to_a_publisher_that_was_killed() {
 /// What is typed in from the page of an example has to be short.
 #[test]
 fn no_example_is_long() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
-    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        let lines = fs::read_to_string(entry.path()).unwrap().lines().count();
-        assert!(lines < 120, "{:?} has {lines} lines", entry.file_name());
-    }
+    check_lengths(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
 }

@@ -46,6 +46,22 @@ fn next(queue: &mut WorkQueue, inbox: &mut Inbox) -> Queued {
     }
 }
 
+/// A worker that does what it is given, and ends with its connection.
+fn does_all(address: Address, credit: usize) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let engine = engine();
+        let (group, mut inbox) = group(&engine);
+        let mut worker = Worker::new(group.clone(), address, credit);
+        while let Ok(working) = worker.recv(&mut inbox) {
+            match working {
+                Working::Job(job) => job.done(group.message()),
+                Working::Down(_) => break,
+                _ => {}
+            }
+        }
+    })
+}
+
 /// How a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
@@ -322,18 +338,7 @@ fn a_worker_that_leaves_gives_back_what_it_has_not_begun() {
     assert!((4..=5).contains(&account.returned), "{account}");
     assert_eq!((account.open, account.again), (7, 0), "{account}");
 
-    thread::spawn(move || {
-        let engine = common::engine();
-        let (group, mut inbox) = common::group(&engine);
-        let mut worker = Worker::new(group.clone(), address, 100);
-        while let Ok(working) = worker.recv(&mut inbox) {
-            match working {
-                Working::Job(job) => job.done(group.message()),
-                Working::Down(_) => break,
-                _ => {}
-            }
-        }
-    });
+    does_all(address, 100);
     while !queue.is_empty() {
         match next(&mut queue, &mut inbox) {
             Queued::Hello(hello) => queue.accept(hello),
@@ -526,18 +531,7 @@ fn a_job_for_which_there_is_no_room_goes_when_there_is() {
     let mut queue = WorkQueue::new(group.clone());
     let message = group.message().with_body(&[7; 60_000]).unwrap();
     queue.add(message).unwrap();
-    let worker = thread::spawn(move || {
-        let engine = common::engine();
-        let (group, mut inbox) = common::group(&engine);
-        let mut worker = Worker::new(group.clone(), address, 1);
-        while let Ok(working) = worker.recv(&mut inbox) {
-            match working {
-                Working::Job(job) => job.done(group.message()),
-                Working::Down(_) => break,
-                _ => {}
-            }
-        }
-    });
+    let worker = does_all(address, 1);
     while !queue.is_empty() {
         match next(&mut queue, &mut inbox) {
             Queued::Hello(hello) => {

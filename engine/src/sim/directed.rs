@@ -24,31 +24,8 @@ use crate::reason::Reason;
 use super::ledger::Totals;
 use super::net::SILENT_PORT;
 use super::rng::Rng;
-use super::temper::Temper;
+use super::temper::{CALM, Temper};
 use super::world::World;
-
-/// A network without any troubles.
-const CALM: Temper = Temper {
-    latency_most: Duration::ZERO,
-    capacity: 200_000,
-    lost: 0,
-    cut: 0,
-    stall: 0,
-    accept_failures: 0,
-    hidden: 0,
-    reset_swallows: false,
-    refusals: 0,
-    passing: 100,
-    shortages: 0,
-    rearms: false,
-    spurious: 0,
-    partial: 0,
-    late_wakes: 0,
-    slow_micros: 0,
-    secured: 0,
-    written_at_once: 0,
-    left_empty: 0,
-};
 
 const DIALS: usize = 0;
 const LISTENS: usize = 1;

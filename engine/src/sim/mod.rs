@@ -20,6 +20,7 @@
     allow(dead_code, reason = "the engine's own tests use all of it")
 )]
 mod faults;
+pub(crate) mod flag;
 #[cfg_attr(
     not(test),
     allow(dead_code, reason = "the engine's own tests use all of it")

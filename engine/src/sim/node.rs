@@ -25,6 +25,7 @@ use crate::tls::fake;
 
 use super::checks::Watch;
 use super::faults::Faults;
+use super::flag::Flag;
 use super::net::SharedNet;
 use super::outside::{LinkRecord, Outside};
 use super::rng::Rng;
@@ -34,14 +35,6 @@ const IDLE_PASSES_MAX: u32 = 50;
 
 /// A wake that comes late comes so much later at most, in microseconds.
 const LATE_WAKE_MICROS: usize = 300;
-
-struct Flag(Arc<AtomicBool>);
-
-impl Wake for Flag {
-    fn wake(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The answer that a name is given.
 pub(super) type Names = fn(&str, u16) -> Vec<std::net::SocketAddr>;

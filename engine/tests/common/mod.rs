@@ -5,6 +5,8 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+pub(crate) mod skip;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use ampe::{Address, Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Options};
+
+pub(crate) use skip::skip;
 
 /// How long a test waits for what must come: a watchdog, not an expectation.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,14 +56,6 @@ pub(crate) fn is_end_by_reset(reason: ampe::Reason) -> bool {
         ampe::Reason::ByeTimedOut => ampe::platform::is_wine(),
         _ => false,
     }
-}
-
-/// Says what cannot run here, past the capture of the test runner.
-pub(crate) fn skip(reason: &str) {
-    use std::io::Write;
-    // In one piece: other tests write at the same time.
-    let line = format!("skipped: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A fresh address to listen on, and the directory that it lives in.

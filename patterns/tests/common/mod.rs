@@ -1,6 +1,10 @@
 //! What the tests of several patterns begin with.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+/// That of the engine's tests.
+#[path = "../../../engine/tests/common/skip.rs"]
+pub(crate) mod skip;
+
 use std::thread;
 use std::time::{Duration, Instant};
 

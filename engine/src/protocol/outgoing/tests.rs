@@ -31,17 +31,22 @@ impl Queued {
         };
         for len in lens {
             let body = vec![7; len - crate::wire::Header::LEN];
-            let outgoing = Outgoing {
-                message: Message::new(&it.pool).with_body(&body).unwrap(),
-                op_code: OpCode::Signal,
-                more: false,
-                id: 0,
-                cost: 0,
-                queued_at: 0,
-            };
-            it.nodes.push(&mut it.fifo, outgoing);
+            let message = Message::new(&it.pool).with_body(&body).unwrap();
+            it.push(message);
         }
         it
+    }
+
+    fn push(&mut self, message: Message) {
+        let outgoing = Outgoing {
+            message,
+            op_code: OpCode::Signal,
+            more: false,
+            id: 0,
+            cost: 0,
+            queued_at: 0,
+        };
+        self.nodes.push(&mut self.fifo, outgoing);
     }
 
     /// How long the slices are that are written at once, and how much of that was copied.
@@ -102,15 +107,7 @@ fn shared(it: &mut Queued, header: Option<&str>, body: &[u8]) {
     if let Some(value) = header {
         message.add_header("Name", value).unwrap();
     }
-    let outgoing = Outgoing {
-        message,
-        op_code: OpCode::Signal,
-        more: false,
-        id: 0,
-        cost: 0,
-        queued_at: 0,
-    };
-    it.nodes.push(&mut it.fifo, outgoing);
+    it.push(message);
 }
 
 #[test]

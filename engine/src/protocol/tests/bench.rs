@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::between::key::RecordKey;
-use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::driver::turn::{Hands, turn};
 use crate::endpoint::Endpoint;
@@ -21,16 +20,9 @@ use crate::options::Options;
 use crate::peer::Peer;
 use crate::post::Post;
 use crate::protocol::{Action, Closing, Core, ReadPlan, Wanted};
+use crate::sim::flag::Flag;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
-
-struct Flag(Arc<AtomicBool>);
-
-impl Wake for Flag {
-    fn wake(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A frame as it was written.
 #[derive(Debug, PartialEq, Eq, Clone)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::rng::Rng;
-use super::super::temper::Temper;
+use super::super::temper::{CALM, Temper};
 
 /// How fast and how unkind a simulated network is. What is not set is as in [`default`](Conditions::default): quick,
 /// and kind.
@@ -72,7 +72,7 @@ impl Conditions {
             cut: usize::from(self.cut_short),
             reset_swallows: self.reset_swallows,
             slow_micros: usize::try_from(self.delay.as_micros()).unwrap_or(usize::MAX / 2),
-            ..Temper::kind()
+            ..CALM
         }
     }
 }

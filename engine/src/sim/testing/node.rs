@@ -11,17 +11,10 @@ use crate::error::Ended;
 use crate::handles::{Reads, Shared, Submission};
 use crate::options::Options;
 
+use super::super::flag::Flag;
 use super::super::net::SharedNet;
 use super::super::outside::Outside;
 use super::super::rng::Rng;
-
-struct Flag(Arc<AtomicBool>);
-
-impl Wake for Flag {
-    fn wake(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 pub(super) struct Node {
     pub(super) shared: Arc<Shared>,

@@ -47,6 +47,14 @@ fn client(simulation: &Handle) -> (Engine, ChannelGroup, Inbox, Channel) {
     (engine, group, inbox, channel)
 }
 
+/// A calm network with both, a channel between them, and what tasks need.
+fn connected(seed: u64) -> (Simulation, Engine, (Engine, ChannelGroup, Inbox, Channel)) {
+    let mut simulation = Simulation::with(seed, Conditions::default());
+    let server = echo(&mut simulation);
+    let client = client(&simulation);
+    (simulation, server, client)
+}
+
 fn ask(
     group: &ChannelGroup,
     channel: Channel,
@@ -134,9 +142,7 @@ fn one_seed_is_one_run() {
 #[test]
 fn time_is_the_simulations_own() {
     let begun = Instant::now();
-    let mut simulation = Simulation::with(1, Conditions::default());
-    let _server = echo(&mut simulation);
-    let (_engine, group, mut inbox, channel) = client(&simulation);
+    let (mut simulation, _server, (_engine, group, mut inbox, channel)) = connected(1);
     let handle = simulation.handle();
     simulation.run(async move {
         let start = handle.now();
@@ -156,9 +162,7 @@ fn time_is_the_simulations_own() {
 
 #[test]
 fn a_call_to_an_engine_that_is_killed_is_unknown_and_one_to_nobody_was_not_sent() {
-    let mut simulation = Simulation::with(2, Conditions::default());
-    let server = echo(&mut simulation);
-    let (_engine, group, mut inbox, channel) = client(&simulation);
+    let (mut simulation, server, (_engine, group, mut inbox, channel)) = connected(2);
     let handle = simulation.handle();
     simulation.run(async move {
         let deadline = handle.now() + MINUTE;
@@ -191,9 +195,7 @@ fn a_call_to_an_engine_that_is_killed_is_unknown_and_one_to_nobody_was_not_sent(
 
 #[test]
 fn an_engine_that_pauses_answers_later() {
-    let mut simulation = Simulation::with(3, Conditions::default());
-    let server = echo(&mut simulation);
-    let (_engine, group, _inbox, channel) = client(&simulation);
+    let (mut simulation, server, (_engine, group, _inbox, channel)) = connected(3);
     let handle = simulation.handle();
     simulation.run(async move {
         let start = handle.now();
@@ -205,9 +207,7 @@ fn an_engine_that_pauses_answers_later() {
 
 #[test]
 fn connections_that_are_broken_end_on_both_sides() {
-    let mut simulation = Simulation::with(4, Conditions::default());
-    let _server = echo(&mut simulation);
-    let (_engine, group, mut inbox, channel) = client(&simulation);
+    let (mut simulation, _server, (_engine, group, mut inbox, channel)) = connected(4);
     let handle = simulation.handle();
     simulation.run(async move {
         ask(&group, channel, b"hi", handle.now() + MINUTE)
@@ -230,9 +230,7 @@ fn connections_that_are_broken_end_on_both_sides() {
 
 #[test]
 fn an_engine_is_stopped_in_a_task_and_whoever_waits_is_told() {
-    let mut simulation = Simulation::with(5, Conditions::default());
-    let server = echo(&mut simulation);
-    let (_engine, group, mut inbox, channel) = client(&simulation);
+    let (mut simulation, server, (_engine, group, mut inbox, channel)) = connected(5);
     let handle = simulation.handle();
     simulation.run(async move {
         ask(&group, channel, b"hi", handle.now() + MINUTE)
