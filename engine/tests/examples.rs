@@ -13,11 +13,9 @@ mod example;
 
 use std::collections::HashSet;
 use std::fs;
-use std::process::Command;
-use std::time::Instant;
 
-use common::{PATIENCE, place, transports};
-use example::{LOCAL, check_lengths, path, run, says, start};
+use common::{place, transports};
+use example::{LOCAL, check_lengths, says, start};
 
 #[test]
 fn a_client_gets_what_the_server_stores() {
@@ -88,6 +86,11 @@ fn one_loop_waits_for_what_is_typed_and_what_is_answered() {
 #[test]
 fn a_service_listens_on_the_socket_that_it_inherits() {
     use std::os::fd::OwnedFd;
+    use std::process::Command;
+    use std::time::Instant;
+
+    use common::PATIENCE;
+    use example::{path, run};
 
     let Some(path) = path("activated") else {
         return;

@@ -11,11 +11,11 @@ mod example;
 
 use std::collections::HashSet;
 
-use example::{Example, LOCAL, check_lengths, says, start};
+use example::{LOCAL, check_lengths, says, start};
 
 /// Has it end in good order.
 #[cfg(unix)]
-fn terminate(example: &Example) {
+fn terminate(example: &example::Example) {
     use rustix::process::{Pid, Signal, kill_process};
     kill_process(Pid::from_child(&example.child), Signal::TERM).unwrap();
 }
