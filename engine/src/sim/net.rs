@@ -382,28 +382,19 @@ impl Net {
         }
         let survives =
             |at: Instant| at <= now && reset_at.is_none_or(|reset| at <= reset || !is_reset);
-        let first = stream.arriving.chunks.front_mut();
-        if let Some((_, bytes)) = first.filter(|(at, _)| survives(*at)) {
+        let mut len = stream.arriving.available(survives).min(buffer.len());
+        if len > 0 {
             if stalls {
                 self.faults.stalled += 1;
                 return Err(ErrorKind::WouldBlock.into());
             }
-            let mut len = bytes.len().min(buffer.len());
             if cuts {
                 len = 1 + draw % len;
-            }
-            let (front, back) = bytes.as_slices();
-            let split = front.len().min(len);
-            buffer[..split].copy_from_slice(&front[..split]);
-            buffer[split..len].copy_from_slice(&back[..len - split]);
-            bytes.drain(..len);
-            if bytes.is_empty() {
-                stream.arriving.chunks.pop_front();
             }
             if stream.arriving.len >= capacity {
                 stream.arriving.full_at = Some(now);
             }
-            stream.arriving.len -= len;
+            stream.arriving.take(&mut buffer[..len]);
             self.faults.cut += u64::from(cuts);
             self.activity += 1;
             return Ok(len);
