@@ -10,7 +10,7 @@ use crate::between::seat::ReceiverId;
 use crate::between::waiting::wake_all;
 use crate::channel::Channel;
 use crate::error::Ended;
-use crate::event::{Received, Returned};
+use crate::event::{Event, Received, Returned};
 use crate::reason::Reason;
 
 /// What happens to a call.
@@ -34,6 +34,15 @@ impl CallEvent {
             CallEvent::Returned(_) | CallEvent::Lost(_) | CallEvent::TimedOut => true,
         }
     }
+
+    /// What a group's inbox is told in its place, where nobody waits for the call.
+    pub(crate) fn into_event(self) -> Option<Event> {
+        match self {
+            CallEvent::Response(received) => Some(Event::Response(received)),
+            CallEvent::Returned(returned) => Some(Event::Returned(returned)),
+            CallEvent::Lost(_) | CallEvent::TimedOut => None,
+        }
+    }
 }
 
 pub(crate) type CallMailbox = Mailbox<CallEvent, Ended>;
@@ -48,25 +57,36 @@ pub(crate) struct AbandonedCall {
     pub(crate) mailbox: Arc<CallMailbox>,
 }
 
-/// The reactor's end of a call. Whoever waits at the other end learns of it when this is dropped.
-pub(crate) struct CallLine(Arc<CallMailbox>);
+/// The reactor's end of a call. Whoever waits at the other end learns of it when this is dropped before its last
+/// event.
+pub(crate) struct CallLine(Option<Arc<CallMailbox>>);
 
 impl CallLine {
     pub(crate) fn new(mailbox: &Arc<CallMailbox>) -> Self {
-        CallLine(Arc::clone(mailbox))
+        CallLine(Some(Arc::clone(mailbox)))
     }
 
     /// Tells the caller. Returns its task, if it waits in one, to be woken.
     pub(crate) fn deliver(&self, event: CallEvent) -> Option<Waker> {
-        self.0.deliver(&mut VecDeque::from([event]))
+        let mailbox = self.0.as_ref()?;
+        mailbox.deliver(&mut VecDeque::from([event]))
+    }
+
+    /// The same with what nothing follows.
+    pub(crate) fn deliver_last(mut self, event: CallEvent) -> Option<Waker> {
+        let task = self.deliver(event);
+        self.0 = None;
+        task
     }
 }
 
 impl Drop for CallLine {
-    /// Where the call has ended or was abandoned, nobody waits any more. So somebody is woken only where the
-    /// reactor is dropped with its calls, which the stand-in does.
+    /// Where the call was abandoned, nobody waits any more. So somebody is woken only where the reactor is dropped
+    /// with its calls, which the stand-in does.
     fn drop(&mut self) {
-        wake_all(self.0.end(Ended::EngineFailed));
+        if let Some(mailbox) = &self.0 {
+            wake_all(mailbox.end(Ended::EngineFailed));
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Calls: requests whose answers go to who waits for them, and not to the group's inbox.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -21,93 +23,153 @@ const CALLS_DUE_MOST: usize = 256;
 /// Names a call: its channel, and the id of its request.
 type CallKey = (Channel, u64);
 
+/// The calls of one channel that wait, by the ids of their requests, and when each is given up.
+type Open = HashMap<u64, (CallLine, Instant), OwnKeys>;
+
+/// The keys are numbers of the engine's own, which nobody chooses so that they collide; and a simulated run is the
+/// same each time.
+type OwnKeys = BuildHasherDefault<DefaultHasher>;
+
+/// So many deadlines of calls that have ended are kept, and as many again as calls wait.
+const STALE_MOST: usize = 64;
+
 /// The calls that wait.
 #[derive(Default)]
 pub(super) struct Calls {
-    open: BTreeMap<CallKey, (CallLine, Instant)>,
-    /// When each is given up.
-    due: BTreeSet<(Instant, CallKey)>,
+    channels: HashMap<Channel, Open, OwnKeys>,
+    /// How many there are.
+    len: usize,
+    /// When they are given up, and some that have ended would have been.
+    deadlines: BinaryHeap<Reverse<(Instant, CallKey)>>,
+    /// Whose time is over, first come first; some may have ended since.
+    due: VecDeque<(Instant, CallKey)>,
+    /// Of a channel whose last call has ended: the next one begins with its memory.
+    spare: Option<Open>,
+    /// The tasks that were told, for the end of a batch.
+    told: Vec<Waker>,
 }
 
 impl Calls {
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.len == 0
     }
 
-    /// When the next is given up.
+    /// When the next is given up, or before that.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|&(at, _)| at)
+        let due = self.due.front().map(|&(at, _)| at);
+        due.or_else(|| self.deadlines.peek().map(|&Reverse((at, _))| at))
     }
 
-    /// Whether one waits for the answer to this request.
-    fn has(&self, key: CallKey) -> bool {
-        self.open.contains_key(&key)
-    }
-
-    fn begin(&mut self, key: CallKey, line: CallLine, deadline: Instant) {
-        self.due.insert((deadline, key));
-        let before = self.open.insert(key, (line, deadline));
+    fn begin(&mut self, (channel, id): CallKey, line: CallLine, deadline: Instant) {
+        let spare = &mut self.spare;
+        let open = self.channels.entry(channel);
+        let open = open.or_insert_with(|| spare.take().unwrap_or_default());
+        let before = open.insert(id, (line, deadline));
         assert!(before.is_none(), "the engine gives an id once");
+        self.len += 1;
+        self.deadlines.push(Reverse((deadline, (channel, id))));
     }
 
-    fn end(&mut self, key: CallKey) -> Option<CallLine> {
-        let (line, deadline) = self.open.remove(&key)?;
-        self.due.remove(&(deadline, key));
+    fn end(&mut self, (channel, id): CallKey) -> Option<CallLine> {
+        let open = self.channels.get_mut(&channel)?;
+        let (line, _) = open.remove(&id)?;
+        if open.is_empty() {
+            self.spare = self.channels.remove(&channel);
+        }
+        self.len -= 1;
+        self.forget_deadlines();
         Some(line)
     }
 
-    /// Tells a call of something, and ends it if that is the last.
-    fn tell(&mut self, key: CallKey, event: CallEvent) -> Option<Waker> {
-        if event.is_last() {
-            return self.end(key).and_then(|line| line.deliver(event));
+    /// Sees that deadlines of calls that have ended are few.
+    fn forget_deadlines(&mut self) {
+        if self.len == 0 {
+            self.deadlines.clear();
+            self.due.clear();
+        } else if self.deadlines.len() > 2 * self.len + STALE_MOST {
+            let channels = &self.channels;
+            self.deadlines
+                .retain(|&Reverse((_, key))| is_open(channels, key));
         }
-        let (line, _) = self.open.get(&key)?;
-        line.deliver(event)
+    }
+
+    /// Finds calls whose time is over, so many at most.
+    fn find_due(&mut self, now: Instant) {
+        while self.due.len() < CALLS_DUE_MOST {
+            let first = self.deadlines.peek();
+            if first.is_none_or(|&Reverse((at, _))| at > now) {
+                return;
+            }
+            let found = self.deadlines.pop().map(|Reverse(found)| found);
+            let found = found.filter(|&(_, key)| is_open(&self.channels, key));
+            self.due.extend(found);
+        }
+    }
+
+    /// Tells a call of something, and ends it if that is the last. Hands the event back if there is no such call.
+    fn tell(&mut self, key: CallKey, event: CallEvent) -> Option<CallEvent> {
+        let task = if event.is_last() {
+            match self.end(key) {
+                Some(line) => line.deliver_last(event),
+                None => return Some(event),
+            }
+        } else {
+            let open = self.channels.get(&key.0);
+            match open.and_then(|open| open.get(&key.1)) {
+                Some((line, _)) => line.deliver(event),
+                None => return Some(event),
+            }
+        };
+        self.told.extend(task);
+        None
     }
 
     /// Takes out of what is delivered to a group what belongs to calls.
     pub(super) fn route(&mut self, deliveries: &mut VecDeque<Event>, shared: &Shared) {
         for _ in 0..deliveries.len() {
             let Some(event) = deliveries.pop_front() else {
-                return;
+                break;
             };
-            let event = match event {
-                Event::Response(received) if self.has((received.channel, received.id)) => {
+            let left = match event {
+                Event::Response(received) => {
                     let key = (received.channel, received.id);
-                    shared
-                        .queue
-                        .tell(self.tell(key, CallEvent::Response(received)));
-                    continue;
+                    let untold = self.tell(key, CallEvent::Response(received));
+                    untold.and_then(CallEvent::into_event)
                 }
-                Event::Returned(returned)
-                    if returned.op_code == OpCode::Request
-                        && self.has((returned.channel, returned.id)) =>
-                {
+                Event::Returned(returned) if returned.op_code == OpCode::Request => {
                     let key = (returned.channel, returned.id);
-                    shared
-                        .queue
-                        .tell(self.tell(key, CallEvent::Returned(returned)));
-                    continue;
+                    let untold = self.tell(key, CallEvent::Returned(returned));
+                    untold.and_then(CallEvent::into_event)
                 }
                 Event::Closed(closed) => {
-                    self.end_channel(&closed, shared);
-                    Event::Closed(closed)
+                    self.end_channel(&closed);
+                    Some(Event::Closed(closed))
                 }
-                event => event,
+                event => Some(event),
             };
-            deliveries.push_back(event);
+            deliveries.extend(left);
         }
+        shared.queue.tell(self.told.drain(..));
     }
 
-    /// A channel has ended, and with it the calls that wait for answers on it.
-    fn end_channel(&mut self, closed: &Closed, shared: &Shared) {
-        let of_channel = (closed.channel, 0)..=(closed.channel, u64::MAX);
-        while let Some((&key, _)) = self.open.range(of_channel.clone()).next() {
-            shared
-                .queue
-                .tell(self.tell(key, CallEvent::Lost(closed.reason)));
+    /// A channel has ended, and with it the calls that wait for answers on it, in the order in which they began.
+    fn end_channel(&mut self, closed: &Closed) {
+        let open = self.channels.get(&closed.channel);
+        let mut ids: Vec<u64> = open
+            .into_iter()
+            .flat_map(|open| open.keys().copied())
+            .collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.tell((closed.channel, id), CallEvent::Lost(closed.reason));
         }
     }
+}
+
+fn is_open(channels: &HashMap<Channel, Open, OwnKeys>, (channel, id): CallKey) -> bool {
+    channels
+        .get(&channel)
+        .is_some_and(|open| open.contains_key(&id))
 }
 
 impl Core {
@@ -137,12 +199,8 @@ impl Core {
         let Some(group) = group.map(|record| record.group) else {
             return;
         };
-        for event in left {
-            match event {
-                CallEvent::Response(received) => self.emit(group, Event::Response(received)),
-                CallEvent::Returned(returned) => self.emit(group, Event::Returned(returned)),
-                CallEvent::Lost(_) | CallEvent::TimedOut => {}
-            }
+        for event in left.into_iter().filter_map(CallEvent::into_event) {
+            self.emit(group, event);
         }
         if is_open {
             self.withdraw(channel, id, Withdrawn::Request, now);
@@ -151,9 +209,10 @@ impl Core {
 
     /// The connections with calls whose time is over: what the system has to say of them is to be heard before
     /// [`handle_calls_due`](Core::handle_calls_due).
-    pub(crate) fn calls_due(&self, now: Instant) -> Vec<RecordKey> {
-        let due = self.calls.due.iter().take_while(|(at, _)| *at <= now);
-        let channels: BTreeSet<Channel> = due.take(CALLS_DUE_MOST).map(|(_, key)| key.0).collect();
+    pub(crate) fn calls_due(&mut self, now: Instant) -> Vec<RecordKey> {
+        self.calls.find_due(now);
+        let due = self.calls.due.iter();
+        let channels: BTreeSet<Channel> = due.map(|(_, key)| key.0).collect();
         let keys = channels.into_iter();
         keys.filter_map(|channel| self.key_of(channel)).collect()
     }
@@ -168,14 +227,13 @@ impl Core {
             let deliveries = &mut self.groups.get_mut(index).deliveries;
             self.calls.route(deliveries, &self.shared);
         }
-        for _ in 0..CALLS_DUE_MOST {
-            let first = self.calls.due.first().filter(|(at, _)| *at <= now);
-            let Some(&(_, key)) = first else {
-                return;
-            };
-            self.calls.due.pop_first();
-            self.give_up(key, now);
+        self.calls.find_due(now);
+        for (_, key) in std::mem::take(&mut self.calls.due) {
+            if is_open(&self.calls.channels, key) {
+                self.give_up(key, now);
+            }
         }
+        self.shared.queue.tell(self.calls.told.drain(..));
     }
 
     /// The time of a call is over.
@@ -187,8 +245,7 @@ impl Core {
         if comes_back || self.withdraw(channel, id, Withdrawn::Request, now) {
             return; // it is told with what came back
         }
-        let task = self.calls.tell(key, CallEvent::TimedOut);
-        self.shared.queue.tell(task);
+        self.calls.tell(key, CallEvent::TimedOut);
     }
 
     /// Takes a message back that was posted and of which nothing was sent: it is returned. Returns whether
@@ -222,5 +279,52 @@ impl Core {
             registry.report_withdrawn(channel, report, count);
         });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::handles::CallMailbox;
+
+    fn begin(calls: &mut Calls, key: CallKey, deadline: Instant) {
+        let mailbox = Arc::new(CallMailbox::new());
+        calls.begin(key, CallLine::new(&mailbox), deadline);
+    }
+
+    #[test]
+    fn calls_are_found_due_in_the_order_of_their_deadlines_but_for_those_that_have_ended() {
+        let now = Instant::now();
+        let channel = Channel::new(1, 1);
+        let mut calls = Calls::default();
+        for id in [3, 1, 4, 2] {
+            begin(&mut calls, (channel, id), now + Duration::from_millis(id));
+        }
+        calls.end((channel, 2)).unwrap();
+        assert_eq!(calls.next_due(), Some(now + Duration::from_millis(1)));
+        calls.find_due(now + Duration::from_millis(3));
+        let due: Vec<u64> = calls.due.iter().map(|(_, (_, id))| *id).collect();
+        assert_eq!(due, [1, 3]);
+        for id in [1, 3, 4] {
+            calls.end((channel, id)).unwrap();
+        }
+        assert_eq!(calls.next_due(), None, "nothing wakes for what has ended");
+        assert!(calls.is_empty() && calls.channels.is_empty());
+    }
+
+    #[test]
+    fn deadlines_of_calls_that_have_ended_are_few() {
+        let later = Instant::now() + Duration::from_secs(1000);
+        let channel = Channel::new(1, 1);
+        let mut calls = Calls::default();
+        begin(&mut calls, (channel, 0), later);
+        for id in 1..10_000 {
+            begin(&mut calls, (channel, id), later);
+            calls.end((channel, id)).unwrap();
+            assert!(calls.deadlines.len() <= 2 + STALE_MOST, "{id}");
+        }
+        assert_eq!(calls.len, 1);
     }
 }
