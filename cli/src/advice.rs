@@ -170,7 +170,9 @@ fn broken(address: &Address, reason: Reason, error: Option<io::Error>, has_spoke
     match reason {
         Reason::ConnectFailed => not_connected(address, &because),
         Reason::NoTls => format!("could not connect to {shown}: {because}"),
-        Reason::HandshakeFailed => format!("could not connect securely to {shown}: {because}"),
+        Reason::HandshakeFailed => format!(
+            "could not connect securely to {shown}: {because}: see what `ampe doctor --to {shown}` tells"
+        ),
         Reason::ConnectTimedOut => format!(
             "could not connect to {shown} in time: check the address, or wait longer with \
              --timeout"

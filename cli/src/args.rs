@@ -1,6 +1,9 @@
 //! The command line: everything that can be checked without a network is checked here.
 
 mod bench;
+mod doctor;
+#[cfg(feature = "tls")]
+mod key;
 mod secure;
 mod values;
 
@@ -14,7 +17,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::content::{self, Header};
 use crate::listen::Listen;
 pub(crate) use bench::Bench;
-pub(crate) use secure::{Secure, SecureListening, Security};
+pub(crate) use doctor::Doctor;
+#[cfg(feature = "tls")]
+pub(crate) use key::Key;
+pub(crate) use secure::{Secure, SecureListening, Secured, Security};
 use values::{bytes, peer, rate, seconds};
 
 pub(crate) use values::address;
@@ -30,7 +36,7 @@ understood too. Of --listen also systemd:, the sockets that systemd hands to a s
 starts (but not for `ampe proxy`), or systemd:NAME, those with this FileDescriptorName=.
 
 Defaults: an option that is not given is taken from the environment (AMPE_TO, AMPE_LISTEN, AMPE_OUT, \
-AMPE_LIMIT, AMPE_TIMEOUT) or from the file ampe/config in $XDG_CONFIG_HOME, ~/.config or %APPDATA%, \
+AMPE_LIMIT, AMPE_TIMEOUT; AMPE_KEY, of who connects to tls://) or from the file ampe/config in $XDG_CONFIG_HOME, ~/.config or %APPDATA%, \
 which AMPE_CONFIG may name: lines `option = value`, those of one command below `[command]`, flags \
 true or false.";
 
@@ -58,6 +64,8 @@ pub(crate) enum Command {
     Tail(Tail),
     Proxy(Proxy),
     Doctor(Doctor),
+    #[cfg(feature = "tls")]
+    Key(Key),
     Cheat(Cheat),
     Completions(Completions),
     #[command(name = "man")]
@@ -108,13 +116,18 @@ pub(crate) struct Demo {
 /// .ampe-partial-: a sender of the same file goes on behind it, once both have hashed it. Into a
 /// directory that is here already, files are added; nothing is received through a symbolic link.
 ///
-/// Nothing authenticates a sender but --require-cert over tls://, so any other address that other machines
-/// can reach is refused unless --anyone says that anyone may send.
+/// At tls:// it makes a key, if it is given neither one nor a certificate: the line to paste holds it, and who
+/// does not have it is refused. A key is good until this ends; one that lasts is made by `ampe key`.
+///
+/// Nothing authenticates a sender but a key or --require-cert over tls://, so any other address that other
+/// machines can reach is refused unless --anyone says that anyone may send.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe recv --listen tcp://127.0.0.1:0 --out received
   ampe recv --listen uds:///tmp/inbox.sock --out received --once
+  ampe recv --listen tls://0.0.0.0:7099 --out received
+  ampe recv --listen tls://0.0.0.0:7099 --out received --key-file own.listen
   ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone
   ampe recv --listen tls://0.0.0.0:7099 --out received --cert own.pem --cert-key own.key --ca ca.pem --require-cert
   ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
@@ -183,6 +196,7 @@ Examples:
   ampe send --to uds:///tmp/inbox.sock --quiet a.log b.log c.log
   ampe send --to 127.0.0.1:7099 --as aux-driver.c aux.c
   ampe send --to [::1]:7099 backup.tar --timeout 300
+  ampe send --to tls://example.org:7099 --key-file key photo.jpg
   ampe send --to 127.0.0.1:7099 --preserve --exclude '*.o' --limit 5MB project
   tar c project | ampe send --to 127.0.0.1:7099 --as project.tar -")]
 pub(crate) struct Send {
@@ -493,36 +507,10 @@ pub(crate) struct Proxy {
     pub(crate) ready_file: Option<PathBuf>,
 }
 
-/// Tell what this system is and offers: paste it into a report of a defect.
-///
-/// How sockets are polled, whether there are Unix sockets, how many descriptors there may be.
-///
-/// With --verify it asks the system whether its kernel does what the poller for Windows takes for granted,
-/// which takes up to half a minute. Nothing depends on the answers, so they do not change the exit code.
-/// Elsewhere than on Windows it asks the simulated kernel by which the poller is tested.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  ampe doctor
-  ampe doctor --json
-  ampe doctor --verify
-  ampe doctor --verify --json --trace trace.txt > report.json")]
-pub(crate) struct Doctor {
-    /// Print one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Ask the system's kernel what polling takes for granted of it
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Write all calls and answers to FILE, and check them against the simulated kernel
-    #[arg(long, value_name = "FILE", requires = "verify")]
-    pub(crate) trace: Option<PathBuf>,
-}
-
 /// Print what to type for what: the topics, or what there is about one.
 #[derive(Debug, Args)]
 pub(crate) struct Cheat {
-    /// files, messages, services, watch or measure
+    /// files, messages, secure, services, watch or measure
     pub(crate) topic: Option<String>,
 }
 

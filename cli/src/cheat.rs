@@ -7,9 +7,15 @@ use crate::output;
 /// A topic: its name, what it is about, and what it says.
 type Sheet = (&'static str, &'static str, &'static str);
 
-const SHEETS: [Sheet; 5] = [
+const SHEETS: &[Sheet] = &[
     ("files", "move files and directories", FILES),
     ("messages", "ask, answer, tell and listen", MESSAGES),
+    #[cfg(feature = "tls")]
+    (
+        "secure",
+        "encrypted, and nobody in who does not belong",
+        SECURE,
+    ),
     ("services", "run under systemd and in scripts", SERVICES),
     ("watch", "see what passes between two programs", WATCH),
     ("measure", "latency, throughput, and what is lost", MEASURE),
@@ -44,6 +50,25 @@ ampe tell --to 7099 'the door is open'
 ampe tail --listen 7099
 # Answers for a program:
 ampe call --to 7099 --json hello | jq .
+";
+
+#[cfg(feature = "tls")]
+const SECURE: &str = "\
+# Here, and there the line that it prints, which holds a key:
+ampe recv --listen tls://0.0.0.0:7099 --out in
+# A key that lasts, in two files: one for here, one for there:
+ampe key home
+ampe recv --listen tls://0.0.0.0:7099 --out in --key-file home.listen
+ampe send --to tls://host:7099 --key-file home.connect photo.jpg
+# Anything that listens, for who has the key:
+ampe reply --listen tls://0.0.0.0:7099 --keyed --body pong
+# Pasted where nobody sees it:
+read -rs AMPE_KEY && export AMPE_KEY
+ampe call --to tls://host:7099 hello
+# By certificates:
+ampe call --to tls://host:7099 --ca ca.pem hello
+# What answers there, and is it who it should be?
+ampe doctor --to tls://host:7099 --ca ca.pem
 ";
 
 const SERVICES: &str = "\
@@ -95,7 +120,8 @@ pub(crate) fn run(arguments: &Cheat) -> Result<(), Failure> {
     match SHEETS.iter().find(|(name, ..)| name == topic) {
         Some((_, _, text)) => output::line(text.trim_end()),
         None => {
-            let names = SHEETS.map(|(name, ..)| name).join(", ");
+            let names: Vec<&str> = SHEETS.iter().map(|(name, ..)| *name).collect();
+            let names = names.join(", ");
             let said = format!("{topic:?} is no topic: give one of {names}");
             Err(Failure::Usage(said))
         }

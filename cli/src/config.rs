@@ -72,7 +72,8 @@ fn with_defaults(
         let of_this = command
             .get_arguments()
             .find(|of| of.get_long() == Some(name));
-        // What stands above all sections is for those commands that have it.
+        // What stands above all sections is for those commands that have it, and that do what they do without.
+        let of_this = of_this.filter(|_| section.is_some() || command.get_name() != "doctor");
         let Some(option) = of_this else {
             match section {
                 Some(section) => return Err(format!("`ampe {section}` has no option --{name}")),
@@ -185,6 +186,8 @@ mod tests {
         for alone in ["ampe", "ampe --help", "ampe dance", "ampe doctor"] {
             assert_eq!(with(alone, TEXT, &[]).unwrap(), alone);
         }
+        let doctor = with("ampe doctor", "to=1\n[doctor]\nto = 2", &[]).unwrap();
+        assert_eq!(doctor, "ampe doctor --to=2", "only what is meant for it");
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! `ampe doctor`: what this system is and offers, to be pasted into a report of a defect.
+//! `ampe doctor`: what this system is and offers, to be pasted into a report of a defect, or what answers at an
+//! address.
 
+mod peer;
 mod verification;
 
 use ampe::platform::{Descriptors, Platform};
@@ -11,6 +13,14 @@ use crate::error::Failure;
 use crate::output;
 
 pub(crate) fn run(arguments: &Doctor) -> Result<(), Failure> {
+    if let Some(to) = &arguments.to {
+        return peer::run(arguments, to);
+    }
+    if arguments.secure.is_given() {
+        let said =
+            "--ca, --pin, --key and the like are for --to: give an address, or leave them out";
+        return Err(Failure::Usage(said.to_owned()));
+    }
     let platform = Platform::probe().map_err(|error| {
         Failure::new(format!(
             "cannot open a socket to look at: {error}: see that this system has a network"

@@ -17,8 +17,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
-    let security = arguments.secure.listening(&places)?;
-    let session = Session::start_with(options(arguments.budget), security);
+    let secured = arguments.secure.listening(&places)?;
+    secured.tell();
+    let session = Session::start_with(options(arguments.budget), secured.security());
     let mut session = session.map_err(|failure| match failure {
         Failure::Usage(why) => Failure::Usage(format!("--budget is too small: {why}")),
         failure => failure,

@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// What was waited for did not come in time.
     #[error("{0}")]
     Late(String),
+    /// As [`Late`](Failure::Late), and what there is to say was said where it happened.
+    #[error("no answer in time")]
+    ToldLate,
     /// SIGINT, SIGTERM or SIGHUP came.
     #[error("interrupted")]
     Interrupted,
@@ -36,7 +39,7 @@ impl Failure {
             Failure::Failed(_) | Failure::Told => 1,
             Failure::Usage(_) => 2,
             // As timeout(1) has it.
-            Failure::Late(_) => 124,
+            Failure::Late(_) | Failure::ToldLate => 124,
             // 128 and the number of SIGINT, as shells have it.
             Failure::Interrupted | Failure::Stopped => 130,
         })

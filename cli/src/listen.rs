@@ -87,7 +87,7 @@ pub(crate) fn check_reach(
     match addresses.find(|it| !it.is_loopback() && !secure.authenticates(it)) {
         Some(far) if !anyone => Err(Failure::Usage(format!(
             "{} can be reached from other machines, and nothing authenticates {who}: listen on \
-             127.0.0.1 or at tls:// with --require-cert, or add --anyone to let anyone {does}",
+             127.0.0.1 or at tls:// with --keyed or --require-cert, or add --anyone to let anyone {does}",
             output::shown(far)
         ))),
         _ => Ok(()),

@@ -16,6 +16,8 @@ mod echo;
 mod error;
 mod feeder;
 mod interrupt;
+#[cfg(feature = "tls")]
+mod key;
 mod link;
 mod listen;
 mod listeners;
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {
-            if !matches!(failure, Failure::Told) {
+            if !matches!(failure, Failure::Told | Failure::ToldLate) {
                 output::note(&failure.to_string());
             }
             failure.exit_code()
@@ -76,6 +78,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Tell(arguments) => tell::run(&arguments),
         Command::Doctor(arguments) => output::failure(arguments.json, doctor::run(&arguments)),
+        #[cfg(feature = "tls")]
+        Command::Key(arguments) => key::run(&arguments),
         Command::Cheat(arguments) => cheat::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),

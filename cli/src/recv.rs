@@ -8,7 +8,7 @@ use std::time::Duration;
 use ampe::Address;
 use serde_json::{Value, json};
 
-use crate::args::Recv;
+use crate::args::{Recv, Secured};
 use crate::checksum;
 use crate::error::Failure;
 use crate::listen;
@@ -40,13 +40,16 @@ pub(crate) fn run(arguments: &Recv) -> Result<(), Failure> {
 
 fn receive(arguments: &Recv) -> Result<(), Failure> {
     let places = listen::places(std::slice::from_ref(&arguments.listen))?;
-    let secure = &arguments.secure;
-    listen::check_reach(&places, arguments.anyone, secure, "a sender", "send")?;
+    let secure = arguments.secure.or_keyed(&places);
+    listen::check_reach(&places, arguments.anyone, &secure, "a sender", "send")?;
     let target = target(arguments)?;
     let silence = arguments.timeout.unwrap_or(SILENCE);
-    let security = arguments.secure.listening(&places)?;
-    let trust = arguments.secure.to_connect(security.as_ref());
-    let session = Session::start_with(crate::transfer::options(silence), security)?;
+    let secured = secure.listening(&places)?;
+    if arguments.json {
+        // The line to paste goes where programs read, and maybe keep it.
+        secured.tell();
+    }
+    let session = Session::start_with(crate::transfer::options(silence), secured.security())?;
     let progress = Progress::new(arguments.quiet);
     let mut receiver = Receiver::new(session, target, progress.clone(), silence);
     if arguments.once || is_stdout(arguments) {
@@ -56,7 +59,7 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
     for place in places {
         receiver.listen(place)?;
     }
-    let served = serve(&mut receiver, arguments, &trust, &progress, &mut ready);
+    let served = serve(&mut receiver, arguments, &secured, &progress, &mut ready);
     receiver.end(FAREWELL);
     served
 }
@@ -90,14 +93,14 @@ fn target(arguments: &Recv) -> Result<Target, Failure> {
 fn serve(
     receiver: &mut Receiver,
     arguments: &Recv,
-    trust: &str,
+    secured: &Secured,
     progress: &Progress,
     ready: &mut Ready,
 ) -> Result<(), Failure> {
     loop {
         match receiver.next()? {
             Happening::Listening(address) => {
-                tell_address(&address, arguments, trust, progress)?;
+                tell_address(&address, arguments, secured, progress)?;
                 ready.tell(&address)?;
             }
             Happening::Report(Report::Ended(ended)) => {
@@ -187,16 +190,17 @@ fn ended_document(ended: &Ended) -> Value {
 fn tell_address(
     address: &Address,
     arguments: &Recv,
-    trust: &str,
+    secured: &Secured,
     progress: &Progress,
 ) -> Result<(), Failure> {
     let (to, hint) = reachable(address);
-    let paste = format!("ampe send --to {}{trust} FILE", quoted(&to));
+    let command = format!("ampe send --to {}", quoted(&to));
+    let paste = secured.paste(&command, " FILE", !arguments.json);
     if arguments.json {
         return output::json(&json!({
             "event": "listening",
             "address": address.to_string(),
-            "paste": paste,
+            "paste": *paste,
         }));
     }
     if let Some(hint) = hint {
@@ -206,7 +210,7 @@ fn tell_address(
         progress.note(&paste);
         return Ok(());
     }
-    progress.line(paste)
+    progress.line(&*paste)
 }
 
 /// The address that another process can connect to, and what to mind about it.

@@ -25,8 +25,9 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
     check_reach(&places, arguments.anyone, &arguments.secure)?;
     let body = content::body(arguments.body.as_ref())?;
-    let security = arguments.secure.listening(&places)?;
-    let mut session = Session::start_with(Options::default(), security)?;
+    let secured = arguments.secure.listening(&places)?;
+    secured.tell();
+    let mut session = Session::start_with(Options::default(), secured.security())?;
     let group = session.group().clone();
     // What is wrong with the headers is found before anybody asks.
     content::with(group.message(), &arguments.headers)?;

@@ -23,8 +23,9 @@ const SHOWN_CHARS_MAX: usize = 200;
 pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
     crate::reply::check_reach(&places, arguments.anyone, &arguments.secure)?;
-    let security = arguments.secure.listening(&places)?;
-    let mut session = Session::start_with(Options::default(), security)?;
+    let secured = arguments.secure.listening(&places)?;
+    secured.tell();
+    let mut session = Session::start_with(Options::default(), secured.security())?;
     let mut tail = Tailing {
         outbox: Outbox::new(session.group().clone(), usize::MAX),
         listeners: Listeners::start(session.group(), places, arguments.ready_file.as_deref())?,

@@ -63,7 +63,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// A label, and text beside it that continues below itself.
-fn entry(lines: &mut Vec<String>, label: &str, text: &str) {
+pub(super) fn entry(lines: &mut Vec<String>, label: &str, text: &str) {
     let mut line = format!("{label:<INDENT$}");
     let mut is_empty = true;
     for word in text.split_whitespace() {
