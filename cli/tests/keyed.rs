@@ -122,26 +122,22 @@ fn a_key_is_printed_where_it_is_asked_for_and_nowhere_else() {
     let place = Place::new();
     let out = place.out();
     let recv = ["recv", "--listen", ANY, "--out", out.to_str().unwrap()];
-    for (arguments, is_interrupted) in [
-        (&[&recv[..], &["--json", "--once"]].concat()[..], true),
-        (&["echo", "--json", "--listen", ANY, "--keyed"], true),
-        (&["tail", "--listen", ANY, "--keyed"], true),
-        (&["reply", "--listen", ANY, "--keyed", "--body", "x"], true),
+    for arguments in [
+        &[&recv[..], &["--json", "--once"]].concat()[..],
+        &["echo", "--json", "--listen", ANY, "--keyed"],
+        &["tail", "--listen", ANY, "--keyed"],
+        &["reply", "--listen", ANY, "--keyed", "--body", "x"],
     ] {
         let mut listener = start(arguments);
-        let line = listener.line();
-        assert!(!line.contains("ampekey1"), "{arguments:?}");
-        assert_eq!(line.contains("--key KEY"), arguments.contains(&"--once"));
-        assert!(is_interrupted);
-        if listener.interrupt() {
-            let ended = listener.finish();
-            assert_eq!(
-                ended.stderr.matches("--key ampekey1").count(),
-                1,
-                "{arguments:?}"
-            );
-            assert!(!ended.stdout.concat().contains("ampekey1"), "{arguments:?}");
-        }
+        let told = listener.line();
+        listener.end();
+        let listened = listener.finish();
+        assert!(told.contains("tls://127.0.0.1:"), "{told}");
+        let printed = listened.stdout.concat();
+        assert!(!printed.contains("ampekey1"), "{arguments:?}");
+        assert_eq!(told.contains("--key KEY"), arguments.contains(&"recv"));
+        let times = listened.stderr.matches("--key ampekey1").count();
+        assert_eq!(times, 1, "{arguments:?}");
     }
     // What fails repeats nothing of a key, whatever is wrong.
     let (_receiver, to, key) = receiver(&place, &[]);

@@ -230,7 +230,8 @@ mod tests {
         let path = directory.path().join("file");
         let (_, dialling) = generate().unwrap();
         let text = dialling.to_text().unwrap();
-        std::fs::write(&path, format!("\n# mine\n  {}\r\n", text.reveal())).unwrap();
+        let mut file = create(&path).unwrap();
+        write!(file, "\n# mine\n  {}\r\n", text.reveal()).unwrap();
         assert!(read_dialling(&path).is_ok());
         for content in [&b""[..], b"# only\n", b"\xff\xfe", b"hello"] {
             std::fs::write(&path, content).unwrap();
