@@ -358,14 +358,15 @@ pub(crate) struct Call {
 /// AMPE_HEADERS the Request's text headers, a line each. If it fails, the Response has the header
 /// Exit-Code.
 ///
-/// Nothing authenticates who asks, so an address that other machines can reach is refused unless
-/// --anyone says that anyone may ask.
+/// Nothing authenticates who asks but a key or --require-cert over tls://, so any other address that other
+/// machines can reach is refused unless --anyone says that anyone may ask.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ampe reply --listen 127.0.0.1:7099 --body pong
   ampe reply --listen uds:///tmp/service.sock --command 'jq .name'
-  ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain")]
+  ampe reply --listen 127.0.0.1:0 --command 'sort' -H Content-Type:text/plain
+  ampe reply --listen tls://0.0.0.0:7099 --keyed --body pong")]
 pub(crate) struct Reply {
     /// Where to listen, one or several times; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", env = "AMPE_LISTEN", required = true)]
@@ -441,8 +442,8 @@ pub(crate) struct Tell {
 /// nothing in it. Prints the address of each listener at once, and the account of each connection at
 /// its end.
 ///
-/// Nothing authenticates who sends, so an address that other machines can reach is refused unless
-/// --anyone says that anyone may.
+/// Nothing authenticates who sends but a key or --require-cert over tls://, so any other address that other
+/// machines can reach is refused unless --anyone says that anyone may.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -138,9 +138,10 @@ impl Listening {
 }
 
 impl Dialling {
-    /// Out of a text that was typed or pasted; `from` says where.
+    /// Out of a text that was typed or pasted, the whole of a file perhaps; `from` says where.
     pub(crate) fn from_text(text: &str, from: &str) -> Result<Dialling, Failure> {
-        text::read(text).map_err(|wrong| Failure::Usage(format!("{from}: {wrong}")))
+        let line = files::significant(text).unwrap_or_default();
+        text::read(line).map_err(|wrong| Failure::Usage(format!("{from}: {wrong}")))
     }
 
     /// Out of a file that holds the text.

@@ -131,7 +131,7 @@ pub(super) fn read_dialling(path: &Path) -> Result<Dialling, Failure> {
 }
 
 /// The first line that says something.
-fn significant(text: &str) -> Option<&str> {
+pub(super) fn significant(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -190,6 +190,8 @@ mod tests {
         let read = read_dialling(&connect).ok().unwrap();
         assert_eq!(read.own.hash(), dialling.own.hash());
         assert_eq!(read.listener, dialling.listener);
+        let whole = std::fs::read_to_string(&connect).unwrap();
+        assert!(Dialling::from_text(&whole, "AMPE_KEY").is_ok());
         let said = read_listening(&connect).err().unwrap().to_string();
         assert!(said.contains("ends in .listen"), "{said}");
         let said = read_dialling(&listen).err().unwrap().to_string();
