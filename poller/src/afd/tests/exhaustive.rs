@@ -295,7 +295,7 @@ pub(super) fn quick<D: Defects>() -> Result<(), Failure> {
 }
 
 /// The same with wakes alone.
-#[cfg(not(any(ampe_poison, ampe_mutants, windows)))]
+#[cfg(not(any(ampe_poison, ampe_mutants, windows, debug_assertions)))]
 pub(super) fn quick_with_wakes<D: Defects>() -> Result<(), Failure> {
     let setup = Setup {
         has_wakes: true,
@@ -307,7 +307,7 @@ pub(super) fn quick_with_wakes<D: Defects>() -> Result<(), Failure> {
 /// Explores and prints; only so far as time allows, if that is so.
 fn prove(name: &str, setup: &Setup, states_max: usize) -> Explored {
     let states_max = if IS_PARTIAL {
-        states_max.min(STATES_MAX)
+        states_max.min(STATES_MAX / 2)
     } else {
         states_max
     };
