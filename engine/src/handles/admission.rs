@@ -33,9 +33,13 @@ impl Shared {
             admit_one(registry, batch, group.id, &mut post)
         });
         let admitted = submitted.map_err(PostError::from);
-        admitted
-            .and_then(|admitted| admitted)
-            .map_err(|why| Refused { post, why })
+        match admitted.and_then(|admitted| admitted) {
+            Ok(posted) => {
+                post.message.release_shared_inbound(); // posted by value, it leaves its body here
+                Ok(posted)
+            }
+            Err(why) => Err(Refused { post, why }),
+        }
     }
 
     /// Posts a request whose answer goes to who called. Where there is no room it has the call begin all the
@@ -67,7 +71,11 @@ impl Shared {
             }
             admitted
         });
-        submitted.map_err(PostError::from)?
+        let admitted = submitted.map_err(PostError::from)?;
+        if admitted.is_ok() {
+            post.message.release_shared_inbound();
+        }
+        admitted
     }
 
     /// Posts many in order, up to the first that is refused. Accepted posts are removed from the front
@@ -124,6 +132,9 @@ impl Shared {
             refused.map_or(Ok(()), Err)
         };
         let submitted = self.submit_posts(admit_all);
+        for post in posts.iter().take(admitted) {
+            post.message.release_shared_inbound(); // before the pool is locked
+        }
         // Those that were posted by value have left their storage.
         let spent = posts.drain(..admitted);
         let storages = spent.map(|post| post.message.into_storage());

@@ -17,7 +17,9 @@ impl Message {
     ///
     /// A received body stays charged to the inbound budget until it is posted for the first time, or the last
     /// message and `SharedBody` that have it are dropped. That of a message that came back is the
-    /// application's; what the message holds of the outbound budget it holds until it is dropped itself.
+    /// application's; what the message holds of the outbound budget it holds until it is dropped itself. Where one
+    /// of up to 1,040 bytes with its header is posted through another engine, that has a copy, and what was received
+    /// stays charged.
     ///
     /// ```
     /// use ampe::{Channel, ChannelGroup, Message, Post};
