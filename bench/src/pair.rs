@@ -47,7 +47,7 @@ fn free_port() -> Result<u16> {
 
 fn addresses(task: &Task, directory: &Path) -> Result<Vec<String>> {
     let address = |index| match task.transport {
-        Transport::Tcp => Ok(format!("127.0.0.1:{}", free_port()?)),
+        Transport::Tcp | Transport::Tls => Ok(format!("127.0.0.1:{}", free_port()?)),
         Transport::Uds => Ok(directory.join(format!("{index}")).display().to_string()),
     };
     (0..task.addresses()).map(address).collect()

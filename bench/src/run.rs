@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::arguments::RunArguments;
-use crate::contestant::{self, Contestant, MISSING};
+use crate::contestant::{self, Contestant, MISSING, NO_TLS};
 use crate::machine::Machine;
 use crate::pair::{self, Found};
 use crate::report;
 use crate::row::{self, Results};
-use crate::task::{Task, Work, name_of};
+use crate::task::{Task, Transport, Work, name_of};
 use crate::work::{self, Figure, Value};
 
 /// After so many failures of a contestant at a task it is not asked again.
@@ -63,7 +63,9 @@ impl Field {
         }
         let mut able = Vec::new();
         for contestant in &self.contestants {
-            match contestant.cannot(task) {
+            let is_secured = task.transport == Transport::Tls;
+            let has_no_tls = (is_secured && !contestant.has_tls()).then_some(NO_TLS);
+            match has_no_tls.or_else(|| contestant.cannot(task)) {
                 None => able.push(contestant.name()),
                 Some(reason) => eprintln!(
                     "skipped: {} of {}: {reason}",

@@ -68,6 +68,7 @@ impl Session {
         let scheme = match self.task.transport {
             Transport::Tcp => tcp,
             Transport::Uds => uds,
+            Transport::Tls => "tls://",
         };
         format!("{scheme}{}", self.addresses[index])
     }

@@ -60,6 +60,8 @@ impl Work {
 pub enum Transport {
     Tcp,
     Uds,
+    /// TLS 1.3 over TCP.
+    Tls,
 }
 
 /// One thing to measure, of each contestant in turn.

@@ -9,10 +9,10 @@ use ampe::{
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
 
-use super::Contestant;
+use super::{Contestant, tls};
 use crate::body::{Sink, Source};
 use crate::session::{Session, Started};
-use crate::task::{Measured, Task, Work};
+use crate::task::{Measured, Task, Transport, Work};
 use crate::trips::Trips;
 
 /// Posts that share one taking of the engine's lock.
@@ -64,12 +64,16 @@ impl Contestant for Ampe {
         (!self.spin.is_zero() && !waits_for_answers).then_some("it spins for answers alone")
     }
 
+    fn has_tls(&self) -> bool {
+        true
+    }
+
     fn listen(&self, session: Session) -> Result<()> {
         let engine = self.start()?;
         session.before_idle();
         let mut groups = Vec::new();
         for index in 0..session.task.addresses() {
-            groups.push(listen(&engine, &session.url(index, "tcp://", "uds://"))?);
+            groups.push(listen(&engine, &session, index)?);
         }
         session.listening();
         match session.task.work {
@@ -122,7 +126,7 @@ impl Contestant for Ampe {
             Work::Calls => call(&engine, &session),
             Work::Idle => {
                 let address = session.url(1, "tcp://", "uds://").parse()?;
-                let (idle, mut inbox) = engine.group(GroupOptions::default())?;
+                let (idle, mut inbox) = group(&engine, &session)?;
                 for _ in 0..session.task.channels {
                     idle.connect(&address)?;
                 }
@@ -142,6 +146,15 @@ impl Contestant for Ampe {
 
 type Group = (ChannelGroup, Inbox);
 
+/// A group that can do what the task's transport asks for.
+fn group(engine: &Engine, session: &Session) -> Result<Group> {
+    let mut options = GroupOptions::default();
+    if session.task.transport == Transport::Tls {
+        options.tls = Some(tls::options()?);
+    }
+    Ok(engine.group(options)?)
+}
+
 fn with_passes(measured: Measured, engine: &Engine) -> Measured {
     Measured {
         passes: Some(engine.statistics().passes),
@@ -153,9 +166,9 @@ fn message(group: &ChannelGroup, body: &[u8]) -> Result<Message> {
     group.message().with_body(body).context("a body fits")
 }
 
-fn listen(engine: &Engine, address: &str) -> Result<Group> {
-    let (group, mut inbox) = engine.group(GroupOptions::default())?;
-    group.listen(&address.parse()?)?;
+fn listen(engine: &Engine, session: &Session, index: usize) -> Result<Group> {
+    let (group, mut inbox) = group(engine, session)?;
+    group.listen(&session.url(index, "tcp://", "uds://").parse()?)?;
     match inbox.recv()? {
         Event::Listening(_) => Ok((group, inbox)),
         other => bail!("cannot listen: {other:?}"),
@@ -167,7 +180,7 @@ fn connect(
     session: &Session,
     index: usize,
 ) -> Result<(ChannelGroup, Inbox, Channel)> {
-    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let (group, mut inbox) = group(engine, session)?;
     let channel = group.connect(&session.url(index, "tcp://", "uds://").parse()?)?;
     await_connected(&mut inbox, 1)?;
     Ok((group, inbox, channel))
@@ -245,7 +258,7 @@ fn send_all(engine: &Engine, session: &Session) -> Result<()> {
     let mut groups = Vec::new();
     let mut senders = Vec::new();
     for index in 0..task.groups {
-        let (group, mut inbox) = engine.group(GroupOptions::default())?;
+        let (group, mut inbox) = group(engine, session)?;
         let address = session.url(index, "tcp://", "uds://").parse()?;
         for lane in (index..task.senders).step_by(task.groups) {
             senders.push((group.clone(), group.connect(&address)?, lane));
@@ -416,7 +429,7 @@ fn finish_fan_out(session: &Session, source: &Source, started: Started) -> Resul
 
 fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
     let task = &session.task;
-    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let (group, mut inbox) = group(engine, session)?;
     let address = session.url(0, "tcp://", "uds://").parse()?;
     let mut sinks = std::collections::HashMap::new();
     for _ in 0..task.channels {
@@ -444,7 +457,7 @@ fn subscribe(engine: &Engine, session: &Session) -> Result<()> {
 /// Connections that live from their hello to their goodbye, with one request between, so many at once.
 fn cycle(engine: &Engine, session: &Session) -> Result<()> {
     let task = &session.task;
-    let (group, mut inbox) = engine.group(GroupOptions::default())?;
+    let (group, mut inbox) = group(engine, session)?;
     let address: ampe::Address = session.url(0, "tcp://", "uds://").parse()?;
     let started = session.ready()?;
     let time = Duration::from_secs_f64(task.seconds);

@@ -9,6 +9,7 @@ mod nng;
 mod omq;
 mod rzmq;
 mod sockets;
+mod tls;
 mod tokio_codec;
 mod zeromq;
 
@@ -30,6 +31,11 @@ pub trait Contestant {
 
     /// Why it cannot do this, if it cannot.
     fn cannot(&self, task: &Task) -> Option<&'static str>;
+
+    /// Whether it is compared over TLS.
+    fn has_tls(&self) -> bool {
+        false
+    }
 
     fn listen(&self, session: Session) -> Result<()>;
 
@@ -65,6 +71,9 @@ pub const MISSING: &[(&str, &str)] = &[
 /// Why the sockets of ZeroMQ and its kin have no such thing as this.
 const NO_GOODBYE: &str =
     "its connections are its own business: they have no beginning and end to wait for";
+
+/// Why most are not compared over TLS.
+pub const NO_TLS: &str = "it is not compared over TLS";
 
 /// Why others do not take part where tasks wait for an answer each.
 const NO_CALLS: &str = "which task an answer is for is not its business, or it has no tasks";

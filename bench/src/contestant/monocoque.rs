@@ -12,7 +12,7 @@ use monocoque::zmq::{
     PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, SocketOptions, SubSocket,
 };
 
-use super::{Contestant, NO_CALLS, NO_GOODBYE, queue_of};
+use super::{Contestant, NO_CALLS, NO_GOODBYE, NO_TLS, queue_of};
 use crate::body::{Sink, Source};
 use crate::session::{Session, Started};
 use crate::task::{Measured, Task, Transport, Work};
@@ -53,6 +53,7 @@ impl Contestant for Monocoque {
         match session.task.transport {
             Transport::Tcp => LocalRuntime::new()?.block_on(listen::<TcpStream>(session)),
             Transport::Uds => LocalRuntime::new()?.block_on(listen::<UnixStream>(session)),
+            Transport::Tls => anyhow::bail!(NO_TLS),
         }
     }
 
@@ -60,6 +61,7 @@ impl Contestant for Monocoque {
         match session.task.transport {
             Transport::Tcp => connect::<TcpStream>(session),
             Transport::Uds => connect::<UnixStream>(session),
+            Transport::Tls => anyhow::bail!(NO_TLS),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Contestant, NO_CALLS};
+use super::{Contestant, NO_CALLS, tls};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
@@ -28,7 +28,7 @@ impl Contestant for Sockets {
 
     fn settings(&self) -> String {
         "blocking calls, a thread for each connection; NODELAY; reads and writes of 64 KiB one way, \
-         of 8 KiB to many, one read and one write for each trip"
+         of 8 KiB to many, one read and one write for each trip; over TLS by StreamOwned of rustls"
             .to_owned()
     }
 
@@ -38,6 +38,10 @@ impl Contestant for Sockets {
             Work::Calls => Some(NO_CALLS),
             _ => None,
         }
+    }
+
+    fn has_tls(&self) -> bool {
+        true
     }
 
     fn listen(&self, session: Session) -> Result<()> {
@@ -131,11 +135,13 @@ impl Contestant for Sockets {
 enum Listener {
     Tcp(TcpListener),
     Uds(UnixListener),
+    Tls(TcpListener),
 }
 
 enum Stream {
     Tcp(TcpStream),
     Uds(UnixStream),
+    Tls(tls::Stream),
 }
 
 impl Listener {
@@ -143,6 +149,7 @@ impl Listener {
         Ok(match transport {
             Transport::Tcp => Listener::Tcp(TcpListener::bind(address)?),
             Transport::Uds => Listener::Uds(UnixListener::bind(address)?),
+            Transport::Tls => Listener::Tls(TcpListener::bind(address)?),
         })
     }
 
@@ -154,6 +161,11 @@ impl Listener {
                 Stream::Tcp(stream)
             }
             Listener::Uds(listener) => Stream::Uds(listener.accept()?.0),
+            Listener::Tls(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                Stream::Tls(tls::Stream::server(stream)?)
+            }
         })
     }
 }
@@ -167,6 +179,11 @@ impl Stream {
                 Stream::Tcp(stream)
             }
             Transport::Uds => Stream::Uds(UnixStream::connect(address)?),
+            Transport::Tls => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Stream::Tls(tls::Stream::client(stream)?)
+            }
         })
     }
 
@@ -174,6 +191,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Uds(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 
@@ -181,6 +199,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Uds(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes),
         }
     }
 }

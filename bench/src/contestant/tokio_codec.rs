@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::either::Either;
 
-use super::Contestant;
+use super::{Contestant, NO_TLS};
 use crate::body::{Sink, Source};
 use crate::session::Session;
 use crate::task::{Measured, Task, Transport, Work};
@@ -73,6 +73,7 @@ impl Listener {
         Ok(match session.task.transport {
             Transport::Tcp => Listener::Tcp(TcpListener::bind(address).await?),
             Transport::Uds => Listener::Uds(UnixListener::bind(address)?),
+            Transport::Tls => anyhow::bail!(NO_TLS),
         })
     }
 
@@ -105,6 +106,7 @@ async fn dial(session: &Session, index: usize) -> Result<Stream> {
             Either::Left(stream)
         }
         Transport::Uds => Either::Right(UnixStream::connect(address).await?),
+        Transport::Tls => anyhow::bail!(NO_TLS),
     })
 }
 
