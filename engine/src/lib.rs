@@ -160,6 +160,10 @@ pub use ampe_poller::{platform, verify};
 #[cfg(any(test, feature = "testing"))]
 pub use sim::testing;
 
+#[cfg(all(feature = "tls", any(test, fuzzing)))]
+#[doc(hidden)]
+pub use driver::secure::fuzzing as tls_fuzzing;
+
 pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
 pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent, WhyUnanswered};

@@ -10,9 +10,12 @@
 #[allow(dead_code, reason = "another test program uses the rest")]
 mod certificates;
 mod common;
+#[path = "tls/raw.rs"]
+#[allow(dead_code, reason = "another test program uses the rest")]
+mod raw;
 
 use std::alloc::System;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use ampe::{Address, Engine, GroupOptions, TlsOptions};
@@ -39,14 +42,18 @@ fn held(region: &Region<'_, System>) -> usize {
         .saturating_sub(change.bytes_deallocated)
 }
 
+fn connect(server: &mut Side, client: &mut Side, address: &Address) {
+    client.0.connect(address).unwrap();
+    let hello = expect!(server.1, Hello);
+    server.0.post(hello.echo()).unwrap();
+    drop(expect!(client.1, Accepted));
+}
+
 /// What a pair of channels takes, past their hellos.
 fn connect_all(server: &mut Side, client: &mut Side, address: &Address) -> usize {
     let region = Region::new(ALLOCATOR);
     for _ in 0..COUNT {
-        client.0.connect(address).unwrap();
-        let hello = expect!(server.1, Hello);
-        server.0.post(hello.echo()).unwrap();
-        drop(expect!(client.1, Accepted));
+        connect(server, client, address);
     }
     held(&region) / COUNT
 }
@@ -79,11 +86,11 @@ fn a_connection_takes_no_more_than_is_said() {
     );
     assert!(both <= 2 * IDLE, "{both} bytes");
 
-    // A handshake's beginning that says it is as long as any can be, and stops.
+    // A handshake's beginning that says it is as long as any can be, and stops before it is too long.
     let mut long = vec![22, 3, 1, 0x3f, 0xff, 1, 0, 0xff, 0xff];
     long.resize(5 + 0x3fff, 0);
     long.extend([22, 3, 1, 0x3f, 0x80]);
-    long.resize(long.len() + 0x3f00, 0);
+    long.resize(28_600, 0);
     let accepted = engine.statistics().accepted;
     let region = Region::new(ALLOCATOR);
     let streams: Vec<_> = (0..COUNT)
@@ -96,8 +103,33 @@ fn a_connection_takes_no_more_than_is_said() {
     wait_until("all to be accepted", || {
         engine.statistics().accepted == accepted + COUNT as u64
     });
+    // What they sent has been read once others have had their turn several times.
+    for _ in 0..3 {
+        connect(&mut server, &mut client, &secured.1);
+    }
+    assert_eq!(engine.statistics().ended_before_hello, 0);
     let half = held(&region) / COUNT;
     println!("one in the middle of its handshake takes {half} bytes");
     assert!(half <= HALF, "{half} bytes");
+    drop(streams);
+    wait_until("all to end", || {
+        engine.statistics().ended_before_hello == COUNT as u64
+    });
+
+    // One that was answered and says no more.
+    let mut hello = Vec::new();
+    raw::session(&authority).write_tls(&mut hello).unwrap();
+    let region = Region::new(ALLOCATOR);
+    let streams: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let mut stream = raw::connect(&secured.1);
+            stream.write_all(&hello).unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+            stream
+        })
+        .collect();
+    let answered = held(&region) / COUNT;
+    println!("one that waits for the end of its handshake takes {answered} bytes");
+    assert!(answered <= HALF, "{answered} bytes");
     drop(streams);
 }

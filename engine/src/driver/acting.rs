@@ -1,7 +1,7 @@
 //! What the loop does because the core asks for it: opens, closes, writes.
 
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ampe_poller::socket::is_shortage;
 
@@ -15,6 +15,9 @@ use super::rests::Rest;
 use super::sockets::Socket;
 use super::turn::Hands;
 use super::world::{Adopted, World};
+
+/// A peer that takes nothing for so long has its end cut, whatever the options say.
+const PARTING_MOST: Duration = Duration::from_secs(60);
 
 impl<W: World> Hands for Driver<W> {
     fn core(&mut self) -> &mut Core {
@@ -134,9 +137,18 @@ impl<W: World> Driver<W> {
                     Closing::Abortive => true,
                     Closing::Saying(frame) => !self.is_taken_whole(key, frame.frame()),
                 };
-                self.sockets.close(key, is_abortive);
+                match is_abortive {
+                    true => self.sockets.close(key, true),
+                    false => self.sockets.close_orderly(key, self.parting_ends(now)),
+                }
             }
         }
+    }
+
+    /// Until when a socket that is closed now may stay for its last word.
+    fn parting_ends(&self, now: Instant) -> Instant {
+        let linger = self.shared.options.linger_timeout.min(PARTING_MOST);
+        now + linger
     }
 
     /// Writes the last frame of a connection. Whether the system took all of it.

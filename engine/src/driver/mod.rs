@@ -8,7 +8,7 @@ mod real;
 mod receiving;
 mod resolver;
 mod rests;
-mod secure;
+pub(crate) mod secure;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ pub(crate) mod world;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::between::queue::Batch as _;
@@ -48,6 +48,10 @@ pub(crate) struct Limits {
     pub(crate) messages_per_pass: usize,
     /// So many names, attempts and listeners are begun in a pass: each costs several system calls.
     pub(crate) openings_per_pass: usize,
+    /// So many handshakes are gone on with in a pass, and none once they have taken so long: what a stranger can
+    /// have computed here is not to keep others waiting.
+    pub(crate) handshakes_per_pass: usize,
+    pub(crate) handshakes_time: Duration,
 }
 
 pub(crate) const LIMITS: Limits = Limits {
@@ -55,6 +59,8 @@ pub(crate) const LIMITS: Limits = Limits {
     bytes_per_pass: 1024 * 1024,
     messages_per_pass: 1500,
     openings_per_pass: 256,
+    handshakes_per_pass: 32,
+    handshakes_time: Duration::from_millis(2),
 };
 
 /// What one read takes at most while messages are small.
@@ -103,6 +109,8 @@ pub(crate) struct Driver<W: World> {
     bytes_left: usize,
     messages_left: usize,
     openings_left: usize,
+    handshakes_left: usize,
+    handshakes_time_left: Duration,
     /// The last read into the buffer brought many small messages.
     reads_small_frames: bool,
     /// The last pass left some of what is ready.
@@ -126,6 +134,8 @@ impl<W: World> Driver<W> {
             bytes_left: 0,
             messages_left: 0,
             openings_left: 0,
+            handshakes_left: 0,
+            handshakes_time_left: Duration::ZERO,
             reads_small_frames: false,
             has_more: false,
         }
@@ -158,8 +168,13 @@ impl<W: World> Driver<W> {
         self.bytes_left = self.limits.bytes_per_pass;
         self.messages_left = self.limits.messages_per_pass;
         self.openings_left = self.limits.openings_per_pass;
+        self.handshakes_left = self.limits.handshakes_per_pass;
+        self.handshakes_time_left = self.limits.handshakes_time;
         Counters::count(&self.shared.counters.passes);
         let now = self.sockets.world.now();
+        if tls::IS_POSSIBLE {
+            self.sockets.give_up_partings(now);
+        }
         if reads == Reads::Yes {
             self.receive(now);
             for key in self.core.calls_due(now) {
@@ -170,7 +185,7 @@ impl<W: World> Driver<W> {
         let mut batch = std::mem::take(&mut self.batch);
         turn(self, &mut batch, now);
         self.batch = batch;
-        let is_over = self.core.is_finished() && self.is_over(now);
+        let is_over = self.core.is_finished() && !self.waits_to_part(now) && self.is_over(now);
         if !is_over {
             self.arrange();
         }
@@ -183,6 +198,12 @@ impl<W: World> Driver<W> {
         let is_over = late.len() == 0;
         submit(&mut self.core, &mut late, now);
         is_over
+    }
+
+    /// Whether an engine that stops still has a connection's end to say, and time to.
+    fn waits_to_part(&self, now: Instant) -> bool {
+        let is_in_time = self.core.stopping().is_some_and(|deadline| now < deadline);
+        tls::IS_POSSIBLE && is_in_time && self.sockets.next_parting().is_some()
     }
 
     /// Arranges the next wait: for what, and for how long.
@@ -198,6 +219,12 @@ impl<W: World> Driver<W> {
         let at_once = (self.has_more || has_ready).then_some(now);
         let until = at_once.or(self.core.poll_timeout(now)).into_iter();
         self.until = until.chain(self.rests.next()).min();
+        if tls::IS_POSSIBLE
+            && let Some(parting) = self.sockets.next_parting()
+        {
+            let until = self.until.into_iter().chain(self.core.stopping());
+            self.until = until.chain([parting]).min();
+        }
     }
 
     /// Other limits, from the next pass on.

@@ -39,16 +39,21 @@ impl<W: World> Driver<W> {
                 return;
             };
             let key = report.key;
+            if tls::IS_POSSIBLE && self.sockets.go_on_parting(key, report.refusal.is_some()) {
+                continue;
+            }
             if let Some(error) = report.refusal {
                 self.handle_refused(key, &error, now);
                 continue;
             }
             match self.sockets.get(key) {
                 Some(Socket::Listener(_)) => self.accept(key, now),
-                Some(Socket::Connecting(_)) => self.finish_connect(key, now),
+                Some(Socket::Connecting(_)) => {
+                    self.unless_many_shake(key, |it| it.finish_connect(key, now));
+                }
                 Some(Socket::Connected(_)) => {
                     if report.is_readable {
-                        self.read(key, now);
+                        self.unless_many_shake(key, |it| _ = it.read(key, now));
                     }
                     if report.is_writable {
                         self.flush_aside(key, now);
@@ -87,9 +92,29 @@ impl<W: World> Driver<W> {
         }
     }
 
+    /// Does what may go on with a handshake, unless the pass has done enough of that: then the poller
+    /// says of the socket again that it is ready.
+    fn unless_many_shake(&mut self, key: RecordKey, act: impl FnOnce(&mut Self)) {
+        if !tls::IS_POSSIBLE || !self.sockets.is_handshaking(key) {
+            return act(self);
+        }
+        if self.handshakes_left == 0 || self.handshakes_time_left.is_zero() {
+            return;
+        }
+        let begun = self.sockets.world.now();
+        act(self);
+        let took = self.sockets.world.now().saturating_duration_since(begun);
+        self.handshakes_left -= 1;
+        self.handshakes_time_left = self.handshakes_time_left.saturating_sub(took);
+    }
+
     /// Reads from a connection for which it is time: its peer is not late whose bytes are here. After a
     /// process was stopped for a while that is so for all of them at once.
     pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) {
+        self.unless_many_shake(key, |it| it.read_all_that_came(key, now));
+    }
+
+    fn read_all_that_came(&mut self, key: RecordKey, now: Instant) {
         for reads in 0..LAST_READS {
             let may_read = self.may_read_on() || reads < READS_IN_ANY_CASE;
             if !may_read || !self.read_up_to(self.buffer.len(), key, now) {
@@ -157,14 +182,17 @@ impl<W: World> Driver<W> {
             ReadPlan::Shared => (link.recv(&mut self.buffer[..most]), true),
             ReadPlan::Into(buffer) => (link.recv(buffer), false),
         };
+        let below = match tls::IS_POSSIBLE {
+            true => link.take_read_bytes(),
+            false => 0,
+        };
         if tls::IS_POSSIBLE
             && let Some(identity) = self.sockets.after_read(key)
         {
             self.core.handle_identified(key, identity);
         }
-        self.bytes_left = self
-            .bytes_left
-            .saturating_sub(*outcome.as_ref().unwrap_or(&0));
+        let read = below.max(*outcome.as_ref().unwrap_or(&0));
+        self.bytes_left = self.bytes_left.saturating_sub(read);
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {

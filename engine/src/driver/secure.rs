@@ -33,6 +33,10 @@ const READ_LEAST: usize = 4 * 1024;
 /// would take as much memory again.
 const HANDSHAKE_BYTES: usize = 28 * 1024;
 
+/// Behind its handshake, a peer that sends so much without any plaintext in it has no messages in mind: empty
+/// records and changes of keys cost computing, and no budget stops them. The longest record is a fourth of it.
+const EMPTY_BYTES: usize = 64 * 1024;
+
 /// The socket below.
 pub(super) trait Wire {
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -64,6 +68,10 @@ pub(super) struct Secure {
     is_lent: bool,
     /// What the handshake took of the peer's bytes.
     handshake_bytes: usize,
+    /// What came behind the handshake since there was plaintext.
+    empty_bytes: usize,
+    /// What was read from the wire and not told yet, as work.
+    read_bytes: usize,
     has_told_identity: bool,
     /// Why nothing more can be sent.
     write_failure: Option<SystemError>,
@@ -93,6 +101,8 @@ impl Secure {
             input_end: 0,
             is_lent: false,
             handshake_bytes: 0,
+            empty_bytes: 0,
+            read_bytes: 0,
             has_told_identity: false,
             write_failure: None,
             read_failure: None,
@@ -130,8 +140,8 @@ impl Secure {
                     return Err(error);
                 }
             }
-            // What follows the handshake is read once the connection is open.
-            self.is_ready = self.has_input();
+            // What follows the handshake is read once the connection is open; some of it may be decrypted.
+            self.is_ready = self.has_input() || !self.codec.is_handshaking();
         }
     }
 
@@ -180,6 +190,7 @@ impl Secure {
                 Ok(0) => break,
                 Ok(len) => {
                     filled += len;
+                    self.empty_bytes = 0;
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -235,6 +246,7 @@ impl Secure {
         if len == 0 {
             return Ok(false);
         }
+        self.read_bytes += len;
         self.input = mem::take(cipher);
         (self.input_at, self.input_end, self.is_lent) = (0, len, true);
         Ok(true)
@@ -246,13 +258,16 @@ impl Secure {
 
     fn feed_kept(&mut self) -> io::Result<()> {
         let is_handshaking = self.codec.is_handshaking();
-        let fed = match is_handshaking && self.handshake_bytes >= HANDSHAKE_BYTES {
-            true => Err(too_long()),
+        let (count, most) = match is_handshaking {
+            true => (&mut self.handshake_bytes, HANDSHAKE_BYTES),
+            false => (&mut self.empty_bytes, EMPTY_BYTES),
+        };
+        let fed = match *count >= most {
+            true if is_handshaking => Err(too_long()),
+            true => Err(too_empty()),
             false => self.codec.feed(&self.input[self.input_at..self.input_end]),
         };
-        if is_handshaking {
-            self.handshake_bytes += fed.as_ref().unwrap_or(&0);
-        }
+        *count += fed.as_ref().unwrap_or(&0);
         match fed {
             Ok(0) | Err(_) => self.input_at = self.input_end,
             Ok(used) => self.input_at += used,
@@ -291,6 +306,9 @@ impl Secure {
             let left = STAGED_BYTES.min(offered - taken);
             self.out.reserve_exact(left + RECORDS_BYTES);
             self.stage(slices, taken)?;
+            if self.records.is_empty() {
+                break; // the codec seals nothing any more
+            }
         }
         match taken == 0 && offered > 0 && !has_moved {
             true => Err(io::ErrorKind::WouldBlock.into()),
@@ -396,6 +414,20 @@ impl Secure {
         self.is_closing && !self.has_pending()
     }
 
+    /// Whether the orderly end waits until the system takes more.
+    pub(super) fn is_saying_end(&self) -> bool {
+        self.is_closing && self.has_pending() && self.write_failure.is_none()
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.codec.is_handshaking()
+    }
+
+    /// How much was read from the wire since this was asked last: work, also where it held no plaintext.
+    pub(super) fn take_read_bytes(&mut self) -> usize {
+        mem::take(&mut self.read_bytes)
+    }
+
     /// Offers the system what the codec has to say: an answer, an alert. What it does not take waits, as what
     /// comes behind records does.
     fn say_what_waits(&mut self, wire: &impl Wire) {
@@ -471,6 +503,11 @@ fn too_long() -> io::Error {
     Fault::Handshake(words).of_kind(io::ErrorKind::InvalidData)
 }
 
+fn too_empty() -> io::Error {
+    let words = "the peer sends records that hold nothing, one after the other";
+    io::Error::new(io::ErrorKind::InvalidData, words)
+}
+
 /// The connection broke in the middle of the handshake.
 fn of_handshake(error: io::Error) -> io::Error {
     if is_shortage(&error) || error.get_ref().is_some() {
@@ -487,5 +524,7 @@ fn of_handshake(error: io::Error) -> io::Error {
     Fault::Handshake(words).of_kind(kind)
 }
 
+#[cfg(all(feature = "tls", any(test, fuzzing)))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

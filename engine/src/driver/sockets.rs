@@ -1,5 +1,7 @@
 //! The reactor's sockets: found by the core's keys, polled by the poller's.
 
+mod parting;
+
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use crate::peer::Peer;
 use crate::protocol::Wanted;
 use crate::tls::{self, Codec, Identity};
 
+use self::parting::Partings;
 use super::secure::{Secure, Wire};
 use super::world::World;
 
@@ -103,6 +106,15 @@ impl<W: World> Link<'_, W> {
             Link::Secure(secure, raw, _) => secure.send(raw, slices),
         }
     }
+
+    /// How much was read below the frames since this was asked last.
+    #[inline]
+    pub(super) fn take_read_bytes(&mut self) -> usize {
+        match self {
+            Link::Plain(_) => 0,
+            Link::Secure(secure, ..) => secure.take_read_bytes(),
+        }
+    }
 }
 
 /// Refusals that are so far apart have nothing to do with each other.
@@ -116,6 +128,8 @@ pub(crate) struct Sockets<W: World> {
     ready: Vec<RecordKey>,
     /// Where ciphertext is read to.
     cipher: Vec<u8>,
+    /// Those that the core has closed, and that have a word to say.
+    partings: Partings<W::Place>,
 }
 
 impl<W: World> Sockets<W> {
@@ -125,6 +139,7 @@ impl<W: World> Sockets<W> {
             registrations: Vec::new(),
             ready: Vec::new(),
             cipher: Vec::new(),
+            partings: Partings::new(),
         }
     }
 
@@ -234,6 +249,13 @@ impl<W: World> Sockets<W> {
         };
         let world = &self.world;
         Some((secure, Raw { world, stream }, &mut self.cipher))
+    }
+
+    /// Whether bytes that come from this socket are those of a handshake.
+    #[inline]
+    pub(super) fn is_handshaking(&self, key: RecordKey) -> bool {
+        let secure = self.registration(key).and_then(|it| it.secure.as_ref());
+        secure.is_some_and(|secure| secure.is_handshaking())
     }
 
     /// Goes on with the handshake of a stream that is being connected, if it has one. Returns the peer once it
@@ -357,7 +379,19 @@ impl<W: World> Sockets<W> {
         true
     }
 
-    /// Closes a socket, if there is one.
+    /// Closes a socket in an orderly way, if there is one. Where the system takes no more now, it has `until`
+    /// to take TLS's end.
+    pub(super) fn close_orderly(&mut self, key: RecordKey, until: Instant) {
+        if let Some(Link::Secure(secure, raw, _)) = self.link(key) {
+            secure.close(&raw);
+            if self.part(key, until) {
+                return;
+            }
+        }
+        self.close(key, false);
+    }
+
+    /// Closes a socket at once, if there is one.
     pub(super) fn close(&mut self, key: RecordKey, abortive: bool) {
         let Some(place) = self.place(key) else { return };
         if !abortive && let Some(Link::Secure(secure, raw, _)) = self.link(key) {

@@ -23,7 +23,7 @@ use crate::wire::{Header, OpCode};
 
 use super::real::Real;
 use super::sockets::Socket;
-use super::{Driver, LIMITS};
+use super::{Driver, LIMITS, Limits};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,9 +52,13 @@ impl Bench {
     }
 
     fn with(options: Options) -> Self {
+        Bench::of(options, LIMITS, GroupShared::new(1, 0, 0))
+    }
+
+    fn of(options: Options, limits: Limits, group: GroupShared) -> Self {
         let (world, shared) = Real::start(options).unwrap();
-        let driver = Driver::new(world, shared, LIMITS);
-        let group = Arc::new(GroupShared::new(1, 0, 0));
+        let driver = Driver::new(world, shared, limits);
+        let group = Arc::new(group);
         driver.shared.open_group(&group).unwrap();
         let (posting, inbox) = group::pair(Arc::clone(&driver.shared), group);
         Bench {
@@ -238,6 +242,7 @@ mod refused {
 #[cfg(target_os = "linux")]
 mod backlog;
 mod ending;
+mod handshakes;
 mod hidden;
 mod keep_alive;
 mod names;

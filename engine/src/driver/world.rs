@@ -78,6 +78,12 @@ pub(crate) trait World: Sized {
     /// What the poller keeps beside a socket, to be changed.
     fn role_mut(&mut self, place: Self::Place) -> Option<&mut Role>;
     fn close(&mut self, place: Self::Place);
+    /// The core is done with a socket that stays for a while: it is reported with this key from now on.
+    fn part(&mut self, place: Self::Place, key: RecordKey) {
+        if let Some(role) = self.role_mut(place) {
+            role.key = key;
+        }
+    }
     fn set_interest(&mut self, place: Self::Place, wanted: Wanted);
     /// Sleeps until there is something to report, the reactor is woken, or it is `until`. Returns whether it was
     /// woken.

@@ -288,6 +288,11 @@ impl Core {
         }
     }
 
+    /// Until when the engine stops, if it does.
+    pub(crate) fn stopping(&self) -> Option<Instant> {
+        self.stopping
+    }
+
     /// Whether the reactor has nothing left to do for ever.
     pub(crate) fn is_finished(&self) -> bool {
         self.stopping.is_some() && self.table.len() == 0 && self.groups.is_empty()

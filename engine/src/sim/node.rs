@@ -12,7 +12,7 @@ use crate::between::seat::GRACE;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::driver::sockets::Socket;
-use crate::driver::{Driver, Limits};
+use crate::driver::{Driver, LIMITS, Limits};
 use crate::error::Ended;
 use crate::group::{self, ChannelGroup};
 use crate::handles::{GroupShared, Reads, Shared, Submission};
@@ -75,6 +75,8 @@ impl Node {
             bytes_per_pass: [1, 5000, 1 << 20][rng.below(3)],
             messages_per_pass: [1500, 1500, 1500, 20][rng.below(4)],
             openings_per_pass: [1, 3, 256][rng.below(3)],
+            handshakes_per_pass: [1, 3, 32][rng.below(3)],
+            handshakes_time: LIMITS.handshakes_time,
         };
         let drawn = format!("numbers rest for {quarantine} others; {limits:?}");
         let world = Outside::new(net, rng.fork());

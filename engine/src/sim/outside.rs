@@ -226,6 +226,26 @@ impl Outside {
     }
 }
 
+impl Outside {
+    /// Notes what became of a connection, as the core is done with it.
+    fn note_link(&mut self, source: &Source) {
+        let Held::Connected(handle) = source.held() else {
+            return;
+        };
+        let mut net = self.net.borrow_mut();
+        if let Some(peer) = net.peer(handle.socket) {
+            let (own, peer) = (net.record(handle.socket), net.record(peer));
+            let takes_for = net.takes_for(handle.socket);
+            let link = LinkRecord {
+                own,
+                peer,
+                takes_for,
+            };
+            self.links.push((source.role.key, link));
+        }
+    }
+}
+
 impl World for Outside {
     type Stream = Handle;
     type Listener = Handle;
@@ -357,18 +377,15 @@ impl World for Outside {
             let outcome = self.net.borrow_mut().finish_connect(handle.socket);
             self.faults.beaten += u64::from(matches!(outcome, Ok(true)));
         }
-        if let Held::Connected(handle) = source.held() {
-            let mut net = self.net.borrow_mut();
-            if let Some(peer) = net.peer(handle.socket) {
-                let (own, peer) = (net.record(handle.socket), net.record(peer));
-                let takes_for = net.takes_for(handle.socket);
-                let link = LinkRecord {
-                    own,
-                    peer,
-                    takes_for,
-                };
-                self.links.push((source.role.key, link));
-            }
+        // Of one that has parted it was noted before, and the core knows no such key.
+        self.note_link(&source);
+    }
+
+    fn part(&mut self, place: u64, key: RecordKey) {
+        if let Some(mut source) = self.sources.remove(&place) {
+            self.note_link(&source);
+            source.role.key = key;
+            self.sources.insert(place, source);
         }
     }
 

@@ -270,3 +270,132 @@ fn nothing_is_sent_behind_a_failure() {
     assert!(!client.wants_more());
     assert_eq!(broken.0.get(), 1, "the system is not asked again");
 }
+
+/// The wire of `count` records that hold nothing.
+fn empty_records(count: usize) -> Vec<u8> {
+    let kinds = [[2, 0, 0, 0xa5], [5, 0, 0, 0xa5]]; // messages' records, and changes of keys
+    (0..count).flat_map(|at| kinds[at % 2]).collect()
+}
+
+#[test]
+fn records_that_hold_nothing_end_a_connection_where_none_between_them_holds_something() {
+    let (up, down) = (Pipe::default(), Pipe::default());
+    let [(mut client, here), (mut server, there)] = shaken(&up, &down);
+    let mut cipher = Vec::new();
+    let most = EMPTY_BYTES / 4;
+    let mut sent = 0;
+    let mut receive = |server: &mut Secure| {
+        loop {
+            match server.recv(&there, &mut cipher, &mut [0; 100]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if up.bytes.borrow().is_empty() && !server.is_ready() {
+                        return None;
+                    }
+                }
+                Err(error) => return Some(error),
+            }
+        }
+    };
+    for _ in 0..3 {
+        up.bytes.borrow_mut().extend(empty_records(most - 100));
+        assert!(receive(&mut server).is_none());
+        assert_eq!(
+            client.send(&here, &[IoSlice::new(b"something")]).unwrap(),
+            9
+        );
+        sent += 1;
+        assert!(receive(&mut server).is_none(), "{sent}");
+    }
+    up.bytes.borrow_mut().extend(empty_records(most + 100));
+    let end = receive(&mut server).expect("an end");
+    assert!(end.to_string().contains("hold nothing"), "{end}");
+}
+
+#[test]
+fn what_is_read_from_the_wire_is_work_also_where_it_holds_nothing() {
+    let (up, down) = (Pipe::default(), Pipe::default());
+    let [_, (mut server, there)] = shaken(&up, &down);
+    assert!(server.take_read_bytes() > 0, "of the handshake");
+    up.bytes.borrow_mut().extend(empty_records(500));
+    assert_blocked(server.recv(&there, &mut Vec::new(), &mut [0; 100]));
+    assert_eq!(server.take_read_bytes(), 2000);
+    assert_eq!(server.take_read_bytes(), 0);
+}
+
+/// No socket tells of plaintext that came in one piece with the end of the handshake.
+#[test]
+fn what_came_with_the_end_of_a_handshake_is_read() {
+    let (up, down) = (Pipe::default(), Pipe::default());
+    let mut client = Secure::new(Box::new(FakeCodec::client()));
+    let here = End {
+        from: &down,
+        to: &up,
+    };
+    up.room.set(usize::MAX);
+    let mut cipher = Vec::new();
+    assert!(!client.shake(&here, &mut cipher).unwrap());
+    let hello = [&[1, 0, 2, b'h', b'h', 0xa5][..], &[2, 0, 1, b'!', 0xa5]].concat();
+    down.bytes.borrow_mut().extend(&hello);
+    assert!(client.shake(&here, &mut cipher).unwrap());
+    assert!(client.is_ready());
+    assert_eq!(client.recv(&here, &mut cipher, &mut [0; 9]).unwrap(), 1);
+}
+
+#[test]
+fn an_orderly_end_waits_until_the_system_takes_it() {
+    let (up, down) = (Pipe::default(), Pipe::default());
+    let [(mut client, here), (mut server, there)] = shaken(&up, &down);
+    up.room.set(0);
+    client.close(&here);
+    assert!(client.is_saying_end() && !client.has_said_end());
+    up.room.set(1);
+    client.flush_aside(&here).unwrap();
+    assert!(client.is_saying_end());
+    up.room.set(usize::MAX);
+    client.flush_aside(&here).unwrap();
+    assert!(client.has_said_end() && !client.is_saying_end());
+    let mut cipher = Vec::new();
+    assert_eq!(server.recv(&there, &mut cipher, &mut [0; 9]).unwrap(), 0);
+}
+
+#[cfg(feature = "tls")]
+mod fuzzed {
+    use super::super::fuzzing::{changed, client_hello, handshake};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 48 } else { 1000 }))]
+
+        #[test]
+        fn bytes_make_no_peer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            handshake(&bytes);
+        }
+
+        #[test]
+        fn a_hello_that_was_changed_makes_no_peer(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut hello = client_hello();
+            for (at, value) in changes {
+                let at = at.index(hello.len());
+                hello[at] = value;
+            }
+            handshake(&hello);
+            handshake(&hello[..cut.index(hello.len())]);
+            handshake(&[&hello[..], &hello].concat());
+        }
+
+        #[test]
+        fn what_was_changed_on_the_way_is_not_received(
+            changes in prop::collection::vec((any::<u8>(), 0..2500_u16, any::<u8>()), 0..3),
+        ) {
+            let changes = changes.into_iter().flat_map(|(kind, at, value)| {
+                let [high, low] = at.to_be_bytes();
+                [kind, high, low, value]
+            });
+            changed(&changes.collect::<Vec<u8>>());
+        }
+    }
+}

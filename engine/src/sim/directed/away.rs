@@ -1,6 +1,6 @@
 //! A reactor that did not run for a while, as in a process that was stopped.
 
-use crate::driver::Limits;
+use crate::driver::{LIMITS, Limits};
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
@@ -17,6 +17,8 @@ const FEW: Limits = Limits {
     bytes_per_pass: 1,
     messages_per_pass: usize::MAX,
     openings_per_pass: 256,
+    handshakes_per_pass: 32,
+    handshakes_time: LIMITS.handshakes_time,
 };
 
 /// Time passes, and the engine does nothing.

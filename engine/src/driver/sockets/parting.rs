@@ -1,0 +1,118 @@
+//! Sockets that the core is done with, and that stay until the system has taken TLS's orderly end: without it
+//! the peer would call the end a cut. Without TLS the system itself sees to that.
+
+use std::io;
+use std::time::Instant;
+
+use crate::between::key::RecordKey;
+use crate::driver::secure::Secure;
+use crate::driver::world::World;
+use crate::protocol::Wanted;
+
+use super::{Owned, Raw, Sockets};
+
+/// So many stay at once. The end of any more is a cut.
+const MOST: usize = 64;
+
+/// No record of the core's has this index.
+const INDEX: u32 = u32::MAX;
+
+/// Sockets that part.
+pub(super) struct Partings<P> {
+    list: Vec<Parting<P>>,
+    generation_next: u64,
+}
+
+struct Parting<P> {
+    generation: u64,
+    place: P,
+    secure: Box<Secure>,
+    /// Its end is given up then.
+    until: Instant,
+}
+
+impl<P> Partings<P> {
+    pub(super) fn new() -> Self {
+        Partings {
+            list: Vec::new(),
+            generation_next: 0,
+        }
+    }
+}
+
+impl<W: World> Sockets<W> {
+    /// Keeps a socket until its orderly end is said, `until` at the latest. Returns false where it is to be
+    /// closed now.
+    pub(super) fn part(&mut self, key: RecordKey, until: Instant) -> bool {
+        let secure = self.registration(key).and_then(|it| it.secure.as_ref());
+        let is_saying_end = secure.is_some_and(|secure| secure.is_saying_end());
+        let Some(place) = self.place(key).filter(|_| is_saying_end) else {
+            return false;
+        };
+        if self.partings.list.len() >= MOST {
+            return false;
+        }
+        let before = self.registrations[key.index as usize].take();
+        let Some(secure) = before.and_then(|it| it.secure) else {
+            return false;
+        };
+        let generation = self.partings.generation_next;
+        self.partings.generation_next += 1;
+        let index = INDEX;
+        self.world.part(place, RecordKey { index, generation });
+        let wanted = Wanted {
+            readable: false,
+            writable: true,
+        };
+        self.world.set_interest(place, wanted);
+        self.partings.list.push(Parting {
+            generation,
+            place,
+            secure,
+            until,
+        });
+        true
+    }
+
+    /// Goes on with what a socket has to say that parts, if this is one. `is_refused` says that it cannot be
+    /// polled.
+    pub(in crate::driver) fn go_on_parting(&mut self, key: RecordKey, is_refused: bool) -> bool {
+        if key.index != INDEX {
+            return false;
+        }
+        let list = &mut self.partings.list;
+        let Some(at) = list.iter().position(|it| it.generation == key.generation) else {
+            return true;
+        };
+        let parting = &mut list[at];
+        let flushed = match self.world.get(parting.place) {
+            Some((Owned::Stream(stream), _)) => {
+                let world = &self.world;
+                parting.secure.flush_aside(&Raw { world, stream })
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        };
+        if is_refused || flushed.is_err() || !parting.secure.is_saying_end() {
+            let place = list.swap_remove(at).place;
+            self.world.close(place);
+        }
+        true
+    }
+
+    /// Gives those up that had long enough.
+    pub(in crate::driver) fn give_up_partings(&mut self, now: Instant) {
+        let world = &mut self.world;
+        self.partings.list.retain(|it| {
+            let stays = it.until > now;
+            if !stays {
+                world.close(it.place);
+            }
+            stays
+        });
+    }
+
+    /// When the next of them is to be given up.
+    pub(in crate::driver) fn next_parting(&self) -> Option<Instant> {
+        self.partings.list.iter().map(|it| it.until).min()
+    }
+}
