@@ -309,7 +309,7 @@ fn the_accounts_of_connections_that_are_cut_anywhere_add_up() {
     while book.posted < number() {
         connections += 1;
         let largest = [10, 500, 3000, 60_000][random.below(4)];
-        let up = cut_after(1500 + random.below((largest + 16) * 300));
+        let up = cut_after(1500 + random.below((largest + 40) * 1000));
         let middle = Middle::between(&target.address, [up, Box::new(|_, record| Some(record))]);
         // Its hello has passed: else the server would have nothing to tell of.
         let to_server = target.client.0.connect(&middle.address).unwrap();
