@@ -1,0 +1,45 @@
+//! Which calls are found due, and what is kept of those that have ended.
+
+use std::time::Duration;
+
+use super::*;
+use crate::handles::CallMailbox;
+
+fn begin(calls: &mut Calls, key: CallKey, deadline: Instant) {
+    let mailbox = Arc::new(CallMailbox::new());
+    calls.begin(key, CallLine::new(&mailbox), deadline);
+}
+
+#[test]
+fn calls_are_found_due_in_the_order_of_their_deadlines_but_for_those_that_have_ended() {
+    let now = Instant::now();
+    let channel = Channel::new(1, 1);
+    let mut calls = Calls::default();
+    for id in [3, 1, 4, 2] {
+        begin(&mut calls, (channel, id), now + Duration::from_millis(id));
+    }
+    calls.end((channel, 2)).unwrap();
+    assert_eq!(calls.next_due(), Some(now + Duration::from_millis(1)));
+    calls.find_due(now + Duration::from_millis(3));
+    let due: Vec<u64> = calls.due.iter().map(|(_, (_, id))| *id).collect();
+    assert_eq!(due, [1, 3]);
+    for id in [1, 3, 4] {
+        calls.end((channel, id)).unwrap();
+    }
+    assert_eq!(calls.next_due(), None, "nothing wakes for what has ended");
+    assert!(calls.is_empty() && calls.channels.is_empty());
+}
+
+#[test]
+fn deadlines_of_calls_that_have_ended_are_few() {
+    let later = Instant::now() + Duration::from_secs(1000);
+    let channel = Channel::new(1, 1);
+    let mut calls = Calls::default();
+    begin(&mut calls, (channel, 0), later);
+    for id in 1..10_000 {
+        begin(&mut calls, (channel, id), later);
+        calls.end((channel, id)).unwrap();
+        assert!(calls.deadlines.len() <= 2 + STALE_MOST, "{id}");
+    }
+    assert_eq!(calls.len, 1);
+}
