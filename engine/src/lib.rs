@@ -192,7 +192,7 @@ pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
-pub use tls::{Identity, KeyHash, KeyHashError, Tls, TlsError, TlsOptions, Verified};
+pub use tls::{Identity, KeyHash, KeyHashError, SubjectName, Tls, TlsError, TlsOptions, Verified};
 pub use traffic::Traffic;
 
 /// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.

@@ -32,7 +32,9 @@ mod trust;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ampe::{Address, Engine, Event, GroupOptions, Options, Reason, Tls, TlsOptions, Verified};
+use ampe::{
+    Address, Engine, Event, GroupOptions, Options, Reason, SubjectName, Tls, TlsOptions, Verified,
+};
 
 use certificates::{Authority, Holder};
 use common::{PATIENCE, Side, assert_nothing, engine, listen, next, tight};
@@ -148,7 +150,8 @@ fn both_ends_know_who_the_other_has_proven_to_be() {
     assert_eq!(identity.verified(), Verified::AuthorityAndPin);
     let hello = expect!(server.1, Hello);
     let identity = hello.peer().identity().expect("one was required");
-    assert_eq!(identity.names(), ["till.example"]);
+    assert_eq!(identity.names(), [SubjectName::Dns("till.example".into())]);
+    assert_eq!(identity.common_name(), Some("rcgen self signed cert"));
     assert_eq!(identity.key_hash(), till.key_hash);
     assert_eq!(identity.verified(), Verified::Authority);
     assert!(hello.peer().to_string().contains("till.example (sha256:"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::address::Host;
 
-use super::{Codec, Fault, Identity, KeyHash, Security, Suite, Verified};
+use super::{Codec, Fault, Identity, KeyHash, Security, SubjectName, Suite, Verified};
 
 /// What a record holds at most: less than the real one, so that tests with little get to its end.
 pub(crate) const RECORD_BYTES: usize = 300;
@@ -230,7 +230,9 @@ impl Codec for FakeCodec {
 
     fn identity(&self) -> Option<Identity> {
         Some(Identity {
-            names: vec!["fake".to_owned()],
+            names: [SubjectName::Dns("fake".into())].into(),
+            left_out: 0,
+            common_name: None,
             key_hash: KeyHash([7; 32]),
             verified: Verified::Pin,
         })

@@ -9,15 +9,67 @@
 )]
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+
+/// So many alternative names of a certificate are told, of so many bytes together.
+pub(crate) const NAMES_MOST: usize = 64;
+pub(crate) const NAMES_BYTES: usize = 4096;
+
+/// A common name that is longer is not told.
+pub(crate) const COMMON_NAME_BYTES: usize = 256;
+
+/// As many names as this are shown with a peer.
+const SHOWN_MOST: usize = 3;
 
 /// Who the peer of a connection secured by TLS has proven to be: the holder of a certificate's key. Of
 /// [`Peer::identity`](crate::Peer::identity).
+///
+/// # What it may be trusted for
+///
+/// The peer has proven that it has the key: [`key_hash`](Identity::key_hash) is certain. The names are what the
+/// certificate says. They are worth something where an authority that is trusted issued it, as
+/// [`Verified::by_authority`] says, and as much as that authority takes care whom it issues certificates to. In one
+/// that was accepted for its pinned key alone, its holder wrote what he liked.
+///
+/// ```
+/// # use ampe::{Peer, SubjectName};
+/// /// Whether an authority vouches that this is the till of that number.
+/// fn is_till(peer: &Peer, number: u32) -> bool {
+///     let name = SubjectName::Dns(format!("till-{number}.shop.example").into());
+///     let vouched_for = peer.identity().filter(|it| it.verified().by_authority());
+///     vouched_for.is_some_and(|it| it.names().contains(&name))
+/// }
+/// ```
+///
+/// # Limits
+///
+/// It takes 8 KiB at most, with 64 alternative names of 4,096 bytes together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Box<[SubjectName]>,
+    pub(crate) left_out: usize,
+    pub(crate) common_name: Option<Box<str>>,
     pub(crate) key_hash: KeyHash,
     pub(crate) verified: Verified,
+}
+
+/// One of the names that a certificate is for, as its extension `subjectAltName` lists them.
+///
+/// What a name may be trusted for, [`Identity`] says. None has white space, control characters or anything but ASCII
+/// in it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SubjectName {
+    /// A DNS name, in lower case. It may begin with `*.`, which stands for any one label.
+    Dns(Box<str>),
+    /// An IP address.
+    Ip(IpAddr),
+    /// A URI, as it stands there: not normalised, so compare the whole text with one that the authority is known
+    /// to issue. SPIFFE IDs are such names.
+    Uri(Box<str>),
+    /// An e-mail address, as it stands there.
+    Email(Box<str>),
 }
 
 /// Why a peer's certificate was accepted.
@@ -52,11 +104,39 @@ pub struct KeyHash(pub(crate) [u8; 32]);
 #[error("the hash of a key is 64 hexadecimal digits, with or without `sha256:` before them")]
 pub struct KeyHashError(());
 
+impl Verified {
+    /// Whether an authority that is trusted issued the certificate, and so vouches for its names.
+    pub fn by_authority(self) -> bool {
+        match self {
+            Verified::Authority | Verified::AuthorityAndPin => true,
+            Verified::Pin => false,
+        }
+    }
+}
+
 impl Identity {
-    /// The names that the certificate is for: DNS names and URIs, as its alternative names list them, 64 at
-    /// most. One that was accepted by a pin alone says of itself what it likes.
-    pub fn names(&self) -> &[String] {
+    /// The names that the certificate is for, in their order: its alternative names that are DNS names, IP addresses,
+    /// URIs or e-mail addresses. Of a server that was connected to, one of them is what was dialled, if an authority
+    /// vouches; what a client's mean is for the application to say.
+    #[doc(alias = "subjectAltName")]
+    pub fn names(&self) -> &[SubjectName] {
         &self.names
+    }
+
+    /// How many names of these kinds the certificate has besides: beyond the [limits](Identity#limits), or not
+    /// written as such a name is. None is told of an extension that cannot be read to its end.
+    pub fn names_left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The common name of the certificate's subject. None where it has none, or several, or one of more than 256 bytes
+    /// or with characters that hide or reorder others.
+    ///
+    /// Good for showing and for logs. For a decision the [names](Identity::names) are better where there are any: what
+    /// an authority is bound to (its name constraints, what is asked of authorities in general) does not hold for
+    /// common names.
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
     }
 
     /// The hash of its public key: what others pin.
@@ -70,11 +150,35 @@ impl Identity {
     }
 }
 
+/// Three of its names at most, or the common name where there is none, and the hash: behind the names where an
+/// authority vouches for them, and before them else.
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.names.first() {
-            Some(name) => write!(formatter, "{name} ({})", self.key_hash),
-            None => self.key_hash.fmt(formatter),
+        let shown = self.names.iter().take(SHOWN_MOST);
+        let mut shown: Vec<String> = shown.map(SubjectName::to_string).collect();
+        let more = self.names.len() - shown.len() + self.left_out;
+        if shown.is_empty() {
+            shown.extend(self.common_name().map(str::to_owned));
+        }
+        let names = match (shown.is_empty(), more) {
+            (true, _) => return self.key_hash.fmt(formatter),
+            (false, 0) => shown.join(", "),
+            (false, more) => format!("{} and {more} more", shown.join(", ")),
+        };
+        match self.verified.by_authority() {
+            true => write!(formatter, "{names} ({})", self.key_hash),
+            false => write!(formatter, "{} (calls itself {names})", self.key_hash),
+        }
+    }
+}
+
+impl fmt::Display for SubjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubjectName::Dns(name) | SubjectName::Uri(name) | SubjectName::Email(name) => {
+                formatter.write_str(name)
+            }
+            SubjectName::Ip(address) => address.fmt(formatter),
         }
     }
 }
@@ -127,6 +231,42 @@ impl FromStr for KeyHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn identity(names: &[&str], common_name: Option<&str>, verified: Verified) -> Identity {
+        let names = names.iter().map(|&name| SubjectName::Dns(name.into()));
+        Identity {
+            names: names.collect(),
+            left_out: 0,
+            common_name: common_name.map(Box::from),
+            key_hash: KeyHash([0xab; 32]),
+            verified,
+        }
+    }
+
+    #[test]
+    fn only_names_that_an_authority_vouches_for_are_shown_as_who_it_is() {
+        let hash = KeyHash([0xab; 32]).to_string();
+        let shown =
+            |names: &[&str], common, verified| identity(names, common, verified).to_string();
+        for vouched in [Verified::Authority, Verified::AuthorityAndPin] {
+            assert_eq!(
+                shown(&["a.example"], Some("A"), vouched),
+                format!("a.example ({hash})")
+            );
+        }
+        assert_eq!(
+            shown(&["a.example"], None, Verified::Pin),
+            format!("{hash} (calls itself a.example)")
+        );
+        assert_eq!(
+            shown(&[], Some("A"), Verified::Authority),
+            format!("A ({hash})")
+        );
+        assert_eq!(shown(&[], None, Verified::Authority), hash);
+        let mut many = identity(&["a", "b", "c", "d"], None, Verified::Authority);
+        many.left_out = 7;
+        assert_eq!(many.to_string(), format!("a, b, c and 8 more ({hash})"));
+    }
 
     #[test]
     fn hashes_are_read_as_they_are_written_and_nothing_else_is() {

@@ -9,6 +9,8 @@ pub(crate) mod fake;
 #[cfg(any(feature = "tls", test))]
 mod identity;
 #[cfg(feature = "tls")]
+mod names;
+#[cfg(feature = "tls")]
 mod options;
 #[cfg(feature = "tls")]
 mod records;
@@ -25,9 +27,9 @@ use crate::address::Host;
 use crate::reason::Reason;
 
 #[cfg(feature = "tls")]
-pub use self::identity::{Identity, KeyHash, KeyHashError, Verified};
+pub use self::identity::{Identity, KeyHash, KeyHashError, SubjectName, Verified};
 #[cfg(all(test, not(feature = "tls")))]
-pub(crate) use self::identity::{Identity, KeyHash, Verified};
+pub(crate) use self::identity::{Identity, KeyHash, SubjectName, Verified};
 #[cfg(feature = "tls")]
 pub use self::options::{Tls, TlsError, TlsOptions};
 

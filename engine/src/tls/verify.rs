@@ -14,10 +14,7 @@ use rustls::{
 };
 
 use super::identity::{Identity, KeyHash, Verified};
-
-/// So many names of a certificate are told, of so many bytes together.
-const NAMES_MOST: usize = 64;
-const NAMES_BYTES: usize = 4096;
+use super::names::names;
 
 /// The hash of the key of a certificate that can be read.
 pub(super) fn key_hash(certificate: &CertificateDer<'_>) -> Result<KeyHash, Error> {
@@ -221,17 +218,11 @@ impl ClientCertVerifier for Clients {
 /// What a certificate that was accepted says.
 pub(super) fn identity(certificate: &CertificateDer<'_>, verified: Verified) -> Option<Identity> {
     let key_hash = key_hash(certificate).ok()?;
-    let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
-    let mut left = NAMES_BYTES;
-    let fits = |name: &&str| {
-        let fits = name.len() <= left;
-        left = left.saturating_sub(name.len());
-        fits
-    };
-    let names = parsed.valid_dns_names().chain(parsed.valid_uri_names());
-    let names = names.take(NAMES_MOST).take_while(fits);
+    let names = names(certificate);
     Some(Identity {
-        names: names.map(str::to_owned).collect(),
+        names: names.alternatives.into(),
+        left_out: names.left_out,
+        common_name: names.common_name,
         key_hash,
         verified,
     })
