@@ -26,6 +26,8 @@ mod middle;
 mod others;
 #[path = "tls/raw.rs"]
 mod raw;
+#[path = "tls/replacing.rs"]
+mod replacing;
 #[path = "tls/trust.rs"]
 mod trust;
 

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(feature = "tls")]
+mod handle;
 #[cfg(any(feature = "tls", test))]
 mod identity;
 #[cfg(feature = "tls")]
@@ -27,11 +29,13 @@ use crate::address::Host;
 use crate::reason::Reason;
 
 #[cfg(feature = "tls")]
+pub use self::handle::Tls;
+#[cfg(feature = "tls")]
 pub use self::identity::{Identity, KeyHash, KeyHashError, SubjectName, Verified};
 #[cfg(all(test, not(feature = "tls")))]
 pub(crate) use self::identity::{Identity, KeyHash, SubjectName, Verified};
 #[cfg(feature = "tls")]
-pub use self::options::{Tls, TlsError, TlsOptions};
+pub use self::options::{TlsError, TlsOptions};
 
 /// Whether a connection can be secured at all. Where none can be, nothing of it is compiled.
 pub(crate) const IS_POSSIBLE: bool = cfg!(any(feature = "tls", test));

@@ -14,10 +14,11 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 
 use crate::address::Host;
 
+use super::handle::Tls;
 use super::identity::{KeyHash, Verified};
 use super::records::Records;
 use super::verify::{self, Clients, Pins, Servers};
-use super::{Codec, Fault, Security, Suite};
+use super::{Codec, Fault, Suite};
 
 /// What is spoken over TLS, as the two ends tell each other (ALPN).
 const PROTOCOL: &[u8] = b"ampe/1";
@@ -51,14 +52,6 @@ pub struct TlsOptions {
     name: Option<String>,
     requires_certificate: bool,
 }
-
-/// How a group's connections to and from `tls://` addresses are secured. Made by [`TlsOptions::build`], for
-/// [`GroupOptions::tls`](crate::GroupOptions::tls). Clones share it.
-///
-/// TLS 1.3, nothing older, without early data and without resumption: each connection begins with a whole
-/// handshake. What is written of it anywhere, also by `Debug`, holds no key.
-#[derive(Clone)]
-pub struct Tls(Arc<Configured>);
 
 /// What is wrong with [`TlsOptions`].
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +87,11 @@ pub enum TlsError {
         "certificates are required of those who connect, and none would be accepted: give an authority or a pin"
     )]
     NobodyTrusted,
+    /// Options with a certificate were to be [replaced](Tls::replace) by some without: whoever listens would refuse all.
+    #[error(
+        "there is no certificate to take the place of the one in use: give the options that replace it one, too"
+    )]
+    NoCertificate,
 }
 
 impl Default for TlsOptions {
@@ -230,12 +228,17 @@ impl TlsOptions {
         }
     }
 
-    /// Checks the options, and makes of them what a group needs.
+    /// Checks the options, and makes of them what a group needs. What is to become of them later,
+    /// [`Tls::replace`] replaces.
     ///
     /// # Errors
     ///
     /// [`TlsError::Certificate`], [`TlsError::Authority`], [`TlsError::NobodyTrusted`].
     pub fn build(self) -> Result<Tls, TlsError> {
+        self.check().map(Tls::new)
+    }
+
+    pub(super) fn check(self) -> Result<Configured, TlsError> {
         let TlsOptions {
             own,
             roots,
@@ -271,13 +274,13 @@ impl TlsOptions {
             Some(servers) => Some(client(own, servers, &provider).map_err(of_own)?),
             None => None,
         };
-        Ok(Tls(Arc::new(Configured {
+        Ok(Configured {
             client: client.map(Arc::new),
             server: server.map(Arc::new),
             name,
             own_key,
             verified,
-        })))
+        })
     }
 }
 
@@ -294,39 +297,13 @@ impl fmt::Debug for TlsOptions {
     }
 }
 
-impl Tls {
-    /// The hash of the own certificate's key, for others to pin. None without a certificate.
-    pub fn own_key_hash(&self) -> Option<KeyHash> {
-        self.0.own_key
-    }
-
-    pub(crate) fn security(&self) -> Security {
-        Security(Arc::clone(&self.0) as Arc<dyn Suite>)
-    }
-}
-
-impl PartialEq for Tls {
-    /// Whether one is a clone of the other.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Tls {}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
 /// Options that were checked.
-struct Configured {
+pub(super) struct Configured {
     client: Option<Arc<ClientConfig>>,
     server: Option<Arc<ServerConfig>>,
     /// Demanded of those that are connected to, instead of their host.
     name: Option<String>,
-    own_key: Option<KeyHash>,
+    pub(super) own_key: Option<KeyHash>,
     /// How certificates of peers are accepted.
     verified: Verified,
 }
