@@ -1,5 +1,6 @@
 //! What an inbox yields.
 
+mod incoming;
 mod system_error;
 
 use std::borrow::Cow;
@@ -16,6 +17,10 @@ use crate::post::Post;
 use crate::reason::Reason;
 use crate::wire::{OpCode, TextHeaders};
 
+#[cfg(test)]
+pub(crate) use self::incoming::INCOMING_BYTES;
+pub use self::incoming::Incoming;
+pub(crate) use self::incoming::{Decide, Verdict};
 pub(crate) use self::system_error::SystemError;
 
 /// Something that happened in a group. Events of one channel come in the order in which they
@@ -25,6 +30,8 @@ pub(crate) use self::system_error::SystemError;
 pub enum Event {
     /// A listener listens.
     Listening(Listening),
+    /// Somebody connected, and waits to be admitted: to a listener that [asks](crate::Admission::Ask).
+    Incoming(Incoming),
     /// A peer connected and introduced itself: a new channel.
     Hello(Hello),
     /// A connection that we opened stands. What was posted to it goes out now; whether the peer's
@@ -64,7 +71,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The channel that the event belongs to; `None` for [`Event::Notified`].
+    /// The channel that the event belongs to; `None` for [`Event::Notified`] and [`Event::Incoming`].
     pub fn channel(&self) -> Option<Channel> {
         Some(match self {
             Event::Listening(listening) => listening.channel,
@@ -80,7 +87,7 @@ impl Event {
             Event::Returned(returned) => returned.channel,
             Event::Room(channel) => *channel,
             Event::Closed(closed) => closed.channel,
-            Event::Notified(_) => return None,
+            Event::Incoming(_) | Event::Notified(_) => return None,
         })
     }
 
@@ -115,6 +122,7 @@ impl Event {
             | Event::ByeResponse(received)
             | Event::ByeSignal(received) => received,
             Event::Listening(_)
+            | Event::Incoming(_)
             | Event::Opened(_)
             | Event::Returned(_)
             | Event::Room(_)

@@ -94,6 +94,21 @@ impl ChannelGroup {
         self.post(post).map(|posted| posted.channel)
     }
 
+    /// As [`listen_on`](ChannelGroup::listen_on), with these options, of which those that are about a Unix socket's file do
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for `listen_on`.
+    pub fn listen_on_with(
+        &self,
+        socket: ListeningSocket,
+        options: &ListenOptions,
+    ) -> Result<Channel, Refused> {
+        let post = Post::welcome_on(socket, self.message()).listening_with(options);
+        self.post(post).map(|posted| posted.channel)
+    }
+
     /// Connects to `address` and introduces itself by a HelloRequest without further content; with
     /// content, post [`Message::hello`]. Messages may be posted to the channel at once: they are
     /// sent behind the HelloRequest, or returned if no connection comes about.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::between::mailbox::Taken;
 use crate::clock;
 use crate::error::Ended;
-use crate::event::{AnswerBye, Event, Returned};
+use crate::event::{AnswerBye, Decide, Event, Returned};
 use crate::handles::{GroupShared, Shared, reactor_thread};
 use crate::options::{DROP_WITHIN, after};
 
@@ -330,8 +330,11 @@ impl Drop for Inbox {
 
 /// Drops what came before a close, or behind it.
 fn drop_unanswered(mut event: Event) {
-    if let Event::Bye(bye) = &mut event {
-        bye.answer_on_drop.0 = None; // answered with the close, or too late for that
+    match &mut event {
+        // Answered with the close, or too late for that.
+        Event::Bye(bye) => bye.answer_on_drop.0 = None,
+        Event::Incoming(incoming) => incoming.disarm(),
+        _ => {}
     }
 }
 
@@ -381,7 +384,7 @@ impl ExactSizeIterator for Events<'_> {}
 impl FusedIterator for Events<'_> {}
 
 /// What the taking of an event sets off: a number may be used again, a channel may be told of room
-/// again, a Bye answers on drop, a notification makes way for another.
+/// again, a Bye answers on drop and an Incoming refuses, a notification makes way for another.
 fn on_taken(shared: &Arc<Shared>, group: &GroupShared, event: &mut Event) {
     match event {
         Event::Closed(closed) => {
@@ -403,6 +406,7 @@ fn on_taken(shared: &Arc<Shared>, group: &GroupShared, event: &mut Event) {
             let engine: Arc<dyn AnswerBye> = Arc::clone(shared) as _;
             bye.answer_on_drop.0 = Some(Box::new(engine));
         }
+        Event::Incoming(incoming) => incoming.arm(Arc::clone(shared) as Arc<dyn Decide>),
         Event::Notified(message) => group.mailbox.notification_taken(message.cost()),
         _ => {}
     }

@@ -172,14 +172,15 @@ pub use endpoint::Endpoint;
 pub use engine::Engine;
 pub use error::{Budget, Ended, FlushError, PostError, StartError};
 pub use event::{
-    Account, Bye, Closed, Event, Hello, Listening, Opened, Received, Request, Returned, Signal,
+    Account, Bye, Closed, Event, Hello, Incoming, Listening, Opened, Received, Request, Returned,
+    Signal,
 };
 pub use flush::Flush;
 pub use group::ChannelGroup;
 pub use handed_in::{ConnectedSocket, ListeningSocket};
 pub use inbox::{CloseReport, Events, Inbox, Readiness, Recv};
 pub use message::{Message, MessageError};
-pub use options::{GroupOptions, ListenOptions, Options, OptionsError};
+pub use options::{Admission, GroupOptions, ListenOptions, Options, OptionsError};
 pub use outbox::{Outbox, PostAll};
 pub use parts::{Assembled, Assembler, PartWriter, Progress, Unfinished, Whole, WhyUnfinished};
 pub use peer::{Credentials, Peer};

@@ -1,9 +1,13 @@
 //! Every limit of an engine, with its default.
 
+mod listen;
+
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::storage::MESSAGE_COST_MAX;
+
+pub use self::listen::{Admission, ListenOptions};
 
 /// The limits of an engine. Start from [`Options::default`] and change what matters.
 ///
@@ -24,6 +28,7 @@ use crate::storage::MESSAGE_COST_MAX;
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames | 8 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
+/// | each [`Incoming`](crate::Incoming), until it is decided about or dropped | 2 KiB, and 8 KiB for the names of a peer's certificate; at most [`connections_per_listener`](Options::connections_per_listener) for each listener, those counted that exist |
 /// | what each channel has queued in its reserve, which no other budget can deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
@@ -89,7 +94,8 @@ pub struct Options {
     #[doc(alias = "ZMQ_CONNECT_TIMEOUT")]
     pub connect_timeout: Duration,
     /// How long an accepted connection may take to send its first frame, the handshake of TLS included.
-    /// Default 10 s.
+    /// Where the application is [asked](Admission::Ask) about it, that is how long it may take until it is admitted, and
+    /// once more from then on to its first frame. Default 10 s.
     #[doc(alias = "ZMQ_HANDSHAKE_IVL")]
     pub hello_timeout: Duration,
     /// How long a peer may pause in the middle of a message, which holds its part of the inbound
@@ -117,8 +123,8 @@ pub struct Options {
     /// to it failed. [`Inbox::close`](crate::Inbox::close) and [`Engine::stop`](crate::Engine::stop) wait
     /// as long as they are told. Default 5 s.
     pub linger_timeout: Duration,
-    /// Connections accepted by one listener that exist at the same time. Beyond it new ones wait in
-    /// the system's backlog. So they do beyond 64 that have not said hello, while somebody in the
+    /// Connections accepted by one listener that exist at the same time, those among them that wait to be
+    /// [admitted](Admission::Ask). Beyond it new ones wait in the system's backlog. So they do beyond 64 that have not said hello, while somebody in the
     /// listener's group waits for inbound budget. Default 16,384.
     pub connections_per_listener: usize,
     /// How many bytes the system may buffer of what is sent over a connection and has not arrived
@@ -186,40 +192,6 @@ impl Default for Options {
             notifications: 1024,
             notification_bytes: 1 << 20,
             spin: Duration::ZERO,
-        }
-    }
-}
-
-/// How a listener listens.
-///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let engine = ampe::Engine::start(ampe::Options::default())?;
-/// # let (group, _inbox) = engine.group(ampe::GroupOptions::default())?;
-/// let mut options = ampe::ListenOptions::default();
-/// options.unix_mode = 0o660; // its user, and its group
-/// group.listen_with(&"uds:///run/shop/orders".parse()?, &options)?;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ListenOptions {
-    /// Who may connect to a Unix socket: the permissions of its file as in chmod(2), of which the last nine
-    /// bits count. To connect takes the right to write. Default 0o600: processes of the same user. Does
-    /// nothing on Windows, and for TCP.
-    pub unix_mode: u32,
-    /// The group of a Unix socket's file, by its number: one that the process's user is in, unless that is
-    /// root. Where it may not be given, the listener ends with
-    /// [`Reason::ListenFailed`](crate::Reason::ListenFailed). Default `None`: what the system gives it. Does
-    /// nothing on Windows, and for TCP.
-    pub unix_group: Option<u32>,
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        ListenOptions {
-            unix_mode: 0o600,
-            unix_group: None,
         }
     }
 }

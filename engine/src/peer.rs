@@ -54,6 +54,12 @@ impl Peer {
         }))
     }
 
+    /// Whether it is the very same, and not another one like it.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Peer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// One of which nothing else is known.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn at(address: Endpoint) -> Self {

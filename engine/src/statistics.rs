@@ -26,6 +26,8 @@ pub struct Statistics {
     pub accepted: u64,
     /// Of those, the connections that ended before they had said hello, or said something else.
     pub ended_before_hello: u64,
+    /// Of these, the connections that were refused: by the application, as [`Incoming`](crate::Incoming) says.
+    pub refused: u64,
     /// How often the system refused to accept: mostly it was out of descriptors. Accepting pauses
     /// for a tenth of a second then, and no connection is lost by it.
     pub accept_failures: u64,
@@ -95,6 +97,7 @@ impl Statistics {
         Statistics {
             accepted: load(&counters.accepted),
             ended_before_hello: load(&counters.ended_before_hello),
+            refused: load(&counters.refused),
             accept_failures: load(&counters.accept_failures),
             out_of_numbers: load(&counters.out_of_numbers),
             passes: load(&counters.passes),
@@ -117,6 +120,7 @@ impl Statistics {
         let counted = [
             ("ampe_accepted_total", self.accepted),
             ("ampe_ended_before_hello_total", self.ended_before_hello),
+            ("ampe_refused_total", self.refused),
             ("ampe_accept_failures_total", self.accept_failures),
             ("ampe_out_of_numbers_total", self.out_of_numbers),
             ("ampe_passes_total", self.passes),

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+#[path = "tls/admission.rs"]
+mod admission;
 #[path = "tls/attacks.rs"]
 mod attacks;
 #[path = "tls/certificates.rs"]

@@ -222,6 +222,10 @@ impl World for Real {
         stream.recv(buffer)
     }
 
+    fn peek(&self, stream: &Stream) -> io::Result<usize> {
+        stream.peek()
+    }
+
     fn send_vectored(&self, stream: &Stream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         stream.send_vectored(slices)
     }

@@ -179,6 +179,8 @@ impl<W: World> Driver<W> {
         };
         let (outcome, is_shared) = match self.core.read_plan(key) {
             ReadPlan::Park => return false,
+            ReadPlan::Handshake => return self.go_on_shaking(key, now),
+            ReadPlan::Peek => return self.look_for_end(key, now),
             ReadPlan::Shared => (link.recv(&mut self.buffer[..most]), true),
             ReadPlan::Into(buffer) => (link.recv(buffer), false),
         };
@@ -189,7 +191,7 @@ impl<W: World> Driver<W> {
         if tls::IS_POSSIBLE
             && let Some(identity) = self.sockets.after_read(key)
         {
-            self.core.handle_identified(key, identity);
+            self.core.handle_identified(key, identity, now);
         }
         let read = below.max(*outcome.as_ref().unwrap_or(&0));
         self.bytes_left = self.bytes_left.saturating_sub(read);
@@ -206,6 +208,27 @@ impl<W: World> Driver<W> {
                 self.core.handle_filled(key, len, now);
                 return true;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.core.handle_read_error(key, &error, now),
+        }
+        false
+    }
+
+    /// Goes on with the handshake of a connection that is to be admitted behind it, and reads nothing more.
+    fn go_on_shaking(&mut self, key: RecordKey, now: Instant) -> bool {
+        match self.sockets.shake_accepted(key) {
+            Ok(Some(identity)) => self.core.handle_identified(key, identity, now),
+            Ok(None) => {}
+            Err(error) => self.core.handle_read_error(key, &error, now),
+        }
+        false
+    }
+
+    /// Finds out whether a connection that is not admitted has left, as far as that shows without reading.
+    fn look_for_end(&mut self, key: RecordKey, now: Instant) -> bool {
+        match self.sockets.peek(key) {
+            Ok(0) => self.core.handle_end_of_stream(key, now),
+            Ok(_) => self.core.handle_spoken(key, now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.core.handle_read_error(key, &error, now),
         }

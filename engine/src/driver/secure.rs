@@ -126,6 +126,8 @@ impl Secure {
             self.codec.take_output(&mut self.out);
             self.flush(wire).map_err(of_handshake)?;
             if !self.codec.is_handshaking() {
+                // What follows is read once the connection is open. It may be decrypted, and no socket tells of it.
+                self.is_ready = true;
                 return Ok(true);
             }
             match self.take_in(wire, cipher, READ_LEAST) {
@@ -140,8 +142,6 @@ impl Secure {
                     return Err(error);
                 }
             }
-            // What follows the handshake is read once the connection is open; some of it may be decrypted.
-            self.is_ready = self.has_input() || !self.codec.is_handshaking();
         }
     }
 
@@ -254,6 +254,12 @@ impl Secure {
 
     fn has_input(&self) -> bool {
         self.input_at < self.input_end
+    }
+
+    /// Whether something that was read is still to be received.
+    pub(super) fn holds_some(&mut self) -> bool {
+        self.is_ready = self.has_input() || self.codec.holds_plaintext();
+        self.is_ready
     }
 
     fn feed_kept(&mut self) -> io::Result<()> {

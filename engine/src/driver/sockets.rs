@@ -277,6 +277,33 @@ impl<W: World> Sockets<W> {
         Ok(done)
     }
 
+    /// Goes on with the handshake of a stream that was accepted. Returns who the peer is, once, when it is done.
+    pub(super) fn shake_accepted(
+        &mut self,
+        key: RecordKey,
+    ) -> io::Result<Option<Option<Identity>>> {
+        let Some((secure, raw, cipher)) = self.secured(key) else {
+            return Ok(None); // it has not been said how it is secured
+        };
+        let is_done = secure.shake(&raw, cipher)?;
+        let identity = secure.take_identity().filter(|_| is_done);
+        self.poll(key);
+        Ok(identity)
+    }
+
+    /// Whether there is something to read, which stays where it is. Zero is the end.
+    pub(super) fn peek(&mut self, key: RecordKey) -> io::Result<usize> {
+        let (raw, holds_some) = match self.link(key) {
+            Some(Link::Plain(raw)) => (raw, false),
+            Some(Link::Secure(secure, raw, _)) => (raw, secure.holds_some()),
+            None => return Err(io::ErrorKind::WouldBlock.into()),
+        };
+        match holds_some {
+            true => Ok(1),
+            false => raw.world.peek(raw.stream),
+        }
+    }
+
     /// Who is at the other end of a stream whose handshake goes on.
     pub(super) fn take_shaking_peer(&mut self, key: RecordKey) -> Option<Peer> {
         self.secured(key)?.0.shaking.take()

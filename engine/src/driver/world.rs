@@ -57,6 +57,8 @@ pub(crate) trait World: Sized {
     /// Who is at the other end of a connection that stands.
     fn peer(&self, stream: &Self::Stream) -> io::Result<Peer>;
     fn recv(&self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
+    /// As `recv` with room for one byte, which stays there to be read.
+    fn peek(&self, stream: &Self::Stream) -> io::Result<usize>;
     fn send_vectored(&self, stream: &Self::Stream, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// The error by which a connection broke, if that is known without reading.
     fn failure(&self, stream: &Self::Stream) -> Option<io::Error>;

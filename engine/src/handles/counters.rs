@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) ended_before_hello: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) accept_failures: AtomicU64,
     pub(crate) out_of_numbers: AtomicU64,
     pub(crate) passes: AtomicU64,

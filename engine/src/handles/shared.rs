@@ -15,7 +15,7 @@ use crate::between::waiting::wake_all;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Ended, FlushError, PostError};
-use crate::event::{AnswerBye, Event};
+use crate::event::{AnswerBye, Decide, Event, Verdict};
 use crate::options::Options;
 use crate::storage::{Creditor, Pool};
 use crate::sync::{Mutex, lock};
@@ -296,5 +296,14 @@ impl AnswerBye for Shared {
     fn answer_bye(&self, channel: Channel, id: u64) {
         // Refused only where nothing is owed any more.
         let _ = self.post_answer(channel, id);
+    }
+}
+
+impl Decide for Shared {
+    fn decide(&self, verdict: Verdict) {
+        // An engine that has ended has ended its connections.
+        let _ = self
+            .queue
+            .submit(|_, batch| batch.push(Submission::Verdict(verdict)));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::registry::GroupId;
 use crate::channel::Channel;
-use crate::event::Event;
+use crate::event::{Event, Verdict};
 use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
@@ -40,6 +40,8 @@ pub(crate) enum Submission {
         id: u64,
         group: GroupId,
     },
+    /// What the application has decided of a connection that waits to be admitted.
+    Verdict(Verdict),
     OpenGroup {
         group: Arc<GroupShared>,
         /// Where the registry has it.

@@ -87,6 +87,9 @@ impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Listening(it) => write!(formatter, "{} listens on {}", it.channel, it.address),
+            Event::Incoming(it) => {
+                write!(formatter, "{} is to admit {}", it.listener(), it.peer())
+            }
             Event::Opened(it) => write!(formatter, "{} opened to {}", it.channel, it.peer),
             Event::Hello(it) => write!(formatter, "{} from {}", it.received, it.caller.peer),
             Event::Request(it) => it.0.fmt(formatter),

@@ -1,15 +1,20 @@
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::event::{Account, Caller, Event};
+use crate::event::{Account, Caller, Event, INCOMING_BYTES};
 use crate::handles::{SPARE_BYTES, SPARE_MAX, Submission};
 use crate::peer::PEER_BYTES;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
+use crate::tls::{COMMON_NAME_BYTES, NAMES_BYTES, NAMES_MOST, SubjectName};
 use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
 use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, FRAME_BUFFER_BYTES, Options, REACTOR_BYTES};
+
+/// What the documentation says of an `Incoming`, and of names.
+const INCOMING_MOST: usize = 2 * 1024;
+const NAMES_SAID: usize = 8 * 1024;
 
 /// The sum in the documentation of `Options`, where it is made of sizes that a program can know.
 #[test]
@@ -57,6 +62,21 @@ fn a_channel_takes_no_more_than_is_said() {
         cost_of(256),
         "goodbyes of this length are never refused"
     );
+}
+
+/// The event in its containers, what it holds, and who the peer is, also where that is gone.
+#[test]
+fn a_question_whether_to_admit_takes_no_more_than_is_said() {
+    let sum = 6 * size_of::<Event>() + 4 * size_of::<Submission>() + INCOMING_BYTES + PEER_BYTES;
+    assert!(sum <= INCOMING_MOST, "{sum} bytes");
+}
+
+/// Each name is a piece of memory of its own, with what an allocator needs for it.
+#[test]
+fn the_names_of_a_certificate_take_no_more_than_is_said() {
+    let records = NAMES_MOST * (size_of::<SubjectName>() + 16);
+    let sum = records + NAMES_BYTES + COMMON_NAME_BYTES;
+    assert!(sum <= NAMES_SAID, "{sum} bytes");
 }
 
 #[test]

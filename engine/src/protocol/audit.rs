@@ -86,6 +86,12 @@ impl Core {
                 }
                 Kind::Listener(listener) => {
                     audit.listeners += usize::from(!listener.has_ended());
+                    let keys = self.table.keys().into_iter();
+                    let its = keys.filter(|&it| {
+                        self.connection(it).and_then(Connection::listener) == Some(key)
+                    });
+                    let count = its.count();
+                    assert_eq!(count, listener.connections, "P6: the places of {key:?}");
                 }
             }
         }

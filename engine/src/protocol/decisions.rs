@@ -110,6 +110,14 @@ decisions! {
     fn are_losers_closed() -> bool { true }
     else LosersStay { false }
 
+    /// Whether what a connection says is read.
+    fn may_speak(is_admitted: bool) -> bool { is_admitted }
+    else UndecidedIsRead { true }
+
+    /// Whether the application's decision lets a connection in.
+    fn is_let_in(is_admitted: bool) -> bool { is_admitted }
+    else RefusedIsAdmitted { true }
+
     /// Whether who was promised room is told.
     fn is_room_told() -> bool { true }
     else RoomIsNotTold { false }

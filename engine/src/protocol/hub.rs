@@ -12,7 +12,7 @@ use crate::handles::{Counters, Shared};
 use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::storage::Cache;
-use crate::tls::{self, Codec, Identity, Security};
+use crate::tls::{self, Codec, Security};
 
 use super::budget::Budget;
 use super::calls::Calls;
@@ -433,15 +433,6 @@ impl Core {
             self.table.get_mut(key).map(|record| &mut record.kind)
         {
             connection.set_staged(bytes);
-        }
-    }
-
-    /// An accepted connection's peer has proven who it is, before it says anything.
-    pub(crate) fn handle_identified(&mut self, key: RecordKey, identity: Option<Identity>) {
-        if let Some(Kind::Connection(connection)) =
-            self.table.get_mut(key).map(|record| &mut record.kind)
-        {
-            connection.set_identity(identity);
         }
     }
 

@@ -12,13 +12,13 @@ use crate::endpoint::Endpoint;
 use crate::event::{Closed, Event, Listening, SystemError};
 use crate::handed_in::HandedIn;
 use crate::handles::Counters;
-use crate::options::{ListenOptions, after};
+use crate::options::{Admission as Admits, ListenOptions, after};
 use crate::peer::Peer;
 use crate::post::Destination;
 use crate::reason::Reason;
 use crate::tls;
 
-use super::connection::{Connection, Origin, Posts, socket_address};
+use super::connection::{Admission, Connection, Origin, Posts, socket_address};
 use super::record::{Kind, Record};
 use super::{Action, Closing, Core};
 
@@ -47,6 +47,8 @@ pub(super) struct Listener {
     pub(super) connections: usize,
     /// Those of them that have not said hello.
     unnamed: usize,
+    /// Those that are gone, and about which the application was asked and has not answered.
+    unanswered: usize,
     deadline: Option<Instant>,
     /// The last try's failure.
     os_error: Option<SystemError>,
@@ -81,6 +83,7 @@ impl Listener {
             untried: VecDeque::new(),
             connections: 0,
             unnamed: 0,
+            unanswered: 0,
             deadline: None,
             os_error: None,
         }
@@ -104,7 +107,17 @@ impl Listener {
     }
 
     pub(super) fn may_accept(&self, connections_max: usize) -> bool {
-        self.phase == Phase::Listening && self.connections < connections_max
+        let places = self.connections + self.unanswered;
+        self.phase == Phase::Listening && places < connections_max
+    }
+
+    /// How far a connection has come to be admitted that was accepted just now.
+    fn admission(&self) -> Admission {
+        match self.options.admission {
+            Admits::All => Admission::Admitted,
+            Admits::Ask if self.is_secured() => Admission::Handshake,
+            Admits::Ask => Admission::Asked { has_spoken: false },
+        }
     }
 
     pub(super) fn posts(&self) -> Posts {
@@ -392,27 +405,47 @@ impl Core {
             listener: listener_key,
             listener_channel: listener.channel,
         };
+        let admission = listener.admission();
         let group = self.table.get(listener_key)?.group;
         let budget_key = self.group(group).budget_key();
         let key = self.table.insert_with(|key| {
-            let connection = Connection::accepted(key, budget_key, origin, peer, deadline);
+            let connection =
+                Connection::accepted(key, budget_key, origin, admission, peer, deadline);
             Record::new(group, Kind::Connection(Box::new(connection)))
         });
         self.join_group(group, key);
         Counters::count(&self.shared.counters.accepted);
         self.touch(key);
         self.touch(listener_key);
+        if let Admission::Asked { .. } = admission {
+            self.ask(key, now);
+        }
         Some(key)
     }
 
-    /// A connection that the listener accepted is gone.
-    pub(super) fn handle_accepted_gone(&mut self, listener_key: RecordKey, is_named: bool) {
+    /// A connection that the listener accepted is gone. Where the application `is_asked` about it, its place is kept
+    /// until that has answered: so many questions may be there as connections, and no more.
+    pub(super) fn handle_accepted_gone(
+        &mut self,
+        listener_key: RecordKey,
+        is_named: bool,
+        is_asked: bool,
+    ) {
         if let Some(listener) = self.listener(listener_key) {
             listener.connections -= 1;
             listener.unnamed -= usize::from(!is_named);
+            listener.unanswered += usize::from(is_asked);
         }
         self.touch(listener_key);
         self.accept_unless_crowded(listener_key);
+    }
+
+    /// The application was asked about a connection that is gone, and has answered.
+    pub(super) fn handle_question_settled(&mut self, listener_key: RecordKey) {
+        if let Some(listener) = self.listener(listener_key) {
+            listener.unanswered -= 1;
+        }
+        self.touch(listener_key);
     }
 
     /// A connection that a listener accepted has said hello, and has a channel.

@@ -38,8 +38,10 @@
 //! - *Touched*: a connection or listener to which something has happened since the last wait.
 //! - *Look*: a timer that finds whether a frame in part still comes along. *Heard*: when a byte of
 //!   that frame last came.
+//! - *Asked*: of a connection that waits for the application to admit it. Nothing of it is read.
 //! - *Unheard*: a connection from outside that ended before its HelloRequest: no channel, no events.
 
+mod admission;
 mod attempts;
 #[cfg(test)]
 pub(crate) mod audit;
@@ -193,6 +195,10 @@ pub(crate) enum ReadPlan<'a> {
     Shared,
     /// Into these bytes, for [`Core::handle_filled`].
     Into(&'a mut [u8]),
+    /// Only what the handshake takes, for [`Core::handle_identified`].
+    Handshake,
+    /// Not at all, but whether something is there, for [`Core::handle_spoken`], or has ended.
+    Peek,
 }
 
 /// What a connection or listener waits for.

@@ -162,7 +162,8 @@ impl Core {
                 let (budget_key, held) = connection.held();
                 self.budget.depart(key, budget_key, held);
                 if let Some(listener) = connection.listener() {
-                    self.handle_accepted_gone(listener, connection.channel().is_some());
+                    let is_named = connection.channel().is_some();
+                    self.handle_accepted_gone(listener, is_named, connection.is_asked());
                 }
             }
         }

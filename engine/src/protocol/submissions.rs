@@ -52,6 +52,7 @@ impl Core {
                     it.handle_resolved(addresses, context)
                 });
             }
+            Submission::Verdict(verdict) => self.handle_verdict(verdict, now),
             Submission::Frames(frames) => self.handle_frames(frames, now),
             #[cfg(test)]
             Submission::Panic => panic!("planted"),

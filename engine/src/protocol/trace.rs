@@ -43,6 +43,7 @@ impl Trace {
                     self.open(group, event);
                     self.tell_of_channel(group, event);
                 }
+                Event::Incoming(_) if is_wanted => self.tell_of_channel(group, event),
                 Event::Closed(closed) => {
                     self.tell_of_channel(group, event);
                     self.spans.remove(&closed.channel());

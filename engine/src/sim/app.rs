@@ -1,13 +1,13 @@
 //! The application of one simulated engine: posts, answers, keeps, drops, by chance.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::address::Address;
 use crate::channel::Channel;
 use crate::error::{Ended, PostError};
-use crate::event::{Bye, Event, Hello, Request, Returned};
+use crate::event::{Bye, Event, Hello, Incoming, Request, Returned};
 use crate::group::ChannelGroup;
 use crate::handles::GroupShared;
 use crate::inbox::Inbox;
@@ -29,6 +29,9 @@ pub(super) struct Member {
     pub(super) channels: Vec<Channel>,
     pub(super) listeners: Vec<Channel>,
     pub(super) listening: Vec<Address>,
+    /// Those of its listeners that ask whom to admit.
+    pub(super) asking: BTreeSet<Channel>,
+    incoming: Vec<Incoming>,
     requests: Vec<Request>,
     hellos: Vec<Hello>,
     byes: Vec<Bye>,
@@ -61,6 +64,8 @@ impl Member {
             channels: Vec::new(),
             listeners: Vec::new(),
             listening: Vec::new(),
+            asking: BTreeSet::new(),
+            incoming: Vec::new(),
             requests: Vec::new(),
             hellos: Vec::new(),
             byes: Vec::new(),
@@ -209,6 +214,10 @@ impl Member {
     }
 
     fn on_event(&mut self, context: &mut Context<'_>, event: Event) {
+        let event = match event {
+            Event::Incoming(incoming) => return self.on_incoming(context, incoming),
+            event => event,
+        };
         let Some(channel) = event.channel() else {
             return;
         };
@@ -220,6 +229,8 @@ impl Member {
             }
             Event::Opened(opened) => context.ledger.opened(line, opened),
             Event::Hello(hello) => {
+                let was_asked = self.asking.contains(&hello.listener());
+                context.ledger.checked_in(line, hello.peer(), was_asked);
                 context.ledger.greeted(line, hello.body());
                 context.ledger.received(line, &hello);
                 self.channels.push(channel);
@@ -265,7 +276,38 @@ impl Member {
                 self.channels.retain(|it| *it != channel);
                 self.listeners.retain(|it| *it != channel);
             }
-            Event::Notified(_) => {}
+            Event::Incoming(_) | Event::Notified(_) => {}
+        }
+    }
+
+    /// Admits, refuses, lets go, or takes its time.
+    fn on_incoming(&mut self, context: &mut Context<'_>, incoming: Incoming) {
+        let is_asked = self.asking.contains(&incoming.listener());
+        assert!(is_asked, "Admission: nobody wanted to be asked");
+        context.ledger.totals.asked += 1;
+        let chance = if self.is_plain {
+            9
+        } else {
+            context.rng.below(10)
+        };
+        match chance {
+            0 => self.refuse(context, incoming, true),
+            1 => self.refuse(context, incoming, false),
+            2..=4 if !self.is_winding_down => self.incoming.push(incoming),
+            _ => self.admit(context, incoming),
+        }
+    }
+
+    fn admit(&mut self, context: &mut Context<'_>, incoming: Incoming) {
+        context.ledger.admitted(incoming.peer());
+        incoming.admit();
+    }
+
+    fn refuse(&mut self, context: &mut Context<'_>, incoming: Incoming, says_so: bool) {
+        context.ledger.totals.refused += 1;
+        match says_so {
+            true => incoming.refuse(),
+            false => drop(incoming),
         }
     }
 
@@ -343,7 +385,16 @@ impl Member {
 
     /// Does something with what is in hand: answers late, or lets go.
     pub(super) fn catch_up(&mut self, context: &mut Context<'_>) {
-        match context.rng.below(5) {
+        match context.rng.below(6) {
+            5 => {
+                if let Some(index) = context.rng.index(self.incoming.len()) {
+                    let incoming = self.incoming.swap_remove(index);
+                    match context.rng.chance(60) {
+                        true => self.admit(context, incoming),
+                        false => self.refuse(context, incoming, true),
+                    }
+                }
+            }
             0 => {
                 if let Some(index) = context.rng.index(self.requests.len()) {
                     let request = self.requests.swap_remove(index);
@@ -407,7 +458,8 @@ impl Member {
     /// Lets go of everything in hand.
     pub(super) fn let_go(&mut self, context: &mut Context<'_>) -> bool {
         let in_hand = self.requests.len() + self.kept.len() + self.returned.len();
-        let in_hand = in_hand + self.hellos.len() + self.byes.len();
+        let in_hand = in_hand + self.hellos.len() + self.byes.len() + self.incoming.len();
+        self.incoming.clear();
         self.requests.clear();
         self.kept.clear();
         self.returned.clear();

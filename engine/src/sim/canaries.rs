@@ -61,6 +61,8 @@ canaries! {
     a_failed_channel_that_takes_posts: FailedTakesPosts breaks ["P3:", "P1:"] in RANDOM;
     a_failed_channel_that_lives_on: FailedLivesOn breaks ["P3:"] in STARVING;
     an_attempt_that_outlives_the_one_that_won: LosersStay breaks ["P6:"] in RANDOM;
+    a_connection_that_is_read_from_before_it_is_admitted: UndecidedIsRead breaks ["Admission:"] in RANDOM;
+    a_refused_connection_that_is_let_in: RefusedIsAdmitted breaks ["Admission:"] in RANDOM;
     room_that_nobody_is_told_of: RoomIsNotTold breaks ["Room:"] in RANDOM;
     bytes_that_are_offered_to_who_held_the_buffer_before: ResumeIsStale breaks ["P5:", "P2:"]
         in STARVING;

@@ -100,6 +100,8 @@ pub(super) struct Ledger {
     pub(super) accounts: BTreeMap<Line, LineAccount>,
     /// Who posted a HelloRequest that has not arrived yet, by the token in it.
     dialled: BTreeMap<u64, Line>,
+    /// Who was admitted, and has not said hello.
+    admitted: Vec<Peer>,
     /// Engines that were killed: nothing more is owed to them.
     pub(super) killed: Vec<usize>,
     pub(super) totals: Totals,
@@ -124,6 +126,9 @@ pub(super) struct Totals {
     pub(super) stalls: u64,
     pub(super) deaf: u64,
     pub(super) hidden: u64,
+    /// Connections about which an application was asked, and that it refused.
+    pub(super) asked: u64,
+    pub(super) refused: u64,
     pub(super) reused_numbers: u64,
     pub(super) faults: Faults,
     pub(super) virtual_time: Duration,
@@ -146,6 +151,8 @@ impl Totals {
         self.stalls += other.stalls;
         self.deaf += other.deaf;
         self.hidden += other.hidden;
+        self.asked += other.asked;
+        self.refused += other.refused;
         self.reused_numbers += other.reused_numbers;
         self.faults.add(&other.faults);
         self.virtual_time += other.virtual_time;
@@ -169,6 +176,8 @@ impl std::fmt::Display for Totals {
             deaf,
             starved,
             failures,
+            asked,
+            refused,
             ..
         } = self;
         writeln!(formatter, "virtual hours: {hours:.2}")?;
@@ -181,6 +190,10 @@ impl std::fmt::Display for Totals {
             formatter,
             "channels: {channels}, numbers used again {reused_numbers}, ended by goodbye {byes}, \
              by a peer that said why it aborts {aborts}, by a stalled peer {stalls}, by a deaf one {deaf}"
+        )?;
+        writeln!(
+            formatter,
+            "asked whether to admit {asked}, and refused {refused}"
         )?;
         writeln!(
             formatter,
@@ -206,6 +219,22 @@ impl Ledger {
     /// A HelloRequest with this token was posted.
     pub(super) fn dialled(&mut self, token: u64, line: Line) {
         self.dialled.insert(token, line);
+    }
+
+    /// The application lets somebody in.
+    pub(super) fn admitted(&mut self, peer: &Peer) {
+        self.admitted.push(peer.clone());
+    }
+
+    /// A peer says its first word, to a listener that asks whom to admit, if `was_asked`.
+    pub(super) fn checked_in(&mut self, line: Line, peer: &Peer, was_asked: bool) {
+        let before = self.admitted.len();
+        self.admitted.retain(|admitted| !admitted.is_same(peer));
+        let is_admitted = before == self.admitted.len() + 1;
+        assert!(
+            is_admitted == was_asked,
+            "Admission: {line:?} says hello; asked whether to admit it: {was_asked}, admitted: {is_admitted}"
+        );
     }
 
     /// A HelloRequest arrived and made a channel.

@@ -54,6 +54,8 @@ mod hostile;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod listening;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod random;

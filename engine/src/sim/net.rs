@@ -411,6 +411,21 @@ impl Net {
         Err(ErrorKind::WouldBlock.into())
     }
 
+    /// As [`read`](Net::read) into one byte, which stays where it is.
+    pub(super) fn peek(&mut self, socket: Socket, now: Instant) -> io::Result<usize> {
+        let (readable, _) = self.readiness(socket, now);
+        let swallows = self.temper.reset_swallows;
+        let stream = self.stream(socket);
+        let is_reset = stream.arriving.is_reset(now);
+        if is_reset && (swallows || !stream.arriving.has_arrived(now)) {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        match (readable, stream.arriving.has_arrived(now)) {
+            (false, _) => Err(ErrorKind::WouldBlock.into()),
+            (true, has_arrived) => Ok(usize::from(has_arrived)),
+        }
+    }
+
     pub(super) fn is_reset(&mut self, socket: Socket, now: Instant) -> bool {
         self.stream(socket).arriving.is_reset(now)
     }

@@ -304,6 +304,12 @@ impl World for Outside {
         net.read(stream.socket, buffer, now)
     }
 
+    fn peek(&self, stream: &Handle) -> io::Result<usize> {
+        let mut net = self.net.borrow_mut();
+        let now = net.now;
+        net.peek(stream.socket, now)
+    }
+
     fn send_vectored(&self, stream: &Handle, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut net = self.net.borrow_mut();
         let (now, chance) = (net.now, net.temper.shortages);

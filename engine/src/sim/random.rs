@@ -65,6 +65,8 @@ fn promises_hold_in_random_runs() {
             totals.stalls,
             totals.deaf,
             totals.hidden,
+            totals.asked,
+            totals.refused,
             totals.reused_numbers,
         ];
         let is_met = totals.faults.kinds().all(|(_, count)| count > 0);

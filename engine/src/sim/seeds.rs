@@ -13,7 +13,17 @@ use super::ledger::Totals;
 use super::world::World;
 
 /// What the promises are called in the text of a failure.
-const PROMISES: [&str; 8] = ["P1:", "P2:", "P3:", "P4:", "P5:", "P6:", "P7:", "Room:"];
+const PROMISES: [&str; 9] = [
+    "P1:",
+    "P2:",
+    "P3:",
+    "P4:",
+    "P5:",
+    "P6:",
+    "P7:",
+    "Room:",
+    "Admission:",
+];
 
 /// One run: what is asked of it, and what it notes of itself for whoever reads of its failure.
 pub(super) struct Trial {

@@ -205,6 +205,10 @@ impl Codec for FakeCodec {
         }
     }
 
+    fn holds_plaintext(&mut self) -> bool {
+        !self.plain.is_empty()
+    }
+
     fn seal(&mut self, slices: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
         assert!(self.awaited == 0 && !self.has_closed, "nothing is sent now");
         let bytes = slices.iter().flat_map(|slice| slice.iter().copied());

@@ -30,6 +30,8 @@ use crate::reason::Reason;
 
 #[cfg(feature = "tls")]
 pub use self::handle::Tls;
+#[cfg(test)]
+pub(crate) use self::identity::{COMMON_NAME_BYTES, NAMES_BYTES, NAMES_MOST};
 #[cfg(feature = "tls")]
 pub use self::identity::{Identity, KeyHash, KeyHashError, SubjectName, Verified};
 #[cfg(all(test, not(feature = "tls")))]
@@ -52,6 +54,9 @@ pub(crate) trait Codec: Send {
     /// Moves plaintext out. Zero is an orderly end; [`io::ErrorKind::WouldBlock`] says that there is
     /// none now, any other error that there will be none, and no orderly end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether there is plaintext to be [read](Codec::read).
+    fn holds_plaintext(&mut self) -> bool;
 
     /// Encrypts the beginning of these slices as one record, behind `out`. Returns how many bytes of them
     /// that is.

@@ -65,6 +65,11 @@ impl Codec for Records {
         }
     }
 
+    fn holds_plaintext(&mut self) -> bool {
+        let state = self.connection.process_new_packets();
+        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
     fn seal(&mut self, slices: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {
         let sealed = self.connection.writer().write_vectored(slices)?;
         self.take_output(out);

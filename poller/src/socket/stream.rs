@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -127,6 +128,15 @@ impl Stream {
     /// - The connection was reset, or broke otherwise.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| (&self.socket).read(buffer))
+    }
+
+    /// Whether there is something to read, which stays there: 1 if there is, 0 at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Stream::recv).
+    pub fn peek(&self) -> io::Result<usize> {
+        retry(|| self.socket.peek(&mut [MaybeUninit::uninit()]))
     }
 
     /// Sends the slices one after the other in one system call, as many bytes as the system takes.

@@ -5,6 +5,7 @@
 //! wants of others it says in its state, which the hub looks at after each call: what readiness it
 //! waits for, whether it has something to write, when it is due, whether it has ended.
 
+mod admission;
 mod arriving;
 mod first_part;
 mod goodbye;
@@ -28,7 +29,6 @@ use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
 use crate::storage::{Cache, Charge, Creditor, Hold};
-use crate::tls::Identity;
 
 use self::goodbye::Goodbye;
 use self::receiving::Inbound;
@@ -38,6 +38,7 @@ use super::decisions;
 use super::outgoing::{Nodes, Outgoing, Withdrawn};
 use super::{Action, Actions, Closing, Wanted};
 
+pub(super) use self::admission::Admission;
 #[cfg(test)]
 pub(super) use self::opening::ATTEMPTS_MAX;
 pub(super) use self::opening::{Opening, socket_address};
@@ -68,6 +69,7 @@ pub(super) struct Connection {
     /// None for a connection that was accepted and has not said hello.
     channel: Option<Channel>,
     origin: Origin,
+    admission: Admission,
     state: State,
     /// The other end, once there is a connection.
     peer: Option<Peer>,
@@ -149,15 +151,17 @@ pub(in crate::protocol) enum Posts {
 }
 
 impl Connection {
-    /// A connection that a listener accepted: it has so long to say hello.
+    /// A connection that a listener accepted: it has so long to say hello, or to be decided about.
     pub(super) fn accepted(
         key: RecordKey,
         budget_key: BudgetKey,
         origin: Origin,
+        admission: Admission,
         peer: Peer,
         deadline: Instant,
     ) -> Self {
         let mut connection = Connection::new(key, budget_key, origin, State::Open);
+        connection.admission = admission;
         connection.peer = Some(peer);
         connection.deadline = Some(deadline);
         connection
@@ -187,6 +191,7 @@ impl Connection {
             budget_key,
             channel: None,
             origin,
+            admission: Admission::Admitted,
             state,
             peer: None,
             inbound: Inbound::default(),
@@ -200,21 +205,8 @@ impl Connection {
         }
     }
 
-    /// The peer has proven who it is, before it says anything.
-    pub(super) fn set_identity(&mut self, identity: Option<Identity>) {
-        self.peer = self.peer.take().map(|peer| peer.identified(identity));
-    }
-
     pub(super) fn channel(&self) -> Option<Channel> {
         self.channel
-    }
-
-    /// The listener that accepted it, if one did.
-    pub(super) fn listener(&self) -> Option<RecordKey> {
-        match self.origin {
-            Origin::Accepted { listener, .. } => Some(listener),
-            Origin::Opened(_) => None,
-        }
     }
 
     pub(super) fn is_opening(&self) -> bool {
@@ -249,7 +241,7 @@ impl Connection {
                 writable: opening.is_connecting(),
             },
             State::Open | State::Unwritable(_) | State::Finishing(_) => Wanted {
-                readable: self.may_receive() && !is_holder,
+                readable: self.may_receive() && !is_holder || self.awaits_admission(),
                 writable: decisions::wants_writable(self.is_blocked(), self.may_send()),
             },
             State::Ended(_) => Wanted::default(),

@@ -115,13 +115,16 @@ impl Connection {
             Frame::Header(_) | Frame::First(..) | Frame::Content(_) => false,
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => true,
         };
-        self.is_live() && !waits_here
+        self.is_live() && self.is_admitted() && !waits_here
     }
 
     /// How to read what is there. `is_buffer_held`: the shared buffer holds another's bytes.
     pub(in crate::protocol) fn read_plan(&mut self, is_buffer_held: bool) -> ReadPlan<'_> {
         if !self.is_live() {
             return ReadPlan::Park;
+        }
+        if !self.is_admitted() {
+            return self.plan_before_admission();
         }
         match &mut self.inbound.frame {
             Frame::Content(partial) => {

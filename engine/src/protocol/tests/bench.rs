@@ -219,7 +219,7 @@ impl Bench {
     pub(super) fn feed(&mut self, key: RecordKey, mut bytes: &[u8]) -> Vec<u8> {
         while !bytes.is_empty() {
             match self.core.read_plan(key) {
-                ReadPlan::Park => break,
+                ReadPlan::Park | ReadPlan::Handshake | ReadPlan::Peek => break,
                 ReadPlan::Shared => {
                     let used = self.core.handle_shared(key, bytes, self.now);
                     self.held = bytes[used..].to_vec();
@@ -239,7 +239,7 @@ impl Bench {
     /// How many bytes the core would read now: `None` not at all, 0 as many as there are.
     pub(super) fn planned(&mut self, key: RecordKey) -> Option<usize> {
         match self.core.read_plan(key) {
-            ReadPlan::Park => None,
+            ReadPlan::Park | ReadPlan::Handshake | ReadPlan::Peek => None,
             ReadPlan::Shared => Some(0),
             ReadPlan::Into(buffer) => Some(buffer.len()),
         }

@@ -1,6 +1,7 @@
 //! The core by itself, one situation a test.
 
 mod aborts;
+mod admission;
 mod attempts;
 mod bench;
 mod crowds;
