@@ -90,6 +90,9 @@ fn not_listening(address: &Address, reason: Reason, error: Option<io::Error>) ->
     if let Some(advice) = limit {
         return format!("could not listen on {shown}{because}: {advice}");
     }
+    if kind == Some(io::ErrorKind::Unsupported) {
+        return format!("could not listen on {shown}{because}"); // which says what to do
+    }
     let advice = match (address, kind) {
         (Address::Tcp { .. } | Address::Tls { .. }, Some(io::ErrorKind::AddrInUse)) => {
             "end the program that uses it, or let the system choose a port by giving port 0"

@@ -1,5 +1,6 @@
 //! The command line: everything that can be checked without a network is checked here.
 
+mod allowed;
 mod bench;
 mod doctor;
 #[cfg(feature = "tls")]
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::content::{self, Header};
 use crate::listen::Listen;
+pub(crate) use allowed::Allowed;
 pub(crate) use bench::Bench;
 pub(crate) use doctor::Doctor;
 #[cfg(feature = "tls")]
@@ -128,6 +130,7 @@ Examples:
   ampe recv --listen uds:///tmp/inbox.sock --out received --once
   ampe recv --listen tls://0.0.0.0:7099 --out received
   ampe recv --listen tls://0.0.0.0:7099 --out received --key-file own.listen
+  ampe recv --listen uds:///srv/inbox.sock --out received --allow-uid 1000 --allow-uid 1001
   ampe recv --listen tcp://0.0.0.0:7099 --out received --anyone
   ampe recv --listen tls://0.0.0.0:7099 --out received --cert own.pem --cert-key own.key --ca ca.pem --require-cert
   ampe recv --listen 127.0.0.1:7099 --stdout | tar x")]
@@ -176,6 +179,8 @@ pub(crate) struct Recv {
     /// when none came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) allowed: Allowed,
     #[command(flatten)]
     pub(crate) secure: SecureListening,
 }
@@ -261,6 +266,8 @@ pub(crate) struct Echo {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) allowed: Allowed,
     #[command(flatten)]
     pub(crate) secure: SecureListening,
 }
@@ -397,6 +404,8 @@ pub(crate) struct Reply {
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
+    pub(crate) allowed: Allowed,
+    #[command(flatten)]
     pub(crate) secure: SecureListening,
 }
 
@@ -465,6 +474,8 @@ pub(crate) struct Tail {
     /// End when nothing came for this long [default: never]
     #[arg(long, value_name = "SECONDS", env = "AMPE_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) allowed: Allowed,
     #[command(flatten)]
     pub(crate) secure: SecureListening,
 }

@@ -17,6 +17,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
+    let allowed = arguments.allowed.listening(&places)?;
     let secured = arguments.secure.listening(&places)?;
     secured.tell();
     let session = Session::start_with(options(arguments.budget), secured.security());
@@ -25,7 +26,12 @@ pub(crate) fn run(arguments: &Echo) -> Result<(), Failure> {
         failure => failure,
     })?;
     let mut echo = Echoing {
-        listeners: Listeners::start(session.group(), places, arguments.ready_file.as_deref())?,
+        listeners: Listeners::start(
+            session.group(),
+            places,
+            allowed,
+            arguments.ready_file.as_deref(),
+        )?,
         outbox: Outbox::new(session.group().clone(), usize::MAX),
         totals: Totals::default(),
     };

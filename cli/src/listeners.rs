@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ampe::{Address, Channel, ChannelGroup, Closed};
+use ampe::{Address, Channel, ChannelGroup, Closed, ListenOptions};
 use serde_json::json;
 
 use crate::advice;
@@ -15,19 +15,29 @@ use crate::ready::Ready;
 #[derive(Default)]
 pub(crate) struct Listeners {
     addresses: HashMap<Channel, Address>,
+    options: ListenOptions,
     ready: Ready,
 }
 
 impl Listeners {
+    /// None yet, for those that are to listen with these options.
+    pub(crate) fn with(options: ListenOptions) -> Listeners {
+        Listeners {
+            options,
+            ..Listeners::default()
+        }
+    }
+
     /// Listens on all of these.
     pub(crate) fn start(
         group: &ChannelGroup,
         places: Vec<Place>,
+        options: ListenOptions,
         ready: Option<&Path>,
     ) -> Result<Listeners, Failure> {
         let mut listeners = Listeners {
             ready: Ready::new(ready, places.len()),
-            ..Listeners::default()
+            ..Listeners::with(options)
         };
         for place in places {
             listeners.listen(group, place)?;
@@ -39,8 +49,8 @@ impl Listeners {
     pub(crate) fn listen(&mut self, group: &ChannelGroup, place: Place) -> Result<(), Failure> {
         let address = place.address().clone();
         let listening = match place {
-            Place::Address(address) => group.listen(&address),
-            Place::Socket(socket) => group.listen_on(socket),
+            Place::Address(address) => group.listen_with(&address, &self.options),
+            Place::Socket(socket) => group.listen_on_with(socket, &self.options),
         };
         let channel =
             listening.map_err(|refused| Failure::new(format!("{refused}: run it again")))?;

@@ -44,6 +44,7 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
     listen::check_reach(&places, arguments.anyone, &secure, "a sender", "send")?;
     let target = target(arguments)?;
     let silence = arguments.timeout.unwrap_or(SILENCE);
+    let allowed = arguments.allowed.listening(&places)?;
     let secured = secure.listening(&places)?;
     if arguments.json {
         // The line to paste goes where programs read, and maybe keep it.
@@ -51,7 +52,8 @@ fn receive(arguments: &Recv) -> Result<(), Failure> {
     }
     let session = Session::start_with(crate::transfer::options(silence), secured.security())?;
     let progress = Progress::new(arguments.quiet);
-    let mut receiver = Receiver::new(session, target, progress.clone(), silence);
+    let receiver = Receiver::new(session, target, progress.clone(), silence);
+    let mut receiver = receiver.listening_with(allowed);
     if arguments.once || is_stdout(arguments) {
         receiver = receiver.once(arguments.timeout);
     }

@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
     check_reach(&places, arguments.anyone, &arguments.secure)?;
     let body = content::body(arguments.body.as_ref())?;
+    let allowed = arguments.allowed.listening(&places)?;
     let secured = arguments.secure.listening(&places)?;
     secured.tell();
     let mut session = Session::start_with(Options::default(), secured.security())?;
@@ -37,7 +38,7 @@ pub(crate) fn run(arguments: &Reply) -> Result<(), Failure> {
     };
     let mut replying = Replying {
         outbox: Outbox::new(group.clone(), usize::MAX),
-        listeners: Listeners::start(&group, places, arguments.ready_file.as_deref())?,
+        listeners: Listeners::start(&group, places, allowed, arguments.ready_file.as_deref())?,
         group,
         headers: arguments.headers.clone(),
         answers,

@@ -23,12 +23,18 @@ const SHOWN_CHARS_MAX: usize = 200;
 pub(crate) fn run(arguments: &Tail) -> Result<(), Failure> {
     let places = listen::places(&arguments.listen)?;
     crate::reply::check_reach(&places, arguments.anyone, &arguments.secure)?;
+    let allowed = arguments.allowed.listening(&places)?;
     let secured = arguments.secure.listening(&places)?;
     secured.tell();
     let mut session = Session::start_with(Options::default(), secured.security())?;
     let mut tail = Tailing {
         outbox: Outbox::new(session.group().clone(), usize::MAX),
-        listeners: Listeners::start(session.group(), places, arguments.ready_file.as_deref())?,
+        listeners: Listeners::start(
+            session.group(),
+            places,
+            allowed,
+            arguments.ready_file.as_deref(),
+        )?,
         peers: HashMap::new(),
         messages: 0,
         json: arguments.json,

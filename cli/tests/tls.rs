@@ -148,3 +148,16 @@ fn what_does_not_go_together_is_wrong_usage() {
     ]);
     proxy.assert_fails(2, &["tcp://"]);
 }
+
+#[test]
+fn who_comes_is_shown_with_the_names_that_an_authority_vouches_for() {
+    let files = Files::new();
+    let demands = [&files.authority()[..], &["--require-cert".to_owned()]].concat();
+    let own = [&files.own()[..], &demands].concat();
+    let mut tailing = start(&words(&["tail", "--listen", ANY], &own));
+    let to = tailing.line();
+    let both = [&files.authority()[..], &files.own()].concat();
+    run(&words(&["call", "--to", &to, "ping"], &both)).assert_succeeds();
+    let line = tailing.line();
+    assert!(line.contains(", 127.0.0.1 (sha256:"), "{line}");
+}

@@ -8,6 +8,9 @@ use crate::tls::Identity;
 
 pub use ampe_poller::socket::Credentials;
 
+/// Whether this system tells who connects to a Unix socket.
+pub(crate) const TELLS_CREDENTIALS: bool = ampe_poller::socket::tells_peer_credentials();
+
 /// The other end of a connection, as the system knew it when the connection came about. Of
 /// [`Opened`](crate::Opened), [`Hello`](crate::Hello) and [`Closed`](crate::Closed). A clone costs nothing.
 #[doc(alias = "zmq_msg_gets")]

@@ -182,7 +182,7 @@ impl Post {
 
     pub(crate) fn listening_with(mut self, options: &ListenOptions) -> Self {
         if let Target::New(destination) = &mut self.target {
-            destination.options = *options;
+            destination.options = options.clone();
         }
         self
     }

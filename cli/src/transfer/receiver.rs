@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ampe::{Address, Channel, Closed, Event, Hello, Post};
+use ampe::{Address, Channel, Closed, Event, Hello, ListenOptions, Post};
 
 use super::connection::{Common, Connection, Report, Target, Work};
 use super::protocol::{self, Demand, Role};
@@ -101,6 +101,12 @@ impl Receiver {
     pub(crate) fn once(mut self, within: Option<Duration>) -> Receiver {
         self.once = true;
         self.coming = within.map(|within| Patience::new(within, Instant::now()));
+        self
+    }
+
+    /// How it listens, from now on.
+    pub(crate) fn listening_with(mut self, options: ListenOptions) -> Receiver {
+        self.listeners = Listeners::with(options);
         self
     }
 

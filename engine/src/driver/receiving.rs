@@ -256,6 +256,7 @@ impl<W: World> Driver<W> {
                 return;
             };
             match self.sockets.world.accept(listener) {
+                Ok((_, peer)) if !self.core.allows(listener_key, &peer) => {} // the stream is closed
                 Ok((stream, peer)) => {
                     let Some(key) = self.core.handle_accepted(listener_key, peer, now) else {
                         return;

@@ -6,12 +6,29 @@ use crate::between::key::RecordKey;
 use crate::event::Verdict;
 use crate::handles::Counters;
 use crate::options::after;
+use crate::peer::Peer;
 use crate::tls::Identity;
 
 use super::Core;
 use super::connection::Connection;
+use super::record::Kind;
 
 impl Core {
+    /// Whether the listener's options let somebody connect. Who may not is counted, and its socket is to be closed.
+    pub(crate) fn allows(&mut self, listener: RecordKey, peer: &Peer) -> bool {
+        let is_allowed = match self.table.get(listener).map(|record| &record.kind) {
+            Some(Kind::Listener(listener)) => listener.allows(peer),
+            _ => true, // it is said below that there is none
+        };
+        if !is_allowed {
+            let counters = &self.shared.counters;
+            Counters::count(&counters.accepted);
+            Counters::count(&counters.ended_before_hello);
+            Counters::count(&counters.refused);
+        }
+        is_allowed
+    }
+
     /// An accepted connection's peer has proven who it is, before it says anything.
     pub(crate) fn handle_identified(
         &mut self,

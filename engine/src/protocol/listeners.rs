@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -13,7 +14,7 @@ use crate::event::{Closed, Event, Listening, SystemError};
 use crate::handed_in::HandedIn;
 use crate::handles::Counters;
 use crate::options::{Admission as Admits, ListenOptions, after};
-use crate::peer::Peer;
+use crate::peer::{Peer, TELLS_CREDENTIALS};
 use crate::post::Destination;
 use crate::reason::Reason;
 use crate::tls;
@@ -37,7 +38,7 @@ pub(super) struct Listener {
     key: RecordKey,
     pub(super) channel: Channel,
     address: Address,
-    options: ListenOptions,
+    options: Arc<ListenOptions>,
     /// What was handed in to listen on, until it is taken over.
     socket: Option<Box<HandedIn>>,
     phase: Phase,
@@ -77,7 +78,7 @@ impl Listener {
             key,
             channel,
             address: destination.address.clone(),
-            options: destination.options,
+            options: Arc::new(std::mem::take(&mut destination.options)),
             socket: destination.socket.take(),
             phase: Phase::Opening,
             untried: VecDeque::new(),
@@ -111,6 +112,11 @@ impl Listener {
         self.phase == Phase::Listening && places < connections_max
     }
 
+    /// Whether its options let somebody connect.
+    pub(super) fn allows(&self, peer: &Peer) -> bool {
+        self.options.allows(peer)
+    }
+
     /// How far a connection has come to be admitted that was accepted just now.
     fn admission(&self) -> Admission {
         match self.options.admission {
@@ -137,9 +143,14 @@ impl Listener {
         self.unnamed >= UNNAMED_MOST
     }
 
+    /// Whether it can tell here whom its options allow.
+    fn check(&self) -> io::Result<()> {
+        self.options.check_address(&self.address, TELLS_CREDENTIALS)
+    }
+
     /// What there is to do first: bind, or find the addresses of the host, until `give_up`.
     fn start(&mut self, give_up: Instant) -> Action {
-        let (key, options) = (self.key, self.options);
+        let (key, options) = (self.key, Arc::clone(&self.options));
         if let Some(socket) = self.socket.take() {
             return Action::Adopt { key, socket };
         }
@@ -197,6 +208,12 @@ impl Core {
     /// Starts to listen.
     pub(super) fn start_listening(&mut self, key: RecordKey, now: Instant) {
         let give_up = after(now, self.shared.options.connect_timeout);
+        let checked = self
+            .listener(key)
+            .map_or(Ok(()), |listener| listener.check());
+        if let Err(error) = checked {
+            return self.end_listener(key, Reason::ListenFailed, Some((&error).into()));
+        }
         let action = self.listener(key).map(|listener| listener.start(give_up));
         if let Some(action) = action {
             self.actions.push(action);
@@ -243,7 +260,7 @@ impl Core {
         let Some(address) = listener.untried.pop_front() else {
             return false;
         };
-        let options = listener.options;
+        let options = Arc::clone(&listener.options);
         let address = Endpoint::Tcp(address);
         self.actions.push(Action::Listen {
             key,
@@ -488,7 +505,7 @@ impl Core {
             return;
         };
         listener.deadline = None;
-        let options = listener.options;
+        let options = Arc::clone(&listener.options);
         match listener.phase {
             Phase::Pausing => listener.phase = Phase::Listening,
             Phase::Deferred { give_up } => {

@@ -124,7 +124,7 @@ pub(crate) enum Action {
     Listen {
         key: RecordKey,
         address: Endpoint,
-        options: ListenOptions,
+        options: Arc<ListenOptions>,
     },
     /// Connect or listen on a socket that was handed in.
     Adopt {

@@ -37,6 +37,19 @@ impl Stream {
     }
 }
 
+/// Whether this system tells who is at the other end of a Unix domain connection.
+pub const fn tells_peer_credentials() -> bool {
+    cfg!(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
     use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::buffers::Buffers;
-pub use self::credentials::Credentials;
+pub use self::credentials::{Credentials, tells_peer_credentials};
 pub use self::listener::{Listener, ListenerOptions};
 pub use self::stream::Stream;
 

@@ -399,3 +399,40 @@ mod fuzzed {
         }
     }
 }
+
+/// As of a connection that is to be admitted first: it is not lost, and no socket tells of it.
+#[test]
+fn what_comes_with_the_end_of_a_handshake_is_kept_until_it_is_received() {
+    for len in [10, 700] {
+        let (up, down) = (Pipe::default(), Pipe::default());
+        let (here, there) = (
+            End {
+                from: &down,
+                to: &up,
+            },
+            End {
+                from: &up,
+                to: &down,
+            },
+        );
+        up.room.set(usize::MAX);
+        down.room.set(usize::MAX);
+        let mut client = Secure::new(Box::new(FakeCodec::client()));
+        let mut server = Secure::new(Box::new(FakeCodec::server()));
+        let mut cipher = Vec::new();
+        assert!(!client.shake(&here, &mut cipher).unwrap());
+        assert!(!server.shake(&there, &mut cipher).unwrap());
+        assert!(client.shake(&here, &mut cipher).unwrap());
+        let all = content(len);
+        assert_eq!(client.send(&here, &[IoSlice::new(&all)]).unwrap(), len);
+        assert!(server.shake(&there, &mut cipher).unwrap());
+        assert!(up.bytes.borrow().is_empty(), "it was read in one");
+        assert!(server.is_ready() && server.holds_some());
+        let (mut received, mut buffer) = (Vec::new(), [0; 1000]);
+        while let Ok(len) = server.recv(&there, &mut cipher, &mut buffer) {
+            received.extend_from_slice(&buffer[..len]);
+        }
+        assert_eq!(received, all);
+        assert!(!server.holds_some() && !server.is_ready());
+    }
+}
