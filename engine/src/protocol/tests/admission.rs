@@ -17,8 +17,10 @@ use super::bench::{Bench, tcp};
 
 /// A listener that asks whom to admit.
 fn listen(bench: &mut Bench, address: &str) -> (Channel, RecordKey) {
-    let mut options = ListenOptions::default();
-    options.admission = Admission::Ask;
+    let options = ListenOptions {
+        admission: Admission::Ask,
+        ..ListenOptions::default()
+    };
     let address = address.parse().unwrap();
     let channel = bench.posting.listen_with(&address, &options).unwrap();
     bench.pass();
@@ -111,8 +113,10 @@ fn a_connection_is_refused_by_a_word_or_by_letting_go() {
 
 #[test]
 fn who_is_not_decided_about_in_time_is_ended_and_has_the_time_anew_once_admitted() {
-    let mut options = Options::default();
-    options.hello_timeout = Duration::from_secs(7);
+    let options = Options {
+        hello_timeout: Duration::from_secs(7),
+        ..Options::default()
+    };
     let mut bench = Bench::with(options);
     let (_, listener) = listen(&mut bench, "tcp://127.0.0.1:0");
     let (late, undecided) = asked(&mut bench, listener);
