@@ -63,7 +63,7 @@ pub enum Admission {
     #[default]
     All,
     /// The application: each connection that was accepted, and over `tls://` has ended its handshake, is told by an
-    /// [`Event::Incoming`](crate::Event::Incoming), with its [`Peer`](crate::Peer). Until it is
+    /// [`Event::Incoming`](crate::Event::Incoming), with its [`Peer`]. Until it is
     /// [admitted](crate::Incoming::admit) nothing is read from it. What it sends meanwhile waits in the system's
     /// buffers; that it leaves is noticed as long as it has sent nothing, and else once it is admitted, or at
     /// [`hello_timeout`](crate::Options::hello_timeout).
