@@ -124,7 +124,7 @@ fn a_sender_is_told_now_and_then_how_far_a_file_has_come() {
 #[test]
 fn a_sender_is_told_that_what_is_there_is_being_hashed() {
     // Which takes longer than a tenth of a second.
-    const LEN: u64 = if cfg!(debug_assertions) { 32 } else { 1024 } << 20;
+    const LEN: u64 = 1 << 30;
     let place = Place::new();
     File::create(place.out().join("file"))
         .unwrap()
