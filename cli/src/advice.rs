@@ -40,10 +40,10 @@ pub(crate) fn listener<'a>(
 ) -> String {
     let error = closed.os_error();
     // Windows says of a port that is somebody's alone that access is denied.
-    let is_in_use = error.as_ref().is_some_and(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => true,
-        io::ErrorKind::PermissionDenied => cfg!(windows),
-        _ => false,
+    let is_in_use = error.as_ref().is_some_and(|error| {
+        let kind = error.kind();
+        kind == io::ErrorKind::AddrInUse
+            || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
     });
     let own = others.into_iter().find(|other| overlap(address, other));
     match own.filter(|_| is_in_use) {
