@@ -7,7 +7,7 @@
 //! explorations are slow, and only the one without a defect is made: `sanitizer.rs` has the defects of memory.
 
 #![cfg_attr(
-    any(ampe_poison, debug_assertions),
+    all(any(ampe_poison, debug_assertions), not(any(ampe_mutants, windows))),
     allow(dead_code, unused_imports, reason = "not all are explored there")
 )]
 
