@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Running, run, start};
+use common::{Running, run, start, start_with};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 const ANY: &str = "tls://127.0.0.1:0";
@@ -88,6 +88,23 @@ fn a_call_is_answered_by_who_is_trusted() {
     }
     let refused = run(&["call", "--to", &to, "ping"]);
     refused.assert_fails(2, &["--ca", "--pin"]);
+}
+
+#[test]
+fn the_system_says_which_authorities_are_trusted() {
+    let files = Files::new();
+    let (_replying, to) = replying(&files, &[]);
+    let call = |certificates: String| {
+        let arguments = ["call", "--to", &to, "--system-ca", "ping"];
+        let called = start_with(&arguments, |command| {
+            command.env("SSL_CERT_FILE", certificates);
+            command.env_remove("SSL_CERT_DIR");
+        });
+        called.finish()
+    };
+    call(files.path("ca.pem")).assert_succeeds();
+    call(Files::new().path("ca.pem")).assert_fails_among(&["certificate is not accepted"]);
+    call(files.path("own.key")).assert_fails(2, &["no authority's certificate can be had"]);
 }
 
 #[test]

@@ -45,6 +45,9 @@ struct Certificates {
     /// Trust who has a certificate of this authority, in PEM; one or several times
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
+    /// Trust the authorities that this system trusts, as for a server with a public certificate
+    #[arg(long)]
+    system_ca: bool,
     /// Trust who has the key with this hash, which a listener prints; one or several times. With --ca both are
     /// demanded
     #[arg(long, value_name = "HASH")]
@@ -59,10 +62,10 @@ pub(crate) struct Secure {
     /// The key that a listener printed: trust that listener, and prove to it that this is who it expects. Others on
     /// this machine can see it here: rather give it in the environment, as AMPE_KEY, or by --key-file
     #[arg(long, value_name = "KEY", help_heading = HEADING, value_parser = secret,
-          conflicts_with_all = ["key_file", "cert", "ca", "pin"])]
+          conflicts_with_all = ["key_file", "cert", "ca", "system_ca", "pin"])]
     key: Option<Secret>,
     /// As --key, out of a file: one with the key alone, or NAME.connect, which `ampe key` makes
-    #[arg(long, value_name = "FILE", help_heading = HEADING, conflicts_with_all = ["cert", "ca", "pin"])]
+    #[arg(long, value_name = "FILE", help_heading = HEADING, conflicts_with_all = ["cert", "ca", "system_ca", "pin"])]
     key_file: Option<PathBuf>,
 }
 
@@ -82,12 +85,12 @@ pub(crate) struct SecureListening {
     /// Make a key for as long as this listens, print what the other side has to give, and refuse who does not have it
     #[cfg(feature = "tls")]
     #[arg(long, help_heading = HEADING,
-          conflicts_with_all = ["key_file", "cert", "ca", "pin", "require_cert"])]
+          conflicts_with_all = ["key_file", "cert", "ca", "system_ca", "pin", "require_cert"])]
     keyed: bool,
     /// As --keyed, with a key that lasts: NAME.listen, which `ampe key` makes
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", help_heading = HEADING,
-          conflicts_with_all = ["cert", "ca", "pin", "require_cert"])]
+          conflicts_with_all = ["cert", "ca", "system_ca", "pin", "require_cert"])]
     key_file: Option<PathBuf>,
 }
 
@@ -110,7 +113,7 @@ enum ToConnect {
 }
 
 #[cfg(feature = "tls")]
-const STRAY: &str = "--cert, --ca, --pin, --require-cert, --key, --key-file and --keyed are for addresses \
+const STRAY: &str = "--cert, --ca, --system-ca, --pin, --require-cert, --key, --key-file and --keyed are for addresses \
                      tls://HOST:PORT: write one, or leave them out";
 
 /// Whatever it is, no error of the parser's repeats it.
@@ -122,8 +125,11 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 #[cfg(feature = "tls")]
 impl Certificates {
     fn is_given(&self) -> bool {
-        let Certificates { cert, ca, pin, .. } = self;
-        cert.is_some() || !ca.is_empty() || !pin.is_empty()
+        self.cert.is_some() || self.trusts_somebody()
+    }
+
+    fn trusts_somebody(&self) -> bool {
+        !self.ca.is_empty() || self.system_ca || !self.pin.is_empty()
     }
 
     fn options(&self) -> Result<ampe::TlsOptions, ampe::TlsError> {
@@ -133,6 +139,9 @@ impl Certificates {
         }
         for authority in &self.ca {
             options = options.authorities_pem_file(authority)?;
+        }
+        if self.system_ca {
+            options = options.system_authorities()?;
         }
         Ok(self.pin.iter().fold(options, |it, &pin| it.pin(pin)))
     }
@@ -158,9 +167,8 @@ impl Secure {
 
     /// Whether something says who is trusted.
     pub(crate) fn says_whom(&self) -> bool {
-        let Certificates { ca, pin, .. } = &self.certificates;
         let is_keyed = self.key.is_some() || self.key_file.is_some();
-        let is_certified = !ca.is_empty() || !pin.is_empty();
+        let is_certified = self.certificates.trusts_somebody();
         is_keyed || is_certified || (!self.is_given() && variable().is_some())
     }
 

@@ -10,7 +10,11 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::NoServerSessionStorage;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    ClientConfig, ClientConnection, InconsistentKeys, RootCertStore, ServerConfig, ServerConnection,
+};
+use zeroize::Zeroize;
 
 use crate::address::Host;
 
@@ -46,7 +50,7 @@ const PROTOCOL: &[u8] = b"ampe/1";
 /// ```
 #[must_use = "options do nothing until they are built and given to a group"]
 pub struct TlsOptions {
-    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    own: Option<Own>,
     roots: RootCertStore,
     pins: Vec<KeyHash>,
     name: Option<String>,
@@ -79,6 +83,9 @@ pub enum TlsError {
     /// An authority's certificate cannot be used.
     #[error("the authority's certificate cannot be used: {0}")]
     Authority(String),
+    /// The system trusts no authority, or its certificates cannot be read.
+    #[error("no authority's certificate can be had of the system: {0}")]
+    SystemAuthorities(String),
     /// A name that no server can have.
     #[error("`{0}` is no name of a server: write one as orders.example, or an IP address")]
     Name(String),
@@ -125,7 +132,7 @@ impl TlsOptions {
             why: error.to_string(),
         })?;
         Ok(TlsOptions {
-            own: Some((chain, key)),
+            own: Some(Own::new(chain, key)),
             ..self
         })
     }
@@ -154,7 +161,7 @@ impl TlsOptions {
         let key = key.map_err(|why| TlsError::Certificate(why.to_owned()))?;
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         Ok(TlsOptions {
-            own: Some((chain, key)),
+            own: Some(Own::new(chain, key)),
             ..self
         })
     }
@@ -187,6 +194,30 @@ impl TlsOptions {
     /// [`TlsError::Authority`].
     pub fn authority_der(self, certificate: Vec<u8>) -> Result<Self, TlsError> {
         self.trust(certificate.into())
+    }
+
+    /// Trusts the authorities that this system trusts, as browsers and other programs do: for servers that have a
+    /// certificate of a public authority.
+    ///
+    /// They are read once, now: on Unix from the files that OpenSSL uses, elsewhere from the system's store. Where the
+    /// environment variables `SSL_CERT_FILE` or `SSL_CERT_DIR` are set, their certificates are taken in their place. One
+    /// that cannot be used is left out.
+    ///
+    /// A listener that trusts them accepts the certificate of anybody to whom a public authority gave one: decide there
+    /// by [`Identity::names`](crate::Identity::names), or trust an authority of your own.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::SystemAuthorities`]: there are none, or none that can be read.
+    pub fn system_authorities(mut self) -> Result<Self, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let (added, _) = self.roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let why = found.errors.first();
+            let why = why.map_or_else(|| "there are none".to_owned(), ToString::to_string);
+            return Err(TlsError::SystemAuthorities(why));
+        }
+        Ok(self)
     }
 
     fn trust(mut self, certificate: CertificateDer<'static>) -> Result<Self, TlsError> {
@@ -255,7 +286,7 @@ impl TlsOptions {
             (false, false) => Verified::AuthorityAndPin,
         };
         let of_own = |error: rustls::Error| TlsError::Certificate(error.to_string());
-        let own_key = own.as_ref().and_then(|(chain, _)| chain.first());
+        let own_key = own.as_ref().and_then(|own| own.chain.first());
         let own_key = own_key.map(verify::key_hash).transpose().map_err(of_own)?;
         let provider = Arc::new(ring::default_provider());
         let (roots, pins) = (Arc::new(roots), Pins::new(pins, &provider));
@@ -263,11 +294,9 @@ impl TlsOptions {
         let clients = clients.map_err(|error| TlsError::Authority(error.to_string()))?;
         let servers = Servers::new(&roots, pins);
         let servers = servers.map_err(|error| TlsError::Authority(error.to_string()))?;
+        let own = own.map(|own| own.certified()).transpose().map_err(of_own)?;
         let server = match &own {
-            Some((chain, key)) => {
-                let own = (chain.clone(), key.clone_key());
-                Some(server(own, clients, &provider).map_err(of_own)?)
-            }
+            Some(own) => Some(server(own, clients, &provider).map_err(of_own)?),
             None => None,
         };
         let client = match servers {
@@ -357,10 +386,39 @@ fn failed(error: rustls::Error) -> io::Error {
     Fault::Handshake(error.to_string()).of_kind(io::ErrorKind::Other)
 }
 
-type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+/// A certificate of one's own, and its key, which is overwritten when this is dropped.
+struct Own {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Own {
+    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Own { chain, key }
+    }
+
+    /// What both ends show and sign with.
+    fn certified(&self) -> Result<Arc<SingleCertAndKey>, rustls::Error> {
+        let key = ring::sign::any_supported_type(&self.key)?;
+        let certified = CertifiedKey::new(self.chain.clone(), key);
+        match certified.keys_match() {
+            // A kind of key that does not tell its public half: the handshake will show.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Arc::new(SingleCertAndKey::from(certified)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
 
 fn client(
-    own: Option<Own>,
+    own: Option<Arc<SingleCertAndKey>>,
     servers: Servers,
     provider: &Arc<CryptoProvider>,
 ) -> Result<ClientConfig, rustls::Error> {
@@ -369,7 +427,7 @@ fn client(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(servers));
     let mut config = match own {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+        Some(own) => builder.with_client_cert_resolver(own),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -378,7 +436,7 @@ fn client(
 }
 
 fn server(
-    own: Own,
+    own: &Arc<SingleCertAndKey>,
     clients: Option<Clients>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
@@ -388,7 +446,7 @@ fn server(
         Some(clients) => builder.with_client_cert_verifier(Arc::new(clients)),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(own.0, own.1)?;
+    let mut config = builder.with_cert_resolver(Arc::<SingleCertAndKey>::clone(own));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
