@@ -30,7 +30,7 @@ fn kept_len(place: &Place) -> u64 {
 fn broken_off(place: &Place, after: u64) -> Option<Finished> {
     let file = place.path().join("file");
     let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
-    let limited = ["send", "--quiet", "--limit", "200MB", "--to", &to];
+    let limited = ["send", "--quiet", "--limit", "50MB", "--to", &to];
     let sender = start(&[&limited[..], &[file.to_str().unwrap()]].concat());
     until("enough is there", || kept_len(place) >= after);
     sender.kill();
