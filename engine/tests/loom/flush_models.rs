@@ -193,6 +193,7 @@ fn what_comes_back_ends_the_wait_for_sending() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn the_end_ends_the_wait_for_sending() {
     proves("the_end_ends_the_wait_for_sending", None, 20, || {
         a_flush_meets_the_end(|queue, _| {

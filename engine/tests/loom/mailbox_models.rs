@@ -81,6 +81,7 @@ fn a_receiver_takes_all(put: Put, patience: usize) {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn a_receiver_that_waits_takes_all() {
     proves("a_receiver_that_waits_takes_all", None, 1000, || {
         a_receiver_takes_all(deliver_and_end, 0);

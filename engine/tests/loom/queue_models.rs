@@ -269,6 +269,7 @@ fn a_thread_sleeps_behind_its_post() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn a_thread_that_sleeps_behind_its_post_delays_no_others() {
     let name = "a_thread_that_sleeps_behind_its_post_delays_no_others";
     proves(name, None, 100, a_thread_sleeps_behind_its_post);

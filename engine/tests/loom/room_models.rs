@@ -98,6 +98,7 @@ fn a_channel_at_its_limit_is_told_of_room() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn channels_at_the_engines_limit_are_told_of_room() {
     let name = "channels_at_the_engines_limit_are_told_of_room";
     proves(name, Some(3), 1000, || {

@@ -222,6 +222,7 @@ fn canary_a_task_that_is_not_lined_up() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn a_task_takes_no_event_from_a_thread() {
     let name = "a_task_takes_no_event_from_a_thread";
     proves(name, None, 1000, a_task_beside::<1>);
@@ -261,6 +262,7 @@ fn close(queue: &Posts, channel: Channel) {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn a_channel_that_ends_wakes_its_tasks() {
     proves("a_channel_that_ends_wakes_its_tasks", None, 50, || {
         a_task_meets_the_end(close);
@@ -283,6 +285,7 @@ fn end(queue: &Posts, _: Channel) {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes long: with --release")]
 fn the_end_wakes_every_task() {
     proves("the_end_wakes_every_task", None, 50, || {
         a_task_meets_the_end(end);
