@@ -125,7 +125,8 @@ impl Engine {
     /// ends the reactor. Returns when the reactor has ended, one pass after `within` at the latest.
     /// What was not sent, and every `Closed`, is in the inboxes, which end after it. Unlike closing
     /// an inbox, this answers no goodbye of a peer that waits in one, and a peer whose messages found
-    /// no more room in a full one is waited for until `within` has passed: close the inboxes first.
+    /// no more room in a full one is waited for until `within` has passed: close the inboxes first. Over `tls://` it is
+    /// also waited for that the system takes the end of a connection (close_notify) whose peer reads slowly.
     /// It blocks; a task of an asynchronous runtime awaits [`stop_async`](Engine::stop_async).
     ///
     /// In a waker that an engine calls, this, like the drop of the last `Engine`, does not wait: the

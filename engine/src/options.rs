@@ -28,6 +28,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames | 8 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
+/// | connections to or from `tls://` addresses that have ended, while the system has not taken TLS's orderly end | 64 · 192 KiB for the engine |
 /// | each [`Incoming`](crate::Incoming), until it is decided about or dropped | 2 KiB, and 8 KiB for the names of a peer's certificate; at most [`connections_per_listener`](Options::connections_per_listener) for each listener, those counted that exist |
 /// | what each channel has queued in its reserve, which no other budget can deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |

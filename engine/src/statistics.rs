@@ -26,8 +26,9 @@ pub struct Statistics {
     pub accepted: u64,
     /// Of those, the connections that ended before they had said hello, or said something else.
     pub ended_before_hello: u64,
-    /// Of these, the connections that were refused: by the application, as [`Incoming`](crate::Incoming) says, or
-    /// because [`ListenOptions`](crate::ListenOptions) do not allow their users.
+    /// Of these, the connections that were refused: by the application, by a word or by dropping an
+    /// [`Incoming`](crate::Incoming), or because [`ListenOptions`](crate::ListenOptions) do not allow their users. Who
+    /// was not decided about in time is not among them.
     pub refused: u64,
     /// How often the system refused to accept: mostly it was out of descriptors. Accepting pauses
     /// for a tenth of a second then, and no connection is lost by it.

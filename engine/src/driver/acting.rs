@@ -53,11 +53,13 @@ impl<W: World> Hands for Driver<W> {
 
     /// Reads what has arrived. Where the system has not said for long that it takes more, it is offered
     /// more: it says so late, Linux only once a third of its buffer is free.
-    fn look(&mut self, key: RecordKey, now: Instant) {
+    fn look(&mut self, key: RecordKey, now: Instant) -> bool {
         match self.sockets.get(key) {
             Some(Socket::Connecting(_)) => self.finish_connect(key, now),
             Some(Socket::Connected(_)) => {
-                self.read_what_came(key, now);
+                if !self.read_what_came(key, now) {
+                    return false;
+                }
                 self.look_for_failure(key, now);
                 if self.core.handle_writable(key, now) {
                     self.write(key, now);
@@ -65,6 +67,7 @@ impl<W: World> Hands for Driver<W> {
             }
             Some(Socket::Listener(_)) | None => {}
         }
+        true
     }
 }
 

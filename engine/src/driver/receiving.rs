@@ -92,26 +92,29 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// Does what may go on with a handshake, unless the pass has done enough of that: then the poller
+    /// Does what may go on with a handshake, unless the pass has done enough of that, and says whether: the poller
     /// says of the socket again that it is ready.
-    fn unless_many_shake(&mut self, key: RecordKey, act: impl FnOnce(&mut Self)) {
+    fn unless_many_shake(&mut self, key: RecordKey, act: impl FnOnce(&mut Self)) -> bool {
         if !tls::IS_POSSIBLE || !self.sockets.is_handshaking(key) {
-            return act(self);
+            act(self);
+            return true;
         }
         if self.handshakes_left == 0 || self.handshakes_time_left.is_zero() {
-            return;
+            return false;
         }
         let begun = self.sockets.world.now();
         act(self);
         let took = self.sockets.world.now().saturating_duration_since(begun);
         self.handshakes_left -= 1;
         self.handshakes_time_left = self.handshakes_time_left.saturating_sub(took);
+        true
     }
 
     /// Reads from a connection for which it is time: its peer is not late whose bytes are here. After a
-    /// process was stopped for a while that is so for all of them at once.
-    pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) {
-        self.unless_many_shake(key, |it| it.read_all_that_came(key, now));
+    /// process was stopped for a while that is so for all of them at once. Returns false where that is up to
+    /// another pass, as this one has gone on with enough handshakes.
+    pub(super) fn read_what_came(&mut self, key: RecordKey, now: Instant) -> bool {
+        self.unless_many_shake(key, |it| it.read_all_that_came(key, now))
     }
 
     fn read_all_that_came(&mut self, key: RecordKey, now: Instant) {

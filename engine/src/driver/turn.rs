@@ -13,8 +13,9 @@ pub(crate) trait Hands {
     fn act(&mut self, now: Instant);
     /// Writes what [`Core::transmit`] has to write.
     fn transmit(&mut self, now: Instant);
-    /// Tells the core what the system has to say now of a connection for which it is time.
-    fn look(&mut self, key: RecordKey, now: Instant);
+    /// Tells the core what the system has to say now of a connection for which it is time. Returns false where
+    /// this pass has no time to ask the system: then the connection is not late yet.
+    fn look(&mut self, key: RecordKey, now: Instant) -> bool;
 }
 
 /// For so many it may be time in one pass; the others have their turn in the next.
@@ -30,12 +31,18 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
     submit(hands.core(), batch, now);
     hands.act(now);
     hands.transmit(now);
+    let mut put_off = Vec::new();
     for _ in 0..DUE_MOST {
         let Some(key) = hands.core().poll_due(now) else {
             break;
         };
-        hands.look(key, now);
-        hands.core().handle_due(key, now);
+        match hands.look(key, now) {
+            true => hands.core().handle_due(key, now),
+            false => put_off.push(key),
+        }
+    }
+    for key in put_off {
+        hands.core().put_off(key, now);
     }
     hands.act(now);
     hands.core().settle(now);

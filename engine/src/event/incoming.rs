@@ -9,7 +9,8 @@ use crate::peer::Peer;
 
 /// Somebody has connected, and waits to be admitted: to a listener with [`Admission::Ask`](crate::Admission::Ask).
 ///
-/// Nothing of it was read. Once it is [admitted](Incoming::admit), it has
+/// Nothing of it was parsed, and nothing but a handshake was read: what came in one piece with the end of that is kept
+/// as it is. Once it is [admitted](Incoming::admit), it has
 /// [`hello_timeout`](crate::Options::hello_timeout) to say hello, and [`Event::Hello`](crate::Event::Hello) brings its
 /// channel. It is refused by [`refuse`](Incoming::refuse), by dropping this, or where nobody has decided within
 /// `hello_timeout` of its being accepted. One that leaves meanwhile makes no event: what is decided of it then

@@ -64,8 +64,8 @@ pub enum Admission {
     All,
     /// The application: each connection that was accepted, and over `tls://` has ended its handshake, is told by an
     /// [`Event::Incoming`](crate::Event::Incoming), with its [`Peer`]. Until it is
-    /// [admitted](crate::Incoming::admit) nothing is read from it. What it sends meanwhile waits in the system's
-    /// buffers; that it leaves is noticed as long as it has sent nothing, and else once it is admitted, or at
+    /// [admitted](crate::Incoming::admit) nothing is read from it but its handshake. What it sends meanwhile waits in the
+    /// system's buffers; that it leaves is noticed as long as it has sent nothing, and else once it is admitted, or at
     /// [`hello_timeout`](crate::Options::hello_timeout).
     Ask,
 }

@@ -30,6 +30,9 @@ type Open = HashMap<u64, (CallLine, Instant), OwnKeys>;
 /// same each time.
 type OwnKeys = BuildHasherDefault<DefaultHasher>;
 
+/// Memory for so many calls is kept where they have ended; of more not for long.
+const SPARE_MOST: usize = 1024;
+
 /// So many deadlines of calls that have ended are kept, and as many again as calls wait.
 const STALE_MOST: usize = 64;
 
@@ -73,6 +76,9 @@ impl Calls {
     fn end(&mut self, (channel, id): CallKey) -> Option<CallLine> {
         let open = self.channels.get_mut(&channel)?;
         let (line, _) = open.remove(&id)?;
+        if open.capacity() > SPARE_MOST && open.len() < open.capacity() / 8 {
+            open.shrink_to(2 * open.len());
+        }
         if open.is_empty() {
             self.spare = self.channels.remove(&channel);
         }
@@ -85,11 +91,14 @@ impl Calls {
     fn forget_deadlines(&mut self) {
         if self.len == 0 {
             self.deadlines.clear();
+            self.deadlines.shrink_to(SPARE_MOST);
             self.due.clear();
         } else if self.deadlines.len() > 2 * self.len + STALE_MOST {
             let channels = &self.channels;
             self.deadlines
                 .retain(|&Reverse((_, key))| is_open(channels, key));
+            self.deadlines
+                .shrink_to(2 * self.deadlines.len() + SPARE_MOST);
         }
     }
 

@@ -537,6 +537,11 @@ impl Core {
         Some(key)
     }
 
+    /// What was due is due still, in another pass.
+    pub(crate) fn put_off(&mut self, key: RecordKey, now: Instant) {
+        self.with(key, now, |_, _| ());
+    }
+
     /// Ends what has waited long enough, if it still has.
     pub(crate) fn handle_due(&mut self, key: RecordKey, now: Instant) {
         let is_holder = self.holder == Some(key);

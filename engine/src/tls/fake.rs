@@ -206,7 +206,7 @@ impl Codec for FakeCodec {
     }
 
     fn holds_plaintext(&mut self) -> bool {
-        !self.plain.is_empty()
+        !self.plain.is_empty() || self.has_seen_close
     }
 
     fn seal(&mut self, slices: &[IoSlice<'_>], out: &mut Vec<u8>) -> io::Result<usize> {

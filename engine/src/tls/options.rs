@@ -14,7 +14,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, InconsistentKeys, RootCertStore, ServerConfig, ServerConnection,
 };
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::address::Host;
 
@@ -147,8 +147,10 @@ impl TlsOptions {
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        let key = zeroize::Zeroizing::new(read(key.as_ref())?);
-        self.certificate_pem(&read(chain.as_ref())?, &key)
+        // Both: they may be one file.
+        let key = Zeroizing::new(read(key.as_ref())?);
+        let chain = Zeroizing::new(read(chain.as_ref())?);
+        self.certificate_pem(&chain, &key)
     }
 
     /// As [`certificate_pem`](TlsOptions::certificate_pem), in DER: each certificate of the chain, and the key.
@@ -157,8 +159,10 @@ impl TlsOptions {
     ///
     /// [`TlsError::Certificate`]: the key is of no known form.
     pub fn certificate_der(self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, TlsError> {
-        let key = PrivateKeyDer::try_from(key);
-        let key = key.map_err(|why| TlsError::Certificate(why.to_owned()))?;
+        let key = Zeroizing::new(key);
+        let parsed = PrivateKeyDer::try_from(key.as_slice());
+        let parsed = parsed.map_err(|why| TlsError::Certificate(why.to_owned()))?;
+        let key = parsed.clone_key();
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         Ok(TlsOptions {
             own: Some(Own::new(chain, key)),

@@ -11,7 +11,7 @@ use crate::protocol::Wanted;
 
 use super::{Owned, Raw, Sockets};
 
-/// So many stay at once. The end of any more is a cut.
+/// So many stay at once. For any more, the end of the one that has stayed longest is a cut.
 const MOST: usize = 64;
 
 /// No record of the core's has this index.
@@ -19,6 +19,7 @@ const INDEX: u32 = u32::MAX;
 
 /// Sockets that part.
 pub(super) struct Partings<P> {
+    /// The oldest first.
     list: Vec<Parting<P>>,
     generation_next: u64,
 }
@@ -50,7 +51,8 @@ impl<W: World> Sockets<W> {
             return false;
         };
         if self.partings.list.len() >= MOST {
-            return false;
+            let oldest = self.partings.list.remove(0);
+            self.world.close(oldest.place);
         }
         let before = self.registrations[key.index as usize].take();
         let Some(secure) = before.and_then(|it| it.secure) else {
@@ -93,7 +95,7 @@ impl<W: World> Sockets<W> {
             _ => Err(io::ErrorKind::NotConnected.into()),
         };
         if is_refused || flushed.is_err() || !parting.secure.is_saying_end() {
-            let place = list.swap_remove(at).place;
+            let place = list.remove(at).place;
             self.world.close(place);
         }
         true

@@ -331,7 +331,9 @@ impl Hands for Bench {
     }
 
     /// The system has nothing more to say than the test has told.
-    fn look(&mut self, _key: RecordKey, _now: Instant) {}
+    fn look(&mut self, _key: RecordKey, _now: Instant) -> bool {
+        true
+    }
 
     fn transmit(&mut self, now: Instant) {
         let (mut list, mut scratch) = (Vec::new(), Vec::new());
