@@ -100,6 +100,10 @@ fn finish(mut world: World) -> Totals {
 
 /// Engines that do nothing by chance, each with an application and the first with a listener.
 fn plain(options: Vec<Options>, capacity: usize) -> (World, Address) {
+    plain_at("tcp://127.0.0.1:0", options, capacity)
+}
+
+fn plain_at(any: &str, options: Vec<Options>, capacity: usize) -> (World, Address) {
     let count = options.len();
     let temper = Temper { capacity, ..CALM };
     let mut world = World::with(options, temper, Rng::new(1));
@@ -109,7 +113,7 @@ fn plain(options: Vec<Options>, capacity: usize) -> (World, Address) {
         world.members[node].greed = 0;
         world.members[node].is_plain = true;
     }
-    let any = "tcp://127.0.0.1:0".parse().expect("an address");
+    let any = any.parse().expect("an address");
     world.with_member(0, |member, context| {
         let message = member.posting.message();
         member.post(context, Post::welcome(&any, message));

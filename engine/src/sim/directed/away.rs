@@ -1,12 +1,13 @@
 //! A reactor that did not run for a while, as in a process that was stopped.
 
 use crate::driver::{LIMITS, Limits};
+use crate::tls::fake;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
 use super::super::world::{World, least_options};
 use super::peer::Peer;
-use super::{finish, plain, reason, received, until};
+use super::{finish, plain, plain_at, reason, received, until};
 
 const PEERS: usize = 20;
 const AWAY: usize = 0;
@@ -57,6 +58,35 @@ fn nobody_is_late_whose_bytes_came_while_the_reactor_was_away() {
     });
     for peer in &peers {
         peer.close(&mut world, false);
+    }
+    finish(world);
+}
+
+/// Though a pass goes on with few handshakes.
+#[test]
+fn nobody_is_late_whose_handshake_came_while_the_reactor_was_away() {
+    let options = least_options();
+    let timeout = options.hello_timeout;
+    let (mut world, address) = plain_at("tls://127.0.0.1:0", vec![options], 200_000);
+    world.nodes[AWAY].limit(Limits {
+        handshakes_per_pass: 1,
+        ..LIMITS
+    });
+    let peers: Vec<Peer> = (0..3)
+        .map(|_| Peer::connect(&mut world, &address))
+        .collect();
+    let soon = world.now + timeout / 10;
+    world.pass_until(soon);
+    let hello = fake::client_says(&frame(OpCode::HelloRequest, 1, b""));
+    for peer in &peers {
+        assert_eq!(peer.write(&mut world, &hello), hello.len());
+    }
+    away(&mut world, timeout);
+    until(&mut world, |world| {
+        world.members[AWAY].channels.len() == peers.len()
+    });
+    for peer in &peers {
+        peer.close(&mut world, true);
     }
     finish(world);
 }

@@ -28,6 +28,17 @@ pub(super) struct Peer {
 impl Peer {
     /// Connects and says hello, and waits until the application has it.
     pub(super) fn greet(world: &mut World, address: &Address) -> Self {
+        let mut peer = Peer::connect(world, address);
+        let before = world.members[0].channels.len();
+        let hello = frame(OpCode::HelloRequest, 1, b"");
+        assert_eq!(peer.write(world, &hello), hello.len());
+        until(world, |world| world.members[0].channels.len() > before);
+        peer.channel = world.members[0].channels[before];
+        peer
+    }
+
+    /// Connects, and says nothing.
+    pub(super) fn connect(world: &mut World, address: &Address) -> Self {
         let port = address.port().expect("a TCP address");
         let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
         let now = world.now;
@@ -39,19 +50,13 @@ impl Peer {
                 .finish_connect(socket)
                 .is_ok_and(|it| it)
         });
-        let before = world.members[0].channels.len();
-        let mut peer = Peer {
+        Peer {
             socket,
             channel: world.members[0].listeners[0],
             partial: Vec::new(),
             frames: Vec::new(),
             saw_end: false,
-        };
-        let hello = frame(OpCode::HelloRequest, 1, b"");
-        assert_eq!(peer.write(world, &hello), hello.len());
-        until(world, |world| world.members[0].channels.len() > before);
-        peer.channel = world.members[0].channels[before];
-        peer
+        }
     }
 
     /// Writes what the system takes, and returns how much that is.
