@@ -285,8 +285,8 @@ impl<W: World> Sockets<W> {
         let Some((secure, raw, cipher)) = self.secured(key) else {
             return Ok(None); // it has not been said how it is secured
         };
-        let is_done = secure.shake(&raw, cipher)?;
-        let identity = secure.take_identity().filter(|_| is_done);
+        secure.shake(&raw, cipher)?;
+        let identity = secure.take_identity();
         self.poll(key);
         Ok(identity)
     }
@@ -409,27 +409,35 @@ impl<W: World> Sockets<W> {
     /// Closes a socket in an orderly way, if there is one. Where the system takes no more now, it has `until`
     /// to take TLS's end.
     pub(super) fn close_orderly(&mut self, key: RecordKey, until: Instant) {
-        if let Some(Link::Secure(secure, raw, _)) = self.link(key) {
-            secure.close(&raw);
-            if self.part(key, until) {
-                return;
-            }
+        self.say_end(key);
+        if !self.part(key, until) {
+            self.let_go(key);
         }
-        self.close(key, false);
     }
 
     /// Closes a socket at once, if there is one.
     pub(super) fn close(&mut self, key: RecordKey, abortive: bool) {
-        let Some(place) = self.place(key) else { return };
-        if !abortive && let Some(Link::Secure(secure, raw, _)) = self.link(key) {
-            secure.close(&raw);
-        }
-        if abortive && let Some(Socket::Connected(stream)) = self.get(key) {
+        if !abortive {
+            self.say_end(key);
+        } else if let Some(Socket::Connected(stream)) = self.get(key) {
             // Without it the peer sees an orderly end, which is less than it should know.
             let _ = self.world.set_abortive(stream);
         }
-        self.world.close(place);
-        self.registrations[key.index as usize] = None;
+        self.let_go(key);
+    }
+
+    /// Says TLS's end, where there is TLS, as far as the system takes it now.
+    fn say_end(&mut self, key: RecordKey) {
+        if let Some(Link::Secure(secure, raw, _)) = self.link(key) {
+            secure.close(&raw);
+        }
+    }
+
+    fn let_go(&mut self, key: RecordKey) {
+        if let Some(place) = self.place(key) {
+            self.world.close(place);
+            self.registrations[key.index as usize] = None;
+        }
     }
 
     pub(super) fn declare(&mut self, key: RecordKey, wanted: Wanted) {

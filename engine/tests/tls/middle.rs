@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ampe::{Address, Event, Reason};
 
-use super::attacks::{target, target_with};
+use super::attacks::{Target, target, target_with};
 use super::converse;
 use crate::common::peer::Dice;
 use crate::common::{PATIENCE, next, tight, wait_until};
@@ -98,18 +98,24 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut meddle: Meddle, seen: &Mutex
     }
 }
 
-#[test]
-fn what_travels_shows_nothing_of_what_is_said() {
+/// What passes, up and down, while a message of so many bytes is exchanged with a target.
+fn recorded(len: usize) -> (Target, [Vec<u8>; 2]) {
     let mut target = target();
     let middle = Middle::passing(&target.address);
     converse(
         &mut target.server,
         &mut target.client,
         &middle.address,
-        &[5000],
+        &[len],
     );
+    (target, middle.end())
+}
+
+#[test]
+fn what_travels_shows_nothing_of_what_is_said() {
+    let (_target, seen) = recorded(5000);
     let body: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
-    for seen in middle.end() {
+    for seen in seen {
         assert!(seen.len() > 5000, "both directions were seen");
         for part in body[..251].windows(8) {
             assert!(!seen.windows(8).any(|window| window == part));
@@ -121,15 +127,7 @@ fn what_travels_shows_nothing_of_what_is_said() {
 /// A whole connection that was recorded says nothing to anybody a second time.
 #[test]
 fn a_connection_that_is_repeated_is_nobody() {
-    let mut target = target();
-    let middle = Middle::passing(&target.address);
-    converse(
-        &mut target.server,
-        &mut target.client,
-        &middle.address,
-        &[100],
-    );
-    let [up, down] = middle.end();
+    let (mut target, [up, down]) = recorded(100);
     let before = target.engine.statistics().ended_before_hello;
     for is_at_once in [true, false] {
         let mut tcp = super::raw::connect(&target.address);

@@ -31,7 +31,7 @@ impl Stream {
     /// On Windows there is none.
     pub fn peer_credentials(&self) -> io::Result<Option<Credentials>> {
         match self.local_address()? {
-            SocketAddress::Uds(_) => of_system(self),
+            SocketAddress::Uds(_) => system::of_system(self),
             SocketAddress::Tcp(_) => Ok(None),
         }
     }
@@ -39,27 +39,25 @@ impl Stream {
 
 /// Whether this system tells who is at the other end of a Unix domain connection.
 pub const fn tells_peer_credentials() -> bool {
-    cfg!(any(
-        target_os = "linux",
-        target_os = "android",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "dragonfly",
-        target_os = "netbsd",
-        target_os = "openbsd"
-    ))
+    system::TELLS
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
-    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+mod system {
+    use super::*;
 
-    let found = getsockopt(stream, PeerCredentials)?;
-    Ok(Some(Credentials {
-        user_id: found.uid(),
-        group_id: found.gid(),
-        process_id: known(found.pid()),
-    }))
+    pub(super) const TELLS: bool = true;
+
+    pub(super) fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
+        use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+        let found = getsockopt(stream, PeerCredentials)?;
+        Ok(Some(Credentials {
+            user_id: found.uid(),
+            group_id: found.gid(),
+            process_id: known(found.pid()),
+        }))
+    }
 }
 
 #[cfg(any(
@@ -69,18 +67,24 @@ fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
     target_os = "netbsd",
     target_os = "openbsd"
 ))]
-fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
-    let (user, group) = nix::unistd::getpeereid(stream)?;
-    #[cfg(target_vendor = "apple")]
-    let process_id =
-        nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::LocalPeerPid).ok();
-    #[cfg(not(target_vendor = "apple"))]
-    let process_id = None;
-    Ok(Some(Credentials {
-        user_id: user.as_raw(),
-        group_id: group.as_raw(),
-        process_id: process_id.and_then(known),
-    }))
+mod system {
+    use super::*;
+
+    pub(super) const TELLS: bool = true;
+
+    pub(super) fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
+        let (user, group) = nix::unistd::getpeereid(stream)?;
+        #[cfg(target_vendor = "apple")]
+        let process_id =
+            nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::LocalPeerPid).ok();
+        #[cfg(not(target_vendor = "apple"))]
+        let process_id = None;
+        Ok(Some(Credentials {
+            user_id: user.as_raw(),
+            group_id: group.as_raw(),
+            process_id: process_id.and_then(known),
+        }))
+    }
 }
 
 #[cfg(not(any(
@@ -92,8 +96,14 @@ fn of_system(stream: &Stream) -> io::Result<Option<Credentials>> {
     target_os = "netbsd",
     target_os = "openbsd"
 )))]
-fn of_system(_: &Stream) -> io::Result<Option<Credentials>> {
-    Ok(None)
+mod system {
+    use super::*;
+
+    pub(super) const TELLS: bool = false;
+
+    pub(super) fn of_system(_: &Stream) -> io::Result<Option<Credentials>> {
+        Ok(None)
+    }
 }
 
 /// Systems tell zero, or less, of a process that has no number here.

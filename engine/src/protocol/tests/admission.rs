@@ -9,7 +9,7 @@ use crate::event::{Event, Incoming};
 use crate::options::{Admission, ListenOptions, Options};
 use crate::peer::Peer;
 use crate::post::Post;
-use crate::protocol::{Action, ReadPlan, Wanted};
+use crate::protocol::{ReadPlan, Wanted};
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
@@ -21,17 +21,7 @@ fn listen(bench: &mut Bench, address: &str) -> (Channel, RecordKey) {
         admission: Admission::Ask,
         ..ListenOptions::default()
     };
-    let address = address.parse().unwrap();
-    let channel = bench.posting.listen_with(&address, &options).unwrap();
-    bench.pass();
-    let key = bench.action(|action| match action {
-        Action::Listen { key, .. } => Some(*key),
-        _ => None,
-    });
-    bench.core.handle_listening(key, &tcp(7099));
-    bench.rest();
-    assert!(matches!(bench.event(), Event::Listening(_)));
-    (channel, key)
+    bench.listen_with(address, &options)
 }
 
 fn incoming(bench: &mut Bench) -> Incoming {

@@ -16,7 +16,7 @@ use crate::event::{Closed, Event, Hello};
 use crate::group::{self, ChannelGroup};
 use crate::handles::{Batch, GroupShared, Shared, Submission};
 use crate::inbox::Inbox;
-use crate::options::Options;
+use crate::options::{ListenOptions, Options};
 use crate::peer::Peer;
 use crate::post::Post;
 use crate::protocol::{Action, Closing, Core, ReadPlan, Wanted};
@@ -166,10 +166,16 @@ impl Bench {
     }
 
     pub(super) fn listen(&mut self) -> (Channel, RecordKey) {
-        let channel = self
-            .posting
-            .listen(&"tcp://127.0.0.1:0".parse().unwrap())
-            .unwrap();
+        self.listen_with("tcp://127.0.0.1:0", &ListenOptions::default())
+    }
+
+    pub(super) fn listen_with(
+        &mut self,
+        address: &str,
+        options: &ListenOptions,
+    ) -> (Channel, RecordKey) {
+        let address = address.parse().unwrap();
+        let channel = self.posting.listen_with(&address, options).unwrap();
         self.pass();
         let key = self.action(|action| match action {
             Action::Listen { key, .. } => Some(*key),

@@ -14,12 +14,9 @@ const AWAY: usize = 0;
 
 /// One read a pass: whose bytes wait for their turn is not late for it.
 const FEW: Limits = Limits {
-    bytes_per_read: 256 * 1024,
     bytes_per_pass: 1,
     messages_per_pass: usize::MAX,
-    openings_per_pass: 256,
-    handshakes_per_pass: 32,
-    handshakes_time: LIMITS.handshakes_time,
+    ..LIMITS
 };
 
 /// Time passes, and the engine does nothing.
