@@ -161,12 +161,14 @@ find_server() {
 # its output open as long.
 restart_server() {
     local server processor
-    local -a on_one=()
+    local -a on_one=() limit=()
     if [ -n "${AMPE_ONE_PROCESSOR:-}" ] && command -v taskset >/dev/null; then
         processor=$(taskset --cpu-list --pid $$ | sed 's/.*: //; s/[-,].*//')
         [ -z "$processor" ] || on_one=(taskset --cpu-list "$processor")
     fi
-    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="${on_one[*]:+${on_one[*]} }$wine"
+    # A test program that hangs fails in time for the others.
+    ! command -v timeout >/dev/null || limit=(timeout --kill-after=20 900)
+    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="${limit[*]:+${limit[*]} }${on_one[*]:+${on_one[*]} }$wine"
     server=$(find_server)
     if [ -n "$server" ]; then
         "$server" --kill >/dev/null 2>&1 || true
