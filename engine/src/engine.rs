@@ -89,7 +89,7 @@ impl Engine {
         }
     }
 
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(unix, test, feature = "testing"))]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }

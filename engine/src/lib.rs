@@ -121,6 +121,8 @@ mod event;
 mod flush;
 mod group;
 mod handed_in;
+#[cfg(feature = "tokio")]
+mod in_tokio;
 mod inbox;
 mod message;
 mod options;
@@ -128,6 +130,8 @@ mod outbox;
 mod parts;
 mod peer;
 mod post;
+#[cfg(unix)]
+mod reactor_task;
 mod reason;
 mod room;
 mod sending;
@@ -185,6 +189,9 @@ pub use outbox::{Outbox, PostAll};
 pub use parts::{Assembled, Assembler, PartWriter, Progress, Unfinished, Whole, WhyUnfinished};
 pub use peer::{Credentials, Peer};
 pub use post::{NotNotified, Post, Posted, Refused};
+#[cfg(unix)]
+#[cfg_attr(docsrs, doc(cfg(unix)))]
+pub use reactor_task::{Pass, ReactorTask};
 pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;

@@ -6,6 +6,9 @@
 )]
 
 mod common;
+#[cfg(unix)]
+#[path = "tasks/reactor_task.rs"]
+mod reactor_task;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -30,6 +30,10 @@ pub trait Lookout: Send + Sync {
     ///
     /// The system refuses.
     fn wake(&self) -> io::Result<()>;
+
+    /// The descriptor of what is watched.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn watched(&self) -> std::os::fd::BorrowedFd<'_>;
 }
 
 /// What ended a [wait](Watch::wait) of a watch.
@@ -126,6 +130,17 @@ impl Watch {
     /// The system refuses.
     pub fn wake(&self) -> io::Result<()> {
         self.0.wake()
+    }
+}
+
+/// The descriptor of the watched set, for another loop: it is readable while a wait of the poller would find
+/// something, whether the watch is armed or not. As with the poller's own, it knows what the poller
+/// [has told the system](crate::Poller::settle), and stays the same as long as no source's descriptor is closed
+/// behind the poller's back.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl std::os::fd::AsFd for Watch {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.watched()
     }
 }
 

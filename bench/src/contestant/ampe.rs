@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ampe::{
-    Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Options, Post, PostError,
+    Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Options, PostError,
 };
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
@@ -498,14 +498,18 @@ fn cycle(engine: &Engine, session: &Session) -> Result<()> {
 }
 
 fn serve_cycles(group: &ChannelGroup, inbox: &mut Inbox) -> Result<()> {
-    let post = |post: Post| group.post(post);
+    let (mut posts, mut posted) = (VecDeque::new(), Vec::new());
     loop {
-        match inbox.recv()? {
-            Event::Hello(hello) => post(hello.accept(group.message()))?,
-            Event::Request(request) => post(request.echo())?,
-            Event::Bye(bye) => post(bye.echo())?,
-            _ => continue,
-        };
+        for event in inbox.recv_many()? {
+            posts.extend(match event {
+                Event::Hello(hello) => Some(hello.accept(group.message())),
+                Event::Request(request) => Some(request.echo()),
+                Event::Bye(bye) => Some(bye.echo()),
+                _ => None,
+            });
+        }
+        posted.clear();
+        group.post_many(&mut posts, &mut posted)?;
     }
 }
 
@@ -529,8 +533,12 @@ fn call(engine: &Engine, session: &Session) -> Result<()> {
         }
         anyhow::Ok(calls)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     let calls: Result<Vec<u64>> = runtime.block_on(async {
+        let passes = engine.clone();
+        tokio::spawn(async move { passes.run_in_tokio().await });
         let clients = (0..session.task.channels).map(|_| tokio::spawn(client(group.clone())));
         let clients: Vec<_> = clients.collect();
         try_join_all(clients).await?.into_iter().collect()

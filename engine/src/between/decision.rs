@@ -61,6 +61,12 @@ pub(crate) enum Decision {
     WatchIsArmedAgain,
     /// The stand-in that watches looks around before what will be due.
     WatchEndsInTime,
+    /// The task that makes passes is woken where the stand-in would be called.
+    TaskIsCalled,
+    /// The task that makes passes found the seat taken: it is woken when that is left.
+    TurnedAwayIsNoted,
+    /// The task makes no passes any more: the stand-in is called.
+    TaskIsReplaced,
     /// The reactor wants to be woken by the next drop.
     ReactorIsHungry,
     /// A closed pool keeps no storage.

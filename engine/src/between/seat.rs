@@ -15,24 +15,38 @@
 //! delay, however short a while the seat has been empty. It watches all the same, so that the seat is free
 //! when the task posts what it has to say.
 //!
+//! Or a task [makes passes](in_task) itself, in the place of the stand-in.
+//!
 //! What was posted is never left lying: whoever posts [calls](Seat::call). A call that comes while
 //! somebody sits is noted, and passed on to the stand-in when the seat is left, unless a pass has begun
 //! since then, which finds what was posted. A call of the thread that left the seat last is left to
 //! that thread, which is expected back to receive, and to the stand-in if it does not come.
 
 use std::collections::{BTreeMap, VecDeque};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::decision::Decision;
 use super::mailbox::{Mailbox, Taken};
-use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, PoisonError, decide, lock};
+use super::waiting::wake_all;
+use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, decide, lock};
+
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "a runtime can watch no completion port")
+)]
+mod in_task;
+mod stand_in;
+
+use in_task::SeatTask;
+#[cfg_attr(not(unix), allow(unused_imports, reason = "as said"))]
+pub(crate) use in_task::{TASK, Turn};
+pub(crate) use stand_in::Duty;
+use stand_in::StandIn;
 
 /// For so long at most the seat stays empty.
 pub(crate) const GRACE: Duration = Duration::from_micros(900);
-
-/// So often in a row the stand-in looks at a seat in which the same thread sits, before it sleeps until
-/// the seat is left.
-const LOOKS_BEFORE_SLEEP: u32 = 16;
 
 /// So often in a row the seat is left within [`HASTE`] before the stand-in looks again and again in place
 /// of watching.
@@ -76,6 +90,22 @@ pub(crate) trait Lookout: Send + Sync {
 
     /// Ends the wait that goes on, or else the next one.
     fn wake(&self);
+
+    /// What another loop may watch: it is readable while there is something to see.
+    #[cfg(unix)]
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Who needs the passes of a reactor, beside receivers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    Nobody,
+    /// Tasks wait.
+    Tasks,
+    /// The engine stops, whoever comes.
+    Stop,
 }
 
 /// How a reactor rests that nobody has.
@@ -85,18 +115,6 @@ pub(crate) enum Rest {
     Unseen,
     /// It does, but for what is due at this time.
     Until(Option<Instant>),
-}
-
-/// What the stand-in is to do.
-pub(crate) enum Duty<R: ?Sized> {
-    /// Make passes, and sleep in them.
-    Sit(Box<R>),
-    /// Make a pass that does not sleep, and leave the seat.
-    Pass(Box<R>),
-    /// Wake tasks that a pass of another thread has found.
-    WakeTasks,
-    /// Drop the reactor, which has ended.
-    End(Box<R>),
 }
 
 pub(crate) struct Seat<R: ?Sized> {
@@ -128,8 +146,13 @@ struct State<R: ?Sized> {
     /// How often in a row that was soon after the time before.
     hasty: u32,
     lookout: Option<Arc<dyn Lookout>>,
-    /// How many receivers are tasks, which make no passes: the stand-in makes them without delay.
+    /// How many receivers are tasks, which make no passes: the stand-in makes them without delay, unless a
+    /// task is there to make them.
     tasks: usize,
+    /// The task that makes passes, if there is one.
+    seat_task: Option<SeatTask>,
+    /// The engine stops: its passes are the stand-in's.
+    is_stopping: bool,
     is_armed: bool,
     /// When the stand-in that watches looks around at the latest.
     watches_until: Option<Instant>,
@@ -138,40 +161,6 @@ struct State<R: ?Sized> {
     stand_in: StandIn,
     /// The reactor has ended.
     is_over: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum StandIn {
-    /// It looks around before it sleeps, or sits.
-    IsUp,
-    /// It sleeps for a while at most.
-    Naps,
-    /// It sleeps until the seat is left.
-    Sleeps,
-    /// It sleeps until the lookout sees something.
-    Watches,
-}
-
-/// What the stand-in knows when it looks around.
-#[derive(Default)]
-struct Look {
-    /// How often the seat had been taken.
-    sittings: u64,
-    /// So often in a row the seat was found taken by the same.
-    in_vain: u32,
-    /// The seat changes hands often.
-    is_hasty: bool,
-    /// The lookout has seen something, and nobody has sat since then.
-    has_seen: bool,
-}
-
-/// What the stand-in does next.
-enum Next {
-    Sit,
-    Pass,
-    Nap(Duration),
-    Sleep,
-    Watch(Option<Instant>),
 }
 
 impl<R: ?Sized> Seat<R> {
@@ -192,6 +181,8 @@ impl<R: ?Sized> Seat<R> {
                 hasty: 0,
                 lookout: None,
                 tasks: 0,
+                seat_task: None,
+                is_stopping: false,
                 is_armed: false,
                 watches_until: None,
                 sittings: 0,
@@ -288,7 +279,8 @@ impl<R: ?Sized> Seat<R> {
     /// nobody sits, and a lookout sees when there is something to receive.
     pub(crate) fn is_wanted(&self) -> bool {
         let state = lock(&self.state);
-        !state.waiting.is_empty() || (state.tasks > 0 && state.lookout.is_some())
+        let writes = state.tasks > 0 && state.lookout.is_some();
+        !state.waiting.is_empty() || writes || state.seat_task.is_some()
     }
 
     /// The same, whatever tasks do.
@@ -309,6 +301,11 @@ impl<R: ?Sized> Seat<R> {
         lock(&self.state).tasks -= 1;
     }
 
+    /// Whether the stand-in that sits goes on for others than receivers.
+    pub(crate) fn is_needed(&self, need: Need) -> bool {
+        need != Need::Nobody && lock(&self.state).keeps_stand_in(need)
+    }
+
     /// A pass begins: it finds everything for which somebody called.
     pub(crate) fn begin_pass(&self) {
         let mut state = lock(&self.state);
@@ -317,14 +314,15 @@ impl<R: ?Sized> Seat<R> {
     }
 
     /// Leaves the seat. The stand-in comes at once if something waits that no receiver stands for.
-    pub(crate) fn leave(&self, reactor: Box<R>, sitter: Sitter, calls_stand_in: bool, rest: Rest) {
+    pub(crate) fn leave(&self, reactor: Box<R>, sitter: Sitter, need: Need, rest: Rest) {
         let mut state = lock(&self.state);
         let now = Instant::now();
         state.note_pace(now);
         state.reactor = Some(reactor);
         state.left_by = sitter;
         state.rest = rest;
-        state.is_noted |= calls_stand_in;
+        state.is_stopping |= need == Need::Stop;
+        state.is_noted |= state.keeps_stand_in(need);
         let is_offered = state.hand_on();
         state.left_at = (is_offered || sitter != NOBODY).then_some(now);
         self.rouse(state);
@@ -360,99 +358,22 @@ impl<R: ?Sized> Seat<R> {
         self.rouse(state);
     }
 
-    /// The stand-in's side: sleeps until it has something to do.
-    pub(crate) fn stand_in(&self) -> Duty<R> {
-        let mut state = lock(&self.state);
-        let mut look = Look {
-            sittings: state.sittings,
-            ..Look::default()
-        };
-        loop {
-            if std::mem::take(&mut state.has_tasks) {
-                return Duty::WakeTasks;
-            }
-            if state.is_over
-                && let Some(reactor) = state.reactor.take()
-            {
-                return Duty::End(reactor);
-            }
-            let mut has_seen = look.has_seen;
-            state = match state.next(&look) {
-                Next::Sit => return Duty::Sit(state.take().expect("nobody sits")),
-                Next::Pass => return Duty::Pass(state.take().expect("nobody sits")),
-                Next::Nap(left) => self.nap(state, left),
-                Next::Sleep => self.sleep(state),
-                Next::Watch(until) => self.watch(state, until, &mut has_seen),
-            };
-            state.look_around(&mut look, has_seen);
-        }
-    }
-
-    fn nap<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<R>>,
-        left: Duration,
-    ) -> MutexGuard<'a, State<R>> {
-        state.announce(StandIn::Naps);
-        let slept = self.stand_in.wait_timeout(state, left);
-        let mut state = slept.unwrap_or_else(PoisonError::into_inner).0;
-        state.stand_in = StandIn::IsUp;
-        state
-    }
-
-    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State<R>>) -> MutexGuard<'a, State<R>> {
-        state.announce(StandIn::Sleeps);
-        let slept = self.stand_in.wait(state);
-        let mut state = slept.unwrap_or_else(PoisonError::into_inner);
-        state.stand_in = StandIn::IsUp;
-        state
-    }
-
-    /// Sleeps until there is something for a pass, if nobody sits; else until the seat is left and there
-    /// is something.
-    fn watch<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<R>>,
-        until: Option<Instant>,
-        has_seen: &mut bool,
-    ) -> MutexGuard<'a, State<R>> {
-        let Some(lookout) = state.lookout.clone() else {
-            return state;
-        };
-        let is_empty = state.reactor.is_some();
-        if !state.set_armed(is_empty) {
-            state.rest = Rest::Unseen;
-            return state;
-        }
-        state.watches_until = until;
-        state.announce(StandIn::Watches);
-        drop(state);
-        let seen = lookout.wait(until);
-        let mut state = lock(&self.state);
-        if seen.is_none() {
-            state.lookout = None; // from now on the stand-in sleeps in the seat
-        }
-        *has_seen = seen == Some(true);
-        state.stand_in = StandIn::IsUp;
-        if *has_seen {
-            state.is_armed = decide(Decision::WatchIsArmedAgain, false);
-        }
-        state
-    }
-
-    /// Lets the lock go, and wakes the stand-in if there is something for it.
+    /// Lets the lock go, and wakes the task that makes passes and the stand-in if there is something for them.
     fn rouse(&self, mut state: MutexGuard<'_, State<R>>) {
-        if state.stand_in == StandIn::IsUp || !state.needs_stand_in() {
-            return;
-        }
-        // Whoever comes next need not wake it again.
-        let before = std::mem::replace(&mut state.stand_in, StandIn::IsUp);
-        let lookout = state.lookout.clone();
+        let task = state.call_task();
+        let needs_stand_in = state.stand_in != StandIn::IsUp && state.needs_stand_in();
+        let roused = needs_stand_in.then(|| {
+            // Whoever comes next need not wake it again.
+            let before = std::mem::replace(&mut state.stand_in, StandIn::IsUp);
+            (before, state.lookout.clone())
+        });
         drop(state);
-        match lookout {
-            Some(lookout) if before == StandIn::Watches => lookout.wake(),
-            _ => self.stand_in.notify_one(),
+        match roused {
+            Some((StandIn::Watches, Some(lookout))) => lookout.wake(),
+            Some(_) => self.stand_in.notify_one(),
+            None => {}
         }
+        wake_all(task);
     }
 }
 
@@ -484,7 +405,7 @@ impl<R: ?Sized> State<R> {
 
     /// For so long yet the seat is left to those who are expected.
     fn grace_left(&self) -> Duration {
-        if self.tasks > 0 {
+        if self.serves_tasks() {
             return Duration::ZERO;
         }
         let Some(left_at) = self.left_at else {
@@ -503,92 +424,20 @@ impl<R: ?Sized> State<R> {
     /// Whether it changes hands so often that watching costs more than looking. Where tasks receive, looks
     /// would come too late.
     fn is_hasty(&self) -> bool {
-        self.hasty >= HASTY_LEAVINGS && self.tasks == 0
+        self.hasty >= HASTY_LEAVINGS && !self.serves_tasks()
     }
 
-    /// The stand-in has slept.
-    fn look_around(&self, look: &mut Look, has_seen: bool) {
-        let is_changed = self.sittings != look.sittings;
-        let is_empty = self.reactor.is_some();
-        look.sittings = self.sittings;
-        look.is_hasty = is_changed && self.is_hasty();
-        look.in_vain = if is_changed || is_empty {
-            0
-        } else {
-            look.in_vain + 1
-        };
-        // What was seen before somebody sat was found there, or is seen again.
-        look.has_seen = has_seen && is_empty && !is_changed;
+    /// Whether the stand-in makes passes without delay, for tasks that make none.
+    fn serves_tasks(&self) -> bool {
+        self.tasks > 0 && self.seat_task.is_none()
     }
 
-    /// What the stand-in does that knows this.
-    fn next(&self, look: &Look) -> Next {
-        if self.reactor.is_none() {
-            return match self.lookout {
-                Some(_) if !look.is_hasty => Next::Watch(None),
-                None if look.in_vain > LOOKS_BEFORE_SLEEP => Next::Sleep,
-                _ => Next::Nap(GRACE),
-            };
+    /// Whether it makes them for others than receivers.
+    fn keeps_stand_in(&self, need: Need) -> bool {
+        match need {
+            Need::Nobody => false,
+            Need::Tasks => self.seat_task.is_none(),
+            Need::Stop => true,
         }
-        let left = self.grace_left();
-        let until = match self.rest {
-            Rest::Until(until) if self.lookout.is_some() && !self.is_called => until,
-            _ if self.is_called || left.is_zero() => return Next::Sit,
-            _ => return Next::Nap(left),
-        };
-        let is_past = until.is_some_and(|until| until <= Instant::now());
-        let is_due = look.has_seen || self.is_expected || is_past;
-        match (left.is_zero(), is_due || look.is_hasty) {
-            (true, _) if is_due => Next::Pass,
-            (false, true) => Next::Nap(left),
-            _ => Next::Watch(until),
-        }
-    }
-
-    fn announce(&mut self, how: StandIn) {
-        if decide(Decision::StandInIsAnnounced, true) {
-            self.stand_in = how;
-        }
-    }
-
-    /// Whether the stand-in, which sleeps, has to get up.
-    fn needs_stand_in(&mut self) -> bool {
-        if self.is_called || self.has_tasks || self.is_over {
-            return true;
-        }
-        let is_empty = self.reactor.is_some();
-        match self.stand_in {
-            StandIn::Sleeps => is_empty,
-            StandIn::Watches => is_empty && !self.is_watched(),
-            StandIn::Naps => is_empty && self.tasks > 0,
-            StandIn::IsUp => false,
-        }
-    }
-
-    /// Whether the stand-in, which watches, learns in time by the lookout of what there will be for a
-    /// pass, nobody having the reactor.
-    fn is_watched(&mut self) -> bool {
-        let Rest::Until(until) = self.rest else {
-            return false;
-        };
-        let looks_before = |until| self.watches_until.is_some_and(|at| at <= until);
-        let is_in_time = decide(Decision::WatchEndsInTime, until.is_none_or(looks_before));
-        let is_due = !is_in_time || self.is_hasty() || self.is_expected;
-        !is_due && (!decide(Decision::LeaverArmsWatch, true) || self.set_armed(true))
-    }
-
-    /// Arms or disarms the lookout. Returns whether it is as it should be, or at least sees enough.
-    fn set_armed(&mut self, is_armed: bool) -> bool {
-        if let Some(lookout) = &self.lookout
-            && self.is_armed != is_armed
-        {
-            if !is_armed {
-                lookout.disarm();
-            } else if !lookout.arm() {
-                return false;
-            }
-            self.is_armed = is_armed;
-        }
-        true
     }
 }

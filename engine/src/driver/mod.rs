@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
 use crate::between::queue::Batch as _;
-use crate::between::seat::Rest;
+use crate::between::seat::{Need, Rest};
 use crate::error::{Ended, StartError};
 use crate::handles::{Batch, Counters, Occupant, Reactor, Reads, Shared};
 use crate::options::Options;
@@ -115,6 +115,8 @@ pub(crate) struct Driver<W: World> {
     reads_small_frames: bool,
     /// The last pass left some of what is ready.
     has_more: bool,
+    /// The last pass that read may have left some of what is ready to the system, which says so again.
+    leaves_ready: bool,
 }
 
 impl<W: World> Driver<W> {
@@ -138,6 +140,7 @@ impl<W: World> Driver<W> {
             handshakes_time_left: Duration::ZERO,
             reads_small_frames: false,
             has_more: false,
+            leaves_ready: false,
         }
     }
 
@@ -252,8 +255,12 @@ impl Reactor for Driver<Real> {
         Driver::work(self, reads)
     }
 
-    fn is_needed_by_others(&self) -> bool {
-        self.core.is_needed_by_others()
+    fn leaves_ready(&self) -> bool {
+        self.has_more || self.leaves_ready
+    }
+
+    fn need(&self) -> Need {
+        self.core.need()
     }
 
     fn rest(&mut self) -> Rest {

@@ -23,7 +23,7 @@ use super::sockets::{Owned, Role};
 use super::world::{Adopted, Report, World};
 
 /// One wait reports at most so much.
-const REPORTS: usize = 1024;
+pub(super) const REPORTS: usize = 1024;
 
 /// What the poller holds.
 pub(super) struct Source {
@@ -86,6 +86,11 @@ impl Lookout for Watch {
 
     fn wake(&self) {
         let _ = Watch::wake(self); // a counter takes one more
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn watched(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(std::os::fd::AsFd::as_fd(self))
     }
 }
 

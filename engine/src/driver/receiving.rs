@@ -10,6 +10,7 @@ use crate::peer::Peer;
 use crate::protocol::{ReadPlan, Wanted};
 use crate::tls;
 
+use super::real::REPORTS;
 use super::rests::Rest;
 use super::sockets::Socket;
 use super::world::World;
@@ -28,8 +29,10 @@ const READS_IN_ANY_CASE: usize = 3;
 impl<W: World> Driver<W> {
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
     pub(super) fn receive(&mut self, now: Instant) {
+        self.leaves_ready = false;
         self.look_again(now);
         self.read_ready(now);
+        let mut reports = 0;
         loop {
             self.has_more = !self.may_read_on();
             if self.has_more {
@@ -38,6 +41,9 @@ impl<W: World> Driver<W> {
             let Some(report) = self.sockets.world.next_report() else {
                 return;
             };
+            reports += 1;
+            let is_plain = report.is_readable && !report.is_writable && report.refusal.is_none();
+            self.leaves_ready |= !is_plain || reports >= REPORTS;
             let key = report.key;
             if tls::IS_POSSIBLE && self.sockets.go_on_parting(key, report.refusal.is_some()) {
                 continue;
@@ -47,13 +53,20 @@ impl<W: World> Driver<W> {
                 continue;
             }
             match self.sockets.get(key) {
-                Some(Socket::Listener(_)) => self.accept(key, now),
+                Some(Socket::Listener(_)) => {
+                    self.leaves_ready = true;
+                    self.accept(key, now);
+                }
                 Some(Socket::Connecting(_)) => {
+                    self.leaves_ready = true;
                     self.unless_many_shake(key, |it| it.finish_connect(key, now));
                 }
                 Some(Socket::Connected(_)) => {
                     if report.is_readable {
+                        let leaves_ready = self.leaves_ready;
+                        self.leaves_ready = true; // unless a read finds less than it asked for
                         self.unless_many_shake(key, |it| _ = it.read(key, now));
+                        self.leaves_ready |= leaves_ready;
                     }
                     if report.is_writable {
                         self.flush_aside(key, now);
@@ -201,6 +214,7 @@ impl<W: World> Driver<W> {
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
+                self.leaves_ready = len == most || below > 0;
                 self.core.take_arrived(); // not by this read
                 let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;

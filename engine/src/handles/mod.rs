@@ -18,6 +18,8 @@ pub(crate) use self::batch::{Batch, FrameCounts, Frames, RUN_BYTES};
 pub(crate) use self::calls::{AbandonedCall, CallEvent, CallLine, CallMailbox, next_receiver};
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
+#[cfg(unix)]
+pub(crate) use self::reactor::in_task::Passed;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::spare::Spare;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::between::mailbox::{Mailbox, Taken};
-use crate::between::seat::{self, Duty, NOBODY, ReceiverId, Rest, Sitter};
+use crate::between::seat::{self, Duty, NOBODY, Need, ReceiverId, Rest, Sitter};
 use crate::error::Ended;
 use crate::sync::lock;
 
@@ -22,11 +22,15 @@ pub(crate) trait Reactor: Send {
     /// Sleeps until there is something to do, until `deadline` at the latest.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()>;
 
+    /// Whether the last pass that read may have left something that is ready.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only a task asks"))]
+    fn leaves_ready(&self) -> bool;
+
     /// Does what there is to do, without waiting. Returns whether that was the last time.
     fn work(&mut self, reads: Reads) -> bool;
 
-    /// Whether something goes on that no receiver waits for: tasks wait, or the engine stops.
-    fn is_needed_by_others(&self) -> bool;
+    /// Who else waits than receivers.
+    fn need(&self) -> Need;
 
     /// How it rests where nobody sits. It is left to whoever comes.
     fn rest(&mut self) -> Rest;
@@ -161,7 +165,7 @@ impl Shared {
 
     /// Has what this thread posted written by it, if nobody sits. Returns whether that was so.
     pub(crate) fn write_posted(&self) -> bool {
-        let Some(mut occupant) = self.seat.try_sit() else {
+        let Some(mut occupant) = self.seat.try_sit_to_write() else {
             return false;
         };
         occupant.attempt(|reactor| {
@@ -205,11 +209,12 @@ impl Shared {
     }
 
     fn leave(&self, mut occupant: Box<Occupant>, sitter: Sitter) {
-        let left = occupant.why_ended.is_none().then(|| {
-            occupant.attempt(|reactor| Ok(Some((reactor.is_needed_by_others(), reactor.rest()))))
-        });
+        let left = occupant
+            .why_ended
+            .is_none()
+            .then(|| occupant.attempt(|reactor| Ok(Some((reactor.need(), reactor.rest())))));
         match left.flatten() {
-            Some((is_needed, rest)) => self.seat.leave(occupant, sitter, is_needed, rest),
+            Some((need, rest)) => self.seat.leave(occupant, sitter, need, rest),
             None => self.seat.end(occupant),
         }
     }
@@ -248,7 +253,7 @@ impl Shared {
         let mut waits_for_posts = false;
         occupant.attempt(|reactor| {
             loop {
-                let is_needed = reactor.is_needed_by_others();
+                let is_needed = self.seat.is_needed(reactor.need());
                 let at_once = !is_needed && sleeps == Sleeps::Elsewhere;
                 let patience = match (waits_for_posts, at_once) {
                     (true, _) => Some(PATIENCE),
@@ -269,7 +274,7 @@ impl Shared {
                     && !self.seat.is_wanted_by_receiver()
                     && self.queue.expect_posts();
                 let is_wanted = sleeps == Sleeps::Elsewhere || self.seat.is_wanted();
-                if is_wanted && !waits_for_posts && !reactor.is_needed_by_others() {
+                if is_wanted && !waits_for_posts && !self.seat.is_needed(reactor.need()) {
                     return Ok(Some(()));
                 }
                 if self.queue.has_told() {
@@ -294,5 +299,7 @@ enum Sleeps {
     Elsewhere,
 }
 
+#[cfg(unix)]
+pub(crate) mod in_task;
 #[cfg(test)]
 mod tests;

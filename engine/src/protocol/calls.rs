@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
+
+use rustc_hash::FxBuildHasher;
 
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
@@ -28,7 +29,7 @@ type Open = HashMap<u64, (CallLine, Instant), OwnKeys>;
 
 /// The keys are numbers of the engine's own, which nobody chooses so that they collide; and a simulated run is the
 /// same each time.
-type OwnKeys = BuildHasherDefault<DefaultHasher>;
+type OwnKeys = FxBuildHasher;
 
 /// Memory for so many calls is kept where they have ended; of more not for long.
 const SPARE_MOST: usize = 1024;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::lines::Lines;
 use crate::between::registry::{GroupId, Registry};
+use crate::between::seat::Need;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::handles::GroupShared;
@@ -218,9 +219,13 @@ impl Core {
         }
     }
 
-    /// Whether something goes on for which no receiver may come: tasks wait, or the engine stops.
-    pub(crate) fn is_needed_by_others(&self) -> bool {
-        self.tasks_wait || self.stopping.is_some()
+    /// For whom something goes on for which no receiver may come.
+    pub(crate) fn need(&self) -> Need {
+        match (self.stopping, self.tasks_wait) {
+            (Some(_), _) => Need::Stop,
+            (None, true) => Need::Tasks,
+            (None, false) => Need::Nobody,
+        }
     }
 
     /// Closes every group, and the engine after them.

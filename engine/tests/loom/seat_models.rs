@@ -1,6 +1,8 @@
 //! Whoever waits is served, whoever sits: nothing that was posted is left lying, and at any time one
 //! thread at most makes passes.
 
+#[path = "in_task_models.rs"]
+mod in_task_models;
 #[path = "watch_models.rs"]
 mod watch_models;
 
@@ -11,8 +13,8 @@ use loom::thread;
 
 use crate::between::decision::Decision;
 use crate::between::mailbox::{Mailbox, Notified, Taken};
-use crate::between::seat::{self, Duty, Lookout, NOBODY, Rest, Sitter};
-use crate::{NOBODY_CAN_GO_ON, finds, finds_always, proves, sync};
+use crate::between::seat::{self, Duty, Lookout, NOBODY, Need, Rest, Sitter};
+use crate::{NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves, sync};
 
 /// An event that ends the reactor in place of going to a group.
 const STOP: usize = usize::MAX;
@@ -28,6 +30,8 @@ struct Poller {
     state: sync::Mutex<PollerState>,
     sleeper: sync::Condvar,
     lookout: sync::Condvar,
+    /// Woken when the poller becomes readable: the runtime of a task that watches it.
+    runtime: sync::Mutex<Option<Arc<Sleeper>>>,
 }
 
 #[derive(Default)]
@@ -45,6 +49,7 @@ impl Poller {
             state: sync::Mutex::new(PollerState::default()),
             sleeper: sync::Condvar::new(),
             lookout: sync::Condvar::new(),
+            runtime: sync::Mutex::new(None),
         })
     }
 
@@ -57,6 +62,9 @@ impl Poller {
         sync::lock(&self.state).is_readable = true;
         self.sleeper.notify_one();
         self.lookout.notify_one();
+        if let Some(task) = &*sync::lock(&self.runtime) {
+            task.wake();
+        }
     }
 
     /// What a wait does that may not sleep.
@@ -244,7 +252,7 @@ impl Engine {
 
     fn rise(&self, reactor: Box<Reactor>, sitter: Sitter, passed: &Passed) {
         match passed {
-            Passed::Made => self.seat.leave(reactor, sitter, false, self.rest()),
+            Passed::Made => self.seat.leave(reactor, sitter, Need::Nobody, self.rest()),
             Passed::WasLast => self.seat.end(reactor),
         }
     }

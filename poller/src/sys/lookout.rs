@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,5 +69,9 @@ impl Lookout for SetLookout {
 
     fn wake(&self) -> io::Result<()> {
         self.signal.send()
+    }
+
+    fn watched(&self) -> BorrowedFd<'_> {
+        (*self.watched).as_fd()
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Occupant, Reactor, Reads, this_sitter};
 use crate::between::registry::Kind;
-use crate::between::seat::{Lookout, Rest};
+use crate::between::seat::{Lookout, Need, Rest};
 use crate::between::wake::Wake;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
@@ -88,8 +88,12 @@ impl Reactor for Scripted {
         false
     }
 
-    fn is_needed_by_others(&self) -> bool {
+    fn leaves_ready(&self) -> bool {
         false
+    }
+
+    fn need(&self) -> Need {
+        Need::Nobody
     }
 
     fn rest(&mut self) -> Rest {
@@ -237,7 +241,7 @@ fn a_receiver_that_would_sleep_makes_the_passes_itself() {
     assert!(bench.did.try_recv().is_err(), "it was left with the event");
     let seat = &bench.shared.seat;
     let occupant = seat.try_sit().expect("the seat was left");
-    seat.leave(occupant, this_sitter(), false, Rest::Unseen);
+    seat.leave(occupant, this_sitter(), Need::Nobody, Rest::Unseen);
 }
 
 #[test]
@@ -347,8 +351,11 @@ fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
             assert!(reads == Reads::Yes, "planted");
             self.0.work(reads)
         }
-        fn is_needed_by_others(&self) -> bool {
-            false
+        fn leaves_ready(&self) -> bool {
+            self.0.leaves_ready()
+        }
+        fn need(&self) -> Need {
+            self.0.need()
         }
         fn rest(&mut self) -> Rest {
             self.0.rest()
@@ -372,7 +379,7 @@ fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
     bench
         .shared
         .seat
-        .leave(before, this_sitter(), false, Rest::Unseen);
+        .leave(before, this_sitter(), Need::Nobody, Rest::Unseen);
     bench.shared.note_received();
     bench.post().unwrap();
     assert!(
