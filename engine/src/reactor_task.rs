@@ -142,3 +142,41 @@ impl fmt::Debug for ReactorTask {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use std::net::TcpStream;
+    use std::task::Waker;
+    use std::thread;
+
+    use super::*;
+    use crate::between::seat::{NOBODY, Need, Rest};
+    use crate::{Event, GroupOptions, Options, driver};
+
+    /// The runtime says once that there is something, and the task comes while somebody else sits. Nobody
+    /// stands in.
+    #[test]
+    fn a_task_that_came_in_vain_receives_when_it_comes_again() {
+        let shared = driver::furnish(Options::default()).unwrap();
+        let engine = Engine::over(Arc::clone(&shared), None);
+        let mut task = engine.reactor_task().unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        task.pass(&mut context, true);
+        let Ok(Some(Event::Listening(listening))) = inbox.try_recv() else {
+            panic!("it listens");
+        };
+        assert_eq!(task.pass(&mut context, true), Pass::Idle);
+        let occupant = shared.seat.try_sit().expect("nobody sits");
+        let _peer = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+        assert_eq!(task.pass(&mut context, true), Pass::Idle);
+        let rest = Rest::Until(None);
+        shared.seat.leave(occupant, NOBODY, Need::Nobody, rest);
+        task.pass(&mut context, false);
+        assert_eq!(engine.statistics().accepted, 1);
+        let stand_in = thread::spawn(move || shared.stand_in());
+        drop((inbox, engine, task));
+        stand_in.join().unwrap();
+    }
+}

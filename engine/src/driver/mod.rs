@@ -74,10 +74,7 @@ const MANY: usize = 64;
 
 /// Starts the engine's own thread, with a reactor that it makes the first passes of.
 pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), StartError> {
-    let (mut world, shared) = Real::start(options)?;
-    let lookout = world.lookout()?;
-    let driver = Driver::new(world, Arc::clone(&shared), LIMITS);
-    shared.seat.furnish(Occupant::new(driver), lookout);
+    let shared = furnish(options)?;
     let stand_in = thread::Builder::new().name("ampe-reactor".into()).spawn({
         let shared = Arc::clone(&shared);
         move || shared.stand_in()
@@ -86,6 +83,15 @@ pub(crate) fn start(options: Options) -> Result<(Arc<Shared>, JoinHandle<()>), S
         drop(shared.seat.try_sit()); // it holds what holds it
     }
     Ok((shared, stand_in?))
+}
+
+/// Makes a reactor, and leaves it in the seat.
+pub(crate) fn furnish(options: Options) -> io::Result<Arc<Shared>> {
+    let (mut world, shared) = Real::start(options)?;
+    let lookout = world.lookout()?;
+    let driver = Driver::new(world, Arc::clone(&shared), LIMITS);
+    shared.seat.furnish(Occupant::new(driver), lookout);
+    Ok(shared)
 }
 
 pub(crate) struct Driver<W: World> {

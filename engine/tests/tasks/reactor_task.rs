@@ -150,7 +150,10 @@ fn many_tasks_call_whose_tokio_runtime_makes_the_passes() {
 /// runtime would not tell of it again.
 fn pass_until_idle(task: &mut ReactorTask) {
     let mut context = Context::from_waker(Waker::noop());
-    while task.pass(&mut context, true) == Pass::LeavesReady {}
+    let mut is_readable = true;
+    while task.pass(&mut context, is_readable) == Pass::LeavesReady {
+        is_readable = false; // it knows better
+    }
     let mut polled = [PollFd::new(&*task, PollFlags::IN)];
     let now = Timespec::default();
     let readable = rustix::event::poll(&mut polled, Some(&now)).unwrap();
@@ -167,13 +170,16 @@ fn a_pass_says_whether_it_has_left_something() {
     let place = place(Transport::Uds);
     let (_, address) = common::listen(&server.0, &mut server.1, &place.address);
     let mut task = engine.reactor_task().unwrap();
-    let mut peer = Peer::hello(&address);
-    pass_until_idle(&mut task);
-    match server.1.try_recv().unwrap() {
-        Some(Event::Hello(hello)) => _ = server.0.post(hello.accept(server.0.message())).unwrap(),
-        other => panic!("{other:?}"),
-    }
-    pass_until_idle(&mut task);
+    let mut peers = [(); 3].map(|()| {
+        let peer = Peer::hello(&address);
+        pass_until_idle(&mut task);
+        match server.1.try_recv().unwrap() {
+            Some(Event::Hello(hello)) => server.0.post(hello.accept(server.0.message())).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        pass_until_idle(&mut task);
+        peer
+    });
     // Many small messages have the next read take less than there is.
     let small = |count: usize| frame(SIGNAL, 0).with_body([7; 50]).bytes().repeat(count);
     let large = |count: usize| {
@@ -182,19 +188,27 @@ fn a_pass_says_whether_it_has_left_something() {
             .bytes()
             .repeat(count)
     };
+    let one = small(1);
     for bytes in [small(1), small(1500), small(1500), large(2), small(1)] {
-        peer.send(&bytes);
-        pass_until_idle(&mut task);
+        // Each of them is the one that leaves most, whichever is read last.
+        for most in 0..peers.len() {
+            for (at, peer) in peers.iter_mut().enumerate() {
+                peer.send(if at == most { &bytes } else { &one });
+            }
+            pass_until_idle(&mut task);
+        }
     }
     let mut signals = 0;
     while let Some(Event::Signal(_)) = server.1.try_recv().unwrap() {
         signals += 1;
     }
-    assert_eq!(signals, 1 + 1500 + 1500 + 2 + 1);
-    drop(peer);
+    assert_eq!(signals, 3 * (1 + 1500 + 1500 + 2 + 1) + 5 * 3 * 2);
+    drop(peers);
     pass_until_idle(&mut task);
-    let closed = server.1.try_recv().unwrap();
-    assert!(matches!(closed, Some(Event::Closed(_))), "{closed:?}");
+    for _ in 0..3 {
+        let closed = server.1.try_recv().unwrap();
+        assert!(matches!(closed, Some(Event::Closed(_))), "{closed:?}");
+    }
 }
 
 /// Which threads have woken a task.

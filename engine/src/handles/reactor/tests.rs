@@ -18,6 +18,8 @@ use crate::handles::{Batch, GroupShared, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
 
+#[cfg(unix)]
+mod in_task;
 mod watching;
 
 const PATIENCE: Duration = Duration::from_secs(60);
