@@ -91,6 +91,8 @@
 //! - `testing`: the module `testing` has engines on a simulated network with a virtual clock, for the tests of
 //!   services.
 //! - `tls`: addresses `tls://HOST:PORT`, secured by TLS 1.3, with certificates from `GroupOptions::tls`.
+//! - `tokio`: `Engine::run_in_tokio` has a task of a tokio runtime do the engine's work, in the thread of its other
+//!   tasks.
 //! - `tracing`: the reactor tells the subscriber of the crate `tracing` what it delivers, with the target `ampe`:
 //!   beginnings and ends of channels at level DEBUG, with a span `channel` from the one to the other, and messages that
 //!   were received or returned at level TRACE. Messages are told with their text headers and the first 64 bytes of their

@@ -41,7 +41,8 @@ impl Inbox {
     ///
     /// A task makes no passes itself: the engine's own thread makes them, and wakes it. What the task posts
     /// first after that is written by the thread that runs the task, where the system can tell the
-    /// engine's thread without it that there is something to receive (Linux), and else by the engine's.
+    /// engine's thread without it that there is something to receive (Linux), and else by the engine's. With
+    /// the feature `tokio`, `Engine::run_in_tokio` has a task of the runtime make the passes.
     ///
     /// # Errors
     ///
