@@ -123,6 +123,8 @@ pub(crate) struct Driver<W: World> {
     has_more: bool,
     /// The last pass that read may have left some of what is ready to the system, which says so again.
     leaves_ready: bool,
+    /// The last read found less than it asked for: there was no more.
+    has_read_all: bool,
 }
 
 impl<W: World> Driver<W> {
@@ -147,6 +149,7 @@ impl<W: World> Driver<W> {
             reads_small_frames: false,
             has_more: false,
             leaves_ready: false,
+            has_read_all: false,
         }
     }
 
@@ -223,6 +226,7 @@ impl<W: World> Driver<W> {
         while let Some((key, wanted)) = self.core.poll_wanted() {
             self.sockets.declare(key, wanted);
         }
+        self.leaves_ready |= self.sockets.take_widened();
         self.core.publish();
         let has_ready = tls::IS_POSSIBLE && self.sockets.has_ready();
         let at_once = (self.has_more || has_ready).then_some(now);

@@ -300,6 +300,7 @@ impl World for Real {
             key: role.key,
             is_readable: event.is_readable(),
             is_writable: event.is_writable(),
+            is_ended: event.is_peer_closed() || event.is_hung_up() || event.is_failed(),
             refusal: event.error(),
         })
     }

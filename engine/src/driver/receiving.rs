@@ -29,7 +29,7 @@ const READS_IN_ANY_CASE: usize = 3;
 impl<W: World> Driver<W> {
     /// Reads from, accepts from, or goes on to write to, whatever is ready.
     pub(super) fn receive(&mut self, now: Instant) {
-        self.leaves_ready = false;
+        self.leaves_ready = self.has_more; // what the passes before have left of the same reports
         self.look_again(now);
         self.read_ready(now);
         let mut reports = 0;
@@ -42,8 +42,7 @@ impl<W: World> Driver<W> {
                 return;
             };
             reports += 1;
-            let is_plain = report.is_readable && !report.is_writable && report.refusal.is_none();
-            self.leaves_ready |= !is_plain || reports >= REPORTS;
+            self.leaves_ready |= !report.is_plain() || reports >= REPORTS;
             let key = report.key;
             if tls::IS_POSSIBLE && self.sockets.go_on_parting(key, report.refusal.is_some()) {
                 continue;
@@ -63,10 +62,9 @@ impl<W: World> Driver<W> {
                 }
                 Some(Socket::Connected(_)) => {
                     if report.is_readable {
-                        let leaves_ready = self.leaves_ready;
-                        self.leaves_ready = true; // unless a read finds less than it asked for
+                        self.has_read_all = false;
                         self.unless_many_shake(key, |it| _ = it.read(key, now));
-                        self.leaves_ready |= leaves_ready;
+                        self.leaves_ready |= !self.has_read_all;
                     }
                     if report.is_writable {
                         self.flush_aside(key, now);
@@ -214,7 +212,7 @@ impl<W: World> Driver<W> {
         match outcome {
             Ok(0) => self.core.handle_end_of_stream(key, now),
             Ok(len) if is_shared => {
-                self.leaves_ready = len == most || below > 0;
+                self.has_read_all = len < most && below == 0;
                 self.core.take_arrived(); // not by this read
                 let used = self.core.handle_shared(key, &self.buffer[..len], now);
                 self.held = used..len;

@@ -52,6 +52,8 @@ struct Registration<P> {
     place: P,
     /// What was declared last.
     wanted: Wanted,
+    /// What the poller was told last.
+    polled: Wanted,
     /// Its polling was refused, and rests.
     polling_rests: bool,
     /// Its sending was refused, and rests: that it is writable is of no interest.
@@ -130,6 +132,8 @@ pub(crate) struct Sockets<W: World> {
     cipher: Vec<u8>,
     /// Those that the core has closed, and that have a word to say.
     partings: Partings<W::Place>,
+    /// More is wanted of a socket that was wanted for something.
+    is_widened: bool,
 }
 
 impl<W: World> Sockets<W> {
@@ -140,6 +144,7 @@ impl<W: World> Sockets<W> {
             ready: Vec::new(),
             cipher: Vec::new(),
             partings: Partings::new(),
+            is_widened: false,
         }
     }
 
@@ -205,6 +210,7 @@ impl<W: World> Sockets<W> {
             generation: key.generation,
             place,
             wanted: Wanted::default(),
+            polled: Wanted::default(),
             polling_rests: false,
             sending_rests: false,
             refused: None,
@@ -452,9 +458,10 @@ impl<W: World> Sockets<W> {
 
     /// Has the poller know what is wanted, but for what rests.
     fn poll(&mut self, key: RecordKey) {
-        let Some(registration) = self
-            .registration(key)
-            .filter(|registration| !registration.polling_rests)
+        let registration = self.registrations.get_mut(key.index as usize);
+        let Some(registration) = registration
+            .and_then(Option::as_mut)
+            .filter(|it| it.generation == key.generation && !it.polling_rests)
         else {
             return;
         };
@@ -465,6 +472,9 @@ impl<W: World> Sockets<W> {
             wanted = secure.wanted(wanted);
         }
         wanted.writable &= !registration.sending_rests;
+        let before = std::mem::replace(&mut registration.polled, wanted);
+        self.is_widened |= (before.readable && !before.writable && wanted.writable)
+            || (before.writable && !before.readable && wanted.readable);
         self.world.set_interest(place, wanted);
     }
 
@@ -492,6 +502,12 @@ impl<W: World> Sockets<W> {
         let place = registration.place;
         self.world.set_interest(place, Wanted::default());
         true
+    }
+
+    /// Whether since this was asked last more was wanted of a socket that was polled already. An epoll that has
+    /// reported it lately is not readable anew by that, though it has more to report.
+    pub(super) fn take_widened(&mut self) -> bool {
+        std::mem::take(&mut self.is_widened)
     }
 
     pub(super) fn go_on_polling(&mut self, key: RecordKey) {
@@ -526,6 +542,13 @@ impl<W: World> Sockets<W> {
         let registrations = self.registrations.iter().flatten();
         let held = registrations.filter_map(|registration| self.world.get(registration.place));
         held.map(|(_, role)| role.key).collect()
+    }
+
+    /// Whether any is to be writable.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn wants_to_write(&self) -> bool {
+        let mut registrations = self.registrations.iter().flatten();
+        registrations.any(|registration| registration.polled.writable)
     }
 }
 

@@ -149,6 +149,9 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     (bench.only_socket(), peer)
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod left;
+
 /// What epoll refuses: a file knows no readiness.
 #[cfg(target_os = "linux")]
 mod refused {

@@ -17,9 +17,18 @@ pub(crate) struct Report {
     pub(crate) key: RecordKey,
     pub(crate) is_readable: bool,
     pub(crate) is_writable: bool,
+    /// Behind what is readable there is an end, or an error, of which nothing more will tell.
+    pub(crate) is_ended: bool,
     /// The system refuses to poll the socket, and says why. Nothing more is reported of it until its
     /// interest is declared again.
     pub(crate) refusal: Option<io::Error>,
+}
+
+impl Report {
+    /// Whether there is nothing but bytes to be read.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_readable && !self.is_writable && !self.is_ended && self.refusal.is_none()
+    }
 }
 
 /// What became of a socket that was handed in.

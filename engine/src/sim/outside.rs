@@ -194,6 +194,7 @@ impl Outside {
                 key: source.role.key,
                 is_readable: source.wanted.readable,
                 is_writable: source.wanted.writable,
+                is_ended: false,
                 refusal: Some(error),
             };
             found.push((place, report));
@@ -217,6 +218,7 @@ impl Outside {
                     key,
                     is_readable,
                     is_writable,
+                    is_ended: false,
                     refusal: None,
                 };
                 found.push((place, report));
