@@ -28,7 +28,9 @@ use crate::sync::lock;
 /// other has to be woken. The engine's own thread stands in wherever no receiver waits: at once where
 /// something was posted by another thread or a task waits, else within a millisecond (on Windows within a tick of
 /// the system's clock, mostly 16 ms). So everything goes on whatever the application does with what it
-/// received. Wakers of tasks that the reactor tells of something are called in the engine's own thread alone.
+/// received. Wakers of tasks that the reactor tells of something are called in the engine's own thread alone, or by
+/// a task that makes passes (`reactor_task`). The waker of that task itself is called in whatever thread
+/// posts, receives, or drops a message.
 ///
 /// Clones share the engine. Several engines may run in one process; they share nothing.
 ///

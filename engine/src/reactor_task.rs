@@ -101,7 +101,8 @@ impl ReactorTask {
     /// [descriptor](AsFd) becomes readable is for the caller to learn.
     ///
     /// It does not block. It wakes those tasks of the application for which there is something: call it where no
-    /// lock is held that a waker may take.
+    /// lock is held that a waker may take. The waker of `context` is called by whoever posts, receives, or drops a
+    /// message, under whatever locks they hold: it must only have the task polled, as those of runtimes do.
     pub fn pass(&mut self, context: &mut Context<'_>, is_readable: bool) -> Pass {
         let reads = match is_readable || self.has_to_read {
             true => Reads::Yes,
@@ -145,19 +146,133 @@ impl fmt::Debug for ReactorTask {
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
+    use std::future::Future;
+    use std::io::Write;
     use std::net::TcpStream;
-    use std::task::Waker;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
     use std::thread;
 
     use super::*;
     use crate::between::seat::{NOBODY, Need, Rest};
+    use crate::handles::reactor_thread;
     use crate::{Event, GroupOptions, Options, driver};
+
+    /// An engine in which nobody stands in, its task, and how often that was woken.
+    fn alone() -> (Arc<Shared>, Engine, ReactorTask, Arc<Woken>, Waker) {
+        let shared = driver::furnish(Options::default()).expect("a reactor");
+        let engine = Engine::over(Arc::clone(&shared), None);
+        let task = engine.reactor_task().expect("the first");
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        (shared, engine, task, woken, waker)
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody comes back to receive in this thread but a task, which would make no pass.
+    #[test]
+    fn what_is_posted_behind_what_this_thread_wrote_calls_the_task() {
+        let (shared, engine, mut task, woken, waker) = alone();
+        let mut context = Context::from_waker(&waker);
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        let mut receiving = pin!(async { inbox.recv_async().await });
+        assert!(receiving.as_mut().poll(&mut context).is_pending());
+        while task.pass(&mut context, true) == Pass::LeavesReady {}
+        group.notify(engine.message()).unwrap();
+        assert!(receiving.as_mut().poll(&mut context).is_ready());
+        let listen = || group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        let before = passes(&shared);
+        listen();
+        assert_eq!(passes(&shared), before + 1, "written by this thread");
+        let before = woken.0.load(Ordering::Relaxed);
+        listen();
+        assert!(woken.0.load(Ordering::Relaxed) > before, "nobody comes");
+        end(shared, (inbox, engine, task));
+    }
+
+    fn passes(shared: &Shared) -> u64 {
+        shared.counters.passes.load(Ordering::Relaxed)
+    }
+
+    /// Says where it is called.
+    struct Where(AtomicUsize);
+
+    impl Wake for Where {
+        fn wake(self: Arc<Self>) {
+            let may_wait = !reactor_thread::is_here();
+            self.0.store(1 + usize::from(may_wait), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_a_pass_calls_must_not_wait_and_the_task_may() {
+        let (shared, engine, mut task, _woken, waker) = alone();
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        let called = Arc::new(Where(AtomicUsize::new(0)));
+        let asks = Waker::from(Arc::clone(&called));
+        assert!(
+            inbox
+                .poll_recv(&mut Context::from_waker(&asks))
+                .is_pending()
+        );
+        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut context = Context::from_waker(&waker);
+        while task.pass(&mut context, true) == Pass::LeavesReady {}
+        assert_eq!(called.0.load(Ordering::Relaxed), 1);
+        assert!(!reactor_thread::is_here());
+        end(shared, (inbox, engine, task));
+    }
+
+    fn end<T>(shared: Arc<Shared>, all: T) {
+        let stand_in = thread::spawn(move || shared.stand_in());
+        drop(all);
+        stand_in.join().expect("no panic");
+    }
+
+    fn is_readable(task: &ReactorTask) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut polled = [PollFd::new(task, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).expect("poll(2)") > 0
+    }
+
+    /// A runtime that watches by edges is told of both before the pass, and of nothing behind it.
+    #[test]
+    fn the_end_of_a_stream_behind_its_last_bytes_is_said_to_be_left() {
+        let (shared, engine, mut task, _woken, waker) = alone();
+        let mut context = Context::from_waker(&waker);
+        let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
+        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        while task.pass(&mut context, true) == Pass::LeavesReady {}
+        let Ok(Some(Event::Listening(listening))) = inbox.try_recv() else {
+            panic!("it listens");
+        };
+        let mut peer = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+        while task.pass(&mut context, true) == Pass::LeavesReady {}
+        // A part of a frame's header: what follows is the end.
+        peer.write_all(&[0; 3]).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        while task.pass(&mut context, true) == Pass::LeavesReady {}
+        assert!(
+            !is_readable(&task),
+            "it has left the end, and did not say so"
+        );
+        end(shared, (inbox, engine, task));
+    }
 
     /// The runtime says once that there is something, and the task comes while somebody else sits. Nobody
     /// stands in.
     #[test]
     fn a_task_that_came_in_vain_receives_when_it_comes_again() {
-        let shared = driver::furnish(Options::default()).unwrap();
+        let shared = driver::furnish(Options::default()).expect("a reactor");
         let engine = Engine::over(Arc::clone(&shared), None);
         let mut task = engine.reactor_task().unwrap();
         let mut context = Context::from_waker(Waker::noop());
@@ -177,6 +292,6 @@ mod tests {
         assert_eq!(engine.statistics().accepted, 1);
         let stand_in = thread::spawn(move || shared.stand_in());
         drop((inbox, engine, task));
-        stand_in.join().unwrap();
+        stand_in.join().expect("no panic");
     }
 }

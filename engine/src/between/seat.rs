@@ -333,7 +333,7 @@ impl<R: ?Sized> Seat<R> {
         let mut state = lock(&self.state);
         if state.reactor.is_none() {
             state.is_noted = decide(Decision::CallIsNoted, true);
-        } else if sitter != NOBODY && sitter == state.left_by && !state.grace_left().is_zero() {
+        } else if state.expects(sitter) {
             state.is_expected = decide(Decision::ExpectedPostIsNoted, true);
             self.rouse(state);
         } else {
@@ -412,6 +412,13 @@ impl<R: ?Sized> State<R> {
             return Duration::ZERO;
         };
         GRACE.saturating_sub(Instant::now().saturating_duration_since(left_at))
+    }
+
+    /// Whether this thread has just left the seat and comes back to receive. Not where tasks receive: they make
+    /// no passes, whatever thread they post in.
+    fn expects(&self, sitter: Sitter) -> bool {
+        let has_left = sitter != NOBODY && sitter == self.left_by;
+        has_left && self.tasks == 0 && !self.grace_left().is_zero()
     }
 
     /// The seat is left: how soon after it was left before?

@@ -21,6 +21,17 @@ pub(crate) fn leave() {
     IS_REACTOR.set(false);
 }
 
+/// Has this thread be one while it does something that does not panic.
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "only a task makes passes elsewhere")
+)]
+pub(crate) fn stay(act: impl FnOnce()) {
+    let before = IS_REACTOR.replace(true);
+    act();
+    IS_REACTOR.set(before);
+}
+
 /// Whether this thread must not wait for a reactor.
 pub(crate) fn is_here() -> bool {
     IS_REACTOR.get()

@@ -117,7 +117,8 @@ impl<R: ?Sized> State<R> {
         }
         let is_awake = std::mem::replace(&mut task.is_awake, true);
         let is_woken = decide(Decision::TaskIsCalled, !is_awake);
-        let waker = task.waker.as_ref().filter(|_| is_woken).cloned();
+        // Not cloned: that is the application's code, and the lock is held. It brings one each time it comes.
+        let waker = if is_woken { task.waker.take() } else { None };
         if is_called && !self.is_over {
             self.is_called = false;
             self.expect_task();

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Reactor, Reads, Shared};
+use super::{Reactor, Reads, Shared, reactor_thread};
 use crate::between::seat::{Rest, TASK, Turn};
 
 /// What a pass in a task has come to.
@@ -43,7 +43,7 @@ impl Shared {
                 reactor.wait(Some(Instant::now()))?;
             }
             let is_over = self.work(reactor, reads);
-            Ok((!is_over).then(|| leaves_ready(reactor, reads)))
+            Ok((!is_over).then(|| leaves_ready(reactor)))
         });
         // What several tasks post is written together, by a pass behind them all. One writes for itself.
         let told = self.queue.told();
@@ -54,7 +54,8 @@ impl Shared {
         }
         self.leave(occupant, TASK);
         if told > 0 {
-            self.queue.wake_tasks();
+            // What they do must not wait for a reactor: others would be woken late.
+            reactor_thread::stay(|| self.queue.wake_tasks());
         }
         if comes_again {
             waker.wake_by_ref();
@@ -68,10 +69,10 @@ impl Shared {
 }
 
 /// Whether there may be something for a pass that reads, of which nobody will tell.
-fn leaves_ready(reactor: &mut dyn Reactor, reads: Reads) -> bool {
+fn leaves_ready(reactor: &mut dyn Reactor) -> bool {
     let is_due = match reactor.rest() {
         Rest::Until(Some(until)) => until <= Instant::now(),
         Rest::Until(None) | Rest::Unseen => false,
     };
-    is_due || (reads == Reads::Yes && reactor.leaves_ready())
+    is_due || reactor.leaves_ready()
 }
