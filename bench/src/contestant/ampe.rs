@@ -27,12 +27,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Ampe {
     spin: Duration,
+    posts_singly: bool,
 }
 
 impl Ampe {
     /// With an option that is for round trips alone, and for machines with many processors.
     pub fn that_spins() -> Ampe {
-        Ampe { spin: SPIN }
+        Ampe {
+            spin: SPIN,
+            ..Ampe::default()
+        }
+    }
+
+    /// One way by `post` in place of `post_many`.
+    pub fn that_posts_singly() -> Ampe {
+        Ampe {
+            posts_singly: true,
+            ..Ampe::default()
+        }
     }
 
     fn start(&self) -> Result<Engine> {
@@ -44,23 +56,30 @@ impl Ampe {
 
 impl Contestant for Ampe {
     fn name(&self) -> &'static str {
-        if self.spin.is_zero() {
-            "ampe"
-        } else {
-            "ampe-spin"
+        match (self.spin.is_zero(), self.posts_singly) {
+            (true, false) => "ampe",
+            (false, _) => "ampe-spin",
+            (true, true) => "ampe-post",
         }
     }
 
     fn settings(&self) -> String {
         format!(
-            "Options::default(), spin {:?}; signals one way, by post_many of {POSTS} and recv_many; \
+            "Options::default(), spin {:?}; signals one way, by {} and recv_many; \
              request and response for round trips, by post and recv; a group for each purpose",
-            self.spin
+            self.spin,
+            match self.posts_singly {
+                true => "post".into(),
+                false => format!("post_many of {POSTS}"),
+            }
         )
     }
 
     fn cannot(&self, task: &Task) -> Option<&'static str> {
         let waits_for_answers = matches!(task.work, Work::RoundTrip | Work::Paced);
+        if self.posts_singly && task.work != Work::OneWay {
+            return Some("it posts one by one, one way");
+        }
         (!self.spin.is_zero() && !waits_for_answers).then_some("it spins for answers alone")
     }
 
@@ -113,6 +132,7 @@ impl Contestant for Ampe {
         let engine = self.start()?;
         session.before_idle();
         match session.task.work {
+            Work::OneWay if self.posts_singly => send_singly(&engine, &session),
             Work::OneWay | Work::Producers => send_all(&engine, &session),
             Work::RoundTrip | Work::Paced => {
                 let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
@@ -286,6 +306,24 @@ fn send_all(engine: &Engine, session: &Session) -> Result<()> {
         })
     };
     let measured = Measured::sent(sent?.iter().sum());
+    session.finish(with_passes(measured, engine), Some(started))
+}
+
+/// Sends from one thread, each message by a call of its own.
+fn send_singly(engine: &Engine, session: &Session) -> Result<()> {
+    let (group, mut inbox, channel) = connect(engine, session, 0)?;
+    let started = session.ready()?;
+    let mut source = Source::new(&session.task, 0);
+    while let Some(body) = source.next() {
+        let mut post = message(&group, body)?.signal(channel);
+        while let Err(refused) = group.post(post) {
+            match (refused.why, inbox.recv()?) {
+                (PostError::Full(_), Event::Room(_)) => post = refused.post,
+                (why, other) => bail!("{why}, then {other:?}"),
+            }
+        }
+    }
+    let measured = Measured::sent(source.sent());
     session.finish(with_passes(measured, engine), Some(started))
 }
 

@@ -47,6 +47,7 @@ pub fn all() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(ampe::Ampe::default()),
         Box::new(ampe::Ampe::that_spins()),
+        Box::new(ampe::Ampe::that_posts_singly()),
         Box::new(sockets::Sockets),
         Box::new(tokio_codec::TokioCodec),
         #[cfg(feature = "zmq")]

@@ -42,6 +42,7 @@ impl Shared {
             if reads == Reads::Yes {
                 reactor.wait(Some(Instant::now()))?;
             }
+            self.queue.expect_no_more(); // the tasks that were told before this have run
             let is_over = self.work(reactor, reads);
             Ok((!is_over).then(|| leaves_ready(reactor)))
         });
