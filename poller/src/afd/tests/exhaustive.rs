@@ -386,6 +386,7 @@ fn much_that_can_happen_to_one_source_with_everything() {
 
 #[test]
 fn much_that_can_happen_on_weak_kernels() {
+    let states_max = if IS_PARTIAL { 8_000 } else { 30_000 };
     for kernel in 0..WEAK.len() {
         for (sources, mode) in [
             (1, PollingMode::Helper),
@@ -394,7 +395,7 @@ fn much_that_can_happen_on_weak_kernels() {
         ] {
             let setup = weak(kernel, sources, mode);
             let name = format!("weak kernel {kernel}, {sources} sources, {mode:?}");
-            prove(&name, &setup, 30_000);
+            prove(&name, &setup, states_max);
         }
     }
 }
