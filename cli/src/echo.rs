@@ -1,6 +1,6 @@
 //! `ampe echo`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ampe::{Event, Options, Outbox, Post};
 use serde_json::json;
@@ -83,16 +83,12 @@ impl Totals {
 impl Echoing {
     fn serve(&mut self, session: &mut Session, arguments: &Echo) -> Result<(), Failure> {
         let mut events = Vec::new();
-        loop {
-            let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
-            session.next_many(&mut events, deadline)?;
-            if events.is_empty() {
-                return Ok(());
-            }
+        while session.serve_many(&mut events, arguments.timeout)? {
             for event in events.drain(..) {
                 self.on_event(event, arguments.json)?;
             }
         }
+        Ok(())
     }
 
     fn on_event(&mut self, event: Event, json: bool) -> Result<(), Failure> {

@@ -472,22 +472,27 @@ fn defaults_are_taken_from_the_environment_and_a_file() {
 
 #[test]
 fn a_stranger_is_told_of_once() {
-    let mut tail = start(&["tail", "--listen", TCP]);
-    let to = tail.line();
-    let port = to.strip_prefix("tcp://").unwrap();
-    for _ in 0..3 {
-        let mut stranger = std::net::TcpStream::connect(port).unwrap();
-        std::io::Write::write_all(&mut stranger, &[0x0f; 64]).unwrap();
-        let _ = std::io::Read::read(&mut stranger, &mut [0]);
-    }
+    let serving = ["tail", "echo"].map(|command| {
+        let mut serving = start(&[command, "--listen", TCP]);
+        let to = serving.line();
+        let port = to.strip_prefix("tcp://").unwrap();
+        for _ in 0..3 {
+            let mut stranger = std::net::TcpStream::connect(port).unwrap();
+            std::io::Write::write_all(&mut stranger, &[0x0f; 64]).unwrap();
+            let _ = std::io::Read::read(&mut stranger, &mut [0]);
+        }
+        serving
+    });
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    if tail.interrupt() {
-        let ended = tail.finish();
-        assert_eq!(
-            ended.stderr.matches("did not say hello").count(),
-            1,
-            "{ended:?}"
-        );
+    for serving in serving {
+        if serving.interrupt() {
+            let ended = serving.finish();
+            assert_eq!(
+                ended.stderr.matches("did not say hello").count(),
+                1,
+                "{ended:?}"
+            );
+        }
     }
 }
 
