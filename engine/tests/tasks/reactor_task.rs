@@ -8,9 +8,6 @@ use std::task::ready;
 use std::thread::ThreadId;
 
 use ampe::{Pass, ReactorTask};
-use rustix::event::{PollFd, PollFlags, Timespec};
-
-use common::peer::{Peer, SIGNAL, frame};
 
 use super::*;
 
@@ -144,71 +141,6 @@ fn many_tasks_call_whose_tokio_runtime_makes_the_passes() {
         while !matches!(inbox.recv_async().await.unwrap(), Event::Closed(_)) {}
     });
     assert_eq!(server.join().unwrap(), CALLERS * ROUNDS);
-}
-
-/// Makes passes until there is nothing to do. Whatever has come, the descriptor is not readable then: a
-/// runtime would not tell of it again.
-fn pass_until_idle(task: &mut ReactorTask) {
-    let mut context = Context::from_waker(Waker::noop());
-    let mut is_readable = true;
-    while task.pass(&mut context, is_readable) == Pass::LeavesReady {
-        is_readable = false; // it knows better
-    }
-    let mut polled = [PollFd::new(&*task, PollFlags::IN)];
-    let now = Timespec::default();
-    let readable = rustix::event::poll(&mut polled, Some(&now)).unwrap();
-    assert_eq!(readable, 0, "it has left something, and did not say so");
-}
-
-#[test]
-fn a_pass_says_whether_it_has_left_something() {
-    if !is_supported() {
-        return;
-    }
-    let engine = engine();
-    let mut server = group(&engine);
-    let place = place(Transport::Uds);
-    let (_, address) = common::listen(&server.0, &mut server.1, &place.address);
-    let mut task = engine.reactor_task().unwrap();
-    let mut peers = [(); 3].map(|()| {
-        let peer = Peer::hello(&address);
-        pass_until_idle(&mut task);
-        match server.1.try_recv().unwrap() {
-            Some(Event::Hello(hello)) => server.0.post(hello.accept(server.0.message())).unwrap(),
-            other => panic!("{other:?}"),
-        };
-        pass_until_idle(&mut task);
-        peer
-    });
-    // Many small messages have the next read take less than there is.
-    let small = |count: usize| frame(SIGNAL, 0).with_body([7; 50]).bytes().repeat(count);
-    let large = |count: usize| {
-        frame(SIGNAL, 0)
-            .with_body([7; 50_000])
-            .bytes()
-            .repeat(count)
-    };
-    let one = small(1);
-    for bytes in [small(1), small(1500), small(1500), large(2), small(1)] {
-        // Each of them is the one that leaves most, whichever is read last.
-        for most in 0..peers.len() {
-            for (at, peer) in peers.iter_mut().enumerate() {
-                peer.send(if at == most { &bytes } else { &one });
-            }
-            pass_until_idle(&mut task);
-        }
-    }
-    let mut signals = 0;
-    while let Some(Event::Signal(_)) = server.1.try_recv().unwrap() {
-        signals += 1;
-    }
-    assert_eq!(signals, 3 * (1 + 1500 + 1500 + 2 + 1) + 5 * 3 * 2);
-    drop(peers);
-    pass_until_idle(&mut task);
-    for _ in 0..3 {
-        let closed = server.1.try_recv().unwrap();
-        assert!(matches!(closed, Some(Event::Closed(_))), "{closed:?}");
-    }
 }
 
 /// Which threads have woken a task.
