@@ -156,6 +156,9 @@ find_server() {
     true
 }
 
+# Wine is slow enough with as many tests at a time as there are processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(getconf _NPROCESSORS_ONLN)}
+
 # The server stays for a minute: else it ends with each test program, and the next one may meet it in
 # the act. Wine's services are started at once: else the first test program would, and they would keep
 # its output open as long.

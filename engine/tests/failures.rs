@@ -276,6 +276,10 @@ fn a_connection_that_does_not_come_about_in_time() {
 #[test]
 fn a_connection_that_waited_long_is_served_at_last() {
     for transport in transports() {
+        if transport == Transport::Tcp && cfg!(debug_assertions) {
+            common::skip("the system takes 16 s to ask for a TCP connection again: with --release");
+            continue;
+        }
         let mut stalled = stalled(transport, common::PATIENCE);
         let Attempt { channel, ids } = &stalled.attempt;
         // Those in line disappear, and so does the one that was served.

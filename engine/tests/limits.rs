@@ -251,7 +251,7 @@ fn cycle(transport: Transport, cycles: usize) {
 #[test]
 fn connections_come_and_go() {
     for transport in transports() {
-        cycle(transport, 3000);
+        cycle(transport, if cfg!(debug_assertions) { 1000 } else { 3000 });
     }
 }
 

@@ -115,7 +115,7 @@ fn assert_found<D: Defects>(expected: &[Oracle]) {
 }
 
 // Without optimisation what `exhaustive` and `swarm` prove has to do.
-#[cfg(any(ampe_poison, not(debug_assertions)))]
+#[cfg(any(ampe_poison, ampe_mutants, not(debug_assertions)))]
 #[test]
 fn without_a_defect_nothing_is_found() {
     for outcome in suite::<Small>() {
