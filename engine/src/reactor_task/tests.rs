@@ -171,8 +171,10 @@ fn what_is_not_said_to_be_left_is_not_there() {
     let address = address.parse().unwrap();
     group.listen(&address).unwrap();
     pass_until_idle(&mut task);
-    let mut options = Options::default();
-    options.send_buffer = Some(212_992);
+    let options = Options {
+        send_buffer: Some(212_992),
+        ..Options::default()
+    };
     let others = Engine::start(options).unwrap();
     let (client, mut answers) = others.group(GroupOptions::default()).unwrap();
     let channels = [(); 3].map(|()| client.connect(&address).unwrap());

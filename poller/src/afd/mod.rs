@@ -52,5 +52,5 @@ pub use port::PollingMode;
 #[cfg(not(windows))]
 pub(crate) use port::PollingMode;
 pub(crate) use port::Port;
-#[cfg(test)]
+#[cfg(all(test, not(debug_assertions)))]
 pub(crate) use tests::StateMoves;

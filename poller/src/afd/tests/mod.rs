@@ -25,6 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+#[cfg(not(debug_assertions))]
 pub(crate) use self::canaries::StateMoves;
 use self::lab::Oracle;
 
