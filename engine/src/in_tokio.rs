@@ -21,7 +21,7 @@ impl Engine {
     ///
     /// A runtime of one thread gains most. Where the runtime is busy or ends, the engine's own thread makes the
     /// passes, as it does where this is dropped or fails: so nothing depends on the outcome. It does not keep
-    /// the engine alive. [`reactor_task`](Engine::reactor_task) says what goes on.
+    /// the engine alive. `Engine::reactor_task` says what goes on.
     ///
     /// # Errors
     ///

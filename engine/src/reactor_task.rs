@@ -34,7 +34,7 @@ pub enum Pass {
 
 impl Engine {
     /// Has a task make the engine's passes, in the thread of its runtime, in which the tasks run that post and
-    /// receive: so no thread has to be woken for them. [`run_in_tokio`](Engine::run_in_tokio) (feature `tokio`)
+    /// receive: so no thread has to be woken for them. `Engine::run_in_tokio` (feature `tokio`)
     /// does all that is to be done with this under tokio; other runtimes take a dozen lines:
     ///
     /// ```
