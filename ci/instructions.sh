@@ -4,8 +4,9 @@
 # valgrind where it can. Ends with 3 where there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Instructions for a message of 64 bytes that is received, dropped, built, posted and sent.
-most=${AMPE_INSTRUCTIONS:-1350}
+# Instructions for a message of 64 bytes that is received, dropped, built, posted and sent. What the compiler makes of
+# the same source differs by up to a twentieth with the place in which it is built: 1,278 to 1,333 were seen.
+most=${AMPE_INSTRUCTIONS:-1400}
 
 if ! command -v valgrind >/dev/null; then
     sudo=
