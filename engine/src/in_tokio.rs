@@ -8,8 +8,8 @@ use crate::engine::Engine;
 impl Engine {
     /// Has a task of tokio make the engine's passes, until the engine has ended: spawn this in the runtime whose tasks
     /// post and receive. What they post and receive needs no other thread then: calls from one task, and from
-    /// a thousand, take half the processor time that they take otherwise (`docs/performance.md` has
-    /// figures).
+    /// a thousand, take a little more than half of the processor time that they take otherwise
+    /// (`docs/performance.md` has figures).
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
