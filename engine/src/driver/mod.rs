@@ -11,7 +11,7 @@ mod rests;
 pub(crate) mod secure;
 pub(crate) mod sockets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod turn;
 pub(crate) mod world;
 

@@ -150,7 +150,7 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod left;
+pub(crate) mod left;
 
 /// What epoll refuses: a file knows no readiness.
 #[cfg(target_os = "linux")]

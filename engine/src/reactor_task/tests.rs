@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::between::seat::{NOBODY, Need, Rest};
+use crate::driver::tests::left::is_readable;
 use crate::handles::reactor_thread;
-use crate::{Event, GroupOptions, Options, driver};
+use crate::{ChannelGroup, Event, GroupOptions, Inbox, Options, driver};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -96,10 +97,15 @@ fn end<T>(shared: Arc<Shared>, all: T) {
     stand_in.join().expect("no panic");
 }
 
-fn is_readable(task: &ReactorTask) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut polled = [PollFd::new(task, PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec::default())).expect("poll(2)") > 0
+/// Has a group listen, and tells where.
+fn listen(task: &mut ReactorTask, group: &ChannelGroup, inbox: &mut Inbox) -> SocketAddr {
+    let address = "tcp://127.0.0.1:0".parse().expect("an address");
+    group.listen(&address).expect("an open group");
+    pass_until_idle(task);
+    let Ok(Some(Event::Listening(listening))) = inbox.try_recv() else {
+        panic!("it listens");
+    };
+    listening.address().socket_addr().expect("over TCP")
 }
 
 /// A runtime that watches by edges is told of both before the pass, and of nothing behind it.
@@ -108,12 +114,8 @@ fn the_end_of_a_stream_behind_its_last_bytes_is_said_to_be_left() {
     let (shared, engine, mut task, _woken, waker) = alone();
     let mut context = Context::from_waker(&waker);
     let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
-    group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
-    while task.pass(&mut context, true) == Pass::LeavesReady {}
-    let Ok(Some(Event::Listening(listening))) = inbox.try_recv() else {
-        panic!("it listens");
-    };
-    let mut peer = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+    let address = listen(&mut task, &group, &mut inbox);
+    let mut peer = TcpStream::connect(address).unwrap();
     while task.pass(&mut context, true) == Pass::LeavesReady {}
     // A part of a frame's header: what follows is the end.
     peer.write_all(&[0; 3]).unwrap();
@@ -133,14 +135,10 @@ fn a_task_that_came_in_vain_receives_when_it_comes_again() {
     let (shared, engine, mut task, _woken, waker) = alone();
     let mut context = Context::from_waker(&waker);
     let (group, mut inbox) = engine.group(GroupOptions::default()).unwrap();
-    group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
-    task.pass(&mut context, true);
-    let Ok(Some(Event::Listening(listening))) = inbox.try_recv() else {
-        panic!("it listens");
-    };
+    let address = listen(&mut task, &group, &mut inbox);
     assert_eq!(task.pass(&mut context, true), Pass::Idle);
     let occupant = shared.seat.try_sit().expect("nobody sits");
-    let _peer = TcpStream::connect(listening.address().socket_addr().unwrap()).unwrap();
+    let _peer = TcpStream::connect(address).unwrap();
     assert_eq!(task.pass(&mut context, true), Pass::Idle);
     let rest = Rest::Until(None);
     shared.seat.leave(occupant, NOBODY, Need::Nobody, rest);

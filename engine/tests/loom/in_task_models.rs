@@ -56,15 +56,20 @@ fn start_task(engine: &Arc<Engine>, lives: Lives) -> thread::JoinHandle<()> {
     })
 }
 
-/// What is posted, while the task makes passes and between them, reaches it.
-fn posts_reach_the_task() {
+/// Two posts beside a task that makes passes.
+fn two_posts_beside(lives: Lives) {
     let engine = Engine::watched(Watches::All);
-    let task = start_task(&engine, Lives::On);
+    let task = start_task(&engine, lives);
     let stand_in = engine.start_stand_in();
     engine.post(0, 2);
     engine.post(STOP, 2);
     task.join().unwrap();
     stand_in.join().unwrap();
+}
+
+/// What is posted, while the task makes passes and between them, reaches it.
+fn posts_reach_the_task() {
+    two_posts_beside(Lives::On);
 }
 
 #[test]
@@ -157,13 +162,7 @@ fn canary_a_stand_in_that_leaves_everything_to_the_task() {
 
 /// A task that ends leaves the passes to the stand-in, whatever it was called for.
 fn a_task_ends() {
-    let engine = Engine::watched(Watches::All);
-    let task = start_task(&engine, Lives::Briefly);
-    let stand_in = engine.start_stand_in();
-    engine.post(0, 2);
-    engine.post(STOP, 2);
-    task.join().unwrap();
-    stand_in.join().unwrap();
+    two_posts_beside(Lives::Briefly);
 }
 
 #[test]

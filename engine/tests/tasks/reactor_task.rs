@@ -176,6 +176,13 @@ fn a_task_is_woken_by_the_thread_that_makes_the_passes() {
     );
 }
 
+/// So many calls, asked in this thread and answered in another.
+fn converse(pair: Pair, calls: u64) {
+    let server = thread::spawn(move || block_on(serve(pair.server.0, pair.server.1)));
+    block_on(ask(pair.client.0, pair.client.1, pair.address, calls));
+    assert_eq!(server.join().unwrap(), calls);
+}
+
 #[test]
 fn a_runtime_that_is_busy_or_gone_delays_messages_and_loses_none() {
     if !is_supported() {
@@ -183,10 +190,7 @@ fn a_runtime_that_is_busy_or_gone_delays_messages_and_loses_none() {
     }
     let pair = pair(Transport::Tcp);
     let task = pair._engines[1].reactor_task().unwrap();
-    let server = thread::spawn(move || block_on(serve(pair.server.0, pair.server.1)));
-    // The task is never polled.
-    block_on(ask(pair.client.0, pair.client.1, pair.address, 50));
-    assert_eq!(server.join().unwrap(), 50);
+    converse(pair, 50); // the task is never polled
     drop(task);
 }
 
@@ -201,9 +205,7 @@ fn one_task_at_a_time_makes_passes_and_the_engines_thread_does_after_it() {
     assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
     drop(task);
     drop(pair._engines[1].reactor_task().unwrap());
-    let server = thread::spawn(move || block_on(serve(pair.server.0, pair.server.1)));
-    block_on(ask(pair.client.0, pair.client.1, pair.address, CALLS));
-    assert_eq!(server.join().unwrap(), CALLS);
+    converse(pair, CALLS);
 }
 
 #[test]

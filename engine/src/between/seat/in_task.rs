@@ -68,9 +68,7 @@ impl<R: ?Sized> Seat<R> {
         let mut state = lock(&self.state);
         if let Some(task) = &mut state.seat_task {
             task.is_awake = false;
-            if !task.waker.as_ref().is_some_and(|own| own.will_wake(waker)) {
-                std::mem::swap(&mut task.waker, &mut new);
-            }
+            std::mem::swap(&mut task.waker, &mut new); // the one before is dropped when the lock is free
         }
         if state.is_over {
             return Turn::Over;

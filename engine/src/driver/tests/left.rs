@@ -2,7 +2,7 @@
 //! ready before.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -15,7 +15,7 @@ fn watched(bench: &mut Bench) -> OwnedFd {
     lookout.watched().unwrap().try_clone_to_owned().unwrap()
 }
 
-fn is_readable(watched: &OwnedFd) -> bool {
+pub(crate) fn is_readable(watched: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(watched, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())).expect("poll(2)") > 0
 }
