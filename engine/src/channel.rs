@@ -19,6 +19,12 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// That of no channel.
+    pub(crate) const NONE: Channel = Channel {
+        number: 0,
+        generation: [0; 8],
+    };
+
     pub(crate) fn new(number: u16, generation: u64) -> Self {
         Channel {
             number,

@@ -143,6 +143,7 @@ pub struct Listening {
 
 impl Listening {
     /// The listener's channel.
+    #[inline]
     pub fn channel(&self) -> Channel {
         self.channel
     }
@@ -167,6 +168,7 @@ pub struct Opened {
 
 impl Opened {
     /// The channel that [`ChannelGroup::connect`](crate::ChannelGroup::connect) gave.
+    #[inline]
     pub fn channel(&self) -> Channel {
         self.channel
     }
@@ -178,6 +180,9 @@ impl Opened {
 }
 
 /// A message from a peer.
+// Events are moved in pieces of 16 bytes, and so is what is taken out of them: where both begin the same pieces, nothing
+// that was moved a moment ago has to be waited for.
+#[repr(align(16))]
 #[derive(Debug)]
 pub struct Received {
     pub(crate) channel: Channel,
@@ -189,12 +194,24 @@ pub struct Received {
 }
 
 impl Received {
+    /// One that nobody sent, to be written where it stays.
+    pub(crate) const BLANK: Received = Received {
+        channel: Channel::NONE,
+        op_code: OpCode::Signal,
+        more: false,
+        status: 0,
+        id: 0,
+        message: Message::empty(),
+    };
+
     /// The channel it came on.
+    #[inline]
     pub fn channel(&self) -> Channel {
         self.channel
     }
 
     /// The message id.
+    #[inline]
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -202,26 +219,31 @@ impl Received {
     /// Whether more messages of the same logical whole follow.
     #[doc(alias = "ZMQ_RCVMORE")]
     #[doc(alias = "zmq_msg_more")]
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.more
     }
 
     /// What kind of message it is.
+    #[inline]
     pub fn op_code(&self) -> OpCode {
         self.op_code
     }
 
     /// The status byte, as it came: 0 from conforming peers.
+    #[inline]
     pub fn status(&self) -> u8 {
         self.status
     }
 
     /// The text headers.
+    #[inline]
     pub fn text_headers(&self) -> TextHeaders<'_> {
         self.message.text_headers()
     }
 
     /// The body.
+    #[inline]
     pub fn body(&self) -> &[u8] {
         self.message.body()
     }
@@ -234,11 +256,13 @@ impl Received {
     }
 
     /// The content.
+    #[inline]
     pub fn message(&self) -> &Message {
         &self.message
     }
 
     /// Takes the content, for keeping or posting on.
+    #[inline]
     pub fn into_message(self) -> Message {
         self.message
     }
@@ -271,7 +295,7 @@ impl Received {
 #[doc(alias = "HelloRequest")]
 #[derive(Debug)]
 pub struct Hello {
-    pub(crate) received: Received,
+    pub(crate) received: Box<Received>,
     pub(crate) caller: Box<Caller>,
 }
 
@@ -317,7 +341,7 @@ impl Hello {
             id,
             mut message,
             ..
-        } = self.received;
+        } = *self.received;
         message.clear();
         // A refusal without its reason is better than none.
         let _ = message.add_header("Reason", why);
@@ -358,6 +382,7 @@ impl Request {
     }
 
     /// Takes the content, for keeping or posting on.
+    #[inline]
     pub fn into_message(self) -> Message {
         self.0.message
     }
@@ -374,6 +399,7 @@ impl Signal {
     }
 
     /// Takes the content, for keeping or posting on.
+    #[inline]
     pub fn into_message(self) -> Message {
         self.0.message
     }
@@ -388,7 +414,7 @@ impl Signal {
 #[doc(alias = "ByeRequest")]
 #[derive(Debug)]
 pub struct Bye {
-    pub(crate) received: Received,
+    pub(crate) received: Box<Received>,
     pub(crate) answer_on_drop: AnswerOnDrop,
 }
 
@@ -430,7 +456,7 @@ impl Bye {
 impl Drop for Bye {
     fn drop(&mut self) {
         if let Some(engine) = self.answer_on_drop.0.take() {
-            let Received { channel, id, .. } = self.received;
+            let Received { channel, id, .. } = *self.received;
             engine.answer_bye(channel, id);
         }
     }
@@ -440,6 +466,7 @@ macro_rules! deref_to_received {
     ($($event:ty => $field:tt),*) => {$(
         impl Deref for $event {
             type Target = Received;
+            #[inline]
             fn deref(&self) -> &Received {
                 &self.$field
             }
@@ -448,7 +475,7 @@ macro_rules! deref_to_received {
 }
 
 // An event is no longer than a line of the cache.
-const _: () = assert!(size_of::<Event>() <= 64);
+const _: () = assert!(size_of::<Event>() <= 64 && size_of::<Received>() <= 48);
 
 deref_to_received!(Hello => received, Request => 0, Signal => 0, Bye => received);
 
@@ -466,21 +493,25 @@ pub struct Returned {
 
 impl Returned {
     /// The channel that it was posted to.
+    #[inline]
     pub fn channel(&self) -> Channel {
         self.channel
     }
 
     /// The message id that it was posted with, or got then.
+    #[inline]
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// What it was posted as.
+    #[inline]
     pub fn op_code(&self) -> OpCode {
         self.op_code
     }
 
     /// Whether it was posted with `more`.
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.more
     }
@@ -491,11 +522,13 @@ impl Returned {
     }
 
     /// The content.
+    #[inline]
     pub fn message(&self) -> &Message {
         &self.message
     }
 
     /// Takes the content, for posting it again.
+    #[inline]
     pub fn into_message(self) -> Message {
         self.message
     }
@@ -535,6 +568,7 @@ pub struct Closed {
 
 impl Closed {
     /// The channel that ended.
+    #[inline]
     pub fn channel(&self) -> Channel {
         self.channel
     }

@@ -5,10 +5,11 @@ mod show;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use crate::post::SMALL_FRAME_MAX;
-use crate::storage::{Charge, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
+use crate::storage::{Lens, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -39,29 +40,10 @@ pub struct Message {
     /// large message is sent from where it lies, and a received one is read to where it stays. A body that
     /// is shared lies elsewhere, and the storage knows it.
     storage: Storage,
-    lens: Lens,
 }
 
-/// The lengths of the text headers and of the body, in one word: what is written in parts and moved on as
-/// a whole has to be waited for, and messages are moved on at once.
-#[derive(Clone, Copy)]
-struct Lens(u64);
-
-impl Lens {
-    fn new(text_headers_len: u16, body_len: u16) -> Self {
-        Lens(u64::from(text_headers_len) << 16 | u64::from(body_len))
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "it is packed")]
-    fn text_headers(self) -> u16 {
-        (self.0 >> 16) as u16
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "it is packed")]
-    fn body(self) -> u16 {
-        self.0 as u16
-    }
-}
+// Two words are moved in registers.
+const _: () = assert!(size_of::<Message>() == 2 * size_of::<usize>());
 
 /// Content that a message cannot take. The message is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,32 +74,42 @@ impl Message {
     pub(crate) fn new(pool: &Arc<Pool>) -> Self {
         Message {
             storage: pool.take(Header::LEN),
-            lens: Lens::new(0, 0),
         }
     }
 
     /// A message without content or storage, for posts that carry none.
-    pub(crate) fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Message {
             storage: Storage::none(),
-            lens: Lens::new(0, 0),
         }
     }
 
     /// A message about to be received into `storage`.
     pub(crate) fn receiving(storage: Storage, header: &Header) -> Self {
+        let mut message = Message::empty();
+        message.receive(storage, header);
+        message
+    }
+
+    /// Makes this one that was received into `storage`, or is about to be.
+    #[inline]
+    pub(crate) fn receive(&mut self, mut storage: Storage, header: &Header) {
         assert!(
             storage.bytes().len() >= header.frame_len(),
             "storage takes the announced frame"
         );
-        Message {
-            storage,
-            lens: Lens::new(header.text_headers_len, header.body_len),
-        }
+        storage.set_lens(Lens {
+            text_headers: header.text_headers_len,
+            body: header.body_len,
+        });
+        let before = mem::replace(&mut self.storage, storage);
+        assert!(before.is_none(), "it is received once");
+        mem::forget(before); // there is nothing to drop, and nobody has to look
     }
 
     /// The text headers.
     #[doc(alias = "nng_msg_header")]
+    #[inline]
     pub fn text_headers(&self) -> TextHeaders<'_> {
         let block = self.storage.bytes().get(Header::LEN..self.body_start());
         TextHeaders::new(block.unwrap_or_default())
@@ -204,7 +196,7 @@ impl Message {
             false => LINE_END,
         };
         let added = end_of_last.len() + wire::encoded_len(name, value)?;
-        let needed = usize::from(self.lens.text_headers()) + added;
+        let needed = usize::from(self.text_headers_len()) + added;
         let text_headers_len =
             u16::try_from(needed).map_err(|_| TextHeaderError::TooLong { needed })?;
         let (start, end) = (self.body_start(), self.stored_len());
@@ -214,7 +206,7 @@ impl Message {
         let (line_end, line) = bytes[start..start + added].split_at_mut(end_of_last.len());
         wire::write_into(line, name, value)?;
         line_end.copy_from_slice(end_of_last);
-        self.lens = Lens::new(text_headers_len, self.lens.body());
+        self.set_text_headers_len(text_headers_len);
         Ok(())
     }
 
@@ -234,12 +226,12 @@ impl Message {
             rest = later;
         }
         let (body_start, end) = (self.body_start(), self.stored_len());
-        let removed = usize::from(self.lens.text_headers()) - kept.len();
+        let removed = usize::from(self.text_headers_len()) - kept.len();
         let bytes = self.storage.bytes_mut();
         bytes[Header::LEN..Header::LEN + kept.len()].copy_from_slice(&kept);
         bytes.copy_within(body_start..end, body_start - removed);
         let kept_len = u16::try_from(kept.len()).expect("shorter than it was");
-        self.lens = Lens::new(kept_len, self.lens.body());
+        self.set_text_headers_len(kept_len);
     }
 
     /// As [`with_body`](Message::with_body), in place.
@@ -263,7 +255,7 @@ impl Message {
     /// [`MessageError::BodyTooLong`] over 65,535 bytes. The message is unchanged then.
     #[doc(alias = "nng_msg_realloc")]
     pub fn resize_body(&mut self, len: usize) -> Result<&mut [u8], MessageError> {
-        let before = usize::from(self.lens.body());
+        let before = usize::from(self.body_len());
         let body = self.resize_body_dirty(len)?;
         if let Some(added) = body.get_mut(before..) {
             added.fill(0);
@@ -292,7 +284,7 @@ impl Message {
     #[inline]
     fn resize_own_body(&mut self, len: u16) -> &mut [u8] {
         self.reserve(self.body_start() + usize::from(len));
-        self.lens = Lens::new(self.lens.text_headers(), len);
+        self.set_body_len(len);
         self.own_body_mut()
     }
 
@@ -300,13 +292,18 @@ impl Message {
     #[doc(alias = "nng_msg_clear")]
     pub fn clear(&mut self) {
         self.drop_shared_body();
-        self.lens = Lens::new(0, 0);
+        self.storage.set_lens(Lens::default());
     }
 
+    #[inline]
     fn reserve(&mut self, len: usize) {
-        if len <= self.storage.bytes().len() {
-            return;
+        if len > self.storage.bytes().len() {
+            self.reserve_more(len);
         }
+    }
+
+    #[cold]
+    fn reserve_more(&mut self, len: usize) {
         let mut larger = self.storage_beside(len);
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
@@ -323,12 +320,13 @@ impl Message {
     }
 
     fn pass_hold_to(&mut self, storage: &mut Storage) {
-        if matches!(self.storage.charge(), Charge::Returned(_)) {
-            storage.set_charge(self.storage.take_charge());
+        if let Some(hold) = self.storage.take_hold() {
+            storage.set_hold(hold);
         }
     }
 
     fn move_to(&mut self, mut storage: Storage) {
+        storage.set_lens(self.storage.lens());
         if let Some(used) = self.storage.bytes().get(..self.stored_len()) {
             storage.bytes_mut()[..used.len()].copy_from_slice(used);
         }
@@ -369,8 +367,9 @@ impl Message {
         home.is_some_and(|home| !Arc::ptr_eq(home, pool))
     }
 
+    #[inline]
     fn body_start(&self) -> usize {
-        Header::LEN + usize::from(self.lens.text_headers())
+        Header::LEN + usize::from(self.text_headers_len())
     }
 
     /// The body, where it is not shared.
@@ -418,21 +417,37 @@ impl Message {
         second.copy_from_slice(shared);
     }
 
+    #[inline]
     pub(crate) fn text_headers_len(&self) -> u16 {
-        self.lens.text_headers()
+        self.storage.lens().text_headers
     }
 
+    #[inline]
     pub(crate) fn body_len(&self) -> u16 {
-        self.lens.body()
+        self.storage.lens().body
+    }
+
+    fn set_text_headers_len(&mut self, text_headers: u16) {
+        let body = self.body_len();
+        self.storage.set_lens(Lens { text_headers, body });
+    }
+
+    #[inline]
+    fn set_body_len(&mut self, body: u16) {
+        let text_headers = self.text_headers_len();
+        self.storage.set_lens(Lens { text_headers, body });
     }
 
     /// The length of the frame that carries this message.
+    #[inline]
     pub(crate) fn frame_len(&self) -> usize {
         Header::LEN + self.content_len()
     }
 
+    #[inline]
     pub(crate) fn content_len(&self) -> usize {
-        usize::from(self.lens.text_headers()) + usize::from(self.lens.body())
+        let lens = self.storage.lens();
+        usize::from(lens.text_headers) + usize::from(lens.body)
     }
 
     /// The same content in other storage, which is charged to nobody; in none where there is no content.
@@ -442,13 +457,12 @@ impl Message {
         }
         let mut storage = pool.take(self.frame_len());
         self.copy_content_to(&mut storage);
-        Message {
-            storage,
-            lens: self.lens,
-        }
+        storage.set_lens(self.storage.lens());
+        Message { storage }
     }
 
     /// What this message is charged while it is queued or delivered.
+    #[inline]
     pub(crate) fn cost(&self) -> usize {
         let len = self.frame_len();
         // A smaller frame is copied when it is posted.
@@ -482,14 +496,17 @@ impl Message {
         &mut self.storage.bytes_mut()[Header::LEN..len]
     }
 
+    #[inline]
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
 
+    #[inline]
     pub(crate) fn storage_mut(&mut self) -> &mut Storage {
         &mut self.storage
     }
 
+    #[inline]
     pub(crate) fn into_storage(self) -> Storage {
         self.storage
     }
@@ -521,10 +538,8 @@ impl Clone for Message {
         if let Some(body) = self.storage.body() {
             storage.set_body(Arc::clone(body));
         }
-        Message {
-            storage,
-            lens: self.lens,
-        }
+        storage.set_lens(self.storage.lens());
+        Message { storage }
     }
 }
 
@@ -543,7 +558,7 @@ impl Clone for Message {
 /// ```
 impl io::Write for Message {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = usize::from(self.lens.body());
+        let len = usize::from(self.body_len());
         let taken = bytes.len().min(MAX_BODY_LEN - len);
         let body = self
             .resize_body_dirty(len + taken)
@@ -561,8 +576,8 @@ impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Message")
-            .field("text_headers_len", &self.lens.text_headers())
-            .field("body_len", &self.lens.body())
+            .field("text_headers_len", &self.text_headers_len())
+            .field("body_len", &self.body_len())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Admission: checks a post, charges it, and puts it into the batch.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::time::Instant;
 
 use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry, Run};
@@ -9,10 +10,10 @@ use crate::error::{Budget, Ended, PostError};
 use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
-use crate::storage::{Charge, MESSAGE_COST_MAX};
+use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
-use super::batch::Batch;
+use super::batch::{Batch, Frames};
 use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::shared::Shared;
@@ -114,21 +115,12 @@ impl Shared {
         let mut admitted = 0;
         let admit_all = |registry: &mut Registry, batch: &mut Batch| {
             group.check_open()?;
-            let mut run = None;
-            for post in posts.iter_mut().take(prepared) {
-                let one = match admit_further(registry, batch, &mut run, post) {
-                    Some(one) => one,
-                    None => {
-                        registry.end_run(run.take());
-                        let one = admit_one(registry, batch, group.id, post)?;
-                        run = registry.begin_run(one.channel);
-                        one
-                    }
-                };
+            let mut left = posts.iter_mut().take(prepared).peekable();
+            while let Some(post) = left.next() {
+                let one = admit_one(registry, batch, group.id, post)?;
                 posted.push(one);
-                admitted += 1;
+                admitted += 1 + admit_run(registry, batch, one.channel, &mut left, posted);
             }
-            registry.end_run(run);
             refused.map_or(Ok(()), Err)
         };
         let submitted = self.submit_posts(admit_all);
@@ -226,25 +218,44 @@ impl Shared {
     }
 }
 
-/// Admits a small message to the channel that the post before went to, if nothing but its cost has to be
-/// looked at.
-#[inline]
-fn admit_further(
+/// Admits those that follow to the channel that the post before went to, as long as nothing but their cost has to
+/// be looked at. Returns how many that were.
+fn admit_run<'a>(
     registry: &mut Registry,
     batch: &mut Batch,
-    run: &mut Option<Run>,
-    post: &Post,
-) -> Option<Posted> {
-    let run = run.as_mut()?;
-    let is_plain = post.travels_by_value()
-        && post.channel() == Some(run.channel())
-        && !matches!(post.message.storage().charge(), Charge::Returned(_));
-    if !is_plain || !run.take(post.message.cost()) {
-        return None;
+    channel: Channel,
+    left: &mut Peekable<impl Iterator<Item = &'a mut Post>>,
+    posted: &mut Vec<Posted>,
+) -> usize {
+    let Some(mut run) = registry.begin_run(channel) else {
+        return 0;
+    };
+    let (mut frames, mut count): (Option<&mut Frames>, usize) = (None, 0);
+    while let Some(post) = left.next_if(|post| takes(&mut run, post)) {
+        let id = id_for(registry, post);
+        let header = post.header(channel, id);
+        let len = header.frame_len();
+        let some = match frames.take() {
+            Some(frames) if frames.has_room(len) => frames,
+            _ => batch.frames_for(channel, len),
+        };
+        some.push(&header, post.message.content());
+        frames = Some(some);
+        posted.push(Posted { channel, id });
+        count += 1;
     }
-    let (channel, id) = (run.channel(), id_for(registry, post));
-    push_frame(batch, post, channel, id);
-    Some(Posted { channel, id })
+    batch.count(count);
+    registry.end_run(run);
+    count
+}
+
+/// Whether a run takes a post, which has to be small, and to its channel.
+#[inline]
+fn takes(run: &mut Run, post: &Post) -> bool {
+    post.travels_by_value()
+        && post.channel() == Some(run.channel())
+        && !post.message.storage().is_held()
+        && run.take(post.message.cost())
 }
 
 /// The id that a post goes by: its own, or the engine's next.
@@ -254,13 +265,6 @@ fn id_for(registry: &mut Registry, post: &Post) -> u64 {
         0 => registry.next_message_id(),
         id => id,
     }
-}
-
-/// Puts the frame of a post into the batch.
-#[inline]
-fn push_frame(batch: &mut Batch, post: &Post, channel: Channel, id: u64) {
-    let header = post.header(channel, id);
-    batch.push_frame(channel, &header, post.message.content());
 }
 
 /// Admits a post and puts it into the batch. What is left is the post as it was if it was refused, and else
@@ -277,13 +281,8 @@ fn admit_one(
         cost <= MESSAGE_COST_MAX,
         "no message costs more than the largest"
     );
-    let held = match post.message.storage().charge() {
-        Charge::Returned(hold) => Some(Holding {
-            group: hold.group(),
-            cost: hold.cost(),
-        }),
-        Charge::None | Charge::Inbound(..) => None,
-    };
+    let held = post.message.storage().held();
+    let held = held.map(|(group, cost)| Holding { group, cost });
     let channel = match post.target {
         Target::Channel(channel) => channel,
         Target::New(_) if post.op_code == OpCode::WelcomeRequest => registry
@@ -309,12 +308,12 @@ fn admit_one(
     let id = id_for(registry, post);
     if travels
         && held.is_some()
-        && let Charge::Returned(hold) = post.message.storage_mut().take_charge()
+        && let Some(hold) = post.message.storage_mut().take_hold()
     {
         hold.pass_on();
     }
     if post.travels_by_value() {
-        push_frame(batch, post, channel, id);
+        batch.push_frame(channel, &post.header(channel, id), post.message.content());
         return Ok(Posted { channel, id });
     }
     let cost = if travels { cost } else { 0 };

@@ -17,6 +17,24 @@ pub(crate) struct Frames {
     pub(crate) counts: FrameCounts,
 }
 
+impl Frames {
+    #[inline]
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.bytes.len() + len <= RUN_BYTES
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, header: &Header, [content, shared]: [&[u8]; 2]) {
+        self.counts.add(FrameCounts::of(header.op_code));
+        self.bytes.reserve(header.frame_len());
+        self.bytes.extend_from_slice(&header.encode());
+        self.bytes.extend_from_slice(content);
+        if !shared.is_empty() {
+            self.bytes.extend_from_slice(shared);
+        }
+    }
+}
+
 /// What some frames are, so that they are moved on without being looked at one by one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FrameCounts {
@@ -79,41 +97,40 @@ impl Batch {
     }
 
     /// Puts a frame in by value.
-    #[inline]
     pub(crate) fn push_frame(&mut self, channel: Channel, header: &Header, content: [&[u8]; 2]) {
-        let counts = FrameCounts::of(header.op_code);
-        let len = header.frame_len();
-        self.len += 1;
-        if let Some(Submission::Frames(run)) = self.submissions.last_mut()
-            && run.channel == channel
-            && run.bytes.len() + len <= RUN_BYTES
-        {
-            run.counts.add(counts);
-            return write(&mut run.bytes, header, content);
+        self.frames_for(channel, header.frame_len())
+            .push(header, content);
+        self.count(1);
+    }
+
+    /// So many frames were put where [`frames_for`](Batch::frames_for) had said.
+    pub(crate) fn count(&mut self, frames: usize) {
+        self.len += frames;
+    }
+
+    /// Where a frame of this length is put: what was put in last, if that is of the same channel and there is room.
+    pub(crate) fn frames_for(&mut self, channel: Channel, len: usize) -> &mut Frames {
+        let is_same = matches!(
+            self.submissions.last(),
+            Some(Submission::Frames(run)) if run.channel == channel && run.has_room(len)
+        );
+        if !is_same {
+            self.submissions.push(Submission::Frames(Frames {
+                channel,
+                bytes: self.spare.take(),
+                counts: FrameCounts::default(),
+            }));
         }
-        let mut bytes = self.spare.take();
-        write(&mut bytes, header, content);
-        self.submissions.push(Submission::Frames(Frames {
-            channel,
-            bytes,
-            counts,
-        }));
+        match self.submissions.last_mut() {
+            Some(Submission::Frames(frames)) => frames,
+            _ => unreachable!("it was looked at or put in a moment ago"),
+        }
     }
 
     /// Takes everything out.
     pub(crate) fn take(&mut self) -> std::vec::Drain<'_, Submission> {
         self.len = 0;
         self.submissions.drain(..)
-    }
-}
-
-#[inline(always)] // as often as it is named
-fn write(bytes: &mut Vec<u8>, header: &Header, [content, shared]: [&[u8]; 2]) {
-    bytes.reserve(header.frame_len());
-    bytes.extend_from_slice(&header.encode());
-    bytes.extend_from_slice(content);
-    if !shared.is_empty() {
-        bytes.extend_from_slice(shared);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::channel::Channel;
 use crate::error::{Ended, FlushError, PostError};
 use crate::event::{AnswerBye, Decide, Event, Verdict};
 use crate::options::Options;
-use crate::storage::{Creditor, Pool};
+use crate::storage::{Creditor, Pool, SharedCreditor};
 use crate::sync::{Mutex, lock};
 
 use super::batch::Batch;
@@ -269,9 +269,9 @@ struct GroupCreditor {
 }
 
 impl Shared {
-    pub(crate) fn creditor(self: &Arc<Self>, group: GroupPlace) -> Arc<dyn Creditor> {
+    pub(crate) fn creditor(self: &Arc<Self>, group: GroupPlace) -> SharedCreditor {
         let shared = Arc::clone(self);
-        Arc::new(GroupCreditor { shared, group })
+        GroupCreditor { shared, group }.shared()
     }
 }
 

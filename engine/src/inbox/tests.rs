@@ -55,7 +55,7 @@ fn received(channel: Channel, op_code: OpCode, id: u64) -> Received {
 
 fn bye(channel: Channel, id: u64) -> Event {
     Event::Bye(Bye {
-        received: received(channel, OpCode::ByeRequest, id),
+        received: Box::new(received(channel, OpCode::ByeRequest, id)),
         answer_on_drop: AnswerOnDrop::default(),
     })
 }

@@ -7,7 +7,7 @@ use crate::shared_body::SharedBody;
 use crate::storage::Shared;
 use crate::wire::Header;
 
-use super::{Lens, Message};
+use super::Message;
 
 impl Message {
     /// Makes the body one that other messages can have as well, for [`set_shared_body`](Message::set_shared_body)
@@ -38,6 +38,7 @@ impl Message {
         let (start, end) = (self.body_start(), self.frame_len());
         let len = end - start;
         let mut head = self.storage_beside(start);
+        head.set_lens(self.storage.lens());
         if let Some(block) = self.storage.bytes().get(Header::LEN..start) {
             head.bytes_mut()[Header::LEN..start].copy_from_slice(block);
         }
@@ -81,7 +82,7 @@ impl Message {
             self.reserve(start); // it had no storage
         }
         self.storage.set_body(Arc::clone(&body.0));
-        self.lens = Lens::new(self.lens.text_headers(), body_len);
+        self.set_body_len(body_len);
     }
 
     /// The body, if it is one that other messages may have as well.
@@ -100,8 +101,8 @@ impl Message {
     #[cold]
     fn copy_shared_body(&mut self) {
         let body = self.storage.take_body();
-        let len = self.lens.body();
-        self.lens = Lens::new(self.lens.text_headers(), 0);
+        let len = self.body_len();
+        self.set_body_len(0);
         let own = self.resize_own_body(len);
         own.copy_from_slice(body.as_ref().map_or(&[], |body| body.bytes()));
     }
@@ -111,7 +112,7 @@ impl Message {
     pub(super) fn drop_shared_body(&mut self) {
         if self.storage.body().is_some() {
             self.storage.drop_body();
-            self.lens = Lens::new(self.lens.text_headers(), 0);
+            self.set_body_len(0);
         }
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
-use crate::storage::{Charge, Pool, cost_of};
+use crate::storage::{Pool, cost_of};
 use crate::wire::{Header, OpCode, TextHeaderError};
 
 use super::{Message, MessageError};
@@ -38,7 +38,7 @@ pub(super) fn received(pool: &Arc<Pool>, block: &[u8], body: &[u8]) -> Message {
         index: 3,
         generation: 1,
     };
-    storage.set_charge(Charge::Inbound(key, cost_of(header.frame_len())));
+    storage.charge_inbound(key, cost_of(header.frame_len()));
     let mut message = Message::receiving(storage, &header);
     message
         .content_mut()

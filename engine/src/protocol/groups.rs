@@ -12,7 +12,7 @@ use crate::error::Ended;
 use crate::event::Event;
 use crate::handles::GroupShared;
 use crate::reason::Reason;
-use crate::storage::Creditor;
+use crate::storage::SharedCreditor;
 use crate::tls::Security;
 
 use super::budget::BudgetKey;
@@ -25,7 +25,7 @@ pub(super) struct Group {
     /// Its part of the inbound budget.
     budget_key: BudgetKey,
     /// Where what is returned to it gives back its part of the outbound budget.
-    creditor: Arc<dyn Creditor>,
+    creditor: SharedCreditor,
     is_dirty: bool,
     /// Connections and listeners that the group has.
     members: BTreeSet<RecordKey>,
@@ -292,7 +292,7 @@ impl Group {
         &self.shared.lines
     }
 
-    pub(super) fn creditor(&self) -> &Arc<dyn Creditor> {
+    pub(super) fn creditor(&self) -> &SharedCreditor {
         &self.creditor
     }
 }

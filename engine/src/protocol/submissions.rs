@@ -9,7 +9,6 @@ use crate::handles::{Frames, Submission};
 use crate::options::after;
 use crate::post::{Destination, Post, Target};
 use crate::reason::Reason;
-use crate::storage::Charge;
 use crate::wire::OpCode;
 
 use super::Core;
@@ -76,8 +75,8 @@ impl Core {
         cost: usize,
         now: Instant,
     ) {
-        if let &Charge::Inbound(key, cost) = post.message.storage().charge() {
-            post.message.storage_mut().set_charge(Charge::None);
+        if let Some((key, cost)) = post.message.storage().inbound() {
+            post.message.storage_mut().clear_charge();
             self.release_inbound(key, cost, now);
         }
         post.message.release_shared_inbound();

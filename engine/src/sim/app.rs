@@ -13,7 +13,6 @@ use crate::handles::GroupShared;
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::Post;
-use crate::storage::Charge;
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::ledger::{HELLO_MAGIC, Ledger, Line, Trace};
@@ -475,11 +474,8 @@ impl Member {
         let hellos = self.hellos.iter().map(|hello| hello.message());
         let byes = self.byes.iter().map(|bye| bye.message());
         let all = kept.chain(requests).chain(hellos).chain(byes);
-        let charged = all.map(|message| match message.storage().charge() {
-            Charge::Inbound(_, cost) => *cost,
-            Charge::None | Charge::Returned(_) => 0,
-        });
-        charged.sum()
+        let charged = all.filter_map(|message| message.storage().inbound());
+        charged.map(|(_, cost)| cost).sum()
     }
 
     pub(super) fn close(&mut self, node: &mut Node, deadline: Instant) {

@@ -11,9 +11,9 @@ pub(crate) mod pool;
 pub(crate) mod shared;
 pub(crate) mod sizes;
 
-pub(crate) use self::charge::{Charge, Creditor, Hold};
+pub(crate) use self::charge::{Creditor, Hold, SharedCreditor};
 pub(crate) use self::pool::SLOT_COST;
-pub(crate) use self::pool::{Cache, Pool, Storage};
+pub(crate) use self::pool::{Cache, Lens, Pool, Storage};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::sizes::{
     MESSAGE_COST_MAX, RECORD_COST, SHARED_COST, SMALLEST_COST, cost_of, cost_of_many,

@@ -3,11 +3,11 @@
 use std::mem;
 
 use crate::between::decision::Decision;
-use crate::between::key::RecordKey;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::wake::Wake;
 use crate::sync::{Arc, Mutex, decide, lock};
 
-use super::charge::Charge;
+use super::charge::{Charge, Hold};
 use super::shared::Shared;
 use super::sizes::{SIZES, size_for};
 
@@ -83,6 +83,16 @@ struct Record {
     charge: Charge,
     /// The body of a message that shares it; free storage has none.
     body: Option<Arc<Shared>>,
+    /// How long the parts of a message are. Here, so that a message is moved on in two words, which are in registers:
+    /// what is written in parts and moved on as a whole has to be waited for.
+    lens: Lens,
+}
+
+/// The lengths of a message's text headers and of its body, which may be shared.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Lens {
+    pub(crate) text_headers: u16,
+    pub(crate) body: u16,
 }
 
 impl Record {
@@ -95,8 +105,14 @@ impl Record {
 
 impl Storage {
     /// No memory at all: for messages without content.
-    pub(crate) fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Storage(Memory::None)
+    }
+
+    /// Whether it has no memory.
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self.0, Memory::None)
     }
 
     /// Storage that no pool knows, for content that is put into a message without storage.
@@ -107,8 +123,9 @@ impl Storage {
     fn allocate(size: usize, home: Option<Arc<Pool>>) -> Self {
         let record = Record {
             home,
-            charge: Charge::None,
+            charge: Charge::NONE,
             body: None,
+            lens: Lens::default(),
         };
         Storage(match size {
             0 => Memory::Small(Box::new(Slot {
@@ -184,24 +201,65 @@ impl Storage {
         self.bytes().len() == SIZES[size_for(len)]
     }
 
+    /// How long the parts of its message are. Without memory there are none.
     #[inline]
-    pub(crate) fn charge(&self) -> &Charge {
-        self.record().map_or(&Charge::None, |record| &record.charge)
+    pub(crate) fn lens(&self) -> Lens {
+        self.record().map(|record| record.lens).unwrap_or_default()
     }
 
-    /// Charges this storage. What it was charged before is to be settled by then.
-    ///
-    /// Always inlined: a charge that is put together elsewhere is moved here before it is written.
-    #[inline(always)]
-    pub(crate) fn set_charge(&mut self, charge: Charge) {
+    #[inline]
+    pub(crate) fn set_lens(&mut self, lens: Lens) {
+        match self.record_mut() {
+            Some(record) => record.lens = lens,
+            None => assert!(
+                lens.text_headers == 0 && lens.body == 0,
+                "content has memory"
+            ),
+        }
+    }
+
+    /// What is charged to the inbound budget, and to whom.
+    #[inline]
+    pub(crate) fn inbound(&self) -> Option<(RecordKey, usize)> {
+        self.record()?.charge.inbound()
+    }
+
+    /// Whether it is charged to the outbound budget, as what came back is.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.record().is_some_and(|record| record.charge.is_held())
+    }
+
+    /// What is charged to the outbound budget, and which group holds it.
+    #[inline]
+    pub(crate) fn held(&self) -> Option<(GroupPlace, usize)> {
+        self.record()?.charge.held()
+    }
+
+    /// Charges this storage to the inbound budget. What it was charged before is to be settled by then.
+    #[inline]
+    pub(crate) fn charge_inbound(&mut self, key: RecordKey, cost: usize) {
         let record = self.record_mut().expect("what is charged has memory");
-        record.charge = charge;
+        record.charge.set_inbound(key, cost);
     }
 
-    /// Takes the charge away, to be settled by the caller.
-    pub(crate) fn take_charge(&mut self) -> Charge {
-        let none = |record: &mut Record| mem::replace(&mut record.charge, Charge::None);
-        self.record_mut().map_or(Charge::None, none)
+    /// Charges this storage to the outbound budget. What it was charged before is to be settled by then.
+    pub(crate) fn set_hold(&mut self, hold: Hold) {
+        let record = self.record_mut().expect("what is charged has memory");
+        record.charge.set_hold(hold);
+    }
+
+    /// Takes an outbound charge away, to be settled by the caller.
+    pub(crate) fn take_hold(&mut self) -> Option<Hold> {
+        self.record_mut()?.charge.take_hold()
+    }
+
+    /// Makes it the application's: an inbound charge is settled by then, an outbound one is given back.
+    #[inline]
+    pub(crate) fn clear_charge(&mut self) {
+        if let Some(record) = self.record_mut() {
+            record.charge.clear();
+        }
     }
 
     /// The shared body of the message whose text headers are here.
@@ -228,21 +286,24 @@ impl Storage {
     /// Has the processor fetch what another thread has written of it. Asked of many, one right after the
     /// other, it fetches them together; what is used singly is waited for each time.
     pub(crate) fn fetch(&self) {
-        std::hint::black_box(matches!(self.charge(), Charge::None));
+        std::hint::black_box(self.inbound().is_none());
     }
 
     /// Takes what was free into use.
     #[inline]
     fn begin(mut self) -> Self {
-        self.set_charge(Charge::None);
+        if let Some(record) = self.record_mut() {
+            record.charge.clear();
+            record.lens = Lens::default();
+        }
         self
     }
 
     /// Releases what is charged to the inbound budget: the memory is the application's from now on.
     pub(crate) fn release_inbound(&mut self) {
-        if let (Charge::Inbound(key, cost), Some(home)) = (self.charge(), self.home()) {
-            home.release(*key, *cost);
-            self.set_charge(Charge::None);
+        if let (Some((key, cost)), Some(home)) = (self.inbound(), self.home()) {
+            home.release(key, cost);
+            self.clear_charge();
         }
     }
 }
@@ -308,14 +369,16 @@ impl Pool {
     }
 
     fn give_back(&self, mut storage: Storage) {
-        if let Charge::Returned(_) = storage.charge() {
-            drop(storage.take_charge()); // outside the lock
+        if storage.is_held() {
+            storage.clear_charge(); // outside the lock
         }
         let mut surplus = Vec::new();
         let mut state = lock(&self.state);
         let wake = state.take_in(storage, self.limit, &mut surplus);
         drop(state);
-        self.see_to(surplus, wake);
+        if wake || !surplus.is_empty() {
+            self.see_to(surplus, wake);
+        }
     }
 
     /// Gives many back under one lock, each as [`drop`] does.
@@ -332,23 +395,23 @@ impl Pool {
                 bodies.extend(record.take_last_body());
             }
             let is_ours = record.home.as_ref().is_some_and(|it| Arc::ptr_eq(it, self));
-            if is_ours && !matches!(record.charge, Charge::Returned(_)) {
+            if is_ours && !record.charge.is_held() {
                 wake |= state.take_in(storage, self.limit, &mut surplus);
             } else {
                 others.push(storage);
             }
         }
         drop(state);
-        self.see_to(surplus, wake);
+        if wake || !surplus.is_empty() {
+            self.see_to(surplus, wake);
+        }
         drop((others, bodies)); // as any other, outside the lock
     }
 
     /// What follows once the lock is free.
-    #[inline]
+    #[cold]
     fn see_to(&self, surplus: Vec<Storage>, wake: bool) {
-        if !surplus.is_empty() {
-            surplus.into_iter().for_each(Storage::disown);
-        }
+        surplus.into_iter().for_each(Storage::disown);
         if wake {
             self.waker.wake();
         }
@@ -429,10 +492,7 @@ impl State {
     #[inline(always)] // each of the two that use it does so for every message
     fn take_in(&mut self, storage: Storage, limit: usize, surplus: &mut Vec<Storage>) -> bool {
         let size = storage.size();
-        let inbound = match *storage.charge() {
-            Charge::Inbound(key, cost) => Some((key, cost)),
-            Charge::None | Charge::Returned(_) => None,
-        };
+        let inbound = storage.inbound();
         let kept = self.free_bytes + bytes_kept(size);
         if size == self.fullest && kept <= limit && !self.is_closed {
             self.free_bytes = kept; // it is the usual thing
@@ -541,7 +601,7 @@ impl Cache {
         self.free_bytes += bytes;
         // All at once, so that the processor fetches them together.
         for storage in &mut self.free[size] {
-            storage.set_charge(Charge::None);
+            storage.clear_charge();
         }
     }
 
@@ -551,7 +611,7 @@ impl Cache {
         if storage.body().is_some() {
             storage.drop_body();
         }
-        let is_free = matches!(storage.charge(), Charge::None);
+        let is_free = storage.inbound().is_none() && !storage.is_held();
         // Charged or homeless storage takes the ordinary way, and that of another engine's message:
         // it is that engine's to count.
         let is_ours = |home: &Arc<Pool>| Arc::ptr_eq(home, &self.pool);

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use crate::sync::{AtomicBool, Ordering};
 
-use super::charge::Charge;
 use super::pool::Storage;
 use super::sizes::{SIZES, STEP, size_for};
 
@@ -84,10 +83,10 @@ impl Shared {
         let Memory::Storage(storage, _) = &self.memory else {
             return;
         };
-        if let (Charge::Inbound(key, cost), Some(home)) = (storage.charge(), storage.home())
+        if let (Some((key, cost)), Some(home)) = (storage.inbound(), storage.home())
             && !self.is_released.swap(true, Ordering::Relaxed)
         {
-            home.release(*key, *cost);
+            home.release(key, cost);
         }
     }
 }
@@ -97,7 +96,7 @@ impl Drop for Shared {
         if let Memory::Storage(storage, _) = &mut self.memory
             && self.is_released.load(Ordering::Relaxed)
         {
-            storage.set_charge(Charge::None);
+            storage.clear_charge();
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::between::key::RecordKey;
 use crate::between::wake::Wake;
 use crate::storage::pool::FREE_COST;
 use crate::storage::sizes::SIZES;
-use crate::storage::{Cache, Charge, Pool, Storage, cost_of};
+use crate::storage::{Cache, Pool, Storage, cost_of};
 use crate::{Alarm, NOBODY_CAN_GO_ON, Sleeper, finds, finds_always, proves};
 
 const SIZE: usize = SIZES[0];
@@ -28,7 +28,7 @@ fn key(index: u32) -> RecordKey {
 /// Storage that holds a received message, charged to a connection.
 fn received(pool: &Arc<Pool>, index: u32) -> Storage {
     let mut storage = pool.take(SIZE);
-    storage.set_charge(Charge::Inbound(key(index), COST));
+    storage.charge_inbound(key(index), COST);
     storage
 }
 

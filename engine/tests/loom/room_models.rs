@@ -166,7 +166,7 @@ fn a_poster_waits_for_returned_messages(wakes: bool) {
         post(&queue, ended, tag, MESSAGE_COST_MAX).unwrap();
         queue.with_registry(|registry| registry.release_channel(ended, MESSAGE_COST_MAX));
         let queue = Arc::clone(&queue);
-        Hold::new(Arc::new(Creditors { queue, wakes }), MESSAGE_COST_MAX)
+        Hold::new(Creditors { queue, wakes }.shared(), MESSAGE_COST_MAX)
     });
     exchange(&queue, &mut batch, |_| ());
     batch.clear();

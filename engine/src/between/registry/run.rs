@@ -56,10 +56,10 @@ impl Registry {
     }
 
     /// Charges what was admitted in a run.
-    pub(crate) fn end_run(&mut self, run: Option<Run>) {
-        let Some(run) = run.filter(|run| run.count > 0) else {
+    pub(crate) fn end_run(&mut self, run: Run) {
+        if run.count == 0 {
             return;
-        };
+        }
         let slot = &mut self.slots[usize::from(run.channel.number())];
         slot.used += run.cost;
         slot.progress.posted += run.count;

@@ -13,7 +13,7 @@ use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
-use crate::storage::{Charge, Creditor, Hold};
+use crate::storage::{Creditor, Hold};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 /// A reactor that takes what was posted whenever it is woken, and notes how much it was.
@@ -192,7 +192,7 @@ fn bye(channel: Channel, id: u64) -> Event {
         message: Message::empty(),
     };
     Event::Bye(Bye {
-        received,
+        received: Box::new(received),
         answer_on_drop: AnswerOnDrop::default(),
     })
 }
@@ -349,8 +349,8 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
             registry.admit(channel, 1, Role::Data, cost, None).unwrap();
             registry.release_channel(channel, cost);
         });
-        let hold = Hold::new(Arc::new(Nobody), cost);
-        message.storage_mut().set_charge(Charge::Returned(hold));
+        let hold = Hold::new(Nobody.shared(), cost);
+        message.storage_mut().set_hold(hold);
         message.resize_body(len).unwrap();
         assert_eq!(used(&shared), cost, "as what it was posted as");
         shared.post(&group, message.signal(channel)).unwrap();
@@ -376,7 +376,7 @@ fn however_often_a_channel_is_aborted_the_reactor_hears_of_it_once() {
 #[derive(Default)]
 struct Credit(Mutex<usize>);
 
-impl Creditor for Credit {
+impl Creditor for Arc<Credit> {
     fn release(&self, cost: usize) {
         *self.0.lock().unwrap() += cost;
     }
@@ -393,10 +393,10 @@ fn what_came_back_from_another_engine_gives_that_its_credit_when_it_is_posted_he
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let credit = Arc::new(Credit::default());
-    let creditor: Arc<dyn Creditor> = credit.clone();
+    let creditor = Arc::clone(&credit).shared();
     let mut message = Message::new(&other.pool).with_body(b"returned").unwrap();
     let hold = Hold::new(creditor, 900);
-    message.storage_mut().set_charge(Charge::Returned(hold));
+    message.storage_mut().set_hold(hold);
     shared.post(&group, message.signal(channel)).unwrap();
     assert_eq!(*credit.0.lock().unwrap(), 900);
 }

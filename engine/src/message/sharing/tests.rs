@@ -6,7 +6,7 @@ use super::*;
 use crate::between::key::GroupPlace;
 use crate::message::MessageError;
 use crate::post::SMALL_FRAME_MAX;
-use crate::storage::{Charge, Creditor, Hold, MESSAGE_COST_MAX, SHARED_COST, cost_of};
+use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX, SHARED_COST, cost_of};
 
 fn place(message: &Message) -> *const u8 {
     message.body().as_ptr()
@@ -132,7 +132,7 @@ fn what_was_received_stays_charged_until_it_is_posted_or_the_last_lets_go_of_it(
 #[derive(Default)]
 struct Credit(AtomicUsize);
 
-impl Creditor for Credit {
+impl Creditor for Arc<Credit> {
     fn release(&self, cost: usize) {
         self.0.fetch_add(cost, Ordering::Relaxed);
     }
@@ -147,8 +147,8 @@ impl Creditor for Credit {
 fn what_came_back_holds_its_credit_until_the_message_goes() {
     let credit = Arc::new(Credit::default());
     let mut message = message().with_body(&[7; 2000]).unwrap();
-    let hold = Hold::new(Arc::clone(&credit) as Arc<dyn Creditor>, 2912);
-    message.storage_mut().set_charge(Charge::Returned(hold));
+    let hold = Hold::new(Arc::clone(&credit).shared(), 2912);
+    message.storage_mut().set_hold(hold);
     let body = message.share_body();
     let other = message.clone();
     assert_eq!(credit.0.load(Ordering::Relaxed), 0);

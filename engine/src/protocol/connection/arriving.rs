@@ -5,7 +5,7 @@ use crate::event::{AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, S
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::reason::Reason;
-use crate::storage::cost_of;
+use crate::storage::{Storage, cost_of};
 use crate::wire::{Header, OpCode};
 
 use super::{Connection, Context, Origin};
@@ -23,8 +23,7 @@ fn received(channel: Channel, header: &Header, message: Message) -> Received {
 }
 
 impl Connection {
-    /// A whole frame has arrived. What is frequent is put together and queued in one place: an event that is
-    /// written in parts, and right behind that moved on as a whole, has to be waited for.
+    /// A whole frame has arrived.
     #[inline]
     pub(super) fn handle_frame(
         &mut self,
@@ -40,24 +39,44 @@ impl Connection {
             return self.handle_rare(received(channel, &header, message), context);
         }
         self.messages.received += 1;
-        self.deliver(channel, &header, message, context);
+        self.deliver(channel, &header, message.into_storage(), context);
     }
 
-    /// Queues the event of a Request, Response or Signal.
-    #[inline]
+    /// Queues the event of a Request, Response or Signal, whose frame is in `storage`.
+    #[inline(always)] // each of the two that use it does so for every message
     fn deliver(
         &mut self,
         channel: Channel,
         header: &Header,
-        message: Message,
+        storage: Storage,
         context: &mut Context<'_>,
     ) {
-        let received = received(channel, header, message);
-        context.events.push_back(match header.op_code {
-            OpCode::Signal => Event::Signal(Signal(received)),
-            OpCode::Request => Event::Request(Request(received)),
-            _ => Event::Response(received),
-        });
+        // Written where it stays: one that is put together elsewhere and moved here as a whole has to be waited for.
+        match header.op_code {
+            OpCode::Signal => context
+                .events
+                .push_back(const { Event::Signal(Signal(Received::BLANK)) }),
+            OpCode::Request => context
+                .events
+                .push_back(const { Event::Request(Request(Received::BLANK)) }),
+            _ => context
+                .events
+                .push_back(const { Event::Response(Received::BLANK) }),
+        }
+        let Some(
+            Event::Signal(Signal(received))
+            | Event::Request(Request(received))
+            | Event::Response(received),
+        ) = context.events.back_mut()
+        else {
+            unreachable!("it was queued a moment ago")
+        };
+        received.channel = channel;
+        received.op_code = header.op_code;
+        received.more = header.more;
+        received.status = header.status;
+        received.id = header.message_id;
+        received.message.receive(storage, header);
         if header.op_code == OpCode::Response && !header.more {
             self.goodbye.on_answer();
         }
@@ -81,9 +100,9 @@ impl Connection {
             let Some(content) = content.filter(|_| is_usual && with_this <= allowance) else {
                 break;
             };
-            let mut message = self.message_for(&header, context);
-            message.content_mut().copy_from_slice(content);
-            self.deliver(channel, &header, message, context);
+            let mut storage = self.storage_for(&header, context);
+            storage.bytes_mut()[Header::LEN..][..content.len()].copy_from_slice(content);
+            self.deliver(channel, &header, storage, context);
             (used, cost, count) = (used + header.frame_len(), with_this, count + 1);
         }
         if count > 0 {
@@ -122,7 +141,7 @@ impl Connection {
                     },
                     Some(peer),
                 ) => Event::Hello(Hello {
-                    received,
+                    received: Box::new(received),
                     caller: Box::new(Caller {
                         listener: listener_channel,
                         peer: Peer::clone(peer),
@@ -132,7 +151,7 @@ impl Connection {
             },
             OpCode::HelloResponse => Event::Accepted(received),
             OpCode::ByeRequest => Event::Bye(Bye {
-                received,
+                received: Box::new(received),
                 answer_on_drop: AnswerOnDrop::default(),
             }),
             OpCode::ByeResponse => Event::ByeResponse(received),

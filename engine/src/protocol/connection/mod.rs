@@ -28,7 +28,7 @@ use crate::options::{Options, after};
 use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::{Cache, Charge, Creditor, Hold};
+use crate::storage::{Cache, Hold, SharedCreditor};
 
 use self::goodbye::Goodbye;
 use self::receiving::Inbound;
@@ -467,7 +467,7 @@ impl Connection {
     /// Returns what is queued if it can never be sent, and says what that had been charged.
     pub(super) fn return_unsendable(
         &mut self,
-        creditor: &Arc<dyn Creditor>,
+        creditor: &SharedCreditor,
         context: &mut Context<'_>,
     ) -> usize {
         let (Some(reason), Some(channel)) = (self.why_unsendable(), self.channel) else {
@@ -486,7 +486,7 @@ impl Connection {
         channel: Channel,
         reason: Reason,
         outgoing: Outgoing,
-        creditor: &Arc<dyn Creditor>,
+        creditor: &SharedCreditor,
         context: &mut Context<'_>,
     ) -> usize {
         let cost = outgoing.cost;
@@ -505,7 +505,7 @@ impl Connection {
         &mut self,
         id: u64,
         kind: Withdrawn,
-        creditor: &Arc<dyn Creditor>,
+        creditor: &SharedCreditor,
         context: &mut Context<'_>,
     ) -> Option<usize> {
         let channel = self.channel.filter(|_| !self.is_unsendable())?;
@@ -584,7 +584,7 @@ fn returned(channel: Channel, reason: Reason, outgoing: Outgoing, hold: Hold) ->
         id,
         ..
     } = outgoing;
-    message.storage_mut().set_charge(Charge::Returned(hold));
+    message.storage_mut().set_hold(hold);
     Returned {
         channel,
         op_code,

@@ -9,7 +9,7 @@ use crate::event::SystemError;
 use crate::message::Message;
 use crate::options::after;
 use crate::reason::{ProtocolViolation, Reason};
-use crate::storage::{Charge, cost_of};
+use crate::storage::{Storage, cost_of};
 use crate::tls;
 use crate::wire::{Header, OpCode};
 
@@ -310,11 +310,11 @@ impl Connection {
     }
 
     /// What a frame that was charged is received into.
-    #[inline(always)]
-    pub(super) fn message_for(&self, header: &Header, context: &mut Context<'_>) -> Message {
+    #[inline]
+    pub(super) fn storage_for(&self, header: &Header, context: &mut Context<'_>) -> Storage {
         let mut storage = context.cache.take(header.frame_len());
-        storage.set_charge(Charge::Inbound(self.key, cost_of(header.frame_len())));
-        Message::receiving(storage, header)
+        storage.charge_inbound(self.key, cost_of(header.frame_len()));
+        storage
     }
 
     /// Whether a peer may send this now.
@@ -348,7 +348,7 @@ impl Connection {
         rest: &[u8],
         context: &mut Context<'_>,
     ) -> usize {
-        let mut message = self.message_for(&header, context);
+        let mut message = Message::receiving(self.storage_for(&header, context), &header);
         let content = message.content_mut();
         let before = copy(first.bytes(), content);
         context.cache.give_back(first.into_storage());

@@ -19,6 +19,7 @@ use crate::message::Message;
 use crate::options::ListenOptions;
 use crate::post::Destination;
 use crate::post::Post;
+use crate::storage::Creditor;
 use crate::storage::Pool;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
@@ -155,7 +156,7 @@ impl Alone {
     fn settle(&mut self) -> Vec<Reason> {
         assert_eq!(self.connection.posts(), Posts::Closing);
         self.connection.set_closed_to_posts();
-        let creditor: Arc<dyn Creditor> = Arc::new(Nobody);
+        let creditor = Nobody.shared();
         self.act(|it, context| it.return_unsendable(&creditor, context));
         let returned = self.events.drain(..).filter_map(|event| match event {
             Event::Returned(returned) => Some(returned.reason()),

@@ -7,7 +7,7 @@ use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::wake::Wake;
 use crate::storage::pool::{CACHE_BYTES, Cache, FREE_COST, Pool, Storage};
 use crate::storage::sizes::{SIZES, cost_of};
-use crate::storage::{Charge, Creditor, Hold, Shared};
+use crate::storage::{Creditor, Hold, Shared};
 
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicUsize>);
@@ -52,7 +52,7 @@ fn key(index: u32) -> RecordKey {
 
 fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
     let mut storage = pool.take(len);
-    storage.set_charge(Charge::Inbound(key(index), cost_of(len)));
+    storage.charge_inbound(key(index), cost_of(len));
     storage
 }
 
@@ -84,7 +84,7 @@ fn no_memory_at_all_has_no_home_to_come_to() {
     let storage = Storage::none();
     assert!(storage.home().is_none());
     assert!(storage.bytes().is_empty());
-    assert!(matches!(storage.charge(), Charge::None));
+    assert!(storage.inbound().is_none() && !storage.is_held());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_charge_is_released_once_and_summed_by_connection() {
     // What was released is free of its charge when it is used again.
     drop(received(&pool, 10, 1));
     let again = pool.take(10);
-    assert!(matches!(again.charge(), Charge::None));
+    assert!(again.inbound().is_none() && !again.is_held());
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn a_starving_reactor_is_woken_by_the_first_release_alone() {
 #[test]
 fn a_hold_is_given_back_once_or_passed_on() {
     let creditor = Counter::default();
-    let hold = || Hold::new(Arc::new(creditor.clone()), 100);
-    assert_eq!(hold().cost(), 100);
+    let hold = || Hold::new(creditor.clone().shared(), 100);
+    drop(hold());
     assert_eq!(creditor.count(), 100);
     hold().pass_on();
     assert_eq!(creditor.count(), 100);
@@ -142,14 +142,14 @@ fn a_hold_is_given_back_once_or_passed_on() {
     let mut cache = Cache::new(Arc::clone(&pool));
     for give_back in [drop, |storage| drop(Some(storage))] as [fn(Storage); 2] {
         let mut storage = pool.take(10);
-        storage.set_charge(Charge::Returned(hold()));
+        storage.set_hold(hold());
         give_back(storage);
     }
     let mut storage = pool.take(10);
-    storage.set_charge(Charge::Returned(hold()));
+    storage.set_hold(hold());
     cache.give_back(storage);
     let mut storage = Storage::unpooled(10);
-    storage.set_charge(Charge::Returned(hold()));
+    storage.set_hold(hold());
     drop(storage);
     assert_eq!(creditor.count(), 500);
     assert_eq!(released(&pool), []);

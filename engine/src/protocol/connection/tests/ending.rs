@@ -23,7 +23,7 @@ fn who_is_closed_behind_its_goodbye_keeps_its_side_open_until_that_is_answered()
 
 #[test]
 fn nothing_comes_back_while_more_may_be_admitted() {
-    let creditor: Arc<dyn Creditor> = Arc::new(Nobody);
+    let creditor = Nobody.shared();
     for fail in [
         Connection::handle_write_error,
         Connection::handle_read_error,
@@ -173,7 +173,7 @@ fn who_has_got_all_that_it_was_owed_but_the_last_word_is_not_waited_with_for_eve
 #[derive(Default)]
 struct Credit(std::sync::Mutex<usize>);
 
-impl Creditor for Credit {
+impl Creditor for Arc<Credit> {
     fn release(&self, cost: usize) {
         *self.0.lock().unwrap() += cost;
     }
@@ -190,7 +190,7 @@ fn what_comes_back_holds_its_credit_until_it_is_dropped() {
     it.act(|it, context| it.handle_read_error(&broken_pipe(), context));
     it.connection.set_closed_to_posts();
     let credit = Arc::new(Credit::default());
-    let creditor: Arc<dyn Creditor> = credit.clone();
+    let creditor = Arc::clone(&credit).shared();
     let cost = it.act(|it, context| it.return_unsendable(&creditor, context));
     assert_eq!((cost, *credit.0.lock().unwrap()), (1000, 0));
     assert!(matches!(it.events.pop_front(), Some(Event::Returned(_))));
