@@ -205,7 +205,7 @@ pub use status::Status;
 pub use tls::{Identity, KeyHash, KeyHashError, SubjectName, Tls, TlsError, TlsOptions, Verified};
 pub use traffic::Traffic;
 
-/// The programs in the README are compiled with the other examples; `tests/readme.rs` runs them.
+/// The programs in the README are compiled with the other examples; `tests/behaviour/readme.rs` runs them.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -2,12 +2,23 @@
 //!
 //! Cargo builds them with the tests, unless it is told to build this one alone.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
-mod common;
 /// That of the engine's tests.
 #[path = "../../engine/tests/common/example.rs"]
 mod example;
+#[path = "../../engine/tests/common/skip.rs"]
+mod skip;
+
+/// What the engine's tests have in a module of this name.
+mod common {
+    pub(crate) use crate::skip::skip;
+
+    pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+}
 
 use std::collections::HashSet;
 

@@ -10,8 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use crate::common::PATIENCE;
-use crate::common::skip::skip;
+use crate::common::{PATIENCE, skip};
 
 pub(crate) const LOCAL: &str = "tcp://127.0.0.1:0";
 

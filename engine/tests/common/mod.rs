@@ -1,9 +1,5 @@
 //! Helpers of the tests on real sockets.
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by a panic"
-)]
 
 pub(crate) mod skip;
 
@@ -76,6 +72,21 @@ pub(crate) fn place(transport: Transport) -> Place {
     }
 }
 
+/// A port on which nobody listens, for as long as the socket lives that keeps it from others.
+pub(crate) fn nobody() -> (socket2::Socket, u16) {
+    let keeper = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    keeper.bind(&any.into()).unwrap();
+    let address = keeper.local_addr().unwrap().as_socket().unwrap();
+    (keeper, address.port())
+}
+
+/// An address to which nothing can connect, and the system says so at once.
+pub(crate) fn nowhere() -> Address {
+    // The directory is gone again when this returns.
+    place(Transport::Uds).address.clone()
+}
+
 pub(crate) fn engine() -> Engine {
     Engine::start(Options::default()).unwrap()
 }
@@ -113,7 +124,6 @@ pub(crate) fn listen(
 }
 
 /// Takes the value of the expected kind of event out of an event.
-#[macro_export]
 macro_rules! expect {
     ($inbox:expr, $kind:ident) => {
         match $crate::common::next(&mut $inbox, stringify!($kind)) {
