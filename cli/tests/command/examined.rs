@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -16,7 +16,7 @@ use rustls::{
 };
 use serde_json::Value;
 
-use crate::common::{self, Finished, Place, echo, run, stranger};
+use crate::common::{self, Finished, Place, echo, nobody, run, stranger};
 
 const ANY: &str = "tls://127.0.0.1:0";
 
@@ -249,9 +249,8 @@ fn whatever_answers_instead_is_told_apart() {
     );
     let closes = stranger("tcp", drop);
     wrong(&closes, &[], 1, &["another program"]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("tls://{}", free.local_addr().unwrap());
-    drop(free);
+    let (_keeper, address) = nobody();
+    let nobody = format!("tls://{address}");
     let seen = wrong(
         &nobody,
         &[],

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::common::peer::Peer;
-use crate::common::{self, Place, content, echo, has_unix_sockets, run, start, start_with, until};
+use crate::common::{
+    self, Place, content, echo, has_unix_sockets, nobody, run, start, start_with, until,
+};
 
 #[test]
 fn every_frame_is_shown_as_it_passes() {
@@ -122,9 +124,8 @@ fn a_sender_is_held_back_by_who_does_not_read() {
 
 #[test]
 fn nobody_behind_it_is_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let (_keeper, address) = nobody();
+    let to = address.to_string();
     let mut proxy = start(&["proxy", "--listen", "127.0.0.1:0", "--to", &to]);
     let address = proxy.line();
     run(&["call", "--to", &address, "x"]).assert_fails_among(&["without an answer"]);

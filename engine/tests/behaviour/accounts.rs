@@ -1,99 +1,18 @@
 //! Every message accounted for, however a channel ends: posted = sent + returned, never both, never
 //! neither; exactly one `Closed`, last.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+mod book;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ampe::{
-    Account, Address, Channel, ChannelGroup, Closed, Ended, Engine, Event, Inbox, Options, Post,
-    PostError, Reason,
-};
+use ampe::{Channel, ChannelGroup, Ended, Engine, Event, Inbox, Post, PostError, Reason};
+
+use book::{Book, OUTBOUND, events, options};
 
 use crate::common::{
     self, PATIENCE, Transport, connected, group, is_end_by_reset, listen, place, transports,
 };
-
-const BODY: usize = 3000;
-
-/// The sender's own book: every accepted post by its id, and what became of it.
-#[derive(Default)]
-struct Book {
-    posted: BTreeSet<u64>,
-    returned: BTreeMap<u64, Reason>,
-    closed: Option<Closed>,
-}
-
-impl Book {
-    /// Posts signals until the budget is used up.
-    fn post_until_full(&mut self, group: &ChannelGroup, channel: Channel) {
-        loop {
-            let mut message = group.message();
-            let body = message.resize_body(BODY).unwrap();
-            body.fill(self.posted.len() as u8);
-            match group.post(message.signal(channel)) {
-                Ok(posted) => assert!(self.posted.insert(posted.id), "ids are unique"),
-                Err(refused) => {
-                    assert!(matches!(refused.why, PostError::Full(_)));
-                    assert_eq!(refused.post.message().body().len(), BODY, "it comes back");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes events until the channel has closed, and checks that nothing follows.
-    fn settle(&mut self, channel: Channel, events: impl Iterator<Item = Event>) -> Account {
-        for event in events {
-            assert!(
-                self.closed.is_none() || event.channel() != Some(channel),
-                "Closed is last"
-            );
-            match event {
-                Event::Returned(returned) if returned.channel() == channel => {
-                    assert_eq!(returned.message().body().len(), BODY, "comes back whole");
-                    let before = self.returned.insert(returned.id(), returned.reason());
-                    assert!(before.is_none(), "no message comes back twice");
-                    assert!(
-                        self.posted.contains(&returned.id()),
-                        "what comes back was posted"
-                    );
-                }
-                Event::Closed(closed) if closed.channel() == channel => {
-                    self.closed = Some(closed);
-                    break;
-                }
-                Event::Opened(_) | Event::Room(_) | Event::Accepted(_) | Event::Listening(_) => {}
-                other => panic!("unexpected {other:?}"),
-            }
-        }
-        let account = self.closed.as_ref().expect("the channel closed").account();
-        assert_eq!(
-            account.posted,
-            self.posted.len() as u64 + 1,
-            "and one HelloRequest"
-        );
-        assert_eq!(account.returned, self.returned.len() as u64);
-        assert_eq!(account.posted, account.sent + account.returned);
-        account
-    }
-
-    fn reason(&self) -> Reason {
-        self.closed.as_ref().expect("the channel closed").reason()
-    }
-}
-
-/// Events until the inbox ends or the test's patience does.
-fn events(inbox: &mut Inbox) -> impl Iterator<Item = Event> {
-    std::iter::from_fn(|| {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        inbox
-            .recv_until(deadline)
-            .ok()
-            .map(|event| event.expect("waited in vain"))
-    })
-}
 
 /// A server and a client, each with an engine of its own, and a client that has flooded.
 struct Flood {
@@ -106,17 +25,6 @@ struct Flood {
     book: Book,
     _place: common::Place,
 }
-
-/// The receiver takes little and the sender may have much under way: more than any socket buffer
-/// takes, so that something is left to return.
-fn options(outbound: usize) -> Options {
-    let mut options = Options::default();
-    options.inbound_bytes = 1 << 20;
-    options.outbound_bytes_per_channel = outbound;
-    options
-}
-
-const OUTBOUND: usize = 32 << 20;
 
 /// The server says hello and then receives nothing; the client posts until it is refused.
 fn flood(transport: Transport) -> Flood {
@@ -391,94 +299,4 @@ fn a_listener_that_is_closed_leaves_its_connections_alone() {
         it.server.0.post(request.echo()).unwrap();
         expect!(it.client.1, Response);
     }
-}
-
-#[test]
-fn a_peer_that_is_killed() {
-    for transport in transports() {
-        let place = place(transport);
-        let mut child = start_receiver(&place.address);
-        let client_engine = Engine::start(options(OUTBOUND)).unwrap();
-        let mut client = group(&client_engine);
-        let to_server = client.0.connect(&child.address).unwrap();
-        child.wait_for_line("hello");
-        let mut book = Book::default();
-        book.post_until_full(&client.0, to_server);
-        child.process.kill().unwrap();
-        child.process.wait().unwrap();
-        let account = book.settle(to_server, events(&mut client.1));
-        println!("{transport:?}: {account:?}, {:?}", book.reason());
-        assert!(
-            account.returned > 0,
-            "more was posted than any socket buffer takes"
-        );
-        assert_eq!(account.confirmed, 0);
-    }
-}
-
-struct Receiver {
-    process: Child,
-    lines: BufReader<std::process::ChildStdout>,
-    address: Address,
-}
-
-impl Receiver {
-    fn wait_for_line(&mut self, start: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.lines.read_line(&mut line).unwrap(),
-                0,
-                "waited for {start}"
-            );
-            if let Some(at) = line.find(start) {
-                return line[at + start.len()..].trim().to_owned();
-            }
-        }
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Starts this test program again, as a process that says hello and then receives nothing.
-fn start_receiver(address: &Address) -> Receiver {
-    let mut process = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "accounts::receiver_process",
-            "--nocapture",
-            "--ignored",
-        ])
-        .env("AMPE_TEST_LISTEN", address.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap());
-    let mut receiver = Receiver {
-        process,
-        lines,
-        address: address.clone(),
-    };
-    receiver.address = receiver.wait_for_line("listening ").parse().unwrap();
-    receiver
-}
-
-#[test]
-#[ignore = "not a test: the process that another test kills"]
-fn receiver_process() {
-    let address: Address = std::env::var("AMPE_TEST_LISTEN").unwrap().parse().unwrap();
-    let engine = Engine::start(options(OUTBOUND)).unwrap();
-    let mut server = group(&engine);
-    let (_, bound) = listen(&server.0, &mut server.1, &address);
-    println!("\nlistening {bound}");
-    expect!(server.1, Hello);
-    println!("\nhello");
-    std::io::stdout().flush().unwrap();
-    let _ = std::io::stdin().read(&mut [0]); // until killed, or the parent is gone
 }

@@ -4,7 +4,6 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use ampe::{ConnectedSocket, ListeningSocket, Post, PostError, Reason};
 
-use crate::common;
 use crate::common::*;
 
 #[test]
@@ -51,11 +50,11 @@ fn either_end_of_a_pair_may_be_handed_in() {
     let hello = engine.message().with_body(b"are you there?").unwrap();
     let post = hello.hello_on(ConnectedSocket::new(one).unwrap());
     let channel = ours.0.post(post).unwrap().channel;
-    let mut peer = common::peer::Peer::over(other);
+    let mut peer = peer::Peer::over(other);
     let hello = peer.receive();
     assert_eq!(
         (hello.proto, &hello.body[..]),
-        (common::peer::HELLO_REQUEST, &b"are you there?"[..])
+        (peer::HELLO_REQUEST, &b"are you there?"[..])
     );
     drop(peer);
     let closed = expect!(ours.1, Closed);
@@ -187,7 +186,7 @@ fn a_unix_socket_has_the_permissions_that_were_asked_for() {
     let mut sockets = vec![("default", None, None), ("for all", Some(0o666), None)];
     match other_group(directory.path(), own_group) {
         Some(group) => sockets.push(("for a group", Some(0o660), Some(group))),
-        None => common::skip("the group of a Unix socket: this user is in no other"),
+        None => skip("the group of a Unix socket: this user is in no other"),
     }
     for (name, mode, unix_group) in sockets {
         let path = directory.path().join(name);

@@ -1,7 +1,4 @@
-//! Where numbers, options and descriptors end, and what holds there.
-
-#[cfg(unix)]
-mod descriptors;
+//! Where numbers and options end, and what holds there.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What an application sees of the engine, on real sockets; a module for each topic.
 //!
 //! All modules share one process. What counts something of its whole process, its allocations or its subscriber of
-//! `tracing`, is a program of its own beside this one.
+//! `tracing`, is a program of its own beside this one; and so is what starts processes, see there.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,6 @@ mod backpressure;
 mod calls;
 mod conversation;
 mod ends;
-mod examples;
 mod failures;
 mod flush;
 mod handed_in;

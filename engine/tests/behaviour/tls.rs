@@ -9,47 +9,19 @@ mod floods;
 mod garbage;
 mod half;
 mod middle;
-mod others;
 mod raw;
 mod replacing;
+mod sides;
 mod trust;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ampe::{
-    Address, Engine, Event, GroupOptions, Options, Reason, SubjectName, Tls, TlsOptions, Verified,
-};
+use ampe::{Address, Engine, Event, Options, Reason, SubjectName, Verified};
 
 use crate::common::{self, PATIENCE, Side, assert_nothing, engine, listen, next, tight};
-use certificates::{Authority, Holder};
-
-/// A group of an engine that proves and trusts as these options say.
-fn side(engine: &Engine, tls: &Tls) -> Side {
-    let mut options = GroupOptions::default();
-    options.tls = Some(tls.clone());
-    engine.group(options).unwrap()
-}
-
-fn build(options: TlsOptions) -> Tls {
-    options.build().unwrap()
-}
-
-fn own(holder: &Holder) -> TlsOptions {
-    let options = TlsOptions::new();
-    options
-        .certificate_pem(holder.chain.as_bytes(), holder.key.as_bytes())
-        .unwrap()
-}
-
-fn trusting(authority: &Authority) -> TlsOptions {
-    let options = TlsOptions::new();
-    options.authorities_pem(authority.pem.as_bytes()).unwrap()
-}
-
-fn any() -> Address {
-    "tls://127.0.0.1:0".parse().unwrap()
-}
+use certificates::Authority;
+use sides::{any, build, own, side, trusting};
 
 /// A group that listens with a certificate for 127.0.0.1, one that trusts its authority, and where.
 #[track_caller]

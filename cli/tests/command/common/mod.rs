@@ -5,7 +5,7 @@ pub(crate) mod receiving;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -136,6 +136,7 @@ impl Running {
     }
 
     /// Whether it has ended.
+    #[cfg(target_os = "linux")]
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -492,6 +493,15 @@ pub(crate) fn echo(listen: &str, more: &[&str]) -> (Running, String) {
     let mut echo = start(&[&["echo", "--listen", listen], more].concat());
     let address = echo.line();
     (echo, address)
+}
+
+/// An address where nobody listens, for as long as the socket lives that keeps it from others.
+pub(crate) fn nobody() -> (socket2::Socket, SocketAddr) {
+    let keeper = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    keeper.bind(&any.into()).unwrap();
+    let address = keeper.local_addr().unwrap().as_socket().unwrap();
+    (keeper, address)
 }
 
 /// The address of a program that does this with each connection.

@@ -8,7 +8,7 @@ mod example;
 use std::collections::HashSet;
 use std::fs;
 
-use crate::common::{self, place, transports};
+use crate::common::{place, transports};
 use example::{LOCAL, check_lengths, says, start};
 
 #[test]
@@ -101,8 +101,8 @@ fn a_service_listens_on_the_socket_that_it_inherits() {
         .stdin(OwnedFd::from(listener));
     let mut service = run("activated", shell);
     assert_eq!(service.address(), address);
-    let engine = common::engine();
-    let (group, _inbox) = common::group(&engine);
+    let engine = crate::common::engine();
+    let (group, _inbox) = crate::common::group(&engine);
     let channel = group.connect(&address.parse().unwrap()).unwrap();
     let request = engine.message().with_body(b"are you up?").unwrap();
     let answer = group

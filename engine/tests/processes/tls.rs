@@ -7,12 +7,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use ampe::{Address, Reason};
 use tempfile::TempDir;
 
-use super::certificates::{Authority, Holder};
-use super::{any, build, own, side, trusting};
+use crate::certificates::{Authority, Holder};
 use crate::common::peer::{
     BYE_REQUEST, BYE_RESPONSE, Frame, HELLO_REQUEST, HELLO_RESPONSE, REQUEST, RESPONSE, frame,
 };
-use crate::common::{engine, listen, skip};
+use crate::common::{engine, listen, nobody, skip};
+use crate::sides::{any, build, own, side, trusting};
 
 /// A program on its own, which ends with the test.
 struct Program {
@@ -243,9 +243,8 @@ fn openssl_server(
     arguments: &[&str],
 ) -> (u16, Program) {
     let [_, chain, key] = files(directory, authority, &authority.issue("127.0.0.1"));
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let (keeper, port) = nobody();
+    keeper.set_reuse_address(true).unwrap(); // as the server does, which listens beside it
     let at = format!("127.0.0.1:{port}");
     let own = ["-cert", &chain, "-key", &key, "-naccept", "1"];
     let command = openssl.args(["s_server", "-quiet", "-accept", &at]);

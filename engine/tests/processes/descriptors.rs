@@ -28,7 +28,7 @@ impl Server {
             .arg(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "limits::descriptors::server_process",
+                "descriptors::server_process",
                 "--nocapture",
                 "--ignored",
             ])
@@ -156,11 +156,7 @@ fn connecting_fails_while_there_are_no_descriptors() {
     let child = Command::new("sh")
         .args(["-c", &limit_then_run])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "limits::descriptors::client_process",
-            "--ignored",
-        ])
+        .args(["--exact", "descriptors::client_process", "--ignored"])
         .env("AMPE_TEST_LISTEN", place.address.to_string())
         .output()
         .unwrap();
@@ -202,7 +198,7 @@ fn client_process() {
     group.post(ampe::Post::abort(open)).unwrap();
     let mut ended = 0;
     loop {
-        match super::next(&mut inbox, "the abort") {
+        match crate::common::next(&mut inbox, "the abort") {
             Event::Closed(closed) if closed.channel() == open => break,
             Event::Closed(closed) => {
                 assert_eq!(closed.reason(), Reason::ConnectFailed);
