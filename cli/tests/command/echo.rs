@@ -1,6 +1,9 @@
 //! `ampe echo` and `ampe ping`.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use ampe::wire::OpCode::{
     ByeRequest, ByeResponse, HelloRequest, HelloResponse, Request, Response, Signal,
@@ -81,16 +84,29 @@ fn several_listeners_and_totals() {
         assert_eq!(line["event"], "listening");
         line["address"].as_str().unwrap().to_owned()
     });
+    // Somebody talks to it all the time: it is not to end while a ping is being started.
+    let mut talking = Peer::connect(&addresses[0], &[]);
+    assert!(matches!(talking.event(), Event::Accepted(_)));
+    let (stop, is_over) = mpsc::channel::<()>();
+    let talking = thread::spawn(move || {
+        while is_over.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+            talking.post(talking.group.message().request(talking.channel));
+            talking.response();
+        }
+        talking.bye()
+    });
     for to in &addresses {
         run(&["ping", "--to", to, "--count", "10", "--size", "100"]).assert_succeeds();
     }
+    drop(stop);
+    let talked = talking.join().unwrap().posted;
     // It ends once nothing has come for a second.
     let finished = echo.finish();
     finished.assert_succeeds();
     let totals: Value = serde_json::from_str(finished.stdout.last().unwrap()).unwrap();
-    assert_eq!(totals["connections"], 2);
+    assert_eq!(totals["connections"], 3);
     // Each with Hello, Bye, and one round trip that is not counted.
-    assert_eq!(totals["messages"], 2 * (10 + 3));
+    assert_eq!(totals["messages"], 2 * (10 + 3) + talked);
     assert_eq!(totals["bytes"], 2 * 11 * 100);
     // All of them echoed.
     assert_eq!(totals["account"]["sent"], totals["messages"]);
@@ -207,7 +223,7 @@ fn an_interrupted_ping_says_what_it_measured() {
             true => &["--json"],
         });
         let ping = start(&arguments);
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
         if !ping.interrupt() {
             return;
         }
@@ -228,7 +244,7 @@ fn an_interrupted_ping_says_what_it_measured() {
 #[test]
 fn a_peer_that_talks_of_something_else_does_not_prolong_a_time_limit() {
     use ampe::{Engine, GroupOptions, Options};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     let place = Place::new();
     let file = place.file("file", 10);
