@@ -69,6 +69,12 @@ impl Flushing {
         self.waiting.is_empty()
     }
 
+    /// As [`Waiting::has_told`].
+    #[inline]
+    pub(crate) fn has_told(&self) -> bool {
+        self.waiting.has_told()
+    }
+
     /// As [`Waiting::take_told`].
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
         self.waiting.take_told()

@@ -112,7 +112,9 @@ impl<B: Batch, E: Copy> Queue<B, E> {
             let (from, to) = (Ordering::AcqRel, Ordering::Relaxed);
             let _ = self.unwoken.compare_exchange(batch, NONE, from, to);
         }
-        wake_all(told);
+        if !told.is_empty() {
+            wake_all(told); // mostly there are none, and an empty list need not be moved
+        }
         Ok(result)
     }
 

@@ -311,7 +311,15 @@ impl Registry {
     }
 
     /// Takes the wakers to be called once the lock is free.
+    #[inline]
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
+        match self.waiting.has_told() || self.flushing.has_told() {
+            true => self.take_all_told(),
+            false => Vec::new(),
+        }
+    }
+
+    fn take_all_told(&mut self) -> Vec<Waker> {
         let mut told = self.waiting.take_told();
         told.append(&mut self.flushing.take_told());
         told

@@ -105,6 +105,12 @@ impl<T: Copy> Waiting<T> {
         self.told.extend(wakers.map(|(_, waker)| waker));
     }
 
+    /// Whether there is something to be called once the lock is free.
+    #[inline]
+    pub(crate) fn has_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// Takes what is to be called once the lock is free.
     pub(crate) fn take_told(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.told)

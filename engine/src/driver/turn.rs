@@ -51,6 +51,9 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
 
 /// Hands everything over that a batch holds.
 pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
+    for call in batch.take_calls() {
+        core.begin_call(call);
+    }
     let mut submissions = batch.take();
     while !submissions.as_slice().is_empty() {
         let ahead = submissions.as_slice().iter().take(AHEAD);

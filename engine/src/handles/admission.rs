@@ -17,7 +17,7 @@ use super::batch::{Batch, Frames};
 use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::shared::Shared;
-use super::submission::Submission;
+use super::submission::{BegunCall, Submission};
 
 /// So many posts are admitted in one hold of the lock at most: the reactor and every other poster
 /// wait for it.
@@ -33,14 +33,15 @@ impl Shared {
             group.check_open()?;
             admit_one(registry, batch, group.id, &mut post)
         });
-        let admitted = submitted.map_err(PostError::from);
-        match admitted.and_then(|admitted| admitted) {
-            Ok(posted) => {
+        let why = match submitted {
+            Ok(Ok(posted)) => {
                 post.message.release_shared_inbound(); // posted by value, it leaves its body here
-                Ok(posted)
+                return Ok(posted);
             }
-            Err(why) => Err(Refused { post, why }),
-        }
+            Ok(Err(why)) => why,
+            Err(ended) => ended.into(),
+        };
+        Err(Refused { post, why })
     }
 
     /// Posts a request whose answer goes to who called. Where there is no room it has the call begin all the
@@ -60,15 +61,13 @@ impl Shared {
             let id = post.message_id;
             let admitted = admit_one(registry, batch, group.id, post);
             if matches!(admitted, Ok(_) | Err(PostError::Full(_))) {
-                batch.push(Submission::Call {
+                let call = BegunCall {
                     channel,
                     id,
                     line,
                     deadline,
-                });
-                if admitted.is_ok() {
-                    batch.count_as_one();
-                }
+                };
+                batch.push_call(call, admitted.is_ok());
             }
             admitted
         });

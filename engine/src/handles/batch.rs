@@ -5,7 +5,7 @@ use crate::channel::Channel;
 use crate::wire::{Header, OpCode};
 
 use super::spare::Spare;
-use super::submission::Submission;
+use super::submission::{BegunCall, Submission};
 
 /// So many bytes of small frames lie together at most.
 pub(crate) const RUN_BYTES: usize = 64 * 1024;
@@ -68,6 +68,9 @@ impl FrameCounts {
 #[derive(Default)]
 pub(crate) struct Batch {
     submissions: Vec<Submission>,
+    /// Calls are begun before any submission is handled: so the frames of their requests lie together, with nothing
+    /// in between.
+    calls: Vec<BegunCall>,
     /// Empty buffers for frames.
     pub(crate) spare: Spare,
     /// How much was put in.
@@ -86,9 +89,15 @@ impl Batch {
         self.len += 1;
     }
 
-    /// What was put in last belongs to what was put in before.
-    pub(crate) fn count_as_one(&mut self) {
-        self.len -= 1;
+    /// Puts a call in, for a request that was put in, or for one that waits for room: then it counts by itself.
+    pub(crate) fn push_call(&mut self, call: BegunCall, is_posted: bool) {
+        self.calls.push(call);
+        self.len += usize::from(!is_posted);
+    }
+
+    /// Takes the calls out, before [`take`](Batch::take) takes the rest.
+    pub(crate) fn take_calls(&mut self) -> std::vec::Drain<'_, BegunCall> {
+        self.calls.drain(..)
     }
 
     /// The submission that was put in last.

@@ -25,7 +25,7 @@ pub(crate) use self::shared::Shared;
 pub(crate) use self::spare::Spare;
 #[cfg(test)]
 pub(crate) use self::spare::{SPARE_BYTES, SPARE_MAX};
-pub(crate) use self::submission::Submission;
+pub(crate) use self::submission::{BegunCall, Submission};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,14 @@ use super::batch::Frames;
 use super::calls::{AbandonedCall, CallLine};
 use super::group_shared::GroupShared;
 
+/// A call begins: a request was posted, or waits for room, whose answer goes to who called.
+pub(crate) struct BegunCall {
+    pub(crate) channel: Channel,
+    pub(crate) id: u64,
+    pub(crate) line: CallLine,
+    pub(crate) deadline: Instant,
+}
+
 /// One entry of the batch that the reactor takes.
 pub(crate) enum Submission {
     Post {
@@ -25,13 +33,6 @@ pub(crate) enum Submission {
     },
     /// Small frames that were posted by value.
     Frames(Frames),
-    /// A request was posted, or waits for room, whose answer goes to who called.
-    Call {
-        channel: Channel,
-        id: u64,
-        line: CallLine,
-        deadline: Instant,
-    },
     /// Nobody waits for the answer any more.
     AbandonCall(AbandonedCall),
     /// A message is to come back, if nothing of it was sent.

@@ -11,7 +11,7 @@ use rustc_hash::FxBuildHasher;
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::event::{Closed, Event};
-use crate::handles::{AbandonedCall, CallEvent, CallLine, Shared};
+use crate::handles::{AbandonedCall, BegunCall, CallEvent, CallLine, Shared};
 use crate::wire::OpCode;
 
 use super::Core;
@@ -184,14 +184,9 @@ fn is_open(channels: &HashMap<Channel, Open, OwnKeys>, (channel, id): CallKey) -
 
 impl Core {
     /// A call begins, whose request was posted, or waits for room.
-    pub(super) fn begin_call(
-        &mut self,
-        channel: Channel,
-        id: u64,
-        line: CallLine,
-        deadline: Instant,
-    ) {
-        self.calls.begin((channel, id), line, deadline);
+    pub(crate) fn begin_call(&mut self, call: BegunCall) {
+        let key = (call.channel, call.id);
+        self.calls.begin(key, call.line, call.deadline);
     }
 
     /// Nobody waits for a call's answer any more. What had come for it goes to the group's inbox, unless the

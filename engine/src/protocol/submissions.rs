@@ -28,12 +28,6 @@ impl Core {
             } => {
                 self.handle_post(channel, group, post, cost, now);
             }
-            Submission::Call {
-                channel,
-                id,
-                line,
-                deadline,
-            } => self.begin_call(channel, id, line, deadline),
             Submission::AbandonCall(abandoned) => self.abandon_call(abandoned, now),
             Submission::Withdraw { channel, id, group } => {
                 if self.group_of(channel) == Some(group) {

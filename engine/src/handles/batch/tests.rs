@@ -1,5 +1,6 @@
 use super::*;
 use crate::between::queue::Batch as _;
+use crate::handles::{CallLine, CallMailbox};
 use crate::message::Message;
 use crate::post::Post;
 use crate::storage::Storage;
@@ -118,4 +119,29 @@ fn frames_and_other_submissions_keep_their_order() {
         })
         .collect();
     assert_eq!(counts, [1, 0, 2]);
+}
+
+/// What was posted goes out as one piece, though each of the requests is a call.
+#[test]
+fn calls_do_not_part_the_frames_of_their_requests() {
+    let mut batch = Batch::default();
+    let channel = Channel::new(7, 1);
+    let mailbox = std::sync::Arc::new(CallMailbox::new());
+    let call = |id| BegunCall {
+        channel,
+        id,
+        line: CallLine::new(&mailbox),
+        deadline: std::time::Instant::now(),
+    };
+    for id in [1, 2] {
+        batch.push_frame(channel, &header(1), [b"a", b""]);
+        batch.push_call(call(id), true);
+    }
+    assert_eq!(batch.len(), 2, "a call and its request are one");
+    batch.push_call(call(3), false);
+    assert_eq!(batch.len(), 3, "what waits for room is told of too");
+    assert!(batch.take_calls().map(|call| call.id).eq([1, 2, 3]));
+    let submissions: Vec<Submission> = batch.take().collect();
+    assert!(matches!(&submissions[..], [Submission::Frames(run)] if run.counts.messages == 2));
+    assert_eq!(batch.len(), 0);
 }
