@@ -1,7 +1,8 @@
 //! Calls: requests whose answers go to who waits for them, and not to the group's inbox.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+mod deadlines;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use crate::event::{Closed, Event};
 use crate::handles::{AbandonedCall, BegunCall, CallEvent, CallLine, Shared};
 use crate::wire::OpCode;
 
+use self::deadlines::Deadlines;
 use super::Core;
 use super::connection::Connection;
 use super::outgoing::Withdrawn;
@@ -44,7 +46,7 @@ pub(super) struct Calls {
     /// How many there are.
     len: usize,
     /// When they are given up, and some that have ended would have been.
-    deadlines: BinaryHeap<Reverse<(Instant, CallKey)>>,
+    deadlines: Deadlines,
     /// Whose time is over, first come first; some may have ended since.
     due: VecDeque<(Instant, CallKey)>,
     /// Of a channel whose last call has ended: the next one begins with its memory.
@@ -61,7 +63,7 @@ impl Calls {
     /// When the next is given up, or before that.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = self.due.front().map(|&(at, _)| at);
-        due.or_else(|| self.deadlines.peek().map(|&Reverse((at, _))| at))
+        due.or_else(|| self.deadlines.first())
     }
 
     fn begin(&mut self, (channel, id): CallKey, line: CallLine, deadline: Instant) {
@@ -71,7 +73,7 @@ impl Calls {
         let before = open.insert(id, (line, deadline));
         assert!(before.is_none(), "the engine gives an id once");
         self.len += 1;
-        self.deadlines.push(Reverse((deadline, (channel, id))));
+        self.deadlines.push(deadline, (channel, id));
     }
 
     fn end(&mut self, (channel, id): CallKey) -> Option<CallLine> {
@@ -90,29 +92,25 @@ impl Calls {
 
     /// Sees that deadlines of calls that have ended are few.
     fn forget_deadlines(&mut self) {
+        let most = 2 * self.len + STALE_MOST;
         if self.len == 0 {
             self.deadlines.clear();
-            self.deadlines.shrink_to(SPARE_MOST);
             self.due.clear();
-        } else if self.deadlines.len() > 2 * self.len + STALE_MOST {
+        } else if self.deadlines.len() > most {
             let channels = &self.channels;
-            self.deadlines
-                .retain(|&Reverse((_, key))| is_open(channels, key));
-            self.deadlines
-                .shrink_to(2 * self.deadlines.len() + SPARE_MOST);
+            self.deadlines.forget(most, |&key| is_open(channels, key));
         }
     }
 
     /// Finds calls whose time is over, so many at most.
     fn find_due(&mut self, now: Instant) {
         while self.due.len() < CALLS_DUE_MOST {
-            let first = self.deadlines.peek();
-            if first.is_none_or(|&Reverse((at, _))| at > now) {
+            let Some(found) = self.deadlines.pop(now) else {
                 return;
+            };
+            if is_open(&self.channels, found.1) {
+                self.due.push_back(found);
             }
-            let found = self.deadlines.pop().map(|Reverse(found)| found);
-            let found = found.filter(|&(_, key)| is_open(&self.channels, key));
-            self.due.extend(found);
         }
     }
 

@@ -32,14 +32,21 @@ fn calls_are_found_due_in_the_order_of_their_deadlines_but_for_those_that_have_e
 
 #[test]
 fn deadlines_of_calls_that_have_ended_are_few() {
-    let later = Instant::now() + Duration::from_secs(1000);
+    let now = Instant::now();
     let channel = Channel::new(1, 1);
-    let mut calls = Calls::default();
-    begin(&mut calls, (channel, 0), later);
-    for id in 1..10_000 {
-        begin(&mut calls, (channel, id), later);
-        calls.end((channel, id)).unwrap();
-        assert!(calls.deadlines.len() <= 2 + STALE_MOST, "{id}");
+    // Each like the first, later, earlier, and earlier and later by turns.
+    let millis: [fn(u64) -> u64; 4] = [|_| 0, |id| id, |id| 10_000 - id, |id| id * 7919 % 10_000];
+    for millis in millis {
+        let mut calls = Calls::default();
+        let later = |id| now + Duration::from_secs(1000) + Duration::from_millis(millis(id));
+        begin(&mut calls, (channel, 0), later(0));
+        for id in 1..10_000 {
+            begin(&mut calls, (channel, id), later(id));
+            calls.end((channel, id)).unwrap();
+            assert!(calls.deadlines.len() <= 2 + STALE_MOST, "{id}");
+        }
+        assert_eq!(calls.len, 1);
+        calls.find_due(later(0));
+        assert!(calls.due.iter().map(|(_, key)| key.1).eq([0]));
     }
-    assert_eq!(calls.len, 1);
 }
