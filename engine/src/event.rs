@@ -180,8 +180,8 @@ impl Opened {
 }
 
 /// A message from a peer.
-// Events are moved in pieces of 16 bytes, and so is what is taken out of them: where both begin the same pieces, nothing
-// that was moved a moment ago has to be waited for.
+// Events are moved in pieces of 16 bytes, and so is what is taken out of them. Where that begins at a piece, it loads the
+// very pieces that were stored a moment ago, and need not wait for them.
 #[repr(align(16))]
 #[derive(Debug)]
 pub struct Received {

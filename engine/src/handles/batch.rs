@@ -63,13 +63,13 @@ impl FrameCounts {
     }
 }
 
-/// Submissions in their order. Small frames are encoded as they will be sent when they are admitted, one
+/// Submissions in their order, and the calls that begin before all of them. Small frames are encoded as they will be sent when they are admitted, one
 /// behind the other: the wire format is the queue.
 #[derive(Default)]
 pub(crate) struct Batch {
     submissions: Vec<Submission>,
     /// Calls are begun before any submission is handled: so the frames of their requests lie together, with nothing
-    /// in between.
+    /// in between. None of the submissions is about a call that has not begun: its id is given with it, once.
     calls: Vec<BegunCall>,
     /// Empty buffers for frames.
     pub(crate) spare: Spare,
@@ -138,6 +138,10 @@ impl Batch {
 
     /// Takes everything out.
     pub(crate) fn take(&mut self) -> std::vec::Drain<'_, Submission> {
+        assert!(
+            self.calls.is_empty(),
+            "calls begin before the rest is handled"
+        );
         self.len = 0;
         self.submissions.drain(..)
     }
@@ -147,6 +151,7 @@ impl Batch {
 impl Batch {
     /// What was put in, with frames as the posts that they were.
     pub(crate) fn into_submissions(mut self) -> Vec<Submission> {
+        drop(self.take_calls());
         let mut all = Vec::new();
         for submission in self.take() {
             let Submission::Frames(run) = submission else {

@@ -14,7 +14,7 @@ pub(crate) struct Charge {
     /// Which connection holds an inbound one.
     generation: u64,
     index: u32,
-    /// None, if it is the application's.
+    /// 0, if it is the application's.
     cost: u32,
 }
 

@@ -83,7 +83,7 @@ struct Record {
     charge: Charge,
     /// The body of a message that shares it; free storage has none.
     body: Option<Arc<Shared>>,
-    /// How long the parts of a message are. Here, so that a message is moved on in two words, which are in registers:
+    /// How long the parts of a message are; in free storage, of its last one. Here, so that a message is moved on in two words, which are in registers:
     /// what is written in parts and moved on as a whole has to be waited for.
     lens: Lens,
 }
