@@ -63,8 +63,8 @@ impl FrameCounts {
     }
 }
 
-/// Submissions in their order, and the calls that begin before all of them. Small frames are encoded as they will be sent when they are admitted, one
-/// behind the other: the wire format is the queue.
+/// Submissions in their order, and the calls that begin before all of them. Small frames are encoded as they will be
+/// sent when they are admitted, one behind the other: the wire format is the queue.
 #[derive(Default)]
 pub(crate) struct Batch {
     submissions: Vec<Submission>,

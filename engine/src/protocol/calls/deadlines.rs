@@ -46,9 +46,8 @@ impl Deadlines {
 
     pub(super) fn clear(&mut self) {
         self.in_order.clear();
-        self.in_order.shrink_to(SPARE_MOST);
         self.others.clear();
-        self.others.shrink_to(SPARE_MOST);
+        self.shrink();
     }
 
     /// Forgets those of calls that have ended until there are `most`: first those that came first, and if that is not
@@ -59,13 +58,23 @@ impl Deadlines {
         {
             self.in_order.pop_front();
         }
-        if self.len() <= most {
-            return;
+        if self.len() > most {
+            self.in_order.retain(|(_, key)| is_open(key));
+            self.others.retain(|Reverse((_, key))| is_open(key));
         }
-        self.in_order.retain(|(_, key)| is_open(key));
-        self.in_order
-            .shrink_to(2 * self.in_order.len() + SPARE_MOST);
-        self.others.retain(|Reverse((_, key))| is_open(key));
-        self.others.shrink_to(2 * self.others.len() + SPARE_MOST);
+        self.shrink();
+    }
+
+    /// Keeps no more memory than is of use, or than is kept anyway.
+    fn shrink(&mut self) {
+        let (in_order, others) = (self.in_order.len(), self.others.len());
+        self.in_order.shrink_to(2 * in_order + SPARE_MOST);
+        self.others.shrink_to(2 * others + SPARE_MOST);
+    }
+
+    /// For how many there is memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.in_order.capacity() + self.others.capacity()
     }
 }

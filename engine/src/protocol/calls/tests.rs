@@ -50,3 +50,18 @@ fn deadlines_of_calls_that_have_ended_are_few() {
         assert!(calls.due.iter().map(|(_, key)| key.1).eq([0]));
     }
 }
+
+#[test]
+fn many_calls_leave_no_memory_behind_while_one_goes_on() {
+    let later = Instant::now() + Duration::from_secs(1000);
+    let channel = Channel::new(1, 1);
+    let mut calls = Calls::default();
+    for id in 0..50_000 {
+        begin(&mut calls, (channel, id), later);
+    }
+    for id in 0..49_999 {
+        calls.end((channel, id)).unwrap();
+    }
+    let capacity = calls.deadlines.capacity();
+    assert!(capacity <= 4 * SPARE_MOST, "there is memory for {capacity}");
+}
