@@ -10,16 +10,15 @@ use crate::wire::{Header, OpCode};
 
 use super::{Connection, Context, Origin};
 
-#[inline]
-fn received(channel: Channel, header: &Header, message: Message) -> Received {
-    Received {
-        channel,
-        op_code: header.op_code,
-        more: header.more,
-        status: header.status,
-        id: header.message_id,
-        message,
-    }
+/// Writes what a frame says, which is in `storage`, into what is to be delivered.
+#[inline(always)] // it is done for every message
+fn fill(received: &mut Received, channel: Channel, header: &Header, storage: Storage) {
+    received.channel = channel;
+    received.op_code = header.op_code;
+    received.more = header.more;
+    received.status = header.status;
+    received.id = header.message_id;
+    received.message.receive(storage, header);
 }
 
 impl Connection {
@@ -36,7 +35,9 @@ impl Connection {
         };
         self.inbound.pace.begin_anew();
         if !header.op_code.is_regular() {
-            return self.handle_rare(received(channel, &header, message), context);
+            let mut received = Received::BLANK;
+            fill(&mut received, channel, &header, message.into_storage());
+            return self.handle_rare(received, context);
         }
         self.messages.received += 1;
         self.deliver(channel, &header, message.into_storage(), context);
@@ -71,12 +72,7 @@ impl Connection {
         else {
             unreachable!("it was queued a moment ago")
         };
-        received.channel = channel;
-        received.op_code = header.op_code;
-        received.more = header.more;
-        received.status = header.status;
-        received.id = header.message_id;
-        received.message.receive(storage, header);
+        fill(received, channel, header, storage);
         if header.op_code == OpCode::Response && !header.more {
             self.goodbye.on_answer();
         }
