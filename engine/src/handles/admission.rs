@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::time::Instant;
 
 use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry, Run};
+use crate::between::seat::NOBODY;
 use crate::channel::Channel;
 use crate::error::{Budget, Ended, PostError};
 use crate::event::Event;
@@ -16,6 +17,7 @@ use crate::wire::{MAX_ABORT_LEN, OpCode};
 use super::batch::{Batch, Frames};
 use super::calls::CallLine;
 use super::group_shared::GroupShared;
+use super::reactor::this_sitter;
 use super::shared::Shared;
 use super::submission::{BegunCall, Submission};
 
@@ -133,18 +135,30 @@ impl Shared {
         submitted.map_err(PostError::from).and_then(|all| all)
     }
 
-    /// Submits, and has what was posted written: by this thread, if it has received and this is its first
-    /// post since then, and nobody sits; else by the next pass.
+    /// Submits, and has what was posted written: by this thread, if nobody sits and it has received and this is its
+    /// first post since then, or [plenty](super::batch::PLENTY) was posted; else by the next pass.
     fn submit_posts<R>(
         &self,
         submit: impl FnOnce(&mut Registry, &mut Batch) -> R,
     ) -> Result<R, Ended> {
         let has_received = self.take_received();
-        self.queue.submit_and(submit, |waker| {
-            if !has_received || !self.write_posted() {
+        let (mut is_plenty, mut is_written) = (false, false);
+        let submit = |registry: &mut Registry, batch: &mut Batch| {
+            let before = batch.bytes();
+            let result = submit(registry, batch);
+            is_plenty = batch.has_plenty(before);
+            result
+        };
+        let result = self.queue.submit_and(submit, |waker| {
+            is_written = has_received && self.write_posted(this_sitter());
+            if !is_written {
                 waker.wake();
             }
-        })
+        });
+        if is_plenty && !is_written {
+            self.write_posted(NOBODY); // who only posts is not expected back
+        }
+        result
     }
 
     /// Checks what needs no lock, makes the message one of this engine, and writes the address
@@ -229,7 +243,7 @@ fn admit_run<'a>(
     let Some(mut run) = registry.begin_run(channel) else {
         return 0;
     };
-    let (mut frames, mut count): (Option<&mut Frames>, usize) = (None, 0);
+    let (mut frames, mut count, mut bytes): (Option<&mut Frames>, usize, usize) = (None, 0, 0);
     while let Some(post) = left.next_if(|post| takes(&mut run, post)) {
         let id = id_for(registry, post);
         let header = post.header(channel, id);
@@ -242,8 +256,9 @@ fn admit_run<'a>(
         frames = Some(some);
         posted.push(Posted { channel, id });
         count += 1;
+        bytes += len;
     }
-    batch.count(count);
+    batch.count(count, bytes);
     registry.end_run(run);
     count
 }

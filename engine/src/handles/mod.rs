@@ -14,6 +14,8 @@ mod submission;
 
 #[cfg(test)]
 pub(crate) use self::admission::CHUNK;
+#[cfg(test)]
+pub(crate) use self::batch::PLENTY;
 pub(crate) use self::batch::{Batch, FrameCounts, Frames, RUN_BYTES};
 pub(crate) use self::calls::{AbandonedCall, CallEvent, CallLine, CallMailbox, next_receiver};
 pub(crate) use self::counters::Counters;

@@ -163,8 +163,9 @@ impl Shared {
         taken.unwrap_or(Taken::Offer)
     }
 
-    /// Has what this thread posted written by it, if nobody sits. Returns whether that was so.
-    pub(crate) fn write_posted(&self) -> bool {
+    /// Has what was posted written by this thread, if nobody sits. Returns whether that was so. `sitter`: who is expected
+    /// back.
+    pub(crate) fn write_posted(&self, sitter: Sitter) -> bool {
         let Some(mut occupant) = self.seat.try_sit_to_write() else {
             return false;
         };
@@ -173,7 +174,7 @@ impl Shared {
             self.call_for_tasks();
             Ok((!is_over).then_some(()))
         });
-        self.leave(occupant, this_sitter());
+        self.leave(occupant, sitter);
         true
     }
 

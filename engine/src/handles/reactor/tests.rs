@@ -11,12 +11,14 @@ use super::{Occupant, Reactor, Reads, this_sitter};
 use crate::between::registry::Kind;
 use crate::between::seat::{Lookout, Need, Rest};
 use crate::between::wake::Wake;
+use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 use crate::group::{self, ChannelGroup};
-use crate::handles::{Batch, GroupShared, Seat, Shared};
+use crate::handles::{Batch, GroupShared, PLENTY, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
+use crate::wire::Header;
 
 #[cfg(unix)]
 mod in_task;
@@ -200,6 +202,12 @@ impl Bench {
         self.inbox.as_mut().unwrap()
     }
 
+    fn open(&self) -> Channel {
+        let queue = &self.shared.queue;
+        let opened = queue.with_registry(|registry| registry.open(1, Kind::Connection));
+        opened.unwrap()
+    }
+
     fn post(&self) -> Result<(), PostError> {
         post(&self.posting)
     }
@@ -281,6 +289,40 @@ fn what_a_thread_posts_first_after_it_has_received_it_writes_itself() {
     assert!(
         bench.did.try_recv().is_err(),
         "the second is left to the next pass"
+    );
+}
+
+#[test]
+fn who_posts_plenty_writes_it_where_it_goes_out_in_long_writes() {
+    let bench = Bench::new();
+    let me = thread::current().id();
+    let post = |to: Channel, len: usize| {
+        let message = bench.posting.message().with_body(&vec![7; len]).unwrap();
+        bench.posting.post(message.signal(to)).unwrap();
+    };
+    let channel = bench.open();
+    for len in [64 * 1024 - 1, 4096, 1000] {
+        for _ in 0..PLENTY / (len + Header::LEN) {
+            post(channel, len);
+            assert!(bench.did.try_recv().is_err(), "that is not much yet");
+        }
+        post(channel, len);
+        post(channel, len);
+        let done: Vec<Did> = bench.did.try_iter().collect();
+        assert_eq!(done, [Did::Works(me, Reads::No)], "of {len} bytes each");
+        assert!(
+            !bench.shared.seat.expects(this_sitter()),
+            "who only posts does not come back to make the next pass"
+        );
+        bench.shared.queue.exchange(&mut Batch::default(), |_| ());
+    }
+    let channels = [bench.open(), bench.open()];
+    for index in 0..PLENTY / 4096 + 2 {
+        post(channels[index % 2], 4096);
+    }
+    assert!(
+        bench.did.try_recv().is_err(),
+        "of short ones to many, more are to come for each"
     );
 }
 
