@@ -29,6 +29,7 @@ esac
 
 log=$(mktemp)
 repeated=
+ahead=
 export CARGO_TERM_COLOR=never
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/windows}
 export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
@@ -52,6 +53,7 @@ summary() {
     printf '\nwindows: %s passed, %s failed, %s skipped\n' \
         "$(count passed)" "$failed" $(($(count ignored) + skipped_here))
     rm -f "$log"
+    [ -z "$ahead" ] || kill "$ahead" 2>/dev/null || true
     exit "$status"
 }
 trap summary EXIT
@@ -181,14 +183,38 @@ restart_server() {
     "${on_one[@]}" "$wine" cmd /c exit >/dev/null 2>&1 || true
 }
 
+# The processors that Wine leaves to others, as taskset wants them; nothing where it has all, or there are no others.
+processors_left() {
+    local mine first last
+    [ -n "${AMPE_ONE_PROCESSOR:-}" ] && command -v taskset >/dev/null || return 0
+    mine=$(taskset --cpu-list --pid $$ | sed 's/.*: //')
+    first=${mine%%[-,]*} last=${mine##*[-,]}
+    [ "$last" -le "$first" ] || echo "$((first + 1))-$last"
+}
+
+# Builds on them what is run next, while Wine runs what is built. If it fails, that is said when its turn comes.
+build_ahead() {
+    local left
+    left=$(processors_left)
+    [ -n "$left" ] || return 0
+    echo "beside that, on processor $left: the build in $1"
+    shift
+    taskset --cpu-list "$left" nice cargo test --target $target --workspace --tests --locked --no-run "$@" \
+        >"$CARGO_TARGET_DIR/ahead" 2>&1 &
+    ahead=$!
+}
+
 # Runs all test programs, so that the closing line counts all. Wine cannot always start a process, and
 # does not always say so: a program that fails is run once more, and named if it passes then.
 tests() {
     local profile=$1 start=$((1 + $(wc -l <"$log"))) program
     shift
+    [ -z "$ahead" ] || wait "$ahead" || true
+    ahead=
     step "build in $profile" cargo test --target $target --workspace --tests --locked --no-run "$@" ||
         return 1
     restart_server
+    [ "$profile" = "${profiles[-1]}" ] || build_ahead "${profiles[-1]}" --release
     ! step "tests in $profile" cargo test --target $target --workspace --tests --locked \
         --no-fail-fast "$@" || return 0
     local failed
@@ -306,7 +332,6 @@ for profile in "${profiles[@]}"; do
     flags=()
     [ "$profile" = debug ] || flags=(--release)
     tests "$profile" "${flags[@]}" || status=$?
-    step "command in $profile" cargo build --target $target --package ampe-cli --locked "${flags[@]}"
     exchange "$profile" "${flags[@]}" || status=$?
 done
 # Layouts differ with the width of a pointer, and are asserted when they are compiled.
