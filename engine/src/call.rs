@@ -51,6 +51,8 @@ pub struct Call {
     id: u64,
     /// It waited for room.
     has_waited: bool,
+    /// The task that awaits it is woken when something comes.
+    is_announced: bool,
 }
 
 enum Stage {
@@ -179,6 +181,7 @@ impl Call {
             parts: Vec::new(),
             id: 0,
             has_waited: false,
+            is_announced: false,
         }
     }
 
@@ -233,7 +236,7 @@ impl Call {
         let posted = self.group.post_call(&mut post, line, self.deadline);
         self.id = post.id();
         match posted {
-            Ok(_) => self.stage = Stage::Posted,
+            Ok(()) => self.stage = Stage::Posted,
             Err(PostError::Full(_)) => {
                 self.has_waited = true;
                 self.stage = Stage::Waits(self.group.send(post));
@@ -291,6 +294,21 @@ impl Call {
         let rest = parts.split_off(1);
         let first = parts.pop().expect("there were two at least");
         Answer { first, rest }
+    }
+
+    /// Takes what there is, or has the task woken when there is something.
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Taken<crate::Ended>> {
+        // A task that was announced was woken because there is something, mostly.
+        if std::mem::take(&mut self.is_announced)
+            && let Some(taken) = self.mailbox.take_now(&mut self.taken)
+        {
+            return Poll::Ready(taken);
+        }
+        // Made, and the one before dropped, while no lock is held.
+        let mut waker = Some(context.waker().clone());
+        let polled = self.mailbox.poll_take(&mut self.taken, &mut waker);
+        self.is_announced = polled.is_pending();
+        polled
     }
 
     /// The wait for room goes on. Returns the outcome if the request will not be posted.
@@ -393,9 +411,7 @@ impl Future for Call {
             "a future is not polled after its end"
         );
         loop {
-            // Made, and the one before dropped, while no lock is held.
-            let mut waker = Some(context.waker().clone());
-            let Poll::Ready(taken) = this.mailbox.poll_take(&mut this.taken, &mut waker) else {
+            let Poll::Ready(taken) = this.poll_take(context) else {
                 this.group.serve_calls();
                 return Poll::Pending;
             };

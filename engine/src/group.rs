@@ -317,7 +317,7 @@ impl ChannelGroup {
         post: &mut Post,
         line: CallLine,
         deadline: Instant,
-    ) -> Result<Posted, PostError> {
+    ) -> Result<(), PostError> {
         self.shared.post_call(&self.group, post, line, deadline)
     }
 

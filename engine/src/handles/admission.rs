@@ -19,7 +19,7 @@ use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::reactor::this_sitter;
 use super::shared::Shared;
-use super::submission::{BegunCall, Submission};
+use super::submission::Submission;
 
 /// So many posts are admitted in one hold of the lock at most: the reactor and every other poster
 /// wait for it.
@@ -54,30 +54,29 @@ impl Shared {
         post: &mut Post,
         line: CallLine,
         deadline: Instant,
-    ) -> Result<Posted, PostError> {
+    ) -> Result<(), PostError> {
         self.prepare(post)?;
         let submitted = self.submit_posts(|registry, batch| {
             group.check_open()?;
             let channel = post.channel().expect("a request has its channel");
             post.message_id = id_for(registry, post);
             let id = post.message_id;
-            let admitted = admit_one(registry, batch, group.id, post);
-            if matches!(admitted, Ok(_) | Err(PostError::Full(_))) {
-                let call = BegunCall {
-                    channel,
-                    id,
-                    line,
-                    deadline,
-                };
-                batch.push_call(call, admitted.is_ok());
+            let admitted = admit_one(registry, batch, group.id, post).map(drop);
+            if matches!(admitted, Ok(()) | Err(PostError::Full(_))) {
+                let call = batch.push_call(admitted.is_ok());
+                (call.channel, call.id) = (channel, id);
+                (call.line, call.deadline) = (line, Some(deadline));
             }
             admitted
         });
-        let admitted = submitted.map_err(PostError::from)?;
-        if admitted.is_ok() {
-            post.message.release_shared_inbound();
+        match submitted {
+            Ok(Ok(())) => {
+                post.message.release_shared_inbound();
+                Ok(())
+            }
+            Ok(Err(why)) => Err(why),
+            Err(ended) => Err(ended.into()),
         }
-        admitted
     }
 
     /// Posts many in order, up to the first that is refused. Accepted posts are removed from the front

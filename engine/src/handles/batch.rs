@@ -120,10 +120,12 @@ impl Batch {
         self.turns += usize::from(self.channel.replace(channel) != Some(channel));
     }
 
-    /// Puts a call in, for a request that was put in, or for one that waits for room: then it counts by itself.
-    pub(crate) fn push_call(&mut self, call: BegunCall, is_posted: bool) {
-        self.calls.push(call);
+    /// Puts a call in, for a request that was put in, or for one that waits for room: then it counts by itself. It is
+    /// filled in where it lies.
+    pub(crate) fn push_call(&mut self, is_posted: bool) -> &mut BegunCall {
+        self.calls.push(BegunCall::BLANK);
         self.len += usize::from(!is_posted);
+        self.calls.last_mut().expect("it was put in a moment ago")
     }
 
     /// Takes the calls out, before [`take`](Batch::take) takes the rest.

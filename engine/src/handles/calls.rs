@@ -62,6 +62,9 @@ pub(crate) struct AbandonedCall {
 pub(crate) struct CallLine(Option<Arc<CallMailbox>>);
 
 impl CallLine {
+    /// Nobody's.
+    pub(super) const NONE: CallLine = CallLine(None);
+
     pub(crate) fn new(mailbox: &Arc<CallMailbox>) -> Self {
         CallLine(Some(Arc::clone(mailbox)))
     }

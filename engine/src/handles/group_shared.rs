@@ -31,6 +31,8 @@ pub(crate) struct GroupShared {
     pub(crate) lines: Lines,
     /// Whether the stand-in serves tasks that call, and may yet begin to.
     pub(super) calls_in_tasks: Mutex<Served>,
+    /// That it does, or did, so that those who call need not lock.
+    pub(super) has_served_calls: AtomicBool,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
@@ -53,6 +55,7 @@ impl GroupShared {
             mailbox: Arc::new(Mailbox::new()),
             lines: Lines::new(),
             calls_in_tasks: Mutex::new(Served::NotYet),
+            has_served_calls: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,

@@ -192,7 +192,11 @@ impl Shared {
 
     /// The tasks of a group call: the same, until its inbox goes.
     pub(crate) fn serve_calls(&self, group: &GroupShared) {
+        if group.has_served_calls.load(Ordering::Relaxed) {
+            return;
+        }
         let mut served = lock(&group.calls_in_tasks);
+        group.has_served_calls.store(true, Ordering::Relaxed);
         if *served == Served::NotYet {
             *served = Served::Yes;
             self.seat.serve_task();

@@ -20,7 +20,18 @@ pub(crate) struct BegunCall {
     pub(crate) channel: Channel,
     pub(crate) id: u64,
     pub(crate) line: CallLine,
-    pub(crate) deadline: Instant,
+    /// Always there, once it is filled in.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl BegunCall {
+    /// To be filled in.
+    pub(super) const BLANK: BegunCall = BegunCall {
+        channel: Channel::NONE,
+        id: 0,
+        line: CallLine::NONE,
+        deadline: None,
+    };
 }
 
 /// One entry of the batch that the reactor takes.

@@ -184,7 +184,8 @@ impl Core {
     /// A call begins, whose request was posted, or waits for room.
     pub(crate) fn begin_call(&mut self, call: BegunCall) {
         let key = (call.channel, call.id);
-        self.calls.begin(key, call.line, call.deadline);
+        let deadline = call.deadline.expect("it is filled in");
+        self.calls.begin(key, call.line, deadline);
     }
 
     /// Nobody waits for a call's answer any more. What had come for it goes to the group's inbox, unless the

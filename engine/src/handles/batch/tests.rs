@@ -1,6 +1,5 @@
 use super::*;
 use crate::between::queue::Batch as _;
-use crate::handles::{CallLine, CallMailbox};
 use crate::message::Message;
 use crate::post::Post;
 use crate::storage::Storage;
@@ -126,19 +125,12 @@ fn frames_and_other_submissions_keep_their_order() {
 fn calls_do_not_part_the_frames_of_their_requests() {
     let mut batch = Batch::default();
     let channel = Channel::new(7, 1);
-    let mailbox = std::sync::Arc::new(CallMailbox::new());
-    let call = |id| BegunCall {
-        channel,
-        id,
-        line: CallLine::new(&mailbox),
-        deadline: std::time::Instant::now(),
-    };
     for id in [1, 2] {
         batch.push_frame(channel, &header(1), [b"a", b""]);
-        batch.push_call(call(id), true);
+        batch.push_call(true).id = id;
     }
     assert_eq!(batch.len(), 2, "a call and its request are one");
-    batch.push_call(call(3), false);
+    batch.push_call(false).id = 3;
     assert_eq!(batch.len(), 3, "what waits for room is told of too");
     assert!(batch.take_calls().map(|call| call.id).eq([1, 2, 3]));
     let submissions: Vec<Submission> = batch.take().collect();
