@@ -31,16 +31,17 @@ impl Shared {
         if let Err(why) = self.prepare(&mut post) {
             return Err(Refused { post, why });
         }
+        let (mut channel, mut id) = (Channel::NONE, 0);
         let submitted = self.submit_posts(|registry, batch| {
-            group.check_open()?;
-            admit_one(registry, batch, group.id, &mut post)
+            group.admits()?;
+            admit_one(registry, batch, group.id, &mut post, &mut channel, &mut id)
         });
         let why = match submitted {
-            Ok(Ok(posted)) => {
+            Ok(Ok(())) => {
                 post.message.release_shared_inbound(); // posted by value, it leaves its body here
-                return Ok(posted);
+                return Ok(Posted { channel, id });
             }
-            Ok(Err(why)) => why,
+            Ok(Err(why)) => why.into(),
             Err(ended) => ended.into(),
         };
         Err(Refused { post, why })
@@ -57,12 +58,12 @@ impl Shared {
     ) -> Result<(), PostError> {
         self.prepare(post)?;
         let submitted = self.submit_posts(|registry, batch| {
-            group.check_open()?;
-            let channel = post.channel().expect("a request has its channel");
+            group.admits()?;
             post.message_id = id_for(registry, post);
-            let id = post.message_id;
-            let admitted = admit_one(registry, batch, group.id, post).map(drop);
-            if matches!(admitted, Ok(()) | Err(PostError::Full(_))) {
+            let (mut channel, mut id) = (Channel::NONE, 0);
+            let admitted = admit_one(registry, batch, group.id, post, &mut channel, &mut id);
+            let waits = matches!(admitted, Err(Denied::ChannelFull | Denied::EngineFull));
+            if admitted.is_ok() || waits {
                 let call = batch.push_call(admitted.is_ok());
                 (call.channel, call.id) = (channel, id);
                 (call.line, call.deadline) = (line, Some(deadline));
@@ -74,7 +75,7 @@ impl Shared {
                 post.message.release_shared_inbound();
                 Ok(())
             }
-            Ok(Err(why)) => Err(why),
+            Ok(Err(why)) => Err(why.into()),
             Err(ended) => Err(ended.into()),
         }
     }
@@ -113,15 +114,16 @@ impl Shared {
             }
         }
         let mut admitted = 0;
-        let admit_all = |registry: &mut Registry, batch: &mut Batch| {
-            group.check_open()?;
+        let admit_all = |registry: &mut Registry, batch: &mut Batch| -> Result<(), Denied> {
+            group.admits()?;
             let mut left = posts.iter_mut().take(prepared).peekable();
             while let Some(post) = left.next() {
-                let one = admit_one(registry, batch, group.id, post)?;
-                posted.push(one);
-                admitted += 1 + admit_run(registry, batch, one.channel, &mut left, posted);
+                let (mut channel, mut id) = (Channel::NONE, 0);
+                admit_one(registry, batch, group.id, post, &mut channel, &mut id)?;
+                posted.push(Posted { channel, id });
+                admitted += 1 + admit_run(registry, batch, channel, &mut left, posted);
             }
-            refused.map_or(Ok(()), Err)
+            Ok(())
         };
         let submitted = self.submit_posts(admit_all);
         for post in posts.iter().take(admitted) {
@@ -131,7 +133,11 @@ impl Shared {
         let spent = posts.drain(..admitted);
         let storages = spent.map(|post| post.message.into_storage());
         self.pool.give_back_all(storages);
-        submitted.map_err(PostError::from).and_then(|all| all)
+        match submitted {
+            Ok(Ok(())) => refused.map_or(Ok(()), Err),
+            Ok(Err(why)) => Err(why.into()),
+            Err(ended) => Err(ended.into()),
+        }
     }
 
     /// Submits, and has what was posted written: by this thread, if nobody sits and it has received and this is its
@@ -226,7 +232,9 @@ impl Shared {
     ) -> Result<(), PostError> {
         let group = registry.group_of(channel).ok_or(PostError::ChannelClosed)?;
         let mut post = Post::to(channel, OpCode::ByeResponse, id, Message::new(&self.pool));
-        admit_one(registry, batch, group, &mut post).map(|_| ())
+        let (mut to, mut posted) = (Channel::NONE, 0);
+        admit_one(registry, batch, group, &mut post, &mut to, &mut posted)?;
+        Ok(())
     }
 }
 
@@ -280,15 +288,21 @@ fn id_for(registry: &mut Registry, post: &Post) -> u64 {
     }
 }
 
-/// Admits a post and puts it into the batch. What is left is the post as it was if it was refused, and else
-/// for the caller to drop when the lock is free: where it was posted by value, with its message's storage.
+/// Admits a post, puts it into the batch, and says where it goes and which id it has. What is left is the post as it was if
+/// it was refused, and else for the caller to drop when the lock is free: where it was posted by value, with its
+/// message's storage.
+///
+/// The two are written one by one to where they are read, and the result is one byte: a [`Posted`] among other
+/// outcomes is put together in parts and moved on as a whole, which has to be waited for.
 #[inline]
 fn admit_one(
     registry: &mut Registry,
     batch: &mut Batch,
     group: GroupId,
     post: &mut Post,
-) -> Result<Posted, PostError> {
+    channel: &mut Channel,
+    id: &mut u64,
+) -> Result<(), Denied> {
     let cost = post.message.cost();
     assert!(
         cost <= MESSAGE_COST_MAX,
@@ -296,29 +310,30 @@ fn admit_one(
     );
     let held = post.message.storage().held();
     let held = held.map(|(group, cost)| Holding { group, cost });
-    let channel = match post.target {
+    *channel = match post.target {
         Target::Channel(channel) => channel,
         Target::New(_) if post.op_code == OpCode::WelcomeRequest => registry
             .open(group, Kind::Listener)
-            .ok_or(PostError::NoChannelNumber)?,
+            .ok_or(Denied::NoChannelNumber)?,
         Target::New(_) => registry
             .open(group, Kind::Connection)
-            .ok_or(PostError::NoChannelNumber)?,
+            .ok_or(Denied::NoChannelNumber)?,
     };
+    let to = *channel;
     let travels = !matches!(post.op_code, OpCode::WelcomeRequest | OpCode::ByeSignal);
     if travels {
-        let admitted = registry.admit(channel, group, post.role(), cost, held);
+        let admitted = registry.admit(to, group, post.role(), cost, held);
         if let Err(denied) = admitted {
             assert!(
                 matches!(post.target, Target::Channel(_)),
                 "a new channel's reserve takes its hello"
             );
-            return Err(denied.into());
+            return Err(denied);
         }
     } else if post.op_code == OpCode::ByeSignal {
-        registry.admit(channel, group, post.role(), 0, None)?;
+        registry.admit(to, group, post.role(), 0, None)?;
     }
-    let id = id_for(registry, post);
+    *id = id_for(registry, post);
     if travels
         && held.is_some()
         && let Some(hold) = post.message.storage_mut().take_hold()
@@ -326,25 +341,25 @@ fn admit_one(
         hold.pass_on();
     }
     if post.travels_by_value() {
-        batch.push_frame(channel, &post.header(channel, id), post.message.content());
-        return Ok(Posted { channel, id });
+        batch.push_frame(to, &post.header(to, *id), post.message.content());
+        return Ok(());
     }
     let cost = if travels { cost } else { 0 };
-    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
-        return Ok(Posted { channel, id });
+    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(to) {
+        return Ok(());
     }
     let post = post.take();
     batch.push(Submission::Post {
-        channel,
+        channel: to,
         group,
         post,
         cost,
     });
     // Written where it stays: a post that was changed a moment ago would have to be waited for.
     if let Some(Submission::Post { post, .. }) = batch.last_mut() {
-        post.message_id = id;
+        post.message_id = *id;
     }
-    Ok(Posted { channel, id })
+    Ok(())
 }
 
 impl From<Denied> for PostError {
@@ -356,6 +371,8 @@ impl From<Denied> for PostError {
             Denied::ByePosted => PostError::ByePosted,
             Denied::ChannelFull => PostError::Full(Budget::Channel),
             Denied::EngineFull => PostError::Full(Budget::Engine),
+            Denied::NoChannelNumber => PostError::NoChannelNumber,
+            Denied::GroupClosed => PostError::GroupClosed,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
-use crate::between::registry::{Census, GroupId, Registry};
+use crate::between::registry::{Census, Denied, GroupId, Registry};
 use crate::channel::Channel;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
@@ -100,11 +100,14 @@ impl GroupShared {
     }
 
     pub(super) fn check_open(&self) -> Result<(), PostError> {
-        let is_closed = self.is_closed.load(Ordering::Relaxed);
-        if is_closed {
-            Err(PostError::GroupClosed)
-        } else {
-            Ok(())
+        Ok(self.admits()?)
+    }
+
+    /// The same for a post.
+    pub(super) fn admits(&self) -> Result<(), Denied> {
+        match self.is_closed.load(Ordering::Relaxed) {
+            true => Err(Denied::GroupClosed),
+            false => Ok(()),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Denied {
     /// The engine's credit and the group's own are used up, and what this channel has queued is more
     /// than its reserve. There will be a Room.
     EngineFull,
+    NoChannelNumber,
+    GroupClosed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
