@@ -30,7 +30,8 @@ impl Frames {
         self.bytes.len() + len <= RUN_BYTES
     }
 
-    #[inline]
+    // Where it is inlined the header stays in registers: encoding one that was written field by field has to wait.
+    #[inline(always)]
     pub(crate) fn push(&mut self, header: &Header, [content, shared]: [&[u8]; 2]) {
         self.counts.add(FrameCounts::of(header.op_code));
         self.bytes.reserve(header.frame_len());
