@@ -3,7 +3,7 @@
 //! What fills memory, in all: the inbound budget (storage charged to messages received and not yet
 //! dropped), the outbound budget (messages posted and not yet sent, and messages returned and not
 //! yet dropped), the free storage kept here (`Options::pool_bytes`), and the reactor's cache of free
-//! storage ([`pool::CACHE_BYTES`]). Messages that the application builds and holds are its own.
+//! storage (`CACHE_BYTES` in `pool/cache.rs`). Messages that the application builds and holds are its own.
 //! `options.rs` has the whole sum.
 
 mod charge;
