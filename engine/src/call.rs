@@ -57,8 +57,8 @@ pub struct Call {
 
 enum Stage {
     New(Post),
-    /// There was no room: it waits, and the reactor knows of it.
-    Waits(Sending),
+    /// There was no room: it waits, and the reactor knows of it. In a box, as most find room.
+    Waits(Box<Sending>),
     Posted,
     Over,
 }
@@ -171,12 +171,13 @@ impl Call {
         message: Message,
         deadline: Instant,
     ) -> Self {
+        let mailbox = group.spare_mailboxes().take();
         Call {
             group,
             channel,
             deadline,
             stage: Stage::New(message.request(channel)),
-            mailbox: Arc::new(CallMailbox::new()),
+            mailbox,
             taken: VecDeque::new(),
             parts: Vec::new(),
             id: 0,
@@ -229,20 +230,25 @@ impl Call {
 
     /// Posts the request, if that was not done. Returns the outcome if there is one already.
     fn begin(&mut self) -> Option<Outcome> {
-        let Stage::New(mut post) = std::mem::replace(&mut self.stage, Stage::Over) else {
+        // Posted from where it lies: one that is moved on right after it was made has to be waited for.
+        let Stage::New(post) = &mut self.stage else {
             unreachable!("the caller has looked");
         };
         let line = CallLine::new(&self.mailbox);
-        let posted = self.group.post_call(&mut post, line, self.deadline);
+        let posted = self.group.post_call(post, line, self.deadline);
         self.id = post.id();
-        match posted {
-            Ok(()) => self.stage = Stage::Posted,
-            Err(PostError::Full(_)) => {
-                self.has_waited = true;
-                self.stage = Stage::Waits(self.group.send(post));
-            }
-            Err(why) => return Some(not_posted(post, why)),
+        let Err(why) = posted else {
+            self.stage = Stage::Posted;
+            return None;
+        };
+        let Stage::New(post) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("it was that a moment ago");
+        };
+        if !matches!(why, PostError::Full(_)) {
+            return Some(not_posted(post, why));
         }
+        self.has_waited = true;
+        self.stage = Stage::Waits(Box::new(self.group.send(post)));
         None
     }
 
@@ -254,7 +260,7 @@ impl Call {
                     self.parts.push(part);
                     continue;
                 }
-                CallEvent::Response(last) => Ok(self.answer(last)),
+                CallEvent::Response(last) => self.answer(last),
                 CallEvent::Returned(returned) => Err(CallError::NotSent(NotSent {
                     why: WhyNotSent::Returned(returned.reason()),
                     message: returned.into_message(),
@@ -269,7 +275,7 @@ impl Call {
                 }
             };
             self.stage = Stage::Over;
-            return Some(outcome.and_then(refuse));
+            return Some(outcome);
         }
         matches!(taken, Taken::Ended(_)).then(|| {
             self.stage = Stage::Over;
@@ -282,18 +288,22 @@ impl Call {
         Err(CallError::Unknown(Unanswered { why, parts }))
     }
 
-    fn answer(&mut self, last: Received) -> Answer {
-        let mut parts = std::mem::take(&mut self.parts);
-        if parts.is_empty() {
-            return Answer {
-                first: last,
-                rest: parts,
-            };
-        }
-        parts.push(last);
-        let rest = parts.split_off(1);
-        let first = parts.pop().expect("there were two at least");
-        Answer { first, rest }
+    /// All of an answer is here. If it is a refusal, that is an error.
+    fn answer(&mut self, last: Received) -> Outcome {
+        let mut rest = std::mem::take(&mut self.parts);
+        let first = if rest.is_empty() {
+            last
+        } else {
+            rest.push(last);
+            rest.remove(0)
+        };
+        let why = first.refusal().map(Cow::into_owned);
+        let answer = Answer { first, rest };
+        let Some(why) = why else {
+            return Ok(answer);
+        };
+        let answer = Box::new(answer);
+        Err(CallError::Refused { why, answer })
     }
 
     /// Takes what there is, or has the task woken when there is something.
@@ -377,17 +387,6 @@ fn not_posted(post: Post, why: PostError) -> Outcome {
     }))
 }
 
-/// An answer that is a refusal is an error.
-fn refuse(answer: Answer) -> Outcome {
-    match answer.first.refusal().map(Cow::into_owned) {
-        None => Ok(answer),
-        Some(why) => Err(CallError::Refused {
-            why,
-            answer: Box::new(answer),
-        }),
-    }
-}
-
 impl Future for Call {
     type Output = Result<Answer, CallError>;
 
@@ -427,6 +426,11 @@ impl Drop for Call {
     fn drop(&mut self) {
         if matches!(self.stage, Stage::Posted | Stage::Waits(_)) {
             self.abandon();
+        }
+        let taken = std::mem::take(&mut self.taken);
+        if taken.is_empty() {
+            let spare = self.group.spare_mailboxes();
+            spare.give_back(&mut self.mailbox, taken);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
 use crate::flush::Flush;
 use crate::handed_in::{ConnectedSocket, ListeningSocket};
-use crate::handles::{CallLine, GroupShared, Shared, Submission};
+use crate::handles::{CallLine, GroupShared, Shared, SpareMailboxes, Submission};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::ListenOptions;
@@ -319,6 +319,11 @@ impl ChannelGroup {
         deadline: Instant,
     ) -> Result<(), PostError> {
         self.shared.post_call(&self.group, post, line, deadline)
+    }
+
+    /// Mailboxes for calls.
+    pub(crate) fn spare_mailboxes(&self) -> &SpareMailboxes {
+        &self.group.spare_mailboxes
     }
 
     /// As [`Shared::serve_calls`].

@@ -32,6 +32,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// | each [`Incoming`](crate::Incoming), until it is decided about or dropped | 2 KiB, and 8 KiB for the names of a peer's certificate; at most [`connections_per_listener`](Options::connections_per_listener) for each listener, those counted that exist |
 /// | what each channel has queued in its reserve, which no other budget can deny, its two goodbyes among it | 16 KiB · 17/16: 1 GiB if all 65,534 channels had peers that do not read |
 /// | notifications of each group, until they are received | [`notification_bytes`](Options::notification_bytes) · 17/16 |
+/// | records of calls that are over, of each group, for other calls | 256 KiB |
 /// | the report of each [`Inbox::close`](crate::Inbox::close), until it is dropped | `inbound_bytes` or 64 MiB, whichever is more · 17/16 |
 ///
 /// Not in it are the stack of the engine's own thread, the threads that resolve names, and what the

@@ -9,6 +9,12 @@ mod common;
 
 use std::alloc::System;
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -71,8 +77,12 @@ struct Buffers {
     shared: Option<ampe::SharedBody>,
 }
 
+/// Allocations are counted of all threads, so tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn steady_state_allocates_nothing_for_a_message() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for transport in common::transports() {
         // Room for a whole batch, so that no post is refused; and all that was ever free is kept.
         let mut options = ampe::Options::default();
@@ -98,5 +108,72 @@ fn steady_state_allocates_nothing_for_a_message() {
             let most = if shares { 150 } else { 50 };
             assert!(count <= most, "{count} allocations for {messages} messages");
         }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Two calls at once, which the server answers in one post.
+fn call_twice(it: &mut common::Connected, buffers: &mut Buffers, context: &mut Context<'_>) {
+    let deadline = Instant::now() + common::PATIENCE;
+    let call = || {
+        let request = it.client.0.message().with_body(b"what?").unwrap();
+        it.client.0.call(it.to_server, request, deadline)
+    };
+    let (mut first, mut second) = (pin!(call()), pin!(call()));
+    assert!(first.as_mut().poll(context).is_pending());
+    assert!(second.as_mut().poll(context).is_pending());
+    let mut received = 0;
+    while received < 2 {
+        for event in it.server.1.recv_many().unwrap() {
+            let ampe::Event::Request(request) = event else {
+                panic!("{event:?}")
+            };
+            buffers.posts.push_back(request.echo());
+            received += 1;
+        }
+    }
+    buffers.posted.clear();
+    let server = &it.server.0;
+    server
+        .post_many(&mut buffers.posts, &mut buffers.posted)
+        .unwrap();
+    for mut call in [first, second] {
+        let answer = loop {
+            match call.as_mut().poll(context) {
+                Poll::Ready(answer) => break answer.unwrap(),
+                Poll::Pending => thread::park(),
+            }
+        };
+        assert_eq!(answer.body(), b"what?");
+    }
+}
+
+#[test]
+fn steady_state_allocates_nothing_for_a_call() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    for transport in common::transports() {
+        let mut it = common::connected_with(transport, ampe::Options::default());
+        let mut buffers = Buffers::default();
+        let mut rounds = |count| {
+            for _ in 0..count {
+                call_twice(&mut it, &mut buffers, &mut context);
+            }
+        };
+        rounds(100);
+        let region = Region::new(ALLOCATOR);
+        rounds(1000);
+        let change = region.change();
+        let count = change.allocations + change.reallocations;
+        println!("{transport:?}: {count} allocations for 2000 calls");
+        assert!(count <= 100, "{count} allocations for 2000 calls");
     }
 }

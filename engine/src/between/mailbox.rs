@@ -61,19 +61,27 @@ pub(crate) enum Taken<E> {
 
 impl<T, E: Copy> Mailbox<T, E> {
     pub(crate) fn new() -> Self {
-        let state = State {
-            events: VecDeque::new(),
-            notified: Notified { count: 0, bytes: 0 },
-            ended: None,
-            is_waiting: false,
-            is_offered: false,
-            is_passing: false,
-            task: None,
-        };
         Mailbox {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(VecDeque::new())),
             arrived: Condvar::new(),
         }
+    }
+
+    /// Makes it as good as new for another receiver. `taken` is empty, and its memory is for what comes.
+    pub(crate) fn renew(&self, taken: VecDeque<T>) {
+        assert!(taken.is_empty(), "what was taken was used");
+        let used = std::mem::replace(&mut *lock(&self.state), State::new(taken));
+        drop(used); // no lock is held: there may be a waker in it
+    }
+
+    /// Appends an event. Returns the task that waited for it, if one did, to be woken.
+    pub(crate) fn deliver_one(&self, event: T) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        if state.events.capacity() == 0 {
+            state.events.reserve_exact(1); // mostly no other follows
+        }
+        state.events.push_back(event);
+        self.signal(state)
     }
 
     /// Appends a batch and leaves it empty, mostly by swapping the two containers. Returns the task that
@@ -240,6 +248,20 @@ impl<T, E: Copy> Mailbox<T, E> {
             state.is_waiting = true;
             let woken = self.arrived.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl<T, E> State<T, E> {
+    fn new(events: VecDeque<T>) -> Self {
+        State {
+            events,
+            notified: Notified { count: 0, bytes: 0 },
+            ended: None,
+            is_waiting: false,
+            is_offered: false,
+            is_passing: false,
+            task: None,
         }
     }
 }

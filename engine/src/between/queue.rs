@@ -38,6 +38,9 @@ pub(crate) struct Queue<B, E> {
 
 const NONE: u64 = 0;
 
+/// Memory for so many tasks that are told is kept.
+const TOLD_KEPT: usize = 1024;
+
 struct State<B, E> {
     registry: Registry,
     posted: B,
@@ -185,10 +188,16 @@ impl<B: Batch, E: Copy> Queue<B, E> {
     /// Wakes the tasks that the reactor has told of something.
     pub(crate) fn wake_tasks(&self) {
         let mut state = lock(&self.state);
-        let told = std::mem::take(&mut state.told);
+        let mut told = std::mem::take(&mut state.told);
         self.told.store(0, Ordering::Relaxed);
         drop(state);
-        wake_all(told);
+        wake_all(told.drain(..));
+        if (1..=TOLD_KEPT).contains(&told.capacity()) {
+            let mut state = lock(&self.state);
+            if state.told.capacity() == 0 {
+                state.told = told;
+            }
+        }
     }
 
     /// Has what the tasks post that are to be woken wake the reactor together, where its next wait ends before

@@ -1,8 +1,8 @@
 //! What who calls shares with the reactor.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use crate::between::mailbox::Mailbox;
@@ -12,6 +12,7 @@ use crate::channel::Channel;
 use crate::error::Ended;
 use crate::event::{Event, Received, Returned};
 use crate::reason::Reason;
+use crate::sync::lock;
 
 /// What happens to a call.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl CallLine {
     /// Tells the caller. Returns its task, if it waits in one, to be woken.
     pub(crate) fn deliver(&self, event: CallEvent) -> Option<Waker> {
         let mailbox = self.0.as_ref()?;
-        mailbox.deliver(&mut VecDeque::from([event]))
+        mailbox.deliver_one(event)
     }
 
     /// The same with what nothing follows.
@@ -93,8 +94,90 @@ impl Drop for CallLine {
     }
 }
 
+/// So many mailboxes of calls that are over are kept for others.
+const SPARE_MOST: usize = 1024;
+
+/// Mailboxes of calls that are over, so that a call takes no memory from the system.
+#[derive(Default)]
+pub(crate) struct SpareMailboxes(Mutex<Vec<Arc<CallMailbox>>>);
+
+impl SpareMailboxes {
+    pub(crate) fn take(&self) -> Arc<CallMailbox> {
+        let spare = lock(&self.0).pop();
+        spare.unwrap_or_else(|| Arc::new(CallMailbox::new()))
+    }
+
+    /// Keeps the mailbox of a call that is over, if nobody else has it. `taken` has the memory of its events.
+    pub(crate) fn give_back(&self, mailbox: &mut Arc<CallMailbox>, taken: VecDeque<CallEvent>) {
+        if Arc::get_mut(mailbox).is_none() {
+            return; // the reactor tells it something yet
+        }
+        mailbox.renew(taken);
+        let mut spare = lock(&self.0);
+        if spare.len() < SPARE_MOST {
+            spare.push(Arc::clone(mailbox));
+        }
+    }
+}
+
 /// A number for a call that waits for the seat: groups have the smaller ones.
 pub(crate) fn next_receiver() -> ReceiverId {
     static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+    use crate::between::mailbox::Taken;
+
+    fn poll(mailbox: &CallMailbox, taken: &mut VecDeque<CallEvent>) -> Poll<Taken<Ended>> {
+        mailbox.poll_take(taken, &mut Some(Waker::noop().clone()))
+    }
+
+    #[test]
+    fn a_mailbox_is_used_again_once_nobody_else_has_it_and_as_a_new_one() {
+        let spare = SpareMailboxes::default();
+        let mut first = spare.take();
+        let (line, mut taken) = (CallLine::new(&first), VecDeque::new());
+        assert!(poll(&first, &mut taken).is_pending());
+        spare.give_back(&mut first, VecDeque::new());
+        assert!(
+            !Arc::ptr_eq(&spare.take(), &first),
+            "its call may be told something yet"
+        );
+        assert!(line.deliver_last(CallEvent::TimedOut).is_some());
+        assert_eq!(poll(&first, &mut taken), Poll::Ready(Taken::Events));
+        taken.clear();
+        drop(CallLine::new(&first)); // as where the reactor fails
+        assert_eq!(
+            poll(&first, &mut taken),
+            Poll::Ready(Taken::Ended(Ended::EngineFailed))
+        );
+        let capacity = taken.capacity();
+        spare.give_back(&mut first, taken);
+        let second = spare.take();
+        assert!(Arc::ptr_eq(&second, &first));
+        let mut taken = VecDeque::new();
+        assert!(poll(&second, &mut taken).is_pending(), "it has not ended");
+        second.deliver_one(CallEvent::TimedOut);
+        assert_eq!(poll(&second, &mut taken), Poll::Ready(Taken::Events));
+        assert_eq!(taken.capacity(), capacity, "the memory is that of before");
+    }
+
+    #[test]
+    fn no_more_mailboxes_are_kept_than_is_said() {
+        let spare = SpareMailboxes::default();
+        let all = Vec::from_iter((0..2 * SPARE_MOST).map(|_| spare.take()));
+        for mut mailbox in all {
+            spare.give_back(&mut mailbox, VecDeque::with_capacity(1));
+        }
+        let kept = lock(&spare.0);
+        assert_eq!(kept.len(), SPARE_MOST);
+        let each = size_of::<CallMailbox>() + size_of::<CallEvent>() + 4 * size_of::<usize>();
+        let bytes = kept.len() * each + kept.capacity() * size_of::<usize>();
+        assert!(bytes <= 256 * 1024, "{bytes} bytes");
+    }
 }

@@ -13,6 +13,8 @@ use crate::sync::lock;
 use crate::tls::Security;
 use crate::traffic::Traffic;
 
+use super::calls::SpareMailboxes;
+
 /// Whether the stand-in serves the tasks of a group that call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Served {
@@ -33,6 +35,7 @@ pub(crate) struct GroupShared {
     pub(super) calls_in_tasks: Mutex<Served>,
     /// That it does, or did, so that those who call need not lock.
     pub(super) has_served_calls: AtomicBool,
+    pub(crate) spare_mailboxes: SpareMailboxes,
     /// Written and read under the queue's lock: nothing is posted behind the group's close.
     is_closed: AtomicBool,
     /// Bytes of the inbound budget that other groups cannot take.
@@ -56,6 +59,7 @@ impl GroupShared {
             lines: Lines::new(),
             calls_in_tasks: Mutex::new(Served::NotYet),
             has_served_calls: AtomicBool::new(false),
+            spare_mailboxes: SpareMailboxes::default(),
             is_closed: AtomicBool::new(false),
             inbound_reserve,
             outbound_reserve,

@@ -17,7 +17,9 @@ pub(crate) use self::admission::CHUNK;
 #[cfg(test)]
 pub(crate) use self::batch::PLENTY;
 pub(crate) use self::batch::{Batch, FrameCounts, Frames, RUN_BYTES};
-pub(crate) use self::calls::{AbandonedCall, CallEvent, CallLine, CallMailbox, next_receiver};
+pub(crate) use self::calls::{
+    AbandonedCall, CallEvent, CallLine, CallMailbox, SpareMailboxes, next_receiver,
+};
 pub(crate) use self::counters::Counters;
 pub(crate) use self::group_shared::GroupShared;
 #[cfg(unix)]
