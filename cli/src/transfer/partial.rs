@@ -378,8 +378,24 @@ mod tests {
         let others = write(format!("{PARTIAL_PREFIX}00000000-abcdefghijkl"));
         let ours = write(format!("{PARTIAL_PREFIX}{}-abcdefghijkl", machine()));
         let older = write(format!("{PARTIAL_PREFIX}abcdefghijkl"));
+        // No machine's: what should say which one, or what stands behind it, has another length.
+        let no_machines = ["1234567-abcdefghijkl", "12345678-abcdefghijk"]
+            .map(|name| write(format!("{PARTIAL_PREFIX}{name}")));
         prepare(directory.path(), true).unwrap();
         assert!(others.exists() && !ours.exists() && !older.exists());
+        assert!(no_machines.iter().all(|path| !path.exists()));
+    }
+
+    #[test]
+    fn an_unfinished_file_says_whose_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = brief(directory.path()).unwrap();
+        let name = file.path().file_name().unwrap().to_str().unwrap();
+        let machine = &name[PARTIAL_PREFIX.len()..];
+        let (machine, random) = machine.split_once('-').unwrap();
+        assert_eq!((machine.len(), random.len()), (8, RANDOM_LEN), "{name}");
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(machine.bytes().all(is_digit), "{name}");
     }
 
     #[test]
@@ -408,6 +424,38 @@ mod tests {
         keep(again).unwrap();
         prepare(directory.path(), false).unwrap();
         assert!(!kept.exists());
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_for_a_week() {
+        let directory = tempfile::tempdir().unwrap();
+        let stays = |days: f64| {
+            let file = resumable(directory.path(), b"x").unwrap().unwrap();
+            file.as_file().set_len(KEPT_MIN).unwrap();
+            let written = SystemTime::now() - Duration::from_secs_f64(days * 24.0 * 3600.0);
+            file.as_file().set_modified(written).unwrap();
+            let path = keep(file).unwrap();
+            prepare(directory.path(), true).unwrap();
+            path.exists()
+        };
+        assert!(stays(0.0) && stays(6.9) && !stays(7.1));
+    }
+
+    #[test]
+    fn what_cannot_be_gone_on_with_is_not_kept_however_long_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = |end: &str| {
+            let path = directory
+                .path()
+                .join(format!("{PARTIAL_PREFIX}{}-{end}", machine()));
+            File::create(&path).unwrap().set_len(KEPT_MIN).unwrap();
+            path
+        };
+        // Random letters, which may all be hexadecimal digits; and no digits, as many as there would be.
+        let others = [long("abcdef012345"), long(&"x".repeat(IDENTITY_LEN))];
+        let kept = long(&"0".repeat(IDENTITY_LEN));
+        prepare(directory.path(), true).unwrap();
+        assert!(others.iter().all(|path| !path.exists()) && kept.exists());
     }
 
     #[cfg(unix)]

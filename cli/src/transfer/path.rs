@@ -76,7 +76,7 @@ impl TreePath {
             return Err(OUT);
         }
         let mut above = self.0.len().saturating_sub(2);
-        let mut is_down = self.0.len() < 2;
+        let mut is_down = false;
         for part in target.split(|&byte| byte == b'/') {
             match part {
                 b"" | b"." => {}
@@ -133,7 +133,13 @@ mod tests {
                 "{path:?} passed"
             );
         }
-        let long = vec![b"x".as_slice(); 2049].join(&b'/');
+        // 2048 names, of which the first has two letters.
+        let mut path = vec![b"x".as_slice(); 2048];
+        path[0] = b"xx";
+        let longest = path.join(&b'/');
+        assert_eq!(longest.len(), 4096);
+        assert_eq!(TreePath::from_wire(&longest).unwrap().to_wire(), longest);
+        let long = [&b"x"[..], &longest].concat();
         assert_eq!(TreePath::from_wire(&long), Err(UnsafeName::PathTooLong));
         let path = TreePath::from_wire(b"a/b/c").unwrap();
         assert_eq!(path.parents().len(), 2);
@@ -153,15 +159,25 @@ mod tests {
             ("top/l", "file"),
             ("top/l", "./d/file"),
             ("top/d/l", ".."),
+            ("top/d/l", "./../f"),
+            ("top/d/e/l", "..//.././f"),
             ("top/d/e/l", "../../f/"),
+            ("top/l", &"x/".repeat(2048)),
         ] {
             assert!(check(link, target), "{link} -> {target}");
         }
+        assert_eq!(
+            check("top/l", "a\\b"),
+            cfg!(unix),
+            "there it is a letter as others"
+        );
         for (link, target) in [
             ("l", "file"),
             ("top/l", ""),
             ("top/l", ".."),
             ("top/l", "/etc/passwd"),
+            ("top/l", "a\0b"),
+            ("top/l", &"x".repeat(4097)),
             ("top/d/l", "../.."),
             ("top/d/l", "../../top/file"),
             // Where `x` is a link to a directory far above, this is not the directory of `x`.
