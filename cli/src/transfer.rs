@@ -56,6 +56,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_budgets_together_are_enough_for_a_fast_network_and_far_below_64_mib() {
+        let options = options(Duration::from_secs(8));
+        let budgets = [
+            options.inbound_bytes,
+            options.outbound_bytes,
+            options.pool_bytes,
+        ];
+        assert!(budgets.iter().all(|&bytes| bytes >= 4 << 20), "{budgets:?}");
+        assert!(budgets.iter().sum::<usize>() <= 32 << 20, "{budgets:?}");
+        for of_a_channel in [
+            options.inbound_bytes_per_channel,
+            options.outbound_bytes_per_channel,
+        ] {
+            assert!((2 << 20..=8 << 20).contains(&of_a_channel));
+        }
+    }
+
+    #[test]
+    fn a_body_is_whole_pages_and_close_to_the_largest() {
+        let largest = ampe::wire::MAX_BODY_LEN;
+        assert_eq!(BODY_LEN % 4096, 0);
+        assert!((largest - 4096..=largest).contains(&BODY_LEN));
+    }
+
+    #[test]
     fn the_time_limit_is_that_of_connecting_and_of_saying_hello() {
         let short = options(Duration::from_millis(300));
         let limits = (short.connect_timeout, short.hello_timeout);

@@ -307,12 +307,7 @@ impl Content {
                 let read = long.file.read_exact(buffer);
                 read.map(|()| buffer.len()).map_err(|error| unread(&error))
             }
-            Content::Stream => loop {
-                match io::stdin().lock().read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => return read.map_err(|error| unread(&error)),
-                }
-            },
+            Content::Stream => read_some(&mut io::stdin().lock(), buffer),
         }
     }
 
@@ -343,6 +338,16 @@ impl Content {
             return Err(WRITTEN_TO.to_owned());
         }
         Ok(())
+    }
+}
+
+/// What there is next, however often a signal comes before it.
+fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, String> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map_err(|error| unread(&error)),
+        }
     }
 }
 
@@ -446,6 +451,44 @@ mod tests {
             .unwrap();
         let why = content.read(0, &mut buffer).unwrap_err();
         assert!(why.contains("became shorter"), "{why}");
+    }
+
+    #[test]
+    fn a_long_file_that_has_more_than_it_says_is_not_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("long");
+        let len = usize::try_from(SHORT_MAX).unwrap() + 2;
+        std::fs::write(&path, vec![7; len]).unwrap();
+        let mut content = open(&path);
+        // As if it had said one byte less.
+        content.read(0, &mut vec![0; len - 1]).unwrap();
+        let why = content.check_end().unwrap_err();
+        assert!(why.contains("became longer"), "{why}");
+    }
+
+    #[test]
+    fn a_signal_is_no_end_of_what_is_read_and_an_error_is() {
+        struct Failing(Vec<io::ErrorKind>);
+        impl Read for Failing {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.pop() {
+                    Some(kind) => Err(kind.into()),
+                    None => (&b"more"[..]).read(buffer),
+                }
+            }
+        }
+        let read = |failing: Vec<io::ErrorKind>| read_some(&mut Failing(failing), &mut [0; 3]);
+        assert_eq!(read(vec![io::ErrorKind::Interrupted; 2]), Ok(3));
+        let why = read(vec![io::ErrorKind::PermissionDenied]).unwrap_err();
+        assert!(why.contains("cannot be read to its end"), "{why}");
+    }
+
+    #[test]
+    fn times_before_1970_are_negative() {
+        let of = std::time::Duration::new(7, 5);
+        assert_eq!(nanoseconds(UNIX_EPOCH + of), 7_000_000_005);
+        assert_eq!(nanoseconds(UNIX_EPOCH - of), -7_000_000_005);
+        assert_eq!(nanoseconds(UNIX_EPOCH), 0);
     }
 
     #[test]

@@ -522,6 +522,23 @@ mod tests {
         }
     }
 
+    /// Has no room at its first call, and would have some later.
+    struct FullOnce(usize);
+
+    impl Write for FullOnce {
+        fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            match self.0 {
+                1 => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(content.len()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn all_pieces_are_written_however_few_bytes_the_system_takes() {
         let mut file = Reluctant(Vec::new(), 0);
@@ -529,6 +546,8 @@ mod tests {
         assert_eq!(write_all(&mut file, &pieces).unwrap(), 11);
         assert_eq!(file.0, b"oneand two!");
         assert_eq!(write_all(&mut file, &[]).unwrap(), 0);
+        let error = write_all(&mut FullOnce(0), &pieces).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         let mut full: &mut [u8] = &mut [0; 4];
         let error = write_all(&mut full, &pieces).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
