@@ -503,6 +503,21 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
+    /// Paths on Linux have 4095 bytes at most, and this directory leaves fewer than the name has.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_the_directory_cannot_hold_is_told_and_nothing_is_left() {
+        let top = tempfile::tempdir().unwrap();
+        let mut directory = top.path().to_owned();
+        while directory.as_os_str().len() < 3900 {
+            directory.push("d".repeat(100));
+        }
+        fs::create_dir_all(&directory).unwrap();
+        let long = Name::from_wire("\u{e9}".repeat(127).as_bytes()).unwrap();
+        try_name(&directory, &long).unwrap_err();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
     /// Takes a few bytes at a time, and is interrupted in between.
     struct Reluctant(Vec<u8>, usize);
 

@@ -61,10 +61,20 @@ fn an_existing_file_is_kept_also_when_it_appears_late() {
     let mut partial = begin(&directory, b"a").unwrap();
     partial.write(&[b"new"]).unwrap();
     fs::write(temporary.path().join("a"), "old").unwrap();
-    assert!(partial.store().unwrap_err().contains("exists"));
-    assert!(begin(&directory, b"a").unwrap_err().contains("exists"));
+    assert_eq!(partial.store().unwrap_err(), exists());
+    assert_eq!(begin(&directory, b"a").unwrap_err(), exists());
     assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
     assert_eq!(entries(temporary.path()), ["a"]);
+}
+
+#[test]
+fn an_unfinished_file_that_somebody_removed_is_told_of() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = open(temporary.path(), false);
+    let partial = begin(&directory, b"a").unwrap();
+    fs::remove_file(partial.file.path()).unwrap();
+    assert_eq!(partial.store().unwrap_err(), VANISHED);
+    assert!(entries(temporary.path()).is_empty());
 }
 
 #[test]
@@ -130,6 +140,26 @@ fn a_directory_of_the_name_is_never_replaced() {
     fs::create_dir(temporary.path().join("a")).unwrap();
     let directory = open(temporary.path(), true);
     assert!(begin(&directory, b"a").unwrap_err().contains("directory"));
+}
+
+#[test]
+fn what_a_path_goes_through_is_told_as_what_it_is() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = open(temporary.path(), true);
+    fs::write(temporary.path().join("file"), "").unwrap();
+    let refused = |path: &[u8]| begin(&directory, path).unwrap_err();
+    assert!(refused(b"file/a").contains("file is no directory"));
+    assert!(refused(b"missing/a").contains("there is no directory missing"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(".", temporary.path().join("link")).unwrap();
+        assert!(refused(b"link/a").contains("link is a symbolic link"));
+    }
+    assert_eq!(
+        fs::read(temporary.path().join("file")).unwrap(),
+        b"",
+        "all stays as it is"
+    );
 }
 
 #[test]
