@@ -484,6 +484,20 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_is_named_with_what_to_do() {
+        for (kind, advice) in [
+            (io::ErrorKind::NotFound, "check the name"),
+            (io::ErrorKind::PermissionDenied, "check the name"),
+            (io::ErrorKind::InvalidData, "whether its disk is sound"),
+        ] {
+            let why = unreadable(Path::new("d/file"), &kind.into());
+            assert!(why.contains("d/file") && why.contains(advice), "{why}");
+        }
+        let why = hangs(Path::new("d/file"), 1.5);
+        assert!(why.contains("d/file") && why.contains("1.5 s"), "{why}");
+    }
+
+    #[test]
     fn times_before_1970_are_negative() {
         let of = std::time::Duration::new(7, 5);
         assert_eq!(nanoseconds(UNIX_EPOCH + of), 7_000_000_005);

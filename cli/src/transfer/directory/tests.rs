@@ -67,6 +67,7 @@ fn an_existing_file_is_kept_also_when_it_appears_late() {
     assert_eq!(entries(temporary.path()), ["a"]);
 }
 
+#[cfg(unix)] // elsewhere the name of an open file may stay until that is closed
 #[test]
 fn an_unfinished_file_that_somebody_removed_is_told_of() {
     let temporary = tempfile::tempdir().unwrap();
@@ -203,5 +204,33 @@ fn a_directory_that_is_gone_is_not_taken_for_something_else() {
         fs::write(&path, "").unwrap();
         let below = directory.make_directory(b"a/b", Attributes::default());
         assert!(below.unwrap_err().contains("cannot be stored"));
+    }
+}
+
+#[test]
+fn why_nothing_is_stored_is_told_with_what_to_do_and_without_temporary_names() {
+    for (kind, advice) in [
+        (io::ErrorKind::StorageFull, "free space there"),
+        (io::ErrorKind::QuotaExceeded, "free space there"),
+        (
+            io::ErrorKind::PermissionDenied,
+            "receive into another directory",
+        ),
+        (
+            io::ErrorKind::FileTooLarge,
+            "onto a disk that holds such files",
+        ),
+        (io::ErrorKind::ReadOnlyFilesystem, "or on another disk"),
+    ] {
+        let plain = not_stored(&kind.into());
+        assert!(plain.contains(&kind.to_string()), "{plain}");
+        assert!(plain.ends_with(advice), "{plain}");
+        let with_path = io::Error::new(kind, "out/.ampe-partial-x failed");
+        assert_eq!(not_stored(&with_path), plain);
+    }
+    #[cfg(unix)]
+    {
+        let none_left = not_stored(&io::Error::from_raw_os_error(24));
+        assert!(none_left.ends_with("(`ulimit -n`)"), "{none_left}");
     }
 }
