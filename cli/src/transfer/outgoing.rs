@@ -493,6 +493,10 @@ mod tests {
             let why = unreadable(Path::new("d/file"), &kind.into());
             assert!(why.contains("d/file") && why.contains(advice), "{why}");
         }
+        let directory = std::env::temp_dir();
+        let why = Outgoing::file(&directory, None).unwrap_err();
+        assert!(why.contains(&output::shown(directory.display())), "{why}");
+        assert!(why.contains("no regular file"), "{why}");
         let why = hangs(Path::new("d/file"), 1.5);
         assert!(why.contains("d/file") && why.contains("1.5 s"), "{why}");
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::common::peer::Peer;
 use crate::common::{self, Finished, Place, Running, run, start};
 
 /// A little file system in memory, mounted at `out`. Dropped, it is unmounted.
@@ -115,6 +116,24 @@ fn a_quota_that_shows_when_a_file_is_closed_is_told_by_both() {
         receiver.finish().assert_fails_among(&["short", "quota"]);
         assert!(little.place.out_entries().is_empty());
     }
+}
+
+#[test]
+fn a_name_that_is_not_held_there_is_refused_before_content_comes() {
+    let Some(little) = LittleFs::mount(&["names=ascii"]) else {
+        return;
+    };
+    let (_receiver, to) = little.place.receiver("tcp://127.0.0.1:0", &[]);
+    let mut sender = Peer::sender(&to);
+    let (_, answer, reason) = sender.offer("na\u{ef}ve".as_bytes(), 3);
+    assert_eq!(answer, "refused");
+    assert!(
+        reason.contains("cannot hold a file of this name"),
+        "{reason}"
+    );
+    assert!(little.place.out_entries().is_empty());
+    // Not every file system holds this one, and that one does.
+    assert_eq!(sender.offer(b"a;b", 3).1, "accepted");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-"""A file system in memory over /dev/fuse, without hard links, links and directories below its own, and
-without renaming that does not replace. It fails and hangs on demand.
+"""A file system in memory over /dev/fuse, without hard links and links, and without renaming that does not
+replace. It fails and hangs on demand.
 
-usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [spared=COUNT] [hang_read_at=OFFSET hang=SECONDS]
+usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [spared=COUNT] [hang_read_at=OFFSET hang=SECONDS] [names=ascii]
 
 OPERATION is flush (which is what close(2) asks), fsync or fsyncdir; the first COUNT of them succeed. Prints a
 line once it is mounted.
@@ -23,7 +23,8 @@ if libc.mount(b"little", mount_point.encode(), b"fuse", 0, data.encode()):
     sys.exit(os.strerror(ctypes.get_errno()))
 print("mounted", flush=True)
 
-contents, names, last = {}, {}, ROOT
+# Nodes by the directory that they are in, and their name.
+contents, directories, names, last = {}, {ROOT}, {}, ROOT
 
 
 spared = int(options.get("spared", 0))
@@ -38,9 +39,9 @@ def wanted_error(operation):
 
 
 def attributes(node):
-    is_root = node == ROOT
-    size = 0 if is_root else len(contents[node])
-    mode = stat.S_IFDIR | 0o777 if is_root else stat.S_IFREG | 0o644
+    is_directory = node in directories
+    size = 0 if is_directory else len(contents[node])
+    mode = stat.S_IFDIR | 0o777 if is_directory else stat.S_IFREG | 0o644
     times = [1_700_000_000] * 3 + [0] * 3
     return struct.pack("<6Q3I7I", node, size, (size + 511) // 512, *times[:3], *times[3:], mode, 1, 0, 0, 0, 4096, 0)
 
@@ -49,13 +50,17 @@ def entry(node):
     return struct.pack("<4Q2I", node, 0, 0, 0, 0, 0) + attributes(node)
 
 
+def is_refused(name):
+    return options.get("names") == "ascii" and not name.isascii()
+
+
 def answer(operation, node, body):
     """The error, or 0, and what is answered."""
     global last
     if operation == 26:  # init
         return 0, struct.pack("<IIIIHHIIHHI7I", 7, 31, 131072, 0, 12, 9, 131072, 1, 32, 0, 0, *[0] * 7)
     if operation == 1:  # lookup
-        found = names.get(body.split(b"\0")[0])
+        found = names.get((node, body.split(b"\0")[0]))
         return (0, entry(found)) if found else (errno.ENOENT, b"")
     if operation in (3, 4):  # getattr, setattr
         if operation == 4:
@@ -63,16 +68,24 @@ def answer(operation, node, body):
             if valid & 8:
                 contents[node] = contents[node][:size] + bytes(max(0, size - len(contents[node])))
         return 0, struct.pack("<QII", 0, 0, 0) + attributes(node)
-    if operation == 35:  # create
+    if operation in (9, 35):  # mkdir, create
+        name = body[8 if operation == 9 else 16 :].split(b"\0")[0]
+        if is_refused(name):
+            return errno.EILSEQ, b""
         last += 1
+        names[node, name] = last
+        if operation == 9:
+            directories.add(last)
+            return 0, entry(last)
         contents[last] = bytearray()
-        names[body[16:].split(b"\0")[0]] = last
         return 0, entry(last) + struct.pack("<QII", last, 0, 0)
-    if operation == 10:  # unlink
-        return (0 if names.pop(body.split(b"\0")[0], None) else errno.ENOENT), b""
+    if operation in (10, 11):  # unlink, rmdir
+        return (0 if names.pop((node, body.split(b"\0")[0]), None) else errno.ENOENT), b""
     if operation == 12:  # rename
         old, new = body[8:].split(b"\0")[:2]
-        names[new] = names.pop(old)
+        if is_refused(new):
+            return errno.EILSEQ, b""
+        names[struct.unpack_from("<Q", body)[0], new] = names.pop((node, old))
         return 0, b""
     if operation in (14, 27):  # open, opendir
         return 0, struct.pack("<QII", node, 0, 0)
@@ -98,8 +111,10 @@ def answer(operation, node, body):
     if operation == 28:  # readdir
         _, offset, _ = struct.unpack_from("<QQI", body)
         listed = b""
-        for at, (name, found) in enumerate(list(names.items())[offset:], offset + 1):
-            listed += struct.pack("<QQII", found, at, len(name), 8) + name + bytes(-len(name) % 8)
+        here = [(name, found) for (above, name), found in names.items() if above == node]
+        for at, (name, found) in enumerate(here[offset:], offset + 1):
+            kind = 4 if found in directories else 8
+            listed += struct.pack("<QQII", found, at, len(name), kind) + name + bytes(-len(name) % 8)
         return 0, listed
     return errno.ENOSYS, b""
 
