@@ -502,6 +502,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_named_by_dots_has_the_name_that_it_has() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (top, below) = (temporary.path().join("top"), temporary.path().join("top/d"));
+        std::fs::create_dir_all(&below).unwrap();
+        for path in [&top, &top.join("."), &below.join("..")] {
+            assert_eq!(own_name(path, None).unwrap().as_bytes(), b"top");
+            let other = own_name(path, Some("other".as_ref())).unwrap();
+            assert_eq!(other.as_bytes(), b"other");
+        }
+        let why = own_name(Path::new("/"), None).unwrap_err();
+        assert!(why.contains("--as"), "{why}");
+    }
+
+    #[test]
     fn times_before_1970_are_negative() {
         let of = std::time::Duration::new(7, 5);
         assert_eq!(nanoseconds(UNIX_EPOCH + of), 7_000_000_005);
