@@ -475,6 +475,18 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_is_gone_is_no_file_of_somebody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let gone = directory.path().join("gone");
+        for error in [
+            resumable(&gone, b"x").unwrap_err(),
+            remove_leftovers(&gone, true).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
     fn without_locks_files_are_created_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
         let without = Abilities {
