@@ -67,22 +67,35 @@ fn what_was_stored_where_is_told_at_the_end() {
     let place = Place::new();
     let top = place.path().join("top");
     fs::create_dir(&top).unwrap();
-    fs::write(top.join("one"), "1").unwrap();
+    for (name, content) in [("one", "1"), ("other", "mine"), ("two", "22"), ("zero", "")] {
+        fs::write(top.join(name), content).unwrap();
+    }
+    let links = u64::from(cfg!(unix));
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("one", top.join("link")).unwrap();
     let file = place.file("file", 10);
+    fs::create_dir(place.out().join("top")).unwrap();
+    fs::write(place.out().join("top/other"), "there").unwrap();
     let (receiver, to) = place.receiver_in_json(&["--once"]);
     let files = [&top, &file].map(|path| path.to_str().unwrap());
-    run(&[&["send", "--to", &to], &files[..]].concat()).assert_succeeds();
+    let sent = run(&[&["send", "--preserve", "--links", "--to", &to], &files[..]].concat());
+    sent.assert_fails_among(&["top/other was refused"]);
     let received = receiver.finish();
     let closed: Value = serde_json::from_str(received.stdout.last().unwrap()).unwrap();
     let stored = closed["stored"].as_array().unwrap();
     assert_eq!(stored.len(), 2, "{closed}");
-    for (of, (name, files, directories)) in stored.iter().zip([("file", 1, 0), ("top", 1, 1)]) {
+    for (of, (name, counts)) in stored
+        .iter()
+        .zip([("file", [1, 10, 0, 0, 0]), ("top", [3, 3, 1, links, 1])])
+    {
         let path = place.out().join(name);
         assert_eq!(of["name"], name, "{closed}");
         assert_eq!(of["path"], path.to_str().unwrap(), "{closed}");
+        let told = ["files", "bytes", "directories", "links", "failed"].map(|what| &of[what]);
         assert_eq!(
-            (&of["files"], &of["directories"]),
-            (&files.into(), &directories.into())
+            told.map(|count| count.as_u64().unwrap()),
+            counts,
+            "{closed}"
         );
     }
 }
