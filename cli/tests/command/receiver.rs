@@ -219,6 +219,26 @@ fn content_does_not_go_into_a_file_that_exists() {
     assert_eq!(fs::read(place.out().join("file")).unwrap(), content(100));
 }
 
+/// Nor is that a sender still works, as it says while it hashes what is there.
+#[test]
+fn that_a_sender_still_works_is_no_content() {
+    let place = Place::new();
+    fs::write(place.out().join("file"), content(100)).unwrap();
+    let hash = sha256(&place.out().join("file"));
+    let (_receiver, to) = place.receiver(TCP, &[]);
+    let mut sender = Peer::sender(&to);
+    let (id, answer, _) = sender.offer(b"file", 100);
+    assert_eq!(answer, "accepted");
+    let alive = sender.group.message().with_header("Do", "wait").unwrap();
+    sender.post(alive.signal(sender.channel).with_id(id));
+    let resume = request(&sender, &[("Do", "resume"), ("SHA-256", &hash)], b"");
+    sender.post(resume.with_id(id));
+    let answer = sender.response();
+    let said = ["Answer", "From"].map(|name| header(&answer, name));
+    assert_eq!(said, ["accepted", "100"].map(|word| Some(word.to_owned())));
+    assert_eq!(sender.store(id, &hash).0, "stored");
+}
+
 #[test]
 fn strangers_are_told_once() {
     let place = Place::new();
