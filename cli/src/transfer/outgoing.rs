@@ -539,7 +539,8 @@ mod tests {
             write(&vec![7; len]);
             file.try_clone().unwrap().rewind().unwrap();
             let read = outgoing.read_short(&file, &before);
-            assert_eq!(read.is_ok_and(|read| read.len() == len), is_sent, "{len}");
+            let sent = read.map(|read| read.len()).ok();
+            assert_eq!(sent, is_sent.then_some(len), "it is never cut");
         }
     }
 
