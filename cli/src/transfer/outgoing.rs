@@ -515,6 +515,17 @@ mod tests {
         assert!(why.contains("--as"), "{why}");
     }
 
+    #[cfg(unix)] // elsewhere there are no such permissions
+    #[test]
+    fn nobody_is_told_that_a_program_gives_the_rights_of_another_user() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        std::fs::write(&path, "content").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4750)).unwrap();
+        assert_eq!(open(&path).attributes().mode, Some(0o750));
+    }
+
     #[test]
     fn times_before_1970_are_negative() {
         let of = std::time::Duration::new(7, 5);

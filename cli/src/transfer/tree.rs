@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn how_much_there_is_to_be_sent_is_known_unless_a_pipe_is_among_it() {
+        let of = |items: &[(Kind, u64)]| {
+            let path = TreePath::from_wire(b"a").unwrap();
+            let item = |(kind, size): &(Kind, u64)| {
+                Outgoing::new(PathBuf::new(), path.clone(), kind.clone(), *size)
+            };
+            total(&items.iter().map(item).collect())
+        };
+        assert_eq!(of(&[]), Some(0));
+        let files = [(Kind::File, 7), (Kind::Directory, 0), (Kind::File, 5)];
+        assert_eq!(of(&files), Some(12));
+        assert_eq!(of(&[(Kind::File, 7), (Kind::Stdin, 0)]), None);
+    }
+
+    #[test]
     fn what_is_excluded_is_left_out_with_all_that_is_in_it() {
         let tree = tree();
         let without = |patterns: &[&str]| {
