@@ -492,3 +492,17 @@ pub(super) fn write_stdout(content: &[u8]) -> Result<(), String> {
         _ => format!("the receiver cannot write to its stdout: {error}: send it somewhere else"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_on_one_line_and_told_at_no_length() {
+        assert_eq!(shown_path(b"top/file"), "top/file");
+        assert_eq!(shown_path(b"a\nb"), r#""a\nb""#);
+        assert_eq!(told(b"a\nb"), b"a\nb", "as it came");
+        assert_eq!(told(&[b'x'; 5000]), [b'x'; 4096]);
+        assert!(shown_path(&[b'x'; 5000]).len() <= 4096);
+    }
+}
