@@ -195,7 +195,8 @@ impl Incoming {
         let (mut at, mut told) = (0, Instant::now());
         while at < from {
             let left = usize::try_from(from - at).unwrap_or(usize::MAX);
-            let part = &mut buffer[..left.min(4 * BODY_LEN)];
+            let len = left.min(buffer.len());
+            let part = &mut buffer[..len];
             reader.read_exact(part)?;
             hasher.update(&*part);
             at += part.len() as u64;

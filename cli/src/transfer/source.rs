@@ -402,8 +402,9 @@ impl Sending {
         let mut buffer = vec![0; 4 * BODY_LEN];
         let mut at = 0;
         while at < from {
-            let len = usize::try_from(from - at).unwrap_or(usize::MAX);
-            let part = &mut buffer[..len.min(4 * BODY_LEN)];
+            let left = usize::try_from(from - at).unwrap_or(usize::MAX);
+            let len = left.min(buffer.len());
+            let part = &mut buffer[..len];
             let len = self.read(|| content.read(at, part));
             let len = len.map_err(Stopped::Unreadable)?;
             hasher.update(&buffer[..len]);
