@@ -342,12 +342,6 @@ impl<R: ?Sized> Seat<R> {
         }
     }
 
-    /// Whether this thread is to come back and make the next pass.
-    #[cfg(test)]
-    pub(crate) fn expects(&self, sitter: Sitter) -> bool {
-        lock(&self.state).expects(sitter)
-    }
-
     /// Has the stand-in wake tasks.
     pub(crate) fn call_for_tasks(&self) {
         let mut state = lock(&self.state);

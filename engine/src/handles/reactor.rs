@@ -43,7 +43,7 @@ pub(crate) trait Reactor: Send {
 const PATIENCE: Duration = Duration::from_micros(100);
 
 /// Whether waits end so soon: others count milliseconds, or ticks of the system's clock.
-const HAS_FINE_CLOCK: bool = cfg!(target_os = "linux");
+pub(super) const HAS_FINE_CLOCK: bool = cfg!(target_os = "linux");
 
 /// Whether a pass reads from sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
