@@ -3,7 +3,7 @@
 #
 #   bash ci/exchange.sh AMPE WINE AMPE.EXE
 #
-# Called by ci/windows.sh, which builds both commands.
+# Called by ci/windows.sh, with the command that its tests have built.
 set -euo pipefail
 native=$1
 windows=("$2" "$3")

@@ -211,6 +211,7 @@ tests() {
     shift
     [ -z "$ahead" ] || wait "$ahead" || true
     ahead=
+    rm -f "$CARGO_TARGET_DIR/$target/$profile/ampe.exe" # so that no other than this one is used
     step "build in $profile" cargo test --target $target --workspace --tests --locked --no-run "$@" ||
         return 1
     restart_server

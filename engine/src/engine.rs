@@ -25,12 +25,13 @@ use crate::sync::lock;
 /// One thread at a time makes the reactor's passes: reads, writes, and delivers. A thread that waits in
 /// [`Inbox::recv`](crate::Inbox::recv) does it itself until it has an event, and the first
 /// [`post`](crate::ChannelGroup::post) of a thread that has just received is written by that thread, so that no
-/// other has to be woken; so is each half a mebibyte that is posted in a row to the same channels. The engine's own
+/// other has to be woken; so is half a mebibyte that was posted and waits to be written. The engine's own
 /// thread stands in wherever no receiver waits: at once where something was posted by another thread or a task
-/// waits, else within a millisecond (on Windows within a tick of the system's clock, mostly 16 ms). So everything goes on whatever the application does with what it
-/// received. Wakers of tasks that the reactor tells of something are called in the engine's own thread alone, or by
-/// a task that makes passes (`reactor_task`). The waker of that task itself is called in whatever thread
-/// posts, receives, or drops a message.
+/// waits, else within a millisecond (on Windows within a tick of the system's clock, mostly 16 ms). So
+/// everything goes on whatever the application does with what it received. Wakers of tasks that the reactor
+/// tells of something are called in the engine's own thread alone, or by a task that makes passes
+/// (`reactor_task`). The waker of that task itself is called in whatever thread posts, receives, or drops a
+/// message.
 ///
 /// Clones share the engine. Several engines may run in one process; they share nothing.
 ///

@@ -153,10 +153,10 @@ impl ChannelGroup {
     ///
     /// Posts of one thread to one channel are sent in their order. This never blocks on the network. The
     /// first post of a thread that has received all there was is written by that thread, if no other makes
-    /// the reactor's passes, and so is what was posted once it comes to 512 KiB in long runs for one channel each.
-    /// Any other post is put into the reactor's queue, without a system call while the reactor is awake: it is written
-    /// by the thread that makes the next pass, or by this one when it receives again, or else by the engine's own
-    /// thread, as [`Engine`](crate::Engine) says.
+    /// the reactor's passes. So is all that waits to be written, whoever has posted it, by a thread with whose post it
+    /// comes to another 512 KiB, if it is long runs for few channels. Any other post is put into the reactor's queue,
+    /// without a system call while the reactor is awake: it is written by the thread that makes the next pass, or by
+    /// this one when it receives again, or else by the engine's own thread, as [`Engine`](crate::Engine) says.
     ///
     /// # Errors
     ///

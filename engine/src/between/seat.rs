@@ -17,6 +17,9 @@
 //!
 //! Or a task [makes passes](in_task) itself, in the place of the stand-in.
 //!
+//! Who posts takes the seat for a pass that only writes, if it is free: for its first post since it has received, and
+//! where so much was posted that it is written best by who has it in its processor's cache.
+//!
 //! What was posted is never left lying: whoever posts [calls](Seat::call). A call that comes while
 //! somebody sits is noted, and passed on to the stand-in when the seat is left, unless a pass has begun
 //! since then, which finds what was posted. A call of the thread that left the seat last is left to

@@ -1,5 +1,6 @@
 //! Admission: checks a post, charges it, and puts it into the batch.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::time::Instant;
@@ -60,7 +61,7 @@ impl Shared {
         let submitted = self.submit_posts(|registry, batch| {
             group.admits()?;
             post.message_id = id_for(registry, post);
-            let (mut channel, mut id) = (Channel::NONE, 0);
+            let (mut channel, mut id) = (Channel::NONE, post.message_id);
             let admitted = admit_one(registry, batch, group.id, post, &mut channel, &mut id);
             let waits = matches!(admitted, Err(Denied::ChannelFull | Denied::EngineFull));
             if admitted.is_ok() || waits {
@@ -147,23 +148,24 @@ impl Shared {
         submit: impl FnOnce(&mut Registry, &mut Batch) -> R,
     ) -> Result<R, Ended> {
         let has_received = self.take_received();
-        let (mut is_plenty, mut is_written) = (false, false);
+        let (is_plenty, mut is_written) = (Cell::new(false), false);
         let submit = |registry: &mut Registry, batch: &mut Batch| {
             let before = batch.bytes();
             let result = submit(registry, batch);
-            is_plenty = batch.has_plenty(before);
+            is_plenty.set(batch.has_plenty(before));
             result
         };
+        // Who posts plenty mostly posts more at once, for which the stand-in need not come.
+        let is_expected = has_received || HAS_FINE_CLOCK;
+        let sitter = if is_expected { this_sitter() } else { NOBODY };
         let result = self.queue.submit_and(submit, |waker| {
-            is_written = has_received && self.write_posted(this_sitter());
+            is_written = (has_received || is_plenty.get()) && self.write_posted(sitter);
             if !is_written {
                 waker.wake();
             }
         });
-        if is_plenty && !is_written {
-            // Mostly it posts more at once, for which the stand-in need not come.
-            let is_expected = HAS_FINE_CLOCK;
-            self.write_posted(if is_expected { this_sitter() } else { NOBODY });
+        if is_plenty.get() && !is_written {
+            self.write_posted(sitter);
         }
         result
     }
@@ -290,9 +292,9 @@ fn id_for(registry: &mut Registry, post: &Post) -> u64 {
     }
 }
 
-/// Admits a post, puts it into the batch, and says where it goes and which id it has. What is left is the post as it was if
-/// it was refused, and else for the caller to drop when the lock is free: where it was posted by value, with its
-/// message's storage.
+/// Admits a post, puts it into the batch, and says where it goes and, if it was admitted, which id it has. What is left
+/// is the post as it was if it was refused, and else for the caller to drop when the lock is free: where it was posted
+/// by value, with its message's storage.
 ///
 /// The two are written one by one to where they are read, and the result is one byte: a [`Posted`] among other
 /// outcomes is put together in parts and moved on as a whole, which has to be waited for.

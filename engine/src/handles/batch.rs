@@ -85,9 +85,10 @@ pub(crate) struct Batch {
     len: usize,
     /// How many bytes of messages that is, with the headers of small frames.
     bytes: usize,
-    /// The channel of the last of them, and how often it was another than that of the one before.
+    /// The channel of the last of them.
     channel: Option<Channel>,
-    turns: usize,
+    /// How many stretches they make of messages in a row for one channel.
+    stretches: usize,
 }
 
 impl queue::Batch for Batch {
@@ -100,7 +101,7 @@ impl Batch {
     pub(crate) fn push(&mut self, submission: Submission) {
         if let Submission::Post { channel, post, .. } = &submission {
             self.bytes += post.message.content_len();
-            self.turn_to(*channel);
+            self.continue_with(*channel);
         }
         self.submissions.push(submission);
         self.len += 1;
@@ -111,14 +112,14 @@ impl Batch {
         self.bytes
     }
 
-    /// Whether who put it in had better write it, now that there is more than `before`: once for each [`PLENTY`], and
-    /// only where it goes out in long writes. Of short ones to many channels more may be to come for each.
+    /// Whether it has come to another [`PLENTY`] since there was `before`, in long writes. Of short writes to many
+    /// channels more may be to come for each: those are left to the next pass.
     pub(crate) fn has_plenty(&self, before: usize) -> bool {
-        before / PLENTY < self.bytes / PLENTY && self.bytes / self.turns.max(1) >= LONG
+        before / PLENTY < self.bytes / PLENTY && self.bytes / self.stretches.max(1) >= LONG
     }
 
-    fn turn_to(&mut self, channel: Channel) {
-        self.turns += usize::from(self.channel.replace(channel) != Some(channel));
+    fn continue_with(&mut self, channel: Channel) {
+        self.stretches += usize::from(self.channel.replace(channel) != Some(channel));
     }
 
     /// Puts a call in, for a request that was put in, or for one that waits for room: then it counts by itself. It is
@@ -159,7 +160,7 @@ impl Batch {
             Some(Submission::Frames(run)) if run.channel == channel && run.has_room(len)
         );
         if !is_same {
-            self.turn_to(channel);
+            self.continue_with(channel);
             self.submissions.push(Submission::Frames(Frames {
                 channel,
                 bytes: self.spare.take(),
@@ -178,7 +179,7 @@ impl Batch {
             self.calls.is_empty(),
             "calls begin before the rest is handled"
         );
-        (self.len, self.bytes, self.turns) = (0, 0, 0);
+        (self.len, self.bytes, self.stretches) = (0, 0, 0);
         self.channel = None;
         self.submissions.drain(..)
     }

@@ -183,6 +183,7 @@ fn is_open(channels: &HashMap<Channel, Open, OwnKeys>, (channel, id): CallKey) -
 impl Core {
     /// A call begins, whose request was posted, or waits for room.
     pub(crate) fn begin_call(&mut self, call: BegunCall) {
+        assert!(call.id > 0, "a request has its id before its call begins");
         let key = (call.channel, call.id);
         let deadline = call.deadline.expect("it is filled in");
         self.calls.begin(key, call.line, deadline);

@@ -249,6 +249,39 @@ fn what_was_not_sent_in_time_comes_back() {
 }
 
 #[test]
+fn calls_that_wait_for_room_each_get_their_own_answer_once_there_is_some() {
+    for transport in transports() {
+        let pair = connected_with(transport, tight());
+        let (client, channel) = (pair.client.0, pair.to_server);
+        fill(&client, channel);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut calls: Vec<_> = (0..5)
+            .map(|number: u8| {
+                let mut request = large(&client);
+                request.body_mut()[0] = number;
+                client.call(channel, request, later())
+            })
+            .collect();
+        for call in &mut calls {
+            assert!(std::pin::Pin::new(call).poll(&mut context).is_pending());
+        }
+        // One gives up: its request is never sent, or it comes back.
+        drop(calls.remove(2));
+        let server = serve(pair.server.0, pair.server.1, |request| vec![request.echo()]);
+        for (call, number) in calls.into_iter().zip([0, 1, 3, 4]) {
+            let answer = call.wait().unwrap();
+            assert_eq!((answer.body().len(), answer.body()[0]), (60_000, number));
+        }
+        let mut inbox = pair.client.1;
+        while let Some(event) = inbox.try_recv().unwrap() {
+            assert!(!matches!(event, Event::Response(_)), "{event:?}");
+        }
+        client.post(Post::abort(channel)).unwrap();
+        server.join().unwrap();
+    }
+}
+
+#[test]
 fn a_call_that_is_dropped_is_taken_back() {
     let pair = connected_with(Transport::Tcp, tight());
     let (client, channel, mut inbox) = (pair.client.0, pair.to_server, pair.client.1);

@@ -194,7 +194,7 @@ impl<R: ?Sized> State<R> {
         match self.stand_in {
             StandIn::Sleeps => is_empty,
             StandIn::Watches => is_empty && !self.is_watched(),
-            StandIn::Naps => is_empty && self.serves_tasks(),
+            StandIn::Naps => is_empty && self.grace_left().is_zero(),
             StandIn::IsUp => false,
         }
     }

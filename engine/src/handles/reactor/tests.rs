@@ -294,11 +294,12 @@ fn what_a_thread_posts_first_after_it_has_received_it_writes_itself() {
 
 #[test]
 fn who_posts_plenty_writes_it_where_it_goes_out_in_long_writes() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    let posting = bench.posting.clone();
     let me = thread::current().id();
     let post = |to: Channel, len: usize| {
-        let message = bench.posting.message().with_body(&vec![7; len]).unwrap();
-        bench.posting.post(message.signal(to)).unwrap();
+        let message = posting.message().with_body(&vec![7; len]).unwrap();
+        posting.post(message.signal(to)).unwrap();
     };
     let channel = bench.open();
     for len in [64 * 1024 - 1, 4096, 1000] {
@@ -312,6 +313,25 @@ fn who_posts_plenty_writes_it_where_it_goes_out_in_long_writes() {
         assert_eq!(done, [Did::Works(me, Reads::No)], "of {len} bytes each");
         bench.shared.queue.exchange(&mut Batch::default(), |_| ());
     }
+    // Written in one pass where it is the first post after an event as well, and by nobody while somebody sits.
+    let mut plenty = VecDeque::new();
+    let mut post_plenty = |bench: &Bench| {
+        let make = || posting.message().with_body(&[7; 60_000]).unwrap();
+        plenty.extend((0..9).map(|_| make().signal(channel)));
+        let posted = posting.post_many(&mut plenty, &mut Vec::new());
+        posted.unwrap();
+        bench.did.try_iter().collect::<Vec<Did>>()
+    };
+    assert_eq!(post_plenty(&bench), [Did::Works(me, Reads::No)]);
+    bench.step(Step::Deliver);
+    assert!(matches!(bench.inbox().recv(), Ok(Event::Room(_))));
+    bench.did.try_iter().for_each(drop);
+    assert_eq!(post_plenty(&bench), [Did::Works(me, Reads::No)]);
+    let occupant = bench.shared.seat.try_sit().unwrap();
+    assert_eq!(post_plenty(&bench), []);
+    let seat = &bench.shared.seat;
+    seat.leave(occupant, this_sitter(), Need::Nobody, Rest::Unseen);
+    bench.shared.queue.exchange(&mut Batch::default(), |_| ());
     let channels = [bench.open(), bench.open()];
     for index in 0..PLENTY / 4096 + 2 {
         post(channels[index % 2], 4096);
