@@ -48,10 +48,7 @@ pub(crate) struct Receiver {
     common: Common,
     session: Session,
     timeout: Duration,
-    /// When silence is looked for next.
-    look: Instant,
-    /// Events handled since that was due.
-    overdue: usize,
+    look: Look,
     once: bool,
     /// For the first connection, if there is to be one only and it has not come.
     coming: Option<Patience>,
@@ -88,8 +85,7 @@ impl Receiver {
             common,
             session,
             timeout,
-            look: Instant::now(),
-            overdue: 0,
+            look: Look::at(Instant::now()),
             once: false,
             coming: None,
             is_taken: false,
@@ -128,15 +124,13 @@ impl Receiver {
                 }
                 return Ok(Happening::Report(report));
             }
-            match self.session.next(Some(self.look))? {
+            match self.session.next(Some(self.look.at))? {
                 Some(Event::Notified(_)) => return Ok(Happening::Woken),
                 Some(event) => {
                     if let Some(address) = self.on_event(event)? {
                         return Ok(Happening::Listening(address));
                     }
-                    let now = Instant::now();
-                    self.overdue += usize::from(now >= self.look);
-                    if self.overdue < EVENTS_MOST {
+                    if !self.look.is_due_behind_event(Instant::now()) {
                         continue;
                     }
                 }
@@ -152,22 +146,21 @@ impl Receiver {
     /// Disconnects who said nothing for too long, while we waited for it and not it for us. Whether
     /// nobody came at all.
     fn look_for_silence(&mut self, now: Instant) -> bool {
-        self.overdue = 0;
         self.tell_strangers();
-        self.look = now + STRANGERS;
+        self.look = Look::behind(now);
         for (&channel, served) in &mut self.connections {
             if served.is_silent(now) {
                 // Refused if it has ended by itself.
                 let _ = self.common.group.post(Post::abort(channel));
                 served.silence.renew(now);
             }
-            self.look = self.look.min(served.silence.next_look(now));
+            self.look.no_later(served.silence.next_look(now));
         }
         let Some(coming) = self.coming.as_mut().filter(|_| !self.is_taken) else {
             return false;
         };
         coming.look(now);
-        self.look = self.look.min(coming.next_look(now));
+        self.look.no_later(coming.next_look(now));
         coming.is_over()
     }
 
@@ -239,7 +232,7 @@ impl Receiver {
         self.is_taken = true;
         let now = Instant::now();
         let silence = Patience::new(self.timeout, now);
-        self.look = self.look.min(silence.next_look(now));
+        self.look.no_later(silence.next_look(now));
         let served = Served {
             connection,
             silence,
@@ -298,6 +291,34 @@ impl Receiver {
     }
 }
 
+/// When silence is looked for next, once all that has come by then was handled.
+struct Look {
+    at: Instant,
+    /// Events handled since that was due.
+    overdue: usize,
+}
+
+impl Look {
+    fn at(at: Instant) -> Look {
+        Look { at, overdue: 0 }
+    }
+
+    /// The one behind a look, if nothing has it come sooner.
+    fn behind(look: Instant) -> Look {
+        Look::at(look + STRANGERS)
+    }
+
+    fn no_later(&mut self, than: Instant) {
+        self.at = self.at.min(than);
+    }
+
+    /// Whether it is due though events come without end, one of which was handled now.
+    fn is_due_behind_event(&mut self, now: Instant) -> bool {
+        self.overdue += usize::from(now >= self.at);
+        self.overdue >= EVENTS_MOST
+    }
+}
+
 impl Served {
     /// Whether it said nothing for too long. One that waits for our disk is not silent.
     fn is_silent(&mut self, now: Instant) -> bool {
@@ -324,6 +345,23 @@ mod tests {
             }
         }
         Duration::MAX
+    }
+
+    #[test]
+    fn silence_is_looked_for_in_time_and_behind_the_events_that_had_come_by_then() {
+        let now = Instant::now();
+        let mut look = Look::behind(now);
+        let just_before = now + STRANGERS - Duration::from_nanos(1);
+        for _ in 0..2 * EVENTS_MOST {
+            assert!(!look.is_due_behind_event(just_before));
+        }
+        look.no_later(now + 2 * STRANGERS);
+        for handled in 1..=EVENTS_MOST {
+            let is_due = look.is_due_behind_event(now + STRANGERS);
+            assert_eq!(is_due, handled == EVENTS_MOST, "{handled}");
+        }
+        look.no_later(now);
+        assert_eq!(look.at, now);
     }
 
     #[test]
