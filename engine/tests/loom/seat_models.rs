@@ -199,17 +199,21 @@ impl Engine {
     /// As the engine's thread that has received writes what it posts.
     fn post_and_write(&self, group: usize, sitter: Sitter) {
         sync::lock(&self.posted).push(group);
-        match self.seat.try_sit() {
-            Some(reactor) => {
-                self.seat.begin_pass();
-                let passed = self.work(&reactor);
-                self.rise(reactor, sitter, &passed);
-            }
-            None => {
-                self.poller.wake();
-                self.seat.call(sitter);
-            }
+        if !self.write(sitter) {
+            self.poller.wake();
+            self.seat.call(sitter);
         }
+    }
+
+    /// As a thread writes what was posted. Returns whether nobody else sat.
+    fn write(&self, sitter: Sitter) -> bool {
+        let Some(reactor) = self.seat.try_sit() else {
+            return false;
+        };
+        self.seat.begin_pass();
+        let passed = self.work(&reactor);
+        self.rise(reactor, sitter, &passed);
+        true
     }
 
     fn work(&self, reactor: &Reactor) -> Passed {
@@ -522,6 +526,31 @@ fn received_and_posts(engine: &Arc<Engine>) {
 fn what_a_receiver_posts_is_found_though_it_does_not_come_back() {
     let name = "what_a_receiver_posts_is_found_though_it_does_not_come_back";
     proves(name, Some(2), 1000, who_received_posts);
+}
+
+/// A thread that only posts writes what was posted, for which others were called, and posts more. Whether it is
+/// expected back or not, that is found.
+#[test]
+fn what_is_posted_behind_much_that_was_written_is_found() {
+    let name = "what_is_posted_behind_much_that_was_written_is_found";
+    for sitter in [NOBODY, 2] {
+        proves(name, Some(2), 500, move || {
+            let engine = Engine::new(1);
+            let stand_in = engine.start_stand_in();
+            let poster = thread::spawn({
+                let engine = Arc::clone(&engine);
+                move || {
+                    engine.post(0, 2);
+                    engine.write(sitter);
+                    engine.post(0, 2);
+                }
+            });
+            assert_eq!(engine.receive(0, 1), Taken::Events);
+            poster.join().unwrap();
+            engine.post(STOP, 1);
+            stand_in.join().unwrap();
+        });
+    }
 }
 
 /// Changed: the stand-in never comes by itself.
