@@ -7,8 +7,16 @@ thread_local! {
     static SIMULATED: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
 }
 
-/// What time it is.
-pub(crate) fn now() -> Instant {
+/// The time for deadlines and pauses, as an engine has it that is used in this thread: the system's, and in a
+/// simulation of `ampe::testing` the simulation's own. What is built on ampe and asks here can be tested there.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let deadline = ampe::now() + Duration::from_secs(5);
+/// assert!(deadline > std::time::Instant::now());
+/// ```
+pub fn now() -> Instant {
     #[cfg(any(test, feature = "testing"))]
     if let Some(now) = SIMULATED.get() {
         return now;

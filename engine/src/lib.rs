@@ -174,6 +174,7 @@ pub use account::ChannelAccount;
 pub use address::{Address, AddressError};
 pub use call::{Answer, Call, CallError, NotSent, Unanswered, WhyNotSent, WhyUnanswered};
 pub use channel::Channel;
+pub use clock::now;
 pub use endpoint::Endpoint;
 pub use engine::Engine;
 pub use error::{Budget, Ended, FlushError, PostError, StartError};

@@ -22,6 +22,9 @@ pub struct Pauses {
     pub first: Duration,
     /// The longest, apart from what chance adds. Default 10 s.
     pub longest: Duration,
+    /// What chance adds is drawn from this, for runs of a test that are to be the same each time. Default: none, and
+    /// it is another each time.
+    pub seed: Option<u64>,
 }
 
 impl Default for Pauses {
@@ -29,18 +32,22 @@ impl Default for Pauses {
         Pauses {
             first: Duration::from_millis(100),
             longest: Duration::from_secs(10),
+            seed: None,
         }
     }
 }
 
 impl Pauses {
     fn begin(self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
+        let pauses = ExponentialBuilder::new()
             .with_min_delay(self.first)
             .with_max_delay(self.longest)
             .without_max_times()
-            .with_jitter()
-            .build()
+            .with_jitter();
+        match self.seed {
+            Some(seed) => pauses.with_jitter_seed(seed).build(),
+            None => pauses.build(),
+        }
     }
 }
 
@@ -148,9 +155,7 @@ impl Dialer {
             address,
             pause: pauses.begin(),
             pauses,
-            state: State::Resting {
-                until: Instant::now(),
-            },
+            state: State::Resting { until: ampe::now() },
             hello: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -216,7 +221,7 @@ impl Dialer {
             id,
             message,
         });
-        self.dial_if_due(Instant::now());
+        self.dial_if_due(ampe::now());
         self.post_waiting();
         Ok(id)
     }
@@ -320,7 +325,7 @@ impl Dialer {
     /// [`Ended`], once all events of the inbox were received and none will come.
     pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Dialed, Ended> {
         loop {
-            self.dial_if_due(Instant::now());
+            self.dial_if_due(ampe::now());
             let event = match self.due() {
                 Some(due) => inbox.recv_until(due)?,
                 None => Some(inbox.recv()?),
@@ -359,7 +364,7 @@ impl Dialer {
     }
 
     fn end(&mut self, closed: Closed) -> Down {
-        let again_at = Instant::now() + self.next_pause();
+        let again_at = ampe::now() + self.next_pause();
         self.state = State::Resting { until: again_at };
         // In front of what waits, which was given later.
         for waiting in self.returned.drain(..).rev() {

@@ -67,9 +67,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! They take the time from the system's clock, and a dialer's pauses are of a chance of their own: pauses, patience and
-//! deadlines follow neither the virtual clock nor the seed of `ampe::testing`. In a simulation use them only where they
-//! do not wait for time.
+//! They take the time from [`ampe::now`]: on the simulated network of `ampe::testing` pauses, patience and deadlines are
+//! of its virtual clock. What a dialer's pauses owe to chance is its own; with [`Pauses::seed`] it is the same in each run.
 //!
 //! Whole programs are in the folder `examples`: `cargo run -p ampe-patterns --example service`.
 //!

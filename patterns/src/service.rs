@@ -267,7 +267,7 @@ impl Service {
 
     /// The final account, once the service has ended.
     pub fn drained(&self) -> Option<ServiceAccount> {
-        self.shared.lock().drained(Instant::now())
+        self.shared.lock().drained(ampe::now())
     }
 
     /// When [`advance`](Service::advance) is to be called, though no event has come.
@@ -309,7 +309,7 @@ impl Service {
     pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Served, Ended> {
         loop {
             let due = {
-                let now = Instant::now();
+                let now = ampe::now();
                 let mut state = self.shared.lock();
                 state.advance(now);
                 if let Some(account) = state.drained(now) {
@@ -339,7 +339,7 @@ impl Stopper {
     /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that forward. It returns at once;
     /// [`Served::Drained`] says when it has come about.
     pub fn drain(&self, within: Duration) {
-        let now = Instant::now();
+        let now = ampe::now();
         // Further away than clocks go is never, and a year will do.
         let year = now + Duration::from_secs(365 * 24 * 3600);
         let deadline = now.checked_add(within).unwrap_or(year);

@@ -284,7 +284,7 @@ impl WorkQueue {
     /// [`Ended`], once all events of the inbox were received and none will come.
     pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Queued, Ended> {
         loop {
-            self.advance(Instant::now());
+            self.advance(ampe::now());
             let event = match self.due() {
                 Some(due) => inbox.recv_until(due)?,
                 None => Some(inbox.recv()?),
@@ -546,7 +546,7 @@ impl WorkQueue {
         }
         match self.group.post(message.request(worker).with_id(id_of(job))) {
             Ok(_) => {
-                let now = Instant::now();
+                let now = ampe::now();
                 let due = self.options.patience.and_then(|it| now.checked_add(it));
                 if let Some(hands) = self.workers.get_mut(&worker) {
                     hands.at_hand.insert(job, due);

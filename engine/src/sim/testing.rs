@@ -54,7 +54,8 @@
 //! # The clock
 //!
 //! Time stands still while anybody can do something, and then is at once when somebody can. [`Handle::now`] says
-//! what time it is, [`Handle::sleep`] waits. Deadlines are of this clock; `Instant::now()` is none of its times.
+//! what time it is, [`Handle::sleep`] waits. Deadlines are of this clock; `Instant::now()` is none of its times. What is to be
+//! used outside of simulations as well asks [`now`](crate::now), which is the time of either, as `ampe-patterns` do.
 
 mod conditions;
 mod node;

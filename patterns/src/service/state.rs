@@ -142,7 +142,7 @@ impl State {
 
     fn note_waiting(&mut self, channel: Channel) {
         if self.outbox.waiting(channel) > 0 {
-            self.waiting.entry(channel).or_insert_with(Instant::now);
+            self.waiting.entry(channel).or_insert_with(ampe::now);
         }
     }
 
@@ -220,7 +220,7 @@ impl State {
             Event::Room(channel) => {
                 match self.outbox.waiting(channel) {
                     0 => drop(self.waiting.remove(&channel)),
-                    _ => drop(self.waiting.insert(channel, Instant::now())),
+                    _ => drop(self.waiting.insert(channel, ampe::now())),
                 }
                 Some(Served::Other(event))
             }

@@ -108,7 +108,7 @@ impl Worker {
     /// [`Ended`], once all events of the inbox were received and none will come.
     pub fn recv(&mut self, inbox: &mut Inbox) -> Result<Working, Ended> {
         loop {
-            self.advance(Instant::now());
+            self.advance(ampe::now());
             if self.has_left() {
                 return Ok(Working::Left);
             }

@@ -13,6 +13,7 @@ use crate::common::{PATIENCE, dice, engine, group, local, number, tight};
 const SHORT: Pauses = Pauses {
     first: Duration::from_millis(1),
     longest: Duration::from_millis(20),
+    seed: None,
 };
 
 /// An address at which nobody listens, and nobody else will.
@@ -257,6 +258,7 @@ fn no_more_waits_than_may() {
     let slow = Pauses {
         first: PATIENCE,
         longest: PATIENCE,
+        seed: None,
     };
     let mut dialer = Dialer::new(group.clone(), free_address())
         .with_pauses(slow)

@@ -12,4 +12,6 @@ mod body;
 mod dialer;
 mod publish;
 mod service;
+#[cfg(feature = "testing")]
+mod simulated;
 mod work_queue;

@@ -19,6 +19,7 @@ use crate::common::{self, PATIENCE, deadline, dice, engine, group, local, number
 const SHORT: Pauses = Pauses {
     first: Duration::from_millis(1),
     longest: Duration::from_millis(20),
+    seed: None,
 };
 
 /// A publisher, and those who have gone.

@@ -20,6 +20,7 @@ use crate::common::{self, deadline, dice, engine, group, local, number, tight};
 const SHORT: Pauses = Pauses {
     first: Duration::from_millis(1),
     longest: Duration::from_millis(20),
+    seed: None,
 };
 
 /// The engine of a queue, its group, and where it listens.
