@@ -63,6 +63,7 @@ impl Shared {
             post.message_id = id_for(registry, post);
             let (mut channel, mut id) = (Channel::NONE, post.message_id);
             let admitted = admit_one(registry, batch, group.id, post, &mut channel, &mut id);
+            post.message_id = id; // also where a large one was taken out
             let waits = matches!(admitted, Err(Denied::ChannelFull | Denied::EngineFull));
             if admitted.is_ok() || waits {
                 let call = batch.push_call(admitted.is_ok());
@@ -148,7 +149,7 @@ impl Shared {
         submit: impl FnOnce(&mut Registry, &mut Batch) -> R,
     ) -> Result<R, Ended> {
         let has_received = self.take_received();
-        let (is_plenty, mut is_written) = (Cell::new(false), false);
+        let (is_plenty, mut has_tried) = (Cell::new(false), false);
         let submit = |registry: &mut Registry, batch: &mut Batch| {
             let before = batch.bytes();
             let result = submit(registry, batch);
@@ -156,16 +157,18 @@ impl Shared {
             result
         };
         // Who posts plenty mostly posts more at once, for which the stand-in need not come.
-        let is_expected = has_received || HAS_FINE_CLOCK;
-        let sitter = if is_expected { this_sitter() } else { NOBODY };
+        let write = || {
+            let is_expected = has_received || HAS_FINE_CLOCK;
+            self.write_posted(if is_expected { this_sitter() } else { NOBODY })
+        };
         let result = self.queue.submit_and(submit, |waker| {
-            is_written = (has_received || is_plenty.get()) && self.write_posted(sitter);
-            if !is_written {
+            has_tried = has_received || is_plenty.get();
+            if !has_tried || !write() {
                 waker.wake();
             }
         });
-        if is_plenty.get() && !is_written {
-            self.write_posted(sitter);
+        if is_plenty.get() && !has_tried {
+            write();
         }
         result
     }

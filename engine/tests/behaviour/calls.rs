@@ -527,11 +527,15 @@ fn a_response_is_not_taken_for_the_request_of_a_call() {
 /// What had come for a call that is dropped goes to the inbox, in order, with what comes later.
 #[test]
 fn the_answer_to_a_call_that_is_dropped_goes_to_the_inbox() {
-    for seen in [false, true] {
+    for (seen, is_large) in [(false, false), (true, false), (false, true), (true, true)] {
         let pair = connected(Transport::Tcp);
         let (client, channel) = (pair.client.0, pair.to_server);
         let (server, mut asked, mut inbox) = (pair.server.0, pair.server.1, pair.client.1);
-        let mut call = Box::pin(client.call(channel, message(&client, b"?"), later()));
+        let request = match is_large {
+            true => large(&client),
+            false => message(&client, b"?"),
+        };
+        let mut call = Box::pin(client.call(channel, request, later()));
         let mut context = Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(&mut context).is_pending());
         let Event::Request(request) = next(&mut asked, "the request") else {
