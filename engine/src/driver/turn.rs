@@ -54,12 +54,12 @@ pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
     for call in batch.take_calls() {
         core.begin_call(call);
     }
-    let mut submissions = batch.take();
+    let (mut submissions, mut stretches) = batch.take();
     while !submissions.as_slice().is_empty() {
         let ahead = submissions.as_slice().iter().take(AHEAD);
         ahead.for_each(Submission::fetch);
         for submission in submissions.by_ref().take(AHEAD) {
-            core.handle_submission(submission, now);
+            core.handle_submission(submission, &mut stretches, now);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::post::{Post, Posted, Refused, Target};
 use crate::storage::MESSAGE_COST_MAX;
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
-use super::batch::{Batch, Frames};
+use super::batch::{Batch, Place};
 use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::reactor::{HAS_FINE_CLOCK, this_sitter};
@@ -257,17 +257,17 @@ fn admit_run<'a>(
     let Some(mut run) = registry.begin_run(channel) else {
         return 0;
     };
-    let (mut frames, mut count, mut bytes): (Option<&mut Frames>, usize, usize) = (None, 0, 0);
+    let (mut place, mut count, mut bytes): (Option<Place<'_>>, usize, usize) = (None, 0, 0);
     while let Some(post) = left.next_if(|post| takes(&mut run, post)) {
         let id = id_for(registry, post);
         let header = post.header(channel, id);
         let len = header.frame_len();
-        let some = match frames.take() {
-            Some(frames) if frames.has_room(len) => frames,
+        let mut here = match place.take() {
+            Some(place) if place.has_room(len) => place,
             _ => batch.frames_for(channel, len),
         };
-        some.push(&header, post.message.content());
-        frames = Some(some);
+        here.push(&header, post.message.content());
+        place = Some(here);
         posted.push(Posted { channel, id });
         count += 1;
         bytes += len;

@@ -17,6 +17,10 @@ pub(crate) const PLENTY: usize = 512 * 1024;
 /// So many bytes in a row for the same channel make a long write.
 const LONG: usize = 32 * 1024;
 
+/// Frames up to so many bytes in a row for one channel are copied to its queue. More of them are handed over in a
+/// buffer of their own.
+pub(crate) const JOINED_MAX: usize = 4096;
+
 /// Small frames of one channel, one behind the other as they are sent: at most [`RUN_BYTES`].
 pub(crate) struct Frames {
     pub(crate) channel: Channel,
@@ -24,10 +28,51 @@ pub(crate) struct Frames {
     pub(crate) counts: FrameCounts,
 }
 
-impl Frames {
+/// Small frames that follow each other, those of one channel behind those of another.
+pub(crate) struct MixedFrames {
+    pub(crate) bytes: Vec<u8>,
+    /// How many [stretches](Stretch) they make. Those lie in the batch, in their order.
+    pub(crate) stretches: usize,
+}
+
+impl MixedFrames {
+    /// Hands over each of its stretches with its bytes, which are the next ones of those of the batch.
+    pub(crate) fn for_each(
+        &self,
+        stretches: &mut std::vec::Drain<'_, Stretch>,
+        mut act: impl FnMut(&Stretch, &[u8]),
+    ) {
+        let own = &stretches.as_slice()[..self.stretches];
+        for (place, stretch) in own.iter().enumerate() {
+            let end = own
+                .get(place + 1)
+                .map_or(self.bytes.len(), |next| next.start);
+            act(stretch, &self.bytes[stretch.start..end]);
+        }
+        stretches.nth(self.stretches - 1);
+    }
+}
+
+/// Small frames of one channel among those of others: at most [`JOINED_MAX`].
+pub(crate) struct Stretch {
+    pub(crate) channel: Channel,
+    /// Where they begin. They end where the next one begins, or with what there is.
+    pub(crate) start: usize,
+    pub(crate) counts: FrameCounts,
+}
+
+/// Where a frame is put, and more for the same channel.
+pub(crate) struct Place<'a> {
+    bytes: &'a mut Vec<u8>,
+    counts: &'a mut FrameCounts,
+    /// So many bytes there may be.
+    most: usize,
+}
+
+impl Place<'_> {
     #[inline]
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        self.bytes.len() + len <= RUN_BYTES
+        self.bytes.len() + len <= self.most
     }
 
     // Where it is inlined the header stays in registers: encoding one that was written field by field has to wait.
@@ -79,6 +124,8 @@ pub(crate) struct Batch {
     /// Calls are begun before any submission is handled: so the frames of their requests lie together, with nothing
     /// in between. None of the submissions is about a call that has not begun: its id is given with it, once.
     calls: Vec<BegunCall>,
+    /// Of all [`MixedFrames`] among the submissions, in their order.
+    mixed: Vec<Stretch>,
     /// Empty buffers for frames.
     pub(crate) spare: Spare,
     /// How much was put in.
@@ -87,8 +134,8 @@ pub(crate) struct Batch {
     bytes: usize,
     /// The channel of the last of them.
     channel: Option<Channel>,
-    /// How many stretches they make of messages in a row for one channel.
-    stretches: usize,
+    /// How often they go on with another channel than the one before.
+    turns: usize,
 }
 
 impl queue::Batch for Batch {
@@ -115,11 +162,11 @@ impl Batch {
     /// Whether it has come to another [`PLENTY`] since there was `before`, in long writes. Of short writes to many
     /// channels more may be to come for each: those are left to the next pass.
     pub(crate) fn has_plenty(&self, before: usize) -> bool {
-        before / PLENTY < self.bytes / PLENTY && self.bytes / self.stretches.max(1) >= LONG
+        before / PLENTY < self.bytes / PLENTY && self.bytes / self.turns.max(1) >= LONG
     }
 
     fn continue_with(&mut self, channel: Channel) {
-        self.stretches += usize::from(self.channel.replace(channel) != Some(channel));
+        self.turns += usize::from(self.channel.replace(channel) != Some(channel));
     }
 
     /// Puts a call in, for a request that was put in, or for one that waits for room: then it counts by itself. It is
@@ -153,36 +200,100 @@ impl Batch {
         self.bytes += bytes;
     }
 
-    /// Where a frame of this length is put: what was put in last, if that is of the same channel and there is room.
-    pub(crate) fn frames_for(&mut self, channel: Channel, len: usize) -> &mut Frames {
-        let is_same = matches!(
-            self.submissions.last(),
-            Some(Submission::Frames(run)) if run.channel == channel && run.has_room(len)
-        );
-        if !is_same {
-            self.continue_with(channel);
-            self.submissions.push(Submission::Frames(Frames {
+    /// Where a frame of this length is put: behind what was put in last, if that is of the same channel or short, and
+    /// there is room.
+    #[inline]
+    pub(crate) fn frames_for(&mut self, channel: Channel, len: usize) -> Place<'_> {
+        let joins = match self.submissions.last() {
+            Some(Submission::Frames(run)) => {
+                run.channel == channel && run.bytes.len() + len <= RUN_BYTES
+            }
+            Some(Submission::Mixed(mixed)) => self.mixed.last().is_some_and(|stretch| {
+                let end = mixed.bytes.len() + len;
+                stretch.channel == channel && end <= most_of(stretch.start)
+            }),
+            _ => false,
+        };
+        if !joins {
+            self.begin_frames(channel, len);
+        }
+        match (self.submissions.last_mut(), self.mixed.last_mut()) {
+            (Some(Submission::Frames(run)), _) => Place {
+                bytes: &mut run.bytes,
+                counts: &mut run.counts,
+                most: RUN_BYTES,
+            },
+            (Some(Submission::Mixed(mixed)), Some(stretch)) => Place {
+                most: most_of(stretch.start),
+                bytes: &mut mixed.bytes,
+                counts: &mut stretch.counts,
+            },
+            _ => unreachable!("it was looked at or put in a moment ago"),
+        }
+    }
+
+    /// Begins frames of another channel than those before, or of the same where there is no room.
+    fn begin_frames(&mut self, channel: Channel, len: usize) {
+        self.continue_with(channel);
+        let mixes = match self.submissions.last_mut() {
+            Some(Submission::Frames(run)) => {
+                run.channel != channel && run.bytes.len() <= JOINED_MAX
+            }
+            Some(Submission::Mixed(mixed)) => {
+                let is_other = self.mixed.last().is_some_and(|it| it.channel != channel);
+                is_other && mixed.bytes.len() + len <= RUN_BYTES
+            }
+            _ => false,
+        };
+        if !mixes {
+            return self.submissions.push(Submission::Frames(Frames {
                 channel,
                 bytes: self.spare.take(),
                 counts: FrameCounts::default(),
             }));
         }
-        match self.submissions.last_mut() {
-            Some(Submission::Frames(frames)) => frames,
-            _ => unreachable!("it was looked at or put in a moment ago"),
+        let last = self.submissions.last_mut().expect("it was looked at");
+        if let Submission::Frames(run) = last {
+            self.mixed.push(Stretch {
+                channel: run.channel,
+                start: 0,
+                counts: run.counts,
+            });
+            *last = Submission::Mixed(MixedFrames {
+                bytes: std::mem::take(&mut run.bytes),
+                stretches: 1,
+            });
+        }
+        if let Submission::Mixed(mixed) = last {
+            self.mixed.push(Stretch {
+                channel,
+                start: mixed.bytes.len(),
+                counts: FrameCounts::default(),
+            });
+            mixed.stretches += 1;
         }
     }
 
-    /// Takes everything out.
-    pub(crate) fn take(&mut self) -> std::vec::Drain<'_, Submission> {
+    /// Takes everything out: the submissions, and the stretches of those that are [`MixedFrames`].
+    pub(crate) fn take(
+        &mut self,
+    ) -> (
+        std::vec::Drain<'_, Submission>,
+        std::vec::Drain<'_, Stretch>,
+    ) {
         assert!(
             self.calls.is_empty(),
             "calls begin before the rest is handled"
         );
-        (self.len, self.bytes, self.stretches) = (0, 0, 0);
+        (self.len, self.bytes, self.turns) = (0, 0, 0);
         self.channel = None;
-        self.submissions.drain(..)
+        (self.submissions.drain(..), self.mixed.drain(..))
     }
+}
+
+/// How many bytes there may be behind a stretch that starts here.
+fn most_of(start: usize) -> usize {
+    RUN_BYTES.min(start + JOINED_MAX)
 }
 
 #[cfg(test)]
@@ -191,13 +302,19 @@ impl Batch {
     pub(crate) fn into_submissions(mut self) -> Vec<Submission> {
         drop(self.take_calls());
         let mut all = Vec::new();
-        for submission in self.take() {
-            let Submission::Frames(run) = submission else {
-                all.push(submission);
-                continue;
-            };
-            let posts = tests::one_by_one(&run.bytes);
-            all.extend(posts.map(|frame| tests::decode(run.channel, frame)));
+        let (submissions, mut stretches) = self.take();
+        for submission in submissions {
+            match submission {
+                Submission::Frames(run) => {
+                    let posts = tests::one_by_one(&run.bytes);
+                    all.extend(posts.map(|frame| tests::decode(run.channel, frame)));
+                }
+                Submission::Mixed(mixed) => mixed.for_each(&mut stretches, |stretch, bytes| {
+                    let posts = tests::one_by_one(bytes);
+                    all.extend(posts.map(|frame| tests::decode(stretch.channel, frame)));
+                }),
+                other => all.push(other),
+            }
         }
         all
     }

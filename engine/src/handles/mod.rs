@@ -16,7 +16,9 @@ mod submission;
 pub(crate) use self::admission::CHUNK;
 #[cfg(test)]
 pub(crate) use self::batch::PLENTY;
-pub(crate) use self::batch::{Batch, FrameCounts, Frames, RUN_BYTES};
+pub(crate) use self::batch::{
+    Batch, FrameCounts, Frames, JOINED_MAX, MixedFrames, RUN_BYTES, Stretch,
+};
 pub(crate) use self::calls::{
     AbandonedCall, CallEvent, CallLine, CallMailbox, SpareMailboxes, next_receiver,
 };

@@ -11,7 +11,7 @@ use crate::event::{Event, Received, Verdict};
 use crate::post::Post;
 use crate::storage::{RECORD_COST, SLOT_COST};
 
-use super::batch::Frames;
+use super::batch::{Frames, MixedFrames};
 use super::calls::{AbandonedCall, CallLine};
 use super::group_shared::GroupShared;
 
@@ -44,6 +44,8 @@ pub(crate) enum Submission {
     },
     /// Small frames that were posted by value.
     Frames(Frames),
+    /// Those of several channels, few of each.
+    Mixed(MixedFrames),
     /// Nobody waits for the answer any more.
     AbandonCall(AbandonedCall),
     /// A message is to come back, if nothing of it was sent.

@@ -6,7 +6,7 @@ mod withdrawing;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use crate::handles::{FrameCounts, Frames, RUN_BYTES, Spare};
+use crate::handles::{FrameCounts, Frames, JOINED_MAX, RUN_BYTES, Spare};
 use crate::message::Message;
 use crate::storage::{Cache, cost_of};
 use crate::wire::{Header, OpCode};
@@ -27,9 +27,9 @@ pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
 const GATHER_BYTES: usize = 512 * 1024;
 const SLICES: usize = 32;
 
-/// Frames up to so many bytes are copied behind those of the same time, rather than kept in a buffer of
-/// their own.
-const JOINED_MAX: usize = 4096;
+/// Buffers that frames are copied to have so many bytes: for the first few of a channel, and for more.
+const OWN_SHORT: usize = 1024;
+const OWN_LONG: usize = 8 * 1024;
 
 const NONE: u32 = u32::MAX;
 
@@ -54,6 +54,8 @@ struct Run {
     counts: FrameCounts,
     /// When they came to the reactor.
     queued_at: u32,
+    /// The buffer is one of the queues' own, into which frames are copied. It does not grow.
+    is_own: bool,
 }
 
 impl Run {
@@ -155,8 +157,11 @@ struct Node {
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     free: u32,
-    /// Buffers of runs that were sent.
+    /// Buffers of runs that were sent, for posters.
     spare: Spare,
+    /// The same, for runs that frames are copied to.
+    own_short: Spare,
+    own_long: Spare,
     /// What the buffers of runs take beyond the frames that are not sent yet.
     unused: usize,
 }
@@ -196,6 +201,8 @@ impl Nodes {
             nodes: Vec::new(),
             free: NONE,
             spare: Spare::default(),
+            own_short: Spare::default(),
+            own_long: Spare::default(),
             unused: 0,
         }
     }
@@ -209,33 +216,91 @@ impl Nodes {
         self.link(fifo, Queued::Message(outgoing));
     }
 
-    /// Queues small frames that were posted by value.
+    /// Queues small frames that were posted by value, in the buffer in which they lie.
     pub(super) fn push_frames(&mut self, fifo: &mut Fifo, frames: Frames, now: u32) {
+        if frames.bytes.len() <= JOINED_MAX && self.join(fifo, &frames.bytes, frames.counts, now) {
+            return self.spare.give(frames.bytes);
+        }
+        self.link_run(fifo, frames.bytes, frames.counts, now, false);
+    }
+
+    /// Queues a copy of small frames that were posted by value.
+    pub(super) fn push_stretch(
+        &mut self,
+        fifo: &mut Fifo,
+        bytes: &[u8],
+        counts: FrameCounts,
+        now: u32,
+    ) {
+        if self.join(fifo, bytes, counts, now) {
+            return;
+        }
+        let is_long = !fifo.is_empty() || bytes.len() > OWN_SHORT;
+        let mut own = self.take_own(is_long);
+        own.extend_from_slice(bytes);
+        self.link_run(fifo, own, counts, now, true);
+    }
+
+    /// Copies frames behind those that are last in a queue, if those came at the same time and there is room.
+    fn join(&mut self, fifo: &Fifo, bytes: &[u8], counts: FrameCounts, now: u32) -> bool {
         if !fifo.is_empty()
             && let Some(Queued::Run(run)) = &mut self.nodes[fifo.tail as usize].queued
             && run.queued_at == now
-            && frames.bytes.len() <= JOINED_MAX
-            && run.bytes.len() + frames.bytes.len() <= RUN_BYTES
-            && (frames.bytes.len() <= run.bytes.capacity() - run.bytes.len()
-                || self.unused <= UNUSED_BYTES)
+            && run.bytes.len() + bytes.len() <= RUN_BYTES
+            && (bytes.len() <= run.bytes.capacity() - run.bytes.len()
+                || (!run.is_own && self.unused <= UNUSED_BYTES))
         {
-            run.counts.add(frames.counts);
+            run.counts.add(counts);
             self.unused -= run.unused();
-            run.bytes.extend_from_slice(&frames.bytes);
+            run.bytes.extend_from_slice(bytes);
             self.unused += run.unused();
-            return self.spare.give(frames.bytes);
+            return true;
         }
+        false
+    }
+
+    fn link_run(
+        &mut self,
+        fifo: &mut Fifo,
+        bytes: Vec<u8>,
+        counts: FrameCounts,
+        now: u32,
+        is_own: bool,
+    ) {
         let mut run = Run {
-            bytes: frames.bytes,
+            bytes,
             at: 0,
-            counts: frames.counts,
+            counts,
             queued_at: now,
+            is_own,
         };
         if self.unused + run.unused() > UNUSED_BYTES {
-            self.spare.give(run.cut());
+            let cut = run.cut();
+            self.give(cut, is_own);
         }
         self.unused += run.unused();
         self.link(fifo, Queued::Run(run));
+    }
+
+    /// An empty buffer to copy frames to.
+    fn take_own(&mut self, is_long: bool) -> Vec<u8> {
+        let (spare, len) = match is_long {
+            true => (&mut self.own_long, OWN_LONG),
+            false => (&mut self.own_short, OWN_SHORT),
+        };
+        let mut own = spare.take();
+        own.reserve_exact(len); // nothing, unless there was none
+        own
+    }
+
+    /// Keeps an empty buffer for those that it was of.
+    fn give(&mut self, bytes: Vec<u8>, is_own: bool) {
+        match (is_own, bytes.capacity()) {
+            (false, _) => self.spare.give(bytes),
+            (true, OWN_LONG) => self.own_long.give(bytes),
+            (true, OWN_SHORT) => self.own_short.give(bytes),
+            (true, _) => {} // of the length of what was left in it
+        }
     }
 
     #[inline]
@@ -291,7 +356,7 @@ impl Nodes {
     fn recycle(&mut self, queued: Queued) {
         if let Queued::Run(run) = queued {
             self.unused -= run.unused();
-            self.spare.give(run.bytes);
+            self.give(run.bytes, run.is_own);
         }
     }
 
@@ -303,8 +368,9 @@ impl Nodes {
             && let Some(Queued::Run(run)) = &mut node.queued
         {
             self.unused -= run.unused();
-            self.spare.give(run.cut());
+            let (cut, is_own) = (run.cut(), run.is_own);
             self.unused += run.unused();
+            self.give(cut, is_own);
         }
     }
 

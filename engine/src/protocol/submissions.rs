@@ -1,11 +1,12 @@
 //! What applications posted.
 
 use std::time::Instant;
+use std::vec::Drain;
 
 use crate::between::key::RecordKey;
 use crate::between::registry::GroupId;
 use crate::channel::Channel;
-use crate::handles::{Frames, Submission};
+use crate::handles::{Frames, MixedFrames, Stretch, Submission};
 use crate::options::after;
 use crate::post::{Destination, Post, Target};
 use crate::reason::Reason;
@@ -18,7 +19,13 @@ use super::outgoing::Withdrawn;
 use super::record::{Kind, Record};
 
 impl Core {
-    pub(crate) fn handle_submission(&mut self, submission: Submission, now: Instant) {
+    /// Does what was submitted. Of [`MixedFrames`] the first of `stretches` say which they are.
+    pub(crate) fn handle_submission(
+        &mut self,
+        submission: Submission,
+        stretches: &mut Drain<'_, Stretch>,
+        now: Instant,
+    ) {
         match submission {
             Submission::Post {
                 channel,
@@ -47,6 +54,7 @@ impl Core {
             }
             Submission::Verdict(verdict) => self.handle_verdict(verdict, now),
             Submission::Frames(frames) => self.handle_frames(frames, now),
+            Submission::Mixed(mixed) => self.handle_mixed(mixed, stretches, now),
             #[cfg(test)]
             Submission::Panic => panic!("planted"),
         }
@@ -59,6 +67,26 @@ impl Core {
             .expect("an admitted post has a channel");
         self.with(key, now, |it, context| it.enqueue_frames(frames, context))
             .expect("nothing that travels is admitted to a listener");
+    }
+
+    /// Queues small frames of several channels.
+    fn handle_mixed(
+        &mut self,
+        mixed: MixedFrames,
+        stretches: &mut Drain<'_, Stretch>,
+        now: Instant,
+    ) {
+        mixed.for_each(stretches, |stretch, bytes| {
+            let key = self
+                .key_of(stretch.channel)
+                .expect("an admitted post has a channel");
+            let counts = stretch.counts;
+            self.with(key, now, |it, context| {
+                it.enqueue_stretch(bytes, counts, context);
+            })
+            .expect("nothing that travels is admitted to a listener");
+        });
+        self.nodes.spare().give(mixed.bytes);
     }
 
     fn handle_post(

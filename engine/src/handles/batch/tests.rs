@@ -51,23 +51,123 @@ fn frames_come_out_as_they_went_in_channel_by_channel() {
         batch.push_frame(channel, &header, [content, &[]]);
     }
     assert_eq!(batch.len(), 4);
-    let mut submissions = batch.take();
-    for (channel, contents) in
-        channels
-            .iter()
-            .zip([&contents[..2], &contents[2..3], &contents[3..]])
-    {
-        let Some(Submission::Frames(run)) = submissions.next() else {
-            panic!("frames of one channel that follow each other are together");
-        };
-        assert_eq!(run.channel, *channel);
-        let found: Vec<_> = one_by_one(&run.bytes)
-            .map(|it| &it[Header::LEN..])
+    let (mut submissions, mut stretches) = batch.take();
+    let Some(Submission::Mixed(mixed)) = submissions.next() else {
+        panic!("short ones of several channels lie together");
+    };
+    let mut found = Vec::new();
+    mixed.for_each(&mut stretches, |stretch, bytes| {
+        let contents: Vec<_> = one_by_one(bytes)
+            .map(|it| it[Header::LEN..].to_vec())
             .collect();
-        assert_eq!(found, contents);
-        assert_eq!(run.counts.messages as usize, contents.len());
+        assert_eq!(stretch.counts.messages as usize, contents.len());
+        found.push((stretch.channel, contents));
+    });
+    let expected = [&contents[..2], &contents[2..3], &contents[3..]]
+        .map(|contents| contents.iter().map(|it| it.to_vec()).collect());
+    let expected: Vec<(Channel, Vec<Vec<u8>>)> = channels.into_iter().zip(expected).collect();
+    assert_eq!(found, expected);
+    assert!(submissions.next().is_none() && stretches.next().is_none());
+}
+
+/// What of a batch is copied once more, and what is handed over in its own buffer.
+fn parts_of(batch: &mut Batch) -> Vec<Part> {
+    let (submissions, mut stretches) = batch.take();
+    let mut parts = Vec::new();
+    for submission in submissions {
+        match submission {
+            Submission::Frames(run) => {
+                parts.push(Part::Own(run.channel.number(), run.bytes.len()));
+            }
+            Submission::Mixed(mixed) => mixed.for_each(&mut stretches, |stretch, bytes| {
+                parts.push(Part::Mixed(stretch.channel.number(), bytes.len()));
+            }),
+            _ => parts.push(Part::Other),
+        }
     }
-    assert!(submissions.next().is_none());
+    assert!(stretches.next().is_none());
+    parts
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum Part {
+    Own(u16, usize),
+    Mixed(u16, usize),
+    Other,
+}
+
+/// Frames of 1,000 bytes for these channels.
+fn thousands(batch: &mut Batch, channels: impl IntoIterator<Item = u16>) {
+    for number in channels {
+        batch.push_frame(Channel::new(number, 1), &header(984), [&[7; 900], &[8; 84]]);
+    }
+}
+
+#[test]
+fn long_runs_have_buffers_of_their_own_and_short_ones_of_several_channels_share_one() {
+    let mut batch = Batch::default();
+    for _ in 0..2 {
+        thousands(&mut batch, [1, 1, 2]);
+        assert_eq!(
+            parts_of(&mut batch),
+            [Part::Mixed(1, 2000), Part::Mixed(2, 1000)]
+        );
+        thousands(&mut batch, [1, 1, 1, 1, 1, 2, 2, 3]);
+        assert_eq!(
+            parts_of(&mut batch),
+            [
+                Part::Own(1, 5000),
+                Part::Mixed(2, 2000),
+                Part::Mixed(3, 1000)
+            ],
+            "what is long is not copied"
+        );
+        thousands(&mut batch, [2].into_iter().chain([1; 10]).chain([3]));
+        assert_eq!(
+            parts_of(&mut batch),
+            [
+                Part::Mixed(2, 1000),
+                Part::Mixed(1, 4000),
+                Part::Own(1, 6000),
+                Part::Own(3, 1000)
+            ],
+            "what becomes long goes on in a buffer of its own"
+        );
+    }
+}
+
+#[test]
+fn the_buffer_that_several_channels_share_is_no_longer_than_any_other() {
+    let mut batch = Batch::default();
+    thousands(&mut batch, (0..200).map(|place| place % 2));
+    let (submissions, mut stretches) = batch.take();
+    let mut frames = 0;
+    for submission in submissions {
+        let Submission::Mixed(mixed) = submission else {
+            panic!("all are short");
+        };
+        assert!(mixed.bytes.len() <= RUN_BYTES);
+        mixed.for_each(&mut stretches, |stretch, bytes| {
+            assert_eq!((stretch.channel.number(), bytes.len()), (frames % 2, 1000));
+            frames += 1;
+        });
+    }
+    assert_eq!(frames, 200);
+}
+
+#[test]
+fn what_lies_between_frames_of_several_channels_is_handled_between_them() {
+    let mut batch = Batch::default();
+    thousands(&mut batch, [1, 2]);
+    batch.push(Submission::Stop {
+        deadline: std::time::Instant::now(),
+    });
+    thousands(&mut batch, [2, 1]);
+    let mixed = |number| Part::Mixed(number, 1000);
+    assert_eq!(
+        parts_of(&mut batch),
+        [mixed(1), mixed(2), Part::Other, mixed(2), mixed(1)]
+    );
 }
 
 #[test]
@@ -82,7 +182,7 @@ fn the_frames_of_a_run_are_counted_and_a_run_is_no_longer_than_it_may_be() {
         batch.push_frame(Channel::new(7, 1), &header, [&[7; 1000], &[]]);
     }
     assert_eq!(batch.len(), 300);
-    let submissions = batch.take();
+    let submissions = batch.take().0;
     let mut all = FrameCounts::default();
     for submission in submissions {
         let Submission::Frames(run) = submission else {
@@ -110,8 +210,9 @@ fn frames_and_other_submissions_keep_their_order() {
     batch.push(stop());
     batch.push_frame(channel, &header(1), [b"b", b""]);
     batch.push_frame(channel, &header(1), [b"c", b""]);
-    let submissions = batch.take();
-    let counts: Vec<usize> = submissions
+    let counts: Vec<usize> = batch
+        .take()
+        .0
         .map(|submission| match submission {
             Submission::Frames(run) => one_by_one(&run.bytes).count(),
             _ => 0,
@@ -133,7 +234,7 @@ fn calls_do_not_part_the_frames_of_their_requests() {
     batch.push_call(false).id = 3;
     assert_eq!(batch.len(), 3, "what waits for room is told of too");
     assert!(batch.take_calls().map(|call| call.id).eq([1, 2, 3]));
-    let submissions: Vec<Submission> = batch.take().collect();
+    let submissions: Vec<Submission> = batch.take().0.collect();
     assert!(matches!(&submissions[..], [Submission::Frames(run)] if run.counts.messages == 2));
     assert_eq!(batch.len(), 0);
 }

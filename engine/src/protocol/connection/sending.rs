@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::handles::Frames;
+use crate::handles::{FrameCounts, Frames};
 use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
@@ -122,6 +122,20 @@ impl Connection {
         self.messages.posted += u64::from(frames.counts.messages);
         let fifo = &mut self.outbound.fifo;
         context.nodes.push_frames(fifo, frames, context.millis);
+    }
+
+    /// Queues small frames that were posted by value, which lie among those of other channels.
+    pub(in crate::protocol) fn enqueue_stretch(
+        &mut self,
+        bytes: &[u8],
+        counts: FrameCounts,
+        context: &mut Context<'_>,
+    ) {
+        self.messages.posted += u64::from(counts.messages);
+        let fifo = &mut self.outbound.fifo;
+        context
+            .nodes
+            .push_stretch(fifo, bytes, counts, context.millis);
     }
 
     fn write_header(&self, post: &mut Post) {

@@ -371,3 +371,50 @@ fn large_buffers_are_not_kept_by_small_frames() {
     }
     assert_eq!((nodes.taken(), nodes.unused), (0, 0));
 }
+
+/// Frames that lie among those of other channels are copied to buffers of the queues' own, which stay there.
+#[test]
+fn buffers_that_frames_are_copied_to_are_used_again_for_the_same() {
+    let mut nodes = Nodes::new();
+    let mut fifos = vec![Fifo::new(); 10];
+    let frame = [&header(OpCode::Request, 1, 10).encode()[..], &[7; 10]].concat();
+    for _ in 0..3 {
+        for place in 0..40 {
+            nodes.push_stretch(
+                &mut fifos[place % 10],
+                &frame,
+                FrameCounts::of(OpCode::Request),
+                0,
+            );
+        }
+        assert_eq!(nodes.taken(), 10 * OWN_SHORT);
+        for fifo in &mut fifos {
+            let (sent, rest) = nodes.advance(fifo, 4 * 26);
+            assert_eq!((requests(sent), rest), (Some((4, 4 * 26)), 0));
+        }
+        assert_eq!((nodes.taken(), nodes.unused), (0, 0));
+        assert_eq!(nodes.spare().take().capacity(), 0, "posters need none");
+    }
+    assert_eq!(kept_in(&mut nodes.own_short), 10 * OWN_SHORT);
+    let fifo = &mut fifos[0];
+    for _ in 0..1000 {
+        nodes.push_stretch(fifo, &frame, FrameCounts::of(OpCode::Request), 0);
+    }
+    let runs = (1000 - OWN_SHORT / 26).div_ceil(OWN_LONG / 26);
+    assert_eq!(
+        nodes.taken(),
+        OWN_SHORT + runs * OWN_LONG,
+        "none of them grows"
+    );
+    let mut left = 1000 * 26;
+    while left > 0 {
+        left = nodes.advance(fifo, left).1;
+    }
+    assert_eq!(kept_in(&mut nodes.own_long), runs * OWN_LONG);
+}
+
+/// The bytes of all buffers that are kept, which are taken.
+fn kept_in(spare: &mut Spare) -> usize {
+    let kept = std::iter::repeat_with(|| spare.take().capacity());
+    kept.take_while(|&it| it > 0).sum()
+}

@@ -11,10 +11,11 @@ enum Step {
     Message {
         len: usize,
     },
-    /// Frames by value, posted at this time.
+    /// Frames by value, posted at this time, alone or among those of other channels.
     Frames {
         lens: Vec<u8>,
         now: u32,
+        is_alone: bool,
     },
     /// The system takes so many per mille of what is queued.
     Send {
@@ -33,8 +34,16 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..5000_usize).prop_map(|len| Step::Message { len }),
-        (prop::collection::vec(any::<u8>(), 1..20), 0..2_u32)
-            .prop_map(|(lens, now)| Step::Frames { lens, now }),
+        (
+            prop::collection::vec(any::<u8>(), 1..20),
+            0..2_u32,
+            any::<bool>()
+        )
+            .prop_map(|(lens, now, is_alone)| Step::Frames {
+                lens,
+                now,
+                is_alone
+            }),
         (0..=1000_usize).prop_map(|part| Step::Send { part }),
         (
             0..1000_usize,
@@ -95,7 +104,7 @@ impl Bench {
         self.it.nodes.push(&mut self.it.fifo, outgoing);
     }
 
-    fn push_frames(&mut self, lens: &[u8], now: u32) {
+    fn push_frames(&mut self, lens: &[u8], now: u32, is_alone: bool) {
         let (mut bytes, mut counts) = (Vec::new(), FrameCounts::default());
         for &len in lens {
             let header = self.header(len.into());
@@ -103,13 +112,17 @@ impl Bench {
             bytes.extend(vec![header.message_id as u8; len.into()]);
             counts.add(FrameCounts::of(header.op_code));
         }
+        let fifo = &mut self.it.fifo;
+        if !is_alone {
+            return self.it.nodes.push_stretch(fifo, &bytes, counts, now);
+        }
         let channel = Channel::new(1, 1);
         let frames = Frames {
             channel,
             bytes,
             counts,
         };
-        self.it.nodes.push_frames(&mut self.it.fifo, frames, now);
+        self.it.nodes.push_frames(fifo, frames, now);
     }
 
     fn send(&mut self, part: usize) {
@@ -174,7 +187,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Message { len } => bench.push_message(len),
-                Step::Frames { lens, now } => bench.push_frames(&lens, now),
+                Step::Frames {
+                    lens,
+                    now,
+                    is_alone,
+                } => bench.push_frames(&lens, now, is_alone),
                 Step::Send { part } => bench.send(part),
                 Step::Withdraw {
                     at,
