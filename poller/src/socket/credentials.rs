@@ -1,6 +1,6 @@
 use std::io;
 
-use super::{SocketAddress, Stream};
+use super::Stream;
 
 /// The process at the other end of a Unix domain connection, as the system knew it when that process
 /// connected, or began to listen. At the other end of a pair it is the process that made the pair, whoever has
@@ -30,9 +30,9 @@ impl Stream {
     ///
     /// On Windows there is none.
     pub fn peer_credentials(&self) -> io::Result<Option<Credentials>> {
-        match self.local_address()? {
-            SocketAddress::Uds(_) => system::of_system(self),
-            SocketAddress::Tcp(_) => Ok(None),
+        match self.is_unix {
+            true => system::of_system(self),
+            false => Ok(None),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Listener {
     pub fn bind_with(address: &SocketAddress, options: &ListenerOptions) -> io::Result<Listener> {
         let (domain, system_address) = address.to_system()?;
         let socket = open(domain)?;
-        socket.set_nonblocking(true)?;
+        super::never_block(&socket)?;
         // Before it listens: what a connection agrees upon at its beginning depends on it.
         options.buffers.set(&socket)?;
         #[cfg(any(unix, windows))]

@@ -163,6 +163,18 @@ fn open(domain: Domain) -> io::Result<Socket> {
     })
 }
 
+/// Has calls on a socket return at once, whatever there is. One system call, where to read and write the flags of its
+/// file takes two.
+#[cfg(unix)]
+fn never_block(socket: &Socket) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(socket, true)?)
+}
+
+#[cfg(not(unix))]
+fn never_block(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)
+}
+
 #[cfg(unix)]
 fn is_family_unknown(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)

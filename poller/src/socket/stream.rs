@@ -30,7 +30,7 @@ use super::{Buffers, SocketAddress, open, retry};
 pub struct Stream {
     socket: Socket,
     /// Kept: to ask costs a call, and not every system knows it of a socket without a name.
-    is_unix: bool,
+    pub(super) is_unix: bool,
 }
 
 impl Stream {
@@ -107,7 +107,7 @@ impl Stream {
 
     /// What every stream has: it never blocks, and a TCP stream never holds back small writes.
     pub(super) fn with_options(socket: Socket, domain: Domain) -> io::Result<Stream> {
-        socket.set_nonblocking(true)?;
+        super::never_block(&socket)?;
         #[cfg(target_vendor = "apple")]
         socket.set_nosigpipe(true)?;
         if domain != Domain::UNIX {
