@@ -15,17 +15,20 @@ pub use self::listen::{Admission, ListenOptions};
 ///
 /// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
 /// and 896 bytes for its records, and 768 more if it has more than 1,040 bytes and a
-/// [shared body](crate::SharedBody). What it holds is a sixteenth more than that at most. So an engine
+/// [shared body](crate::SharedBody). A Request, Response or Signal whose frame has up to 1,040 bytes counts with 384
+/// bytes beside its frame while it is queued, and as any other once it is returned, which no budget can deny.
+/// What a message holds is a sixteenth more than that at most. So an engine
 /// takes, beside the messages that the application builds and holds, no more than this:
 ///
 /// | | bytes |
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16, and each group's [`outbound_reserve`](GroupOptions::outbound_reserve) · 17/16 |
+/// | of these, messages with frames of up to 1,040 bytes that were returned, until they are dropped | up to 4/3 of that beside it, if all that is queued is returned at once and has no content |
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames | 10 MiB |
+/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 11 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB; and 4 KiB more while several addresses of its host are tried |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
 /// | connections to or from `tls://` addresses that have ended, while the system has not taken TLS's orderly end | 64 · 192 KiB for the engine |
@@ -73,10 +76,10 @@ pub struct Options {
     /// any message and the rest for a small ByeRequest and a small ByeResponse. A returned message
     /// counts as what it was posted as, also as the content taken out of it; posted again it is
     /// charged once. A [shared body](crate::SharedBody) counts with each message that has it, though it takes memory once.
-    /// Default 256 MiB.
+    /// Default 128 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
-    /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
+    /// until they are sent or returned. Default 2 MiB; more than the whole means the whole.
     #[doc(alias = "ZMQ_SNDHWM")]
     #[doc(alias = "NNG_OPT_SENDBUF")]
     pub outbound_bytes_per_channel: usize,
@@ -177,8 +180,8 @@ impl Default for Options {
         Options {
             inbound_bytes: 64 << 20,
             inbound_bytes_per_channel: 16 << 20,
-            outbound_bytes: 256 << 20,
-            outbound_bytes_per_channel: 4 << 20,
+            outbound_bytes: 128 << 20,
+            outbound_bytes_per_channel: 2 << 20,
             pool_bytes: 16 << 20,
             connect_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
@@ -330,7 +333,7 @@ impl Default for GroupOptions {
 #[cfg(test)]
 const REACTOR_BYTES: usize = 3 << 20;
 #[cfg(test)]
-const FRAME_BUFFER_BYTES: usize = 10 << 20;
+const FRAME_BUFFER_BYTES: usize = 11 << 20;
 #[cfg(test)]
 const CHANNEL_BYTES: usize = 8 * 1024;
 #[cfg(test)]

@@ -27,7 +27,7 @@ const TOTAL_BYTES: usize = 64 << 20;
 /// # What it keeps
 ///
 /// No more than a limit for each channel, and one for all together: beyond these a post comes back at once, with
-/// [`Budget::Outbox`]. A message counts with what it costs in a budget: its frame and 896 bytes. No
+/// [`Budget::Outbox`]. A message counts with its frame and 896 bytes, as in a budget one that is not queued. No
 /// budget of the engine is charged for it, so that memory comes on top of what [`Options`](crate::Options) say. But a
 /// message that was received and is posted on, as by [`Request::echo`](crate::Request::echo), stays charged to the
 /// inbound budget. With these alone `usize::MAX` is no risk: a peer that asks and does not read is in the end

@@ -7,6 +7,7 @@ use crate::error::PostError;
 use crate::handed_in::{ConnectedSocket, HandedIn, ListeningSocket};
 use crate::message::{Message, MessageError};
 use crate::options::ListenOptions;
+use crate::storage::queued_cost_of;
 use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
 
 /// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
@@ -287,6 +288,15 @@ impl Post {
     #[inline]
     pub(crate) fn travels_by_value(&self) -> bool {
         self.op_code.is_regular() && self.message.frame_len() <= SMALL_FRAME_MAX
+    }
+
+    /// What it is charged until it is sent or returned.
+    #[inline]
+    pub(crate) fn cost(&self) -> usize {
+        match self.travels_by_value() {
+            true => queued_cost_of(self.message.frame_len()),
+            false => self.message.cost(),
+        }
     }
 
     /// The header of its frame.

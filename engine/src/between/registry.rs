@@ -35,7 +35,7 @@ pub(crate) use self::census::Census;
 pub(crate) use self::numbers::Numbers;
 #[cfg(test)]
 pub(crate) use self::numbers::{Held, NUMBERS_RESERVED};
-pub(crate) use self::outbound::Holding;
+pub(crate) use self::outbound::{Holding, ReturnedCost};
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::run::Run;
 pub(crate) use self::slot::{Denied, Kind, Role};
@@ -284,8 +284,17 @@ impl Registry {
         self.release_part(place, cost);
     }
 
-    /// Gives back the channel's part alone: the message was returned, and stays charged to its group
-    /// until the application drops it or posts it again.
+    /// Gives back the channel's part alone: messages were returned, and stay charged to their group
+    /// until the application drops them or posts them again. What they take more than they did while they were queued
+    /// cannot be denied.
+    pub(crate) fn release_returned(&mut self, channel: Channel, cost: ReturnedCost) {
+        let ReturnedCost { queued, returned } = cost;
+        self.release_channel(channel, queued);
+        let place = self.slots[usize::from(channel.number())].place;
+        self.charge_part(place, returned - queued);
+    }
+
+    /// Gives back the channel's part of what its messages were charged.
     pub(crate) fn release_channel(&mut self, channel: Channel, cost: usize) {
         let slot = self
             .slot(channel)

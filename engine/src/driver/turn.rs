@@ -62,4 +62,7 @@ pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
             core.handle_submission(submission, &mut stretches, now);
         }
     }
+    assert!(stretches.as_slice().is_empty(), "each has its mixed frames");
+    drop((submissions, stretches));
+    batch.shrink();
 }

@@ -283,7 +283,7 @@ fn takes(run: &mut Run, post: &Post) -> bool {
     post.travels_by_value()
         && post.channel() == Some(run.channel())
         && !post.message.storage().is_held()
-        && run.take(post.message.cost())
+        && run.take(post.cost())
 }
 
 /// The id that a post goes by: its own, or the engine's next.
@@ -310,7 +310,7 @@ fn admit_one(
     channel: &mut Channel,
     id: &mut u64,
 ) -> Result<(), Denied> {
-    let cost = post.message.cost();
+    let cost = post.cost();
     assert!(
         cost <= MESSAGE_COST_MAX,
         "no message costs more than the largest"

@@ -14,8 +14,15 @@ pub(crate) const RUN_BYTES: usize = 64 * 1024;
 /// cache still, and no thread has to be woken. Writes of 64 KiB were slower over TCP, where each wakes the peer.
 pub(crate) const PLENTY: usize = 512 * 1024;
 
+/// An empty batch keeps memory for so many submissions, and for as many stretches of mixed frames.
+pub(crate) const SUBMISSIONS_KEPT: usize = 4096;
+
 /// So many bytes in a row for the same channel make a long write.
 const LONG: usize = 32 * 1024;
+
+/// Frames up to so many bytes are put together with those of other channels. Longer ones cost less where they are handed
+/// over in a buffer of their own than where they are copied once more.
+const MIXED_MAX: usize = 384;
 
 /// Frames up to so many bytes in a row for one channel are copied to its queue. More of them are handed over in a
 /// buffer of their own.
@@ -36,15 +43,15 @@ pub(crate) struct MixedFrames {
 }
 
 impl MixedFrames {
-    /// Hands over each of its stretches with its bytes, which are the next ones of those of the batch.
+    /// Hands over each of its stretches with its bytes. They are the first of `stretches`, from which they are taken.
     pub(crate) fn for_each(
         &self,
         stretches: &mut std::vec::Drain<'_, Stretch>,
         mut act: impl FnMut(&Stretch, &[u8]),
     ) {
-        let own = &stretches.as_slice()[..self.stretches];
-        for (place, stretch) in own.iter().enumerate() {
-            let end = own
+        let these = &stretches.as_slice()[..self.stretches];
+        for (place, stretch) in these.iter().enumerate() {
+            let end = these
                 .get(place + 1)
                 .map_or(self.bytes.len(), |next| next.start);
             act(stretch, &self.bytes[stretch.start..end]);
@@ -237,11 +244,11 @@ impl Batch {
         self.continue_with(channel);
         let mixes = match self.submissions.last_mut() {
             Some(Submission::Frames(run)) => {
-                run.channel != channel && run.bytes.len() <= JOINED_MAX
+                run.channel != channel && run.bytes.len() <= JOINED_MAX && len <= MIXED_MAX
             }
             Some(Submission::Mixed(mixed)) => {
                 let is_other = self.mixed.last().is_some_and(|it| it.channel != channel);
-                is_other && mixed.bytes.len() + len <= RUN_BYTES
+                is_other && mixed.bytes.len() + len <= RUN_BYTES && len <= MIXED_MAX
             }
             _ => false,
         };
@@ -272,6 +279,12 @@ impl Batch {
             });
             mixed.stretches += 1;
         }
+    }
+
+    /// Gives memory back where much was posted at once: a small message is charged for its place in one batch.
+    pub(crate) fn shrink(&mut self) {
+        self.submissions.shrink_to(SUBMISSIONS_KEPT);
+        self.mixed.shrink_to(SUBMISSIONS_KEPT);
     }
 
     /// Takes everything out: the submissions, and the stretches of those that are [`MixedFrames`].

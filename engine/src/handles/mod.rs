@@ -14,11 +14,11 @@ mod submission;
 
 #[cfg(test)]
 pub(crate) use self::admission::CHUNK;
-#[cfg(test)]
-pub(crate) use self::batch::PLENTY;
 pub(crate) use self::batch::{
     Batch, FrameCounts, Frames, JOINED_MAX, MixedFrames, RUN_BYTES, Stretch,
 };
+#[cfg(test)]
+pub(crate) use self::batch::{PLENTY, SUBMISSIONS_KEPT};
 pub(crate) use self::calls::{
     AbandonedCall, CallEvent, CallLine, CallMailbox, SpareMailboxes, next_receiver,
 };

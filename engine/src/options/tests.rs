@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::event::{Account, Caller, Event, INCOMING_BYTES};
-use crate::handles::{SPARE_BYTES, SPARE_MAX, Submission};
+use crate::handles::{SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission};
 use crate::peer::PEER_BYTES;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
@@ -32,7 +32,9 @@ fn the_reactor_keeps_no_more_than_is_said() {
 fn buffers_of_small_frames_keep_no_more_than_is_said() {
     // Three of the reactor, and those of either batch; lists may be half empty.
     let lists = 5 * 2 * SPARE_MAX * size_of::<Vec<u8>>();
-    let sum = 5 * SPARE_BYTES + lists + protocol::UNUSED_BYTES;
+    let places = size_of::<Submission>() + size_of::<Stretch>();
+    let batches = 2 * SUBMISSIONS_KEPT * places;
+    let sum = 5 * SPARE_BYTES + lists + protocol::UNUSED_BYTES + batches;
     assert!(sum <= FRAME_BUFFER_BYTES, "{sum} bytes");
 }
 
@@ -117,9 +119,11 @@ fn an_option_that_is_too_small_is_named() {
 }
 
 #[test]
-fn by_default_free_storage_is_kept_and_four_connections_fill_the_inbound_budget() {
+fn by_default_free_storage_is_kept_and_so_many_connections_fill_a_budget() {
     let options = Options::default();
     assert_eq!(options.pool_bytes, 16 << 20);
     let four = 4 * options.inbound_bytes_per_channel;
     assert_eq!(four, options.inbound_bytes);
+    let deaf = 64 * options.outbound_bytes_per_channel;
+    assert_eq!(deaf, options.outbound_bytes);
 }

@@ -280,7 +280,7 @@ impl Core {
         let report = super::reports::report(connection, &self.nodes, now, millis);
         let count = connection.account().returned;
         self.shared.queue.settle(|registry| {
-            registry.release_channel(channel, cost);
+            registry.release_returned(channel, cost);
             registry.report_withdrawn(channel, report, count);
         });
         true

@@ -6,9 +6,9 @@ mod withdrawing;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use crate::handles::{FrameCounts, Frames, JOINED_MAX, RUN_BYTES, Spare};
+use crate::handles::{FrameCounts, Frames, JOINED_MAX, RUN_BYTES, Spare, Stretch, Submission};
 use crate::message::Message;
-use crate::storage::{Cache, cost_of};
+use crate::storage::{Cache, QUEUED_COST, queued_cost_of};
 use crate::wire::{Header, OpCode};
 
 use super::decisions;
@@ -28,8 +28,8 @@ const GATHER_BYTES: usize = 512 * 1024;
 const SLICES: usize = 32;
 
 /// Buffers that frames are copied to have so many bytes: for the first few of a channel, and for more.
-const OWN_SHORT: usize = 1024;
-const OWN_LONG: usize = 8 * 1024;
+const COPY_SHORT: usize = 1024;
+const COPY_LONG: usize = 8 * 1024;
 
 const NONE: u32 = u32::MAX;
 
@@ -45,6 +45,16 @@ pub(super) struct Outgoing {
     pub(super) queued_at: u32,
 }
 
+impl Outgoing {
+    /// What it is charged once it is returned: as any message, also where it was queued in a run for less.
+    pub(super) fn returned_cost(&self) -> usize {
+        match self.cost {
+            0 => 0, // what ends a channel is charged nothing
+            cost => self.message.cost().max(cost),
+        }
+    }
+}
+
 /// Small frames that were posted by value and follow each other, as they are sent.
 struct Run {
     bytes: Vec<u8>,
@@ -54,8 +64,8 @@ struct Run {
     counts: FrameCounts,
     /// When they came to the reactor.
     queued_at: u32,
-    /// The buffer is one of the queues' own, into which frames are copied. It does not grow.
-    is_own: bool,
+    /// Frames are copied to its buffer, which does not grow.
+    is_copy: bool,
 }
 
 impl Run {
@@ -160,8 +170,8 @@ pub(super) struct Nodes {
     /// Buffers of runs that were sent, for posters.
     spare: Spare,
     /// The same, for runs that frames are copied to.
-    own_short: Spare,
-    own_long: Spare,
+    copies_short: Spare,
+    copies_long: Spare,
     /// What the buffers of runs take beyond the frames that are not sent yet.
     unused: usize,
 }
@@ -201,8 +211,8 @@ impl Nodes {
             nodes: Vec::new(),
             free: NONE,
             spare: Spare::default(),
-            own_short: Spare::default(),
-            own_long: Spare::default(),
+            copies_short: Spare::default(),
+            copies_long: Spare::default(),
             unused: 0,
         }
     }
@@ -216,7 +226,7 @@ impl Nodes {
         self.link(fifo, Queued::Message(outgoing));
     }
 
-    /// Queues small frames that were posted by value, in the buffer in which they lie.
+    /// Queues small frames that were posted by value: in their buffer, or joined to others.
     pub(super) fn push_frames(&mut self, fifo: &mut Fifo, frames: Frames, now: u32) {
         if frames.bytes.len() <= JOINED_MAX && self.join(fifo, &frames.bytes, frames.counts, now) {
             return self.spare.give(frames.bytes);
@@ -235,10 +245,11 @@ impl Nodes {
         if self.join(fifo, bytes, counts, now) {
             return;
         }
-        let is_long = !fifo.is_empty() || bytes.len() > OWN_SHORT;
-        let mut own = self.take_own(is_long);
-        own.extend_from_slice(bytes);
-        self.link_run(fifo, own, counts, now, true);
+        let is_behind_run = matches!(self.at(fifo.tail), Some(Queued::Run(_)));
+        let is_long = (is_behind_run && !fifo.is_empty()) || bytes.len() > COPY_SHORT;
+        let mut copy = self.take_for_copy(is_long);
+        copy.extend_from_slice(bytes);
+        self.link_run(fifo, copy, counts, now, true);
     }
 
     /// Copies frames behind those that are last in a queue, if those came at the same time and there is room.
@@ -248,7 +259,7 @@ impl Nodes {
             && run.queued_at == now
             && run.bytes.len() + bytes.len() <= RUN_BYTES
             && (bytes.len() <= run.bytes.capacity() - run.bytes.len()
-                || (!run.is_own && self.unused <= UNUSED_BYTES))
+                || (!run.is_copy && self.unused <= UNUSED_BYTES))
         {
             run.counts.add(counts);
             self.unused -= run.unused();
@@ -265,40 +276,41 @@ impl Nodes {
         bytes: Vec<u8>,
         counts: FrameCounts,
         now: u32,
-        is_own: bool,
+        is_copy: bool,
     ) {
         let mut run = Run {
             bytes,
             at: 0,
             counts,
             queued_at: now,
-            is_own,
+            is_copy,
         };
         if self.unused + run.unused() > UNUSED_BYTES {
             let cut = run.cut();
-            self.give(cut, is_own);
+            run.is_copy = false; // more is joined to it
+            self.give(cut, is_copy);
         }
         self.unused += run.unused();
         self.link(fifo, Queued::Run(run));
     }
 
     /// An empty buffer to copy frames to.
-    fn take_own(&mut self, is_long: bool) -> Vec<u8> {
+    fn take_for_copy(&mut self, is_long: bool) -> Vec<u8> {
         let (spare, len) = match is_long {
-            true => (&mut self.own_long, OWN_LONG),
-            false => (&mut self.own_short, OWN_SHORT),
+            true => (&mut self.copies_long, COPY_LONG),
+            false => (&mut self.copies_short, COPY_SHORT),
         };
-        let mut own = spare.take();
-        own.reserve_exact(len); // nothing, unless there was none
-        own
+        let mut buffer = spare.take();
+        buffer.reserve_exact(len); // nothing, unless there was none
+        buffer
     }
 
-    /// Keeps an empty buffer for those that it was of.
-    fn give(&mut self, bytes: Vec<u8>, is_own: bool) {
-        match (is_own, bytes.capacity()) {
+    /// Keeps an empty buffer: for copies, or for posters.
+    fn give(&mut self, bytes: Vec<u8>, is_copy: bool) {
+        match (is_copy, bytes.capacity()) {
             (false, _) => self.spare.give(bytes),
-            (true, OWN_LONG) => self.own_long.give(bytes),
-            (true, OWN_SHORT) => self.own_short.give(bytes),
+            (true, COPY_LONG) => self.copies_long.give(bytes),
+            (true, COPY_SHORT) => self.copies_short.give(bytes),
             (true, _) => {} // of the length of what was left in it
         }
     }
@@ -356,21 +368,26 @@ impl Nodes {
     fn recycle(&mut self, queued: Queued) {
         if let Queued::Run(run) = queued {
             self.unused -= run.unused();
-            self.give(run.bytes, run.is_own);
+            self.give(run.bytes, run.is_copy);
         }
     }
 
     /// The system takes no more for now of what is first in a queue: what was sent of it is not kept, if the
     /// buffers of all runs take too much.
     pub(super) fn cut_first(&mut self, fifo: &Fifo) {
+        self.cut_if_much_is_unused(fifo.head);
+    }
+
+    /// Moves what is left of a run to a buffer of its length, if the buffers of all runs take too much.
+    fn cut_if_much_is_unused(&mut self, index: u32) {
         if self.unused > UNUSED_BYTES
-            && let Some(node) = self.nodes.get_mut(fifo.head as usize)
+            && let Some(node) = self.nodes.get_mut(index as usize)
             && let Some(Queued::Run(run)) = &mut node.queued
         {
             self.unused -= run.unused();
-            let (cut, is_own) = (run.cut(), run.is_own);
+            let (cut, is_copy) = (run.cut(), std::mem::take(&mut run.is_copy));
             self.unused += run.unused();
-            self.give(cut, is_own);
+            self.give(cut, is_copy);
         }
     }
 
@@ -495,6 +512,15 @@ impl Nodes {
     }
 }
 
+// What lies alone in a run counts twice in each container, which may be half empty: in the batch, which keeps little
+// capacity, and here, with a buffer of its own length.
+const _: () = {
+    let posted = 2 * size_of::<Submission>();
+    assert!(2 * size_of::<Stretch>() <= posted);
+    let allocation = 16;
+    assert!(posted + 2 * size_of::<Node>() + allocation <= QUEUED_COST);
+};
+
 /// The message of the first of these frames, as it was before it was posted.
 fn decode(frames: &[u8], queued_at: u32, cache: &mut Cache) -> Outgoing {
     let header = frames.first_chunk().expect("a frame has a header");
@@ -509,7 +535,7 @@ fn decode(frames: &[u8], queued_at: u32, cache: &mut Cache) -> Outgoing {
         op_code: header.op_code,
         more: header.more,
         id: header.message_id,
-        cost: cost_of(len),
+        cost: queued_cost_of(len),
         queued_at,
     }
 }

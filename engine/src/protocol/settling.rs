@@ -109,7 +109,7 @@ impl Core {
             let report = report(connection, &self.nodes, now, millis);
             let count = connection.account().returned;
             self.shared.queue.settle(|registry| {
-                registry.release_channel(channel, cost);
+                registry.release_returned(channel, cost);
                 registry.report_returned(channel, report, count);
             });
         }

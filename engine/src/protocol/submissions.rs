@@ -19,7 +19,7 @@ use super::outgoing::Withdrawn;
 use super::record::{Kind, Record};
 
 impl Core {
-    /// Does what was submitted. Of [`MixedFrames`] the first of `stretches` say which they are.
+    /// Does what was submitted. [`MixedFrames`] take their stretches from `stretches`, in which they come first.
     pub(crate) fn handle_submission(
         &mut self,
         submission: Submission,

@@ -16,5 +16,6 @@ pub(crate) use self::pool::SLOT_COST;
 pub(crate) use self::pool::{Cache, Lens, Pool, Storage};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::sizes::{
-    MESSAGE_COST_MAX, RECORD_COST, SHARED_COST, SMALLEST_COST, cost_of, cost_of_many,
+    MESSAGE_COST_MAX, QUEUED_COST, RECORD_COST, SHARED_COST, SMALLEST_COST, cost_of,
+    queued_cost_of, queued_cost_of_many,
 };

@@ -44,9 +44,20 @@ pub(crate) const fn cost_of(len: usize) -> usize {
     len + MESSAGE_COST
 }
 
-/// What so many messages are charged together whose frames have `bytes` bytes.
-pub(crate) const fn cost_of_many(messages: u32, bytes: usize) -> usize {
-    bytes + messages as usize * MESSAGE_COST
+/// What a small message is charged beside its frame, until it is sent or returned, that was posted by value: it lies
+/// among others then, in a run, and has records of its own only where it lies alone. Checked against their sizes where those are
+/// known, in `protocol/outgoing.rs`.
+pub(crate) const QUEUED_COST: usize = 384;
+
+/// The bytes that a message is charged that was posted by value and whose frame has `len` bytes, until it is sent. Where
+/// it is returned it gets storage and a record of its own, and is charged as [any other](cost_of).
+pub(crate) const fn queued_cost_of(len: usize) -> usize {
+    queued_cost_of_many(1, len)
+}
+
+/// What so many of them are charged together whose frames have `bytes` bytes.
+pub(crate) const fn queued_cost_of_many(messages: u32, bytes: usize) -> usize {
+    bytes + messages as usize * QUEUED_COST
 }
 
 /// The smallest size that holds `len` bytes, as an index into [`SIZES`].

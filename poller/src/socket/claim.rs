@@ -132,7 +132,7 @@ fn remove_leftover(path: &Path, address: &SockAddr, lock: Option<&Lock>) -> io::
 /// Whether nobody listens there. In doubt somebody does.
 fn refuses_connections(address: &SockAddr) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?;
+    super::never_block(&probe)?;
     let outcome = probe.connect(address);
     Ok(outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }

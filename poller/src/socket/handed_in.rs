@@ -57,7 +57,7 @@ fn stream_socket(socket: Socket) -> io::Result<(Socket, Domain)> {
             "it is neither of TCP nor a stream of the Unix domain",
         ));
     }
-    socket.set_nonblocking(true)?;
+    super::never_block(&socket)?;
     #[cfg(unix)]
     socket.set_cloexec(true)?;
     #[cfg(windows)]

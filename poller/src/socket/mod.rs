@@ -163,14 +163,15 @@ fn open(domain: Domain) -> io::Result<Socket> {
     })
 }
 
-/// Has calls on a socket return at once, whatever there is. One system call, where to read and write the flags of its
-/// file takes two.
-#[cfg(unix)]
+/// Has no call on a socket wait for what there is not. One system call, where to read and write the flags of its file
+/// takes two.
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
 fn never_block(socket: &Socket) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(socket, true)?)
 }
 
-#[cfg(not(unix))]
+/// On Solaris and illumos an ioctl is not enough for sockets: so says the standard library.
+#[cfg(any(not(unix), target_os = "solaris", target_os = "illumos"))]
 fn never_block(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)
 }

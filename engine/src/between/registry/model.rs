@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::between::key::GroupPlace;
 use crate::between::registry::{
-    Credit, Denied, GroupId, Holding, Kind, RESERVE_FOR_DATA, Registry, Role,
+    Credit, Denied, GroupId, Holding, Kind, RESERVE_FOR_DATA, Registry, ReturnedCost, Role,
 };
 use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
@@ -442,8 +442,13 @@ impl Model {
                 if matches!(step, Step::Send(_)) {
                     self.registry.release(life.channel, cost);
                 } else {
-                    self.registry.release_channel(life.channel, cost);
-                    self.returned.push((life.group, cost));
+                    // Some were queued for less than they are charged now.
+                    let more = (cost % 3 * 200).min(MESSAGE_COST_MAX - cost);
+                    let returned = cost + more;
+                    let queued = cost;
+                    self.registry
+                        .release_returned(life.channel, ReturnedCost { queued, returned });
+                    self.returned.push((life.group, returned));
                 }
             }
             Step::DropReturned(which) => {

@@ -75,6 +75,22 @@ impl Outbound {
     }
 }
 
+/// What messages had been charged that are returned, and what they are from now on, which is no less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ReturnedCost {
+    pub(crate) queued: usize,
+    pub(crate) returned: usize,
+}
+
+#[cfg(test)]
+impl ReturnedCost {
+    /// Of messages that were charged as much before.
+    pub(crate) fn unchanged(cost: usize) -> Self {
+        let (queued, returned) = (cost, cost);
+        ReturnedCost { queued, returned }
+    }
+}
+
 /// What a message holds already that was returned and is posted again.
 #[derive(Clone, Copy)]
 pub(crate) struct Holding {

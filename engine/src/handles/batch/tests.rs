@@ -77,7 +77,7 @@ fn parts_of(batch: &mut Batch) -> Vec<Part> {
     for submission in submissions {
         match submission {
             Submission::Frames(run) => {
-                parts.push(Part::Own(run.channel.number(), run.bytes.len()));
+                parts.push(Part::Whole(run.channel.number(), run.bytes.len()));
             }
             Submission::Mixed(mixed) => mixed.for_each(&mut stretches, |stretch, bytes| {
                 parts.push(Part::Mixed(stretch.channel.number(), bytes.len()));
@@ -91,15 +91,15 @@ fn parts_of(batch: &mut Batch) -> Vec<Part> {
 
 #[derive(PartialEq, Eq, Debug)]
 enum Part {
-    Own(u16, usize),
+    Whole(u16, usize),
     Mixed(u16, usize),
     Other,
 }
 
-/// Frames of 1,000 bytes for these channels.
-fn thousands(batch: &mut Batch, channels: impl IntoIterator<Item = u16>) {
+/// Frames of 200 bytes for these channels.
+fn small(batch: &mut Batch, channels: impl IntoIterator<Item = u16>) {
     for number in channels {
-        batch.push_frame(Channel::new(number, 1), &header(984), [&[7; 900], &[8; 84]]);
+        batch.push_frame(Channel::new(number, 1), &header(184), [&[7; 100], &[8; 84]]);
     }
 }
 
@@ -107,39 +107,62 @@ fn thousands(batch: &mut Batch, channels: impl IntoIterator<Item = u16>) {
 fn long_runs_have_buffers_of_their_own_and_short_ones_of_several_channels_share_one() {
     let mut batch = Batch::default();
     for _ in 0..2 {
-        thousands(&mut batch, [1, 1, 2]);
-        assert_eq!(
-            parts_of(&mut batch),
-            [Part::Mixed(1, 2000), Part::Mixed(2, 1000)]
-        );
-        thousands(&mut batch, [1, 1, 1, 1, 1, 2, 2, 3]);
+        small(&mut batch, [1, 1, 2]);
+        let short = [Part::Mixed(1, 400), Part::Mixed(2, 200)];
+        assert_eq!(parts_of(&mut batch), short);
+        small(&mut batch, [1; 21].into_iter().chain([2, 2, 3]));
         assert_eq!(
             parts_of(&mut batch),
             [
-                Part::Own(1, 5000),
-                Part::Mixed(2, 2000),
-                Part::Mixed(3, 1000)
+                Part::Whole(1, 4200),
+                Part::Mixed(2, 400),
+                Part::Mixed(3, 200)
             ],
             "what is long is not copied"
         );
-        thousands(&mut batch, [2].into_iter().chain([1; 10]).chain([3]));
+        small(&mut batch, [2].into_iter().chain([1; 50]).chain([3]));
         assert_eq!(
             parts_of(&mut batch),
             [
-                Part::Mixed(2, 1000),
+                Part::Mixed(2, 200),
                 Part::Mixed(1, 4000),
-                Part::Own(1, 6000),
-                Part::Own(3, 1000)
+                Part::Whole(1, 6000),
+                Part::Whole(3, 200)
             ],
             "what becomes long goes on in a buffer of its own"
         );
+        let long = header(MIXED_MAX);
+        for number in [1, 2] {
+            batch.push_frame(Channel::new(number, 1), &long, [&[7; MIXED_MAX], &[]]);
+        }
+        let len = long.frame_len();
+        let whole = [Part::Whole(1, len), Part::Whole(2, len)];
+        assert_eq!(parts_of(&mut batch), whole, "nor are long frames");
     }
+}
+
+/// Many posts for one channel ask for a place once, and fill it.
+#[test]
+fn a_place_among_other_channels_takes_no_more_than_is_copied() {
+    let mut batch = Batch::default();
+    let header = header(300);
+    let len = header.frame_len();
+    batch.push_frame(Channel::new(1, 1), &header, [&[7; 300], &[]]);
+    let mut place = batch.frames_for(Channel::new(2, 1), len);
+    let mut frames = 0;
+    while place.has_room(len) {
+        place.push(&header, [&[7; 300], &[]]);
+        frames += 1;
+    }
+    assert_eq!(frames, JOINED_MAX / len);
+    let parts = [Part::Mixed(1, len), Part::Mixed(2, frames * len)];
+    assert_eq!(parts_of(&mut batch), parts);
 }
 
 #[test]
 fn the_buffer_that_several_channels_share_is_no_longer_than_any_other() {
     let mut batch = Batch::default();
-    thousands(&mut batch, (0..200).map(|place| place % 2));
+    small(&mut batch, (0..1000).map(|place| place % 2));
     let (submissions, mut stretches) = batch.take();
     let mut frames = 0;
     for submission in submissions {
@@ -148,22 +171,22 @@ fn the_buffer_that_several_channels_share_is_no_longer_than_any_other() {
         };
         assert!(mixed.bytes.len() <= RUN_BYTES);
         mixed.for_each(&mut stretches, |stretch, bytes| {
-            assert_eq!((stretch.channel.number(), bytes.len()), (frames % 2, 1000));
+            assert_eq!((stretch.channel.number(), bytes.len()), (frames % 2, 200));
             frames += 1;
         });
     }
-    assert_eq!(frames, 200);
+    assert_eq!(frames, 1000);
 }
 
 #[test]
 fn what_lies_between_frames_of_several_channels_is_handled_between_them() {
     let mut batch = Batch::default();
-    thousands(&mut batch, [1, 2]);
+    small(&mut batch, [1, 2]);
     batch.push(Submission::Stop {
         deadline: std::time::Instant::now(),
     });
-    thousands(&mut batch, [2, 1]);
-    let mixed = |number| Part::Mixed(number, 1000);
+    small(&mut batch, [2, 1]);
+    let mixed = |number| Part::Mixed(number, 200);
     assert_eq!(
         parts_of(&mut batch),
         [mixed(1), mixed(2), Part::Other, mixed(2), mixed(1)]

@@ -147,7 +147,11 @@ impl Bench {
     fn with(rest: Rest, lookout: impl FnOnce(&Sender<Did>) -> Option<Arc<dyn Lookout>>) -> Self {
         let (steps, next) = channel();
         let (do_it, did) = channel();
-        let shared = Shared::new(Options::default(), |seat| {
+        let options = Options {
+            outbound_bytes_per_channel: 16 << 20, // nothing is ever sent
+            ..Options::default()
+        };
+        let shared = Shared::new(options, |seat| {
             let steps = Mutex::new(Sender::clone(&steps));
             let seat = Arc::clone(seat);
             Box::new(Alarm { steps, seat })

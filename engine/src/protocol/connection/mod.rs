@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
+use crate::between::registry::ReturnedCost;
 use crate::channel::Channel;
 use crate::event::{Closed, Event, Returned, SystemError};
 use crate::options::{Options, after};
@@ -469,18 +470,20 @@ impl Connection {
         &mut self,
         creditor: &SharedCreditor,
         context: &mut Context<'_>,
-    ) -> usize {
+    ) -> ReturnedCost {
+        let mut all = ReturnedCost::default();
         let (Some(reason), Some(channel)) = (self.why_unsendable(), self.channel) else {
-            return 0;
+            return all;
         };
-        let mut cost = 0;
         while let Some(outgoing) = self.outbound.pop(context.nodes, context.cache) {
-            cost += self.give_back(channel, reason, outgoing, creditor, context);
+            let one = self.give_back(channel, reason, outgoing, creditor, context);
+            all.queued += one.queued;
+            all.returned += one.returned;
         }
-        cost
+        all
     }
 
-    /// Returns a message, and says what it had been charged.
+    /// Returns a message, and says what it had been charged, and is now.
     fn give_back(
         &mut self,
         channel: Channel,
@@ -488,11 +491,14 @@ impl Connection {
         outgoing: Outgoing,
         creditor: &SharedCreditor,
         context: &mut Context<'_>,
-    ) -> usize {
-        let cost = outgoing.cost;
+    ) -> ReturnedCost {
+        let cost = ReturnedCost {
+            queued: outgoing.cost,
+            returned: outgoing.returned_cost(),
+        };
         self.messages.returned += 1;
         if decisions::is_returned_unsent() {
-            let hold = Hold::new(Arc::clone(creditor), cost);
+            let hold = Hold::new(Arc::clone(creditor), cost.returned);
             let returned = returned(channel, reason, outgoing, hold);
             context.events.push_back(Event::Returned(returned));
         }
@@ -500,14 +506,14 @@ impl Connection {
     }
 
     /// Returns a message that was posted, if nothing of it was sent and it would be. Says what it had been
-    /// charged.
+    /// charged, and is now.
     pub(super) fn withdraw(
         &mut self,
         id: u64,
         kind: Withdrawn,
         creditor: &SharedCreditor,
         context: &mut Context<'_>,
-    ) -> Option<usize> {
+    ) -> Option<ReturnedCost> {
         let channel = self.channel.filter(|_| !self.is_unsendable())?;
         let outgoing = self
             .outbound

@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::{Cache, cost_of_many};
+use crate::storage::{Cache, queued_cost_of_many};
 use crate::wire::OpCode;
 
 use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
@@ -232,7 +232,7 @@ impl Connection {
         let sent = match sent {
             Sent::Frames { counts, bytes } => {
                 self.messages.sent += u64::from(counts.messages);
-                self.outbound.released += cost_of_many(counts.messages, bytes);
+                self.outbound.released += queued_cost_of_many(counts.messages, bytes);
                 return self.goodbye.on_questions_sent(counts.requests.into());
             }
             Sent::Message(sent) => sent,

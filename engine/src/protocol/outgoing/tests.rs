@@ -264,7 +264,8 @@ fn frames_by_value_come_back_as_the_messages_that_they_were() {
             (OpCode::Request, 100 + place, place == 1)
         );
         assert_eq!(outgoing.message.body(), vec![place as u8; len]);
-        assert_eq!(outgoing.cost, outgoing.message.cost());
+        assert_eq!(outgoing.cost, 16 + len + QUEUED_COST);
+        assert_eq!(outgoing.returned_cost(), outgoing.message.cost());
         assert!(it.fifo.is_between_frames());
     }
     assert!(it.nodes.pop(&mut it.fifo, &mut cache).is_none());
@@ -312,6 +313,15 @@ fn messages_and_frames_by_value_keep_their_order() {
 }
 
 impl Nodes {
+    /// What they take beyond frames that are not sent.
+    fn unused_by_all(&self) -> usize {
+        let runs = self.nodes.iter().filter_map(|node| match &node.queued {
+            Some(super::Queued::Run(run)) => Some(run.unused()),
+            _ => None,
+        });
+        runs.sum()
+    }
+
     /// What the buffers of queued runs take.
     fn taken(&self) -> usize {
         let runs = self.nodes.iter().filter_map(|node| match &node.queued {
@@ -347,6 +357,26 @@ fn what_was_sent_of_a_run_is_not_kept_with_the_rest() {
     it.pool.close();
 }
 
+/// The same where all but one were withdrawn.
+#[test]
+fn what_was_withdrawn_of_a_run_is_not_kept_with_the_rest() {
+    let mut it = Queued::new([]);
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    let mut fifos = vec![Fifo::new(); 500];
+    for fifo in &mut fifos {
+        by_value(&mut it, [240; 200], 0);
+        *fifo = std::mem::replace(&mut it.fifo, Fifo::new());
+        for id in 100..299 {
+            let withdrawn = it
+                .nodes
+                .withdraw(fifo, 0, id, Withdrawn::Request, &mut cache);
+            assert!(withdrawn.is_some());
+        }
+        assert!(it.nodes.unused <= UNUSED_BYTES + RUN_BYTES);
+    }
+    it.pool.close();
+}
+
 /// One small frame each for many channels, in buffers that were large: they are not kept for that.
 #[test]
 fn large_buffers_are_not_kept_by_small_frames() {
@@ -372,6 +402,52 @@ fn large_buffers_are_not_kept_by_small_frames() {
     assert_eq!((nodes.taken(), nodes.unused), (0, 0));
 }
 
+/// So many channels that not each may have a buffer that is longer than its frames: those that come later are joined to
+/// the ones before all the same.
+#[test]
+fn copies_for_very_many_channels_are_bounded_and_still_joined() {
+    const CHANNELS: usize = 8000;
+    const FRAMES: usize = 20;
+    let mut nodes = Nodes::new();
+    let mut fifos = vec![Fifo::new(); CHANNELS];
+    let frame = [&header(OpCode::Request, 1, 10).encode()[..], &[7; 10]].concat();
+    for place in 0..FRAMES * CHANNELS {
+        let fifo = &mut fifos[place % CHANNELS];
+        nodes.push_stretch(fifo, &frame, FrameCounts::of(OpCode::Request), 0);
+        assert!(nodes.unused <= UNUSED_BYTES + COPY_LONG);
+    }
+    let places = nodes.nodes.len();
+    assert!(places <= CHANNELS * FRAMES / 2, "{places} places");
+    let (mut sent, mut bytes) = (0, 0);
+    for fifo in &mut fifos {
+        let mut left = FRAMES * 26;
+        while left > 0 {
+            let (frames, rest) = nodes.advance(fifo, left);
+            let (requests, len) = requests(frames).unwrap();
+            (sent, bytes, left) = (sent + requests, bytes + len, rest);
+        }
+    }
+    assert_eq!(
+        (sent as usize, bytes),
+        (FRAMES * CHANNELS, 26 * FRAMES * CHANNELS)
+    );
+    assert_eq!((nodes.taken(), nodes.unused), (0, 0));
+}
+
+#[test]
+fn what_is_copied_gets_a_long_buffer_where_it_is_long_or_behind_more_of_the_same() {
+    let mut it = Queued::new([5000]);
+    let frame = vec![7; COPY_SHORT + 1];
+    let counts = FrameCounts::of(OpCode::Request);
+    it.nodes.push_stretch(&mut it.fifo, &frame[..26], counts, 0);
+    assert_eq!(it.nodes.taken(), COPY_SHORT, "a message tells nothing");
+    it.nodes.push_stretch(&mut it.fifo, &frame[..26], counts, 1);
+    assert_eq!(it.nodes.taken(), COPY_SHORT + COPY_LONG);
+    let mut other = Fifo::new();
+    it.nodes.push_stretch(&mut other, &frame, counts, 0);
+    assert_eq!(it.nodes.taken(), COPY_SHORT + 2 * COPY_LONG);
+}
+
 /// Frames that lie among those of other channels are copied to buffers of the queues' own, which stay there.
 #[test]
 fn buffers_that_frames_are_copied_to_are_used_again_for_the_same() {
@@ -387,7 +463,7 @@ fn buffers_that_frames_are_copied_to_are_used_again_for_the_same() {
                 0,
             );
         }
-        assert_eq!(nodes.taken(), 10 * OWN_SHORT);
+        assert_eq!(nodes.taken(), 10 * COPY_SHORT);
         for fifo in &mut fifos {
             let (sent, rest) = nodes.advance(fifo, 4 * 26);
             assert_eq!((requests(sent), rest), (Some((4, 4 * 26)), 0));
@@ -395,22 +471,22 @@ fn buffers_that_frames_are_copied_to_are_used_again_for_the_same() {
         assert_eq!((nodes.taken(), nodes.unused), (0, 0));
         assert_eq!(nodes.spare().take().capacity(), 0, "posters need none");
     }
-    assert_eq!(kept_in(&mut nodes.own_short), 10 * OWN_SHORT);
+    assert_eq!(kept_in(&mut nodes.copies_short), 10 * COPY_SHORT);
     let fifo = &mut fifos[0];
     for _ in 0..1000 {
         nodes.push_stretch(fifo, &frame, FrameCounts::of(OpCode::Request), 0);
     }
-    let runs = (1000 - OWN_SHORT / 26).div_ceil(OWN_LONG / 26);
+    let runs = (1000 - COPY_SHORT / 26).div_ceil(COPY_LONG / 26);
     assert_eq!(
         nodes.taken(),
-        OWN_SHORT + runs * OWN_LONG,
+        COPY_SHORT + runs * COPY_LONG,
         "none of them grows"
     );
     let mut left = 1000 * 26;
     while left > 0 {
         left = nodes.advance(fifo, left).1;
     }
-    assert_eq!(kept_in(&mut nodes.own_long), runs * OWN_LONG);
+    assert_eq!(kept_in(&mut nodes.copies_long), runs * COPY_LONG);
 }
 
 /// The bytes of all buffers that are kept, which are taken.

@@ -61,6 +61,8 @@ impl Nodes {
                         if run.left().is_empty() {
                             let run = self.unlink_behind(fifo, before);
                             self.recycle(run);
+                        } else {
+                            self.cut_if_much_is_unused(index);
                         }
                         return Some(outgoing);
                     }

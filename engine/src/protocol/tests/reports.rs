@@ -8,7 +8,7 @@ use crate::error::FlushError;
 use crate::event::Event;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::storage::cost_of;
+use crate::storage::queued_cost_of;
 use crate::wire::test_frames::frame;
 use crate::wire::{Header, OpCode};
 
@@ -34,12 +34,12 @@ fn an_account_goes_along_with_its_channel() {
     }
     let posted = account(&bench, channel);
     assert_eq!((posted.posted, posted.queued_messages), (4, 3));
-    assert_eq!(posted.queued_bytes, 3 * cost_of(Header::LEN));
+    assert_eq!(posted.queued_bytes, 3 * queued_cost_of(Header::LEN));
     assert_eq!(posted.sent, 1, "nothing was exchanged since");
     bench.rest();
     let sent = account(&bench, channel);
     assert_eq!((sent.sent, sent.queued_messages), (2, 2));
-    assert_eq!(sent.queued_bytes, 2 * cost_of(Header::LEN));
+    assert_eq!(sent.queued_bytes, 2 * queued_cost_of(Header::LEN));
 
     bench.feed(key, &frame(OpCode::HelloResponse, 1, b""));
     bench.feed(key, &frame(OpCode::Signal, 1, b""));

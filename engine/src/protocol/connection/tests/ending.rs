@@ -1,5 +1,7 @@
 //! How a connection ends.
 
+use crate::between::registry::ReturnedCost;
+
 use super::*;
 
 fn is_finishing(it: &Alone) -> bool {
@@ -33,7 +35,7 @@ fn nothing_comes_back_while_more_may_be_admitted() {
         it.act(|it, context| fail(it, &broken_pipe(), context));
         assert!(!it.connection.is_unsendable());
         let cost = it.act(|it, context| it.return_unsendable(&creditor, context));
-        assert_eq!((cost, it.events.len()), (0, 0));
+        assert_eq!((cost, it.events.len()), (ReturnedCost::default(), 0));
         it.post(OpCode::Signal, 0, b"admitted before it was closed to posts");
         assert_eq!(it.settle().len(), 2);
     }
@@ -192,7 +194,8 @@ fn what_comes_back_holds_its_credit_until_it_is_dropped() {
     let credit = Arc::new(Credit::default());
     let creditor = Arc::clone(&credit).shared();
     let cost = it.act(|it, context| it.return_unsendable(&creditor, context));
-    assert_eq!((cost, *credit.0.lock().unwrap()), (1000, 0));
+    assert_eq!(cost, ReturnedCost::unchanged(1000));
+    assert_eq!(*credit.0.lock().unwrap(), 0);
     assert!(matches!(it.events.pop_front(), Some(Event::Returned(_))));
     assert_eq!(*credit.0.lock().unwrap(), 1000);
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::handles::{FrameCounts, Frames};
+use crate::storage::cost_of;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -174,7 +175,7 @@ impl Bench {
 fn whole(outgoing: &Outgoing) -> (u64, usize) {
     let body = outgoing.message.body();
     assert_eq!(body, vec![outgoing.id as u8; body.len()]);
-    assert_eq!(outgoing.cost, outgoing.message.cost());
+    assert_eq!(outgoing.returned_cost(), outgoing.message.cost());
     (outgoing.id, body.len())
 }
 
@@ -200,6 +201,7 @@ proptest! {
                 } => bench.withdraw(at, is_there, staged),
                 Step::Return => bench.pop(),
             }
+            assert_eq!(bench.it.nodes.unused, bench.it.nodes.unused_by_all());
         }
         while !bench.model.is_empty() {
             bench.pop();
