@@ -258,8 +258,8 @@ impl Sending<'_, '_> {
         (self.on_result)(index, result)
     }
 
-    /// Says that we still work, where a file takes us long: to hash what is there already, or to wait for
-    /// the next line of stdin.
+    /// Says that we still work, where a file takes us long: to read it from a slow disk, to hash what is
+    /// there already, or to wait for the next line of stdin.
     fn say_alive(&mut self) {
         let sent = self.sent();
         let (when, before) = self.alive;
@@ -267,7 +267,7 @@ impl Sending<'_, '_> {
             self.alive = (Instant::now(), sent);
         } else if when.elapsed() >= ALIVE {
             self.alive = (Instant::now(), sent);
-            if self.source.is_open() {
+            if self.source.is_open() || self.source.is_reading() {
                 let message = protocol::alive(self.link.group().message());
                 let signal = message.signal(self.link.channel());
                 // Where there is no room for it, enough is on its way.

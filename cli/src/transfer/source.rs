@@ -273,6 +273,7 @@ impl Sending {
         let attributes = self.attributes(&content);
         if let Content::Short(bytes, _) = &content
             && path.len() + bytes.len() <= BODY_LEN
+            && bytes.len() <= self.body_len()
         {
             let sha256 = Digest::of(bytes);
             let demand = Demand::Put {

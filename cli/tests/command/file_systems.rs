@@ -263,13 +263,14 @@ fn locks_that_keep_nobody_out_are_none() {
     assert_eq!(sender.store(id, &hash).0, "stored");
 }
 
-/// The disk answers again after a while, so that the process can end, whose thread it holds.
+/// Nor is the sender silent meanwhile, which the receiver would take for its end. The disk answers again
+/// after a while, so that the process can end, whose thread it holds.
 #[test]
 fn a_file_whose_disk_hangs_is_told_and_the_others_are_sent() {
     // A long file has been offered when it hangs; a short one is read before.
     for (len, hang_at, told) in [(6_000_000, "2000000", true), (500_000, "100000", false)] {
         let hang = format!("hang_read_at={hang_at}");
-        let Some(little) = LittleFs::mount(&[&hang, "hang=3"]) else {
+        let Some(little) = LittleFs::mount(&[&hang, "hang=4"]) else {
             return;
         };
         let Some(hung) = little.file_on_disk("hung", len) else {
@@ -278,11 +279,12 @@ fn a_file_whose_disk_hangs_is_told_and_the_others_are_sent() {
         let elsewhere = Place::new();
         let [before, last_before, next] =
             ["before", "last before", "next"].map(|name| elsewhere.file(name, 10));
-        let (receiver, to) = elsewhere.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let (receiver, to) =
+            elsewhere.receiver("tcp://127.0.0.1:0", &["--once", "--timeout", "1.2"]);
         let files = [&before, &last_before, &hung, &next].map(|file| file.to_str().unwrap());
-        let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
+        let send = ["send", "--quiet", "--timeout", "2", "--to", &to];
         let sent = start(&[&send[..], &files].concat()).finish();
-        sent.assert_fails(1, &["hung", "its disk has not answered for 1 s"]);
+        sent.assert_fails(1, &["hung", "its disk has not answered for 2 s"]);
         let received = receiver.finish();
         match told {
             true => received.assert_fails_among(&["hung", "the sender gave up"]),

@@ -323,3 +323,16 @@ fn a_limit_holds_for_whatever_is_sent() {
         sha256(&place.path().join("file-6"))
     );
 }
+
+/// All of a short file would go out in one message, and nothing before and behind it for so long.
+#[test]
+fn a_limit_makes_nobody_silent() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--timeout", "1"]);
+    let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
+    let files = ["one", "two"].map(|name| place.file(name, 40_000));
+    let files = files.each_ref().map(|file| file.to_str().unwrap());
+    start(&[&send[..], &["--limit", "20kB"], &files].concat())
+        .finish()
+        .assert_succeeds();
+}
