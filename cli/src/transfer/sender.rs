@@ -281,8 +281,11 @@ impl Sending<'_, '_> {
     /// Says that we still work, where a file takes us long: to read it from a slow disk, to hash what is
     /// there already, or to wait for the next line of stdin.
     fn say_alive(&mut self) {
-        let is_due = self.quiet.is_due(self.sent(), Instant::now());
-        if is_due && (self.source.is_open() || self.source.is_reading()) {
+        let works = self.source.is_open() || self.source.is_reading();
+        if !works {
+            return;
+        }
+        if self.quiet.is_due(self.sent(), Instant::now()) {
             let message = protocol::alive(self.link.group().message());
             let signal = message.signal(self.link.channel());
             // Where there is no room for it, enough is on its way.
