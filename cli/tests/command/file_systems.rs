@@ -294,6 +294,41 @@ fn a_file_whose_disk_hangs_is_told_and_the_others_are_sent() {
     }
 }
 
+/// The others are sent by then, or are on their way.
+#[test]
+fn what_was_read_too_late_is_not_sent() {
+    let Some(little) = LittleFs::mount(&["hang_read_at=100000", "hang=2"]) else {
+        return;
+    };
+    let Some(hung) = little.file_on_disk("hung", 150_000) else {
+        return;
+    };
+    let next = little.place.file("next", 100_000);
+    let mut receiving = Receiving::small();
+    let send = ["send", "--timeout", "1", "--to", &receiving.address];
+    let files = [&hung, &next].map(|file| file.to_str().unwrap());
+    let sender = start(&[&send[..], &files].concat());
+    let offer = receiving.greet();
+    assert_eq!(offer.body(), b"next");
+    common::until("the disk has answered", || {
+        // So that the sender waits as long.
+        let progress = receiving.message(&[("Received", "0")]);
+        let progress = progress.signal(offer.channel()).with_id(offer.id());
+        receiving.group.post(progress).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        common::states(sender.id(), "ampe-source").len() == 1
+    });
+    receiving.answer(&offer, &[("Answer", "accepted")]);
+    let store = receiving.request(|_| {});
+    assert_eq!(store.text_headers().get("Do").unwrap(), b"store");
+    let hash = common::sha256(&next);
+    receiving.answer(&store, &[("Answer", "stored"), ("SHA-256", &hash)]);
+    receiving.closed();
+    sender
+        .finish()
+        .assert_fails_among(&["hung", "has not answered for 1 s"]);
+}
+
 /// All that is there already is read for several times as long as the time limit, while nothing goes out.
 #[test]
 fn a_slow_disk_is_waited_for_while_what_is_there_is_hashed() {
