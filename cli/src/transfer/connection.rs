@@ -186,3 +186,28 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An interrupted receiver leaves nothing behind only if it waits for what removes it.
+    #[test]
+    fn what_a_thread_does_at_its_end_is_waited_for() {
+        let (work, given) = mpsc::channel();
+        let is_removed = Arc::new(AtomicBool::new(false));
+        let removed = Arc::clone(&is_removed);
+        let thread = Aside::spawn("ampe-connection-test", move || {
+            while given.recv().is_ok() {}
+            // A disk is not the fastest.
+            std::thread::sleep(Duration::from_millis(50));
+            removed.store(true, Ordering::Relaxed);
+        });
+        drop(Connection {
+            work: Some(work),
+            pending: Arc::default(),
+            thread: Some(thread.unwrap()),
+        });
+        assert!(is_removed.load(Ordering::Relaxed));
+    }
+}

@@ -101,7 +101,10 @@ impl<'s> Sender<'s> {
             on_result,
             written: 0,
             answers: 0,
-            alive: (Instant::now(), 0),
+            quiet: Quiet {
+                since: Instant::now(),
+                sent: 0,
+            },
             alives: 0,
             went: 0,
         };
@@ -134,12 +137,29 @@ struct Sending<'a, 's> {
     /// How far the receiver is with a file, and how much it has answered.
     written: u64,
     answers: u64,
-    /// When the receiver was told last that we work, and how many messages had gone out then.
-    alive: (Instant, u64),
-    /// How often that was.
+    quiet: Quiet,
+    /// How often the receiver was told that we work.
     alives: u64,
     /// Messages that the system took of all others, as far as is known.
     went: u64,
+}
+
+/// Since when nothing has gone out, or it was said that we work.
+struct Quiet {
+    since: Instant,
+    /// Messages that had gone out then.
+    sent: u64,
+}
+
+impl Quiet {
+    /// Whether it is to be said now that we work.
+    fn is_due(&mut self, sent: u64, now: Instant) -> bool {
+        let is_due = sent == self.sent && now.saturating_duration_since(self.since) >= ALIVE;
+        if is_due || sent != self.sent {
+            *self = Quiet { since: now, sent };
+        }
+        is_due
+    }
 }
 
 impl Sending<'_, '_> {
@@ -258,23 +278,20 @@ impl Sending<'_, '_> {
         (self.on_result)(index, result)
     }
 
-    /// Says that we still work, where a file takes us long: to hash what is there already, or to wait for
-    /// the next line of stdin.
+    /// Says that we still work, where a file takes us long: to read it from a slow disk, to hash what is
+    /// there already, or to wait for the next line of stdin.
     fn say_alive(&mut self) {
-        let sent = self.sent();
-        let (when, before) = self.alive;
-        if sent != before {
-            self.alive = (Instant::now(), sent);
-        } else if when.elapsed() >= ALIVE {
-            self.alive = (Instant::now(), sent);
-            if self.source.is_open() {
-                let message = protocol::alive(self.link.group().message());
-                let signal = message.signal(self.link.channel());
-                // Where there is no room for it, enough is on its way.
-                let id = source::id(self.source.at());
-                let posted = self.link.group().post(signal.with_id(id));
-                self.alives += u64::from(posted.is_ok());
-            }
+        let works = self.source.is_open() || self.source.is_reading();
+        if !works {
+            return;
+        }
+        if self.quiet.is_due(self.sent(), Instant::now()) {
+            let message = protocol::alive(self.link.group().message());
+            let signal = message.signal(self.link.channel());
+            // Where there is no room for it, enough is on its way.
+            let id = source::id(self.source.at());
+            let posted = self.link.group().post(signal.with_id(id));
+            self.alives += u64::from(posted.is_ok());
         }
     }
 
@@ -318,5 +335,29 @@ fn sent(whole: &Whole) -> Sent {
         seconds: whole.begun.elapsed().as_secs_f64(),
         sha256: whole.sha256,
         resumed: whole.resumed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_we_work_is_said_now_and_then_where_nothing_goes_out() {
+        let mut now = Instant::now();
+        let mut quiet = Quiet {
+            since: now,
+            sent: 0,
+        };
+        // Something goes out again and again.
+        for sent in 1..10 {
+            now += ALIVE;
+            assert!(!quiet.is_due(sent, now));
+        }
+        for _ in 0..3 {
+            assert!(!quiet.is_due(9, now + ALIVE / 2));
+            now += ALIVE;
+            assert!(quiet.is_due(9, now));
+        }
     }
 }

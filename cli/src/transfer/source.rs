@@ -271,8 +271,10 @@ impl Sending {
     ) -> Result<Result<(), String>, NotWanted> {
         let begun = Instant::now();
         let attributes = self.attributes(&content);
+        // One that a limit stretches is sent in parts, so that neither side is silent for long.
         if let Content::Short(bytes, _) = &content
             && path.len() + bytes.len() <= BODY_LEN
+            && bytes.len() <= self.body_len()
         {
             let sha256 = Digest::of(bytes);
             let demand = Demand::Put {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::common::peer::Peer;
+use crate::common::receiving::Receiving;
 use crate::common::{self, Finished, Place, Running, run, start};
 
 /// A little file system in memory, mounted at `out`. Dropped, it is unmounted.
@@ -54,6 +55,23 @@ impl LittleFs {
         let (receiver, to) = self.place.receiver("tcp://127.0.0.1:0", &options);
         let sent = run(&["send", "--quiet", "--to", &to, file.to_str().unwrap()]);
         (sent, receiver.finish(), self.place.out_entries())
+    }
+
+    /// A file there of which nothing is in memory; `None`, and a line that says why, where that cannot be.
+    fn file_on_disk(&self, name: &str, len: usize) -> Option<PathBuf> {
+        let path = self.place.out().join(name);
+        fs::write(&path, common::content(len)).unwrap();
+        let dropped = Command::new("dd")
+            .arg(format!("if={}", path.display()))
+            .args(["iflag=nocache", "count=0", "status=none"])
+            .status();
+        if !dropped.is_ok_and(|status| status.success()) {
+            common::skip(
+                "a disk that is slow or hangs: there is no `dd` to have a file read again",
+            );
+            return None;
+        }
+        Some(path)
     }
 }
 
@@ -245,38 +263,99 @@ fn locks_that_keep_nobody_out_are_none() {
     assert_eq!(sender.store(id, &hash).0, "stored");
 }
 
-/// The disk answers again after a while, so that the process can end, whose thread it holds.
+/// Nor is the sender silent meanwhile, which the receiver would take for its end. The disk answers again
+/// after a while, so that the process can end, whose thread it holds.
 #[test]
 fn a_file_whose_disk_hangs_is_told_and_the_others_are_sent() {
     // A long file has been offered when it hangs; a short one is read before.
     for (len, hang_at, told) in [(6_000_000, "2000000", true), (500_000, "100000", false)] {
         let hang = format!("hang_read_at={hang_at}");
-        let Some(little) = LittleFs::mount(&[&hang, "hang=3"]) else {
+        let Some(little) = LittleFs::mount(&[&hang, "hang=4"]) else {
             return;
         };
-        let hung = little.place.out().join("hung");
-        fs::write(&hung, common::content(len)).unwrap();
-        // Nothing of it is to be in memory.
-        let dropped = Command::new("dd")
-            .arg(format!("if={}", hung.display()))
-            .args(["iflag=nocache", "count=0", "status=none"])
-            .status();
-        if !dropped.is_ok_and(|status| status.success()) {
-            common::skip("a disk that hangs: there is no `dd` to have the file read again");
+        let Some(hung) = little.file_on_disk("hung", len) else {
             return;
-        }
+        };
         let elsewhere = Place::new();
-        let (before, next) = (elsewhere.file("before", 10), elsewhere.file("next", 10));
-        let (receiver, to) = elsewhere.receiver("tcp://127.0.0.1:0", &["--once"]);
-        let files = [&before, &hung, &next].map(|file| file.to_str().unwrap());
-        let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
+        let [before, last_before, next] =
+            ["before", "last before", "next"].map(|name| elsewhere.file(name, 10));
+        let (receiver, to) =
+            elsewhere.receiver("tcp://127.0.0.1:0", &["--once", "--timeout", "1.2"]);
+        let files = [&before, &last_before, &hung, &next].map(|file| file.to_str().unwrap());
+        let send = ["send", "--quiet", "--timeout", "2", "--to", &to];
         let sent = start(&[&send[..], &files].concat()).finish();
-        sent.assert_fails(1, &["hung", "its disk has not answered for 1 s"]);
+        sent.assert_fails(1, &["hung", "its disk has not answered for 2 s"]);
         let received = receiver.finish();
         match told {
             true => received.assert_fails_among(&["hung", "the sender gave up"]),
             false => received.assert_succeeds(),
         }
-        assert_eq!(elsewhere.out_entries(), ["before", "next"]);
+        assert_eq!(elsewhere.out_entries(), ["before", "last before", "next"]);
     }
+}
+
+/// The others are sent by then, or are on their way.
+#[test]
+fn what_was_read_too_late_is_not_sent() {
+    let Some(little) = LittleFs::mount(&["hang_read_at=100000", "hang=2"]) else {
+        return;
+    };
+    let Some(hung) = little.file_on_disk("hung", 150_000) else {
+        return;
+    };
+    let next = little.place.file("next", 100_000);
+    let mut receiving = Receiving::small();
+    let send = ["send", "--timeout", "1", "--to", &receiving.address];
+    let files = [&hung, &next].map(|file| file.to_str().unwrap());
+    let sender = start(&[&send[..], &files].concat());
+    let offer = receiving.greet();
+    assert_eq!(offer.body(), b"next");
+    common::until("the disk has answered", || {
+        // So that the sender waits as long.
+        let progress = receiving.message(&[("Received", "0")]);
+        let progress = progress.signal(offer.channel()).with_id(offer.id());
+        receiving.group.post(progress).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        common::states(sender.id(), "ampe-source").len() == 1
+    });
+    receiving.answer(&offer, &[("Answer", "accepted")]);
+    let store = receiving.request(|_| {});
+    assert_eq!(store.text_headers().get("Do").unwrap(), b"store");
+    let hash = common::sha256(&next);
+    receiving.answer(&store, &[("Answer", "stored"), ("SHA-256", &hash)]);
+    receiving.closed();
+    sender
+        .finish()
+        .assert_fails_among(&["hung", "has not answered for 1 s"]);
+}
+
+/// All that is there already is read for several times as long as the time limit, while nothing goes out.
+#[test]
+fn a_slow_disk_is_waited_for_while_what_is_there_is_hashed() {
+    const LEN: usize = 8_000_000;
+    let Some(little) = LittleFs::mount(&["read=0.06"]) else {
+        return;
+    };
+    let Some(file) = little.file_on_disk("file", LEN) else {
+        return;
+    };
+    let hash = common::sha256(&little.place.file("same", LEN));
+    let mut receiving = Receiving::small();
+    let send = ["send", "--timeout", "1", "--to", &receiving.address];
+    let sender = start(&[&send[..], &[file.to_str().unwrap()]].concat());
+    let offer = receiving.greet();
+    let accepted = [("Answer", "accepted"), ("From", "7900000")];
+    receiving.answer(&offer, &accepted);
+    // It says that it works, meanwhile.
+    let resume = receiving.request(|said| assert!(said.body().is_empty()));
+    assert_eq!(resume.text_headers().get("Do").unwrap(), b"resume");
+    receiving.answer(&resume, &accepted);
+    let store = receiving.request(|_| {});
+    assert_eq!(
+        store.text_headers().get("SHA-256").unwrap(),
+        hash.as_bytes()
+    );
+    receiving.answer(&store, &[("Answer", "stored"), ("SHA-256", &hash)]);
+    receiving.closed();
+    sender.finish().assert_succeeds();
 }

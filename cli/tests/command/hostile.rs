@@ -344,14 +344,23 @@ fn a_sender_for_whom_there_is_no_place_waits_for_one() {
     for peer in &mut served {
         assert_eq!(peer.read().unwrap().op_code, OpCode::HelloResponse);
     }
-    let (mut gone, mut waiting) = (connect(), connect());
-    assert!(gone.is_silent() && waiting.is_silent());
+    let (mut gone, mut waiting) = (connect(), vec![connect(), connect()]);
+    assert!(gone.is_silent());
     // Who has gone meanwhile takes no place.
     drop(gone);
-    assert!(waiting.is_silent());
-    drop(served.pop());
-    let answer = waiting.read().unwrap();
-    assert_eq!(answer.op_code, OpCode::HelloResponse);
+    while !waiting.is_empty() {
+        assert!(waiting.iter_mut().all(RawPeer::is_silent));
+        drop(served.pop());
+        // And one that becomes free is a place for one.
+        let mut next = None;
+        until("one of them is served", || {
+            next = waiting.iter_mut().position(|peer| !peer.is_silent());
+            next.is_some()
+        });
+        let mut next = waiting.swap_remove(next.unwrap());
+        assert_eq!(next.read().unwrap().op_code, OpCode::HelloResponse);
+        served.insert(0, next);
+    }
 }
 
 #[test]

@@ -262,6 +262,22 @@ fn that_a_sender_still_works_is_no_content() {
     assert_eq!(sender.store(id, &hash).0, "stored");
 }
 
+/// A measurement of the round trip is no other request, which would give the file up.
+#[test]
+fn a_file_goes_on_behind_an_echo() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver(TCP, &[]);
+    let mut sender = Peer::sender(&to);
+    let (id, ..) = sender.offer(b"file", 3);
+    sender.content(id, &content(3)[..1]);
+    let asked = sender.post(request(&sender, &[("Do", "echo")], b"round"));
+    let answer = sender.response();
+    assert_eq!((answer.id(), answer.body()), (asked, &b"round"[..]));
+    sender.content(id, &content(3)[1..]);
+    let hash = sha256(&place.file("three", 3));
+    assert_eq!(sender.store(id, &hash).0, "stored");
+}
+
 #[test]
 fn strangers_are_told_once() {
     let place = Place::new();

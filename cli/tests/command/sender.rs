@@ -109,6 +109,95 @@ fn that_something_was_made_is_no_answer_to_a_file() {
 }
 
 #[test]
+fn an_answer_to_what_was_not_sent_is_told() {
+    let place = Place::new();
+    let file = place.file("file", 10);
+    // To the request behind the last one, and to none that it could ever send.
+    for other in [|id: u64| id + 1, |_| 7] {
+        let mut receiving = Receiving::small();
+        let sender = start(&["send", "--to", &receiving.address, file.to_str().unwrap()]);
+        let put = receiving.greet();
+        let answer = receiving.message(&[("Answer", "refused"), ("Reason", "full")]);
+        let answer = answer.response(put.channel(), other(put.id()));
+        receiving.group.post(answer).unwrap();
+        receiving.closed();
+        sender.finish().assert_fails(1, &["use the same version"]);
+    }
+}
+
+/// All of them take several times as long as the time limit.
+#[test]
+fn answers_are_waited_for_while_they_come() {
+    let place = Place::new();
+    let top = place.path().join("many");
+    std::fs::create_dir(&top).unwrap();
+    for number in 0..40 {
+        std::fs::write(top.join(number.to_string()), "x").unwrap();
+    }
+    let mut receiving = Receiving::small();
+    let send = [
+        "send",
+        "--quiet",
+        "--timeout",
+        "1",
+        "--to",
+        &receiving.address,
+    ];
+    let sender = start(&[&send[..], &[top.to_str().unwrap()]].concat());
+    let made = receiving.greet();
+    receiving.answer(&made, &[("Answer", "made")]);
+    for _ in 0..40 {
+        let put = receiving.request(|_| {});
+        std::thread::sleep(Duration::from_millis(60));
+        stored(&receiving, &put);
+    }
+    assert_eq!(receiving.closed().reason(), Reason::Bye);
+    sender.finish().assert_succeeds();
+}
+
+/// As one does that is far from having enough to tell of: what is posted takes several times as long as
+/// the time limit to go out.
+#[test]
+fn a_receiver_that_takes_content_slowly_and_tells_nothing_is_waited_for() {
+    if !common::has_unix_sockets() {
+        return; // others hold so much in the system that it would take minutes
+    }
+    let place = Place::new();
+    let file = place.file("file", 6_000_000);
+    let mut receiving = Receiving::small_at(&place.uds("socket"));
+    let send = ["send", "--timeout", "1", "--to", &receiving.address];
+    let sender = start(&[&send[..], &[file.to_str().unwrap()]].concat());
+    receiving.accept();
+    let store = receiving.request(|_| std::thread::sleep(Duration::from_millis(40)));
+    stored(&receiving, &store);
+    assert_eq!(receiving.closed().reason(), Reason::Bye);
+    sender.finish().assert_succeeds();
+}
+
+#[cfg(target_os = "linux")] // elsewhere it is not told so easily
+#[test]
+fn a_sender_sleeps_while_there_is_no_room() {
+    let place = Place::new();
+    let file = place.file("file", 30_000_000);
+    let mut receiving = Receiving::small();
+    let sender = start(&["send", "--to", &receiving.address, file.to_str().unwrap()]);
+    receiving.accept();
+    let content = receiving.next();
+    assert!(matches!(content, Event::Signal(_)), "{content:?}");
+    // It posts as much as the two systems and the engines hold, and then nothing more.
+    common::until("it sleeps", || {
+        (0..20).all(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            common::states(sender.id(), "ampe-source") == ["S"]
+        })
+    });
+    let store = receiving.request(|_| {});
+    stored(&receiving, &store);
+    assert_eq!(receiving.closed().reason(), Reason::Bye);
+    sender.finish().assert_succeeds();
+}
+
+#[test]
 fn nothing_more_is_sent_of_a_file_that_has_failed() {
     const LEN: usize = 40_000_000;
     let place = Place::new();
@@ -226,4 +315,17 @@ fn a_limit_holds_for_whatever_is_sent() {
         sha256(&place.out().join("file-6")),
         sha256(&place.path().join("file-6"))
     );
+}
+
+/// All of a short file would go out in one message, and nothing before and behind it for so long.
+#[test]
+fn a_limit_makes_nobody_silent() {
+    let place = Place::new();
+    let (_receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--timeout", "1"]);
+    let send = ["send", "--quiet", "--timeout", "1", "--to", &to];
+    let files = ["one", "two"].map(|name| place.file(name, 40_000));
+    let files = files.each_ref().map(|file| file.to_str().unwrap());
+    start(&[&send[..], &["--limit", "20kB"], &files].concat())
+        .finish()
+        .assert_succeeds();
 }

@@ -1,10 +1,11 @@
 """A file system in memory over /dev/fuse, without hard links and links, and without renaming that does not
 replace. It fails and hangs on demand.
 
-usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [spared=COUNT] [hang_read_at=OFFSET hang=SECONDS] [names=ascii]
+usage: little_fs.py MOUNT-POINT [OPERATION=ERROR...] [spared=COUNT] [hang_read_at=OFFSET hang=SECONDS]
+                    [read=SECONDS] [names=ascii]
 
-OPERATION is flush (which is what close(2) asks), fsync or fsyncdir; the first COUNT of them succeed. Prints a
-line once it is mounted.
+OPERATION is flush (which is what close(2) asks), fsync or fsyncdir; the first COUNT of them succeed. Each read
+takes SECONDS, or those behind OFFSET do. Prints a line once it is mounted.
 """
 import ctypes
 import errno
@@ -91,6 +92,7 @@ def answer(operation, node, body):
         return 0, struct.pack("<QII", node, 0, 0)
     if operation == 15:  # read
         _, offset, size = struct.unpack_from("<QQI", body)
+        time.sleep(float(options.get("read", 0)))
         if offset + size > int(options.get("hang_read_at", 1 << 60)):
             time.sleep(float(options["hang"]))
         return 0, bytes(contents[node][offset : offset + size])

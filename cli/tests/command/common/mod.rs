@@ -340,6 +340,18 @@ pub(crate) fn signal(id: u32, name: &str) {
     assert!(status.unwrap().success());
 }
 
+/// The states of a process's threads of this name: `S` for each that waits for something.
+#[cfg(target_os = "linux")]
+pub(crate) fn states(id: u32, name: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    // One may have ended meanwhile.
+    let stats =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let of_name = stats.filter(|stat| stat.contains(&format!("({name}) ")));
+    let state = |stat: String| stat.rsplit(") ").next().unwrap()[..1].to_owned();
+    of_name.map(state).collect()
+}
+
 /// Waits until `condition` holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -17,12 +17,17 @@ pub(crate) struct Receiving {
 impl Receiving {
     /// One that takes little before it is asked for more, so that a sender stops in the middle.
     pub(crate) fn small() -> Receiving {
+        Receiving::small_at("tcp://127.0.0.1:0")
+    }
+
+    /// As [`small`](Receiving::small), there.
+    pub(crate) fn small_at(address: &str) -> Receiving {
         let mut options = Options::default();
         options.inbound_bytes = 300_000;
         options.inbound_bytes_per_channel = 300_000;
         let engine = Engine::start(options).unwrap();
         let (group, inbox) = engine.group(GroupOptions::default()).unwrap();
-        group.listen(&"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+        group.listen(&address.parse().unwrap()).unwrap();
         let mut receiving = Receiving {
             _engine: engine,
             group,
@@ -69,10 +74,8 @@ impl Receiving {
         ];
         let answer = self.message(&headers);
         self.group.post(hello.accept(answer)).unwrap();
-        let Event::Request(offer) = self.next() else {
-            panic!("no offer");
-        };
-        offer
+        // It may say before that it works.
+        self.request(|said| assert!(said.body().is_empty(), "no offer"))
     }
 
     pub(crate) fn answer(&self, request: &Request, headers: &[(&str, &str)]) {
