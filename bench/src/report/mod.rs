@@ -29,13 +29,18 @@ pub fn write(
         of_sizes(&mut page, rows, transport)?;
     }
     for work in [Work::RoundTrip, Work::Paced, Work::Loaded] {
-        for &transport in &transports {
-            of_times(&mut page, rows, work, transport)?;
+        for group in groups(rows, work) {
+            of_times(&mut page, rows, work, group)?;
         }
     }
-    for of_work in [of_producers, of_fan_out, of_cycles, of_idle] {
-        for &transport in &transports {
-            of_work(&mut page, rows, transport)?;
+    for (work, of_work) in [
+        (Work::Producers, of_producers as OfWork),
+        (Work::FanOut, of_fan_out),
+        (Work::Cycles, of_cycles),
+        (Work::Idle, of_idle),
+    ] {
+        for group in groups(rows, work) {
+            of_work(&mut page, rows, group)?;
         }
     }
     of_pollers(&mut page, rows)?;
@@ -49,6 +54,34 @@ pub fn rewrite(json: &Path, html: &Path) -> Result<()> {
     let rows: Vec<Row> =
         serde_json::from_str(&text).with_context(|| format!("{json:?} is no run"))?;
     write(html, &rows, None, &[])
+}
+
+type OfWork = fn(&mut Page, &[Row], Group) -> Result<()>;
+
+/// What has plots of its own: the messages of one size over one transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Group {
+    transport: Transport,
+    size: usize,
+}
+
+impl Group {
+    fn has(self, row: &Row) -> bool {
+        row.transport == self.transport && row.size == self.size
+    }
+
+    fn titled(self, work: Work) -> String {
+        format!("{}, {} B", titled(work, self.transport), self.size)
+    }
+}
+
+/// What has plots of its own in a work, in the order of the rows.
+fn groups(rows: &[Row], work: Work) -> Vec<Group> {
+    let of_work = rows.iter().filter(|row| row.work == work);
+    in_order(of_work.map(|row| Group {
+        transport: row.transport,
+        size: row.size,
+    }))
 }
 
 fn titled(work: Work, transport: Transport) -> String {
@@ -119,9 +152,8 @@ fn of_sizes(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
     Ok(())
 }
 
-fn of_times(page: &mut Page, rows: &[Row], work: Work, transport: Transport) -> Result<()> {
-    let is_wanted =
-        |row: &&Row| row.work == work && row.unit == MICROSECONDS && row.transport == transport;
+fn of_times(page: &mut Page, rows: &[Row], work: Work, group: Group) -> Result<()> {
+    let is_wanted = |row: &&Row| row.work == work && row.unit == MICROSECONDS && group.has(row);
     let of = |row: &Row| {
         let percentiles = [row.p50, row.p99, row.p999].into_iter().flatten();
         let point = |(index, y)| Point {
@@ -136,15 +168,9 @@ fn of_times(page: &mut Page, rows: &[Row], work: Work, transport: Transport) -> 
             percentiles.enumerate().map(point).collect(),
         )
     };
-    let size = rows.iter().find(is_wanted).map(|row| row.size);
-    let all: Vec<Series> = rows
-        .iter()
-        .filter(is_wanted)
-        .filter(|row| Some(row.size) == size)
-        .map(of)
-        .collect();
-    if let Some(size) = size {
-        let title = format!("{}, {size} B: times", titled(work, transport));
+    let all: Vec<Series> = rows.iter().filter(is_wanted).map(of).collect();
+    if !all.is_empty() {
+        let title = format!("{}: times", group.titled(work));
         let names = ["p50", "p99", "p99.9"].map(str::to_owned);
         let plot = Plot {
             title: &title,
@@ -157,18 +183,14 @@ fn of_times(page: &mut Page, rows: &[Row], work: Work, transport: Transport) -> 
     Ok(())
 }
 
-fn of_producers(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
-    let is_rate = |row: &Row, work: Work| {
-        row.work == work && row.unit == MESSAGES_A_SECOND && row.transport == transport
-    };
+fn of_producers(page: &mut Page, rows: &[Row], group: Group) -> Result<()> {
+    let is_rate =
+        |row: &Row, work: Work| row.work == work && row.unit == MESSAGES_A_SECOND && group.has(row);
     let y = "messages a second";
     let one_group = |row: &Row| is_rate(row, Work::Producers) && row.groups == Some(1);
     let all = series(rows, one_group, |row| row.senders.unwrap_or(1) as f64);
     if has_several_x(&all) {
-        let title = format!(
-            "{}: growth with senders",
-            titled(Work::Producers, transport)
-        );
+        let title = format!("{}: growth with senders", group.titled(Work::Producers));
         let plot = Plot {
             title: &title,
             x: "threads that send, each on a channel",
@@ -190,7 +212,7 @@ fn of_producers(page: &mut Page, rows: &[Row], transport: Transport) -> Result<(
         let senders = most.unwrap_or(1);
         let title = format!(
             "{}, {senders} senders: growth with groups",
-            titled(Work::Producers, transport)
+            group.titled(Work::Producers)
         );
         let plot = Plot {
             title: &title,
@@ -203,16 +225,15 @@ fn of_producers(page: &mut Page, rows: &[Row], transport: Transport) -> Result<(
     Ok(())
 }
 
-fn of_fan_out(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
+fn of_fan_out(page: &mut Page, rows: &[Row], group: Group) -> Result<()> {
     for (unit, y) in [
         (MESSAGES_A_SECOND, "deliveries a second"),
         (PROCESSOR, "CPU time a delivery, us"),
     ] {
-        let is_wanted =
-            |row: &Row| row.work == Work::FanOut && row.unit == unit && row.transport == transport;
+        let is_wanted = |row: &Row| row.work == Work::FanOut && row.unit == unit && group.has(row);
         let all = series(rows, is_wanted, |row| row.channels.unwrap_or(1) as f64);
         if has_several_x(&all) {
-            let title = format!("{}: {y} by channels", titled(Work::FanOut, transport));
+            let title = format!("{}: {y} by channels", group.titled(Work::FanOut));
             let plot = Plot {
                 title: &title,
                 x: "channels that each message goes to",
@@ -225,27 +246,24 @@ fn of_fan_out(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()>
     Ok(())
 }
 
-fn of_cycles(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
-    let is_wanted = |row: &Row| row.work == Work::Cycles && row.transport == transport;
+fn of_cycles(page: &mut Page, rows: &[Row], group: Group) -> Result<()> {
+    let is_wanted =
+        |row: &Row| row.work == Work::Cycles && row.unit == CONNECTIONS_A_SECOND && group.has(row);
     of_bars(
         page,
         rows,
         is_wanted,
-        &titled(Work::Cycles, transport),
+        &group.titled(Work::Cycles),
         CONNECTIONS_A_SECOND,
         Work::Cycles,
     )
 }
 
-fn of_idle(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
-    let is_idle = |row: &Row, unit: &str| {
-        row.work == Work::Idle && row.transport == transport && row.unit == unit
-    };
+fn of_idle(page: &mut Page, rows: &[Row], group: Group) -> Result<()> {
+    let is_idle =
+        |row: &Row, unit: &str| row.work == Work::Idle && group.has(row) && row.unit == unit;
     let bytes = |row: &Row| is_idle(row, BYTES_A_CHANNEL);
-    let title = format!(
-        "{}: resident bytes of a channel",
-        titled(Work::Idle, transport)
-    );
+    let title = format!("{}: resident bytes of a channel", group.titled(Work::Idle));
     of_bars(page, rows, bytes, &title, "B", Work::Idle)?;
     let counts = rows
         .iter()
@@ -262,7 +280,7 @@ fn of_idle(page: &mut Page, rows: &[Row], transport: Transport) -> Result<()> {
     if has_several_x(&all) {
         let title = format!(
             "{}: CPU time a message beside idle channels",
-            titled(Work::Idle, transport)
+            group.titled(Work::Idle)
         );
         let names: Vec<String> = counts.iter().map(|count| format!("{count} idle")).collect();
         let plot = Plot {

@@ -164,7 +164,10 @@ pub fn bars(title: &str, unit: &str, series: &[Series]) -> Result<String> {
                 one.color.filled(),
             );
             area.draw(&bar).map_err(broken)?;
-            let value = format!("{} {unit}", short(point.y));
+            let value = match (short(point.y), unit) {
+                (value, "B") => value + unit,
+                (value, unit) => format!("{value} {unit}"),
+            };
             area.draw_text(&value, &text(13).into(), (right + 6, top + 7))
                 .map_err(broken)?;
         }
@@ -173,8 +176,15 @@ pub fn bars(title: &str, unit: &str, series: &[Series]) -> Result<String> {
     Ok(svg)
 }
 
-/// A tick of a logarithmic axis, in few digits.
+/// A tick of a logarithmic axis, in few digits. Only 1, 2 and 5 of each ten have one: others would overlap.
 fn tick(value: f64) -> String {
+    let first = value / 10_f64.powf(value.log10().floor());
+    if ![1.0, 2.0, 5.0, 10.0]
+        .iter()
+        .any(|it| (first - it).abs() < 1e-6)
+    {
+        return String::new();
+    }
     match value {
         1e6.. => format!("{} M", value / 1e6),
         1e3.. => format!("{} k", value / 1e3),
