@@ -14,6 +14,7 @@ pub(crate) mod protocol;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod source;
+mod space;
 pub(crate) mod tree;
 
 use std::time::Duration;

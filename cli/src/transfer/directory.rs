@@ -14,6 +14,7 @@ use super::attributes::set_time;
 use super::partial::{self, Abilities};
 use super::path::TreePath;
 use super::protocol::Attributes;
+use super::space;
 use crate::advice;
 use crate::error::Failure;
 use crate::output;
@@ -21,9 +22,6 @@ use crate::output;
 /// How much is written between two flushes to the disk, where files are flushed. It bounds how long
 /// a sender waits for its last answer.
 const FLUSH_BYTES: u64 = 256 << 20;
-
-/// How much space is to be left, at least.
-const SPACE_SLACK: u64 = 4 << 20;
 
 /// What a receiver does in its directory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,12 +155,7 @@ impl Directory {
 
     /// Says why so many bytes do not fit, if so.
     pub(crate) fn check_space(&self, size: u64) -> Result<(), String> {
-        // Where the system does not say, writing will.
-        let Ok(free) = fs4::available_space(&self.path) else {
-            return Ok(());
-        };
-        let free = free.saturating_add(partial::kept_bytes(&self.path));
-        check_fits(size, free)
+        space::check_all(&self.path, size)
     }
 
     /// Begins to receive a file, or says why not, and what to do. No content is needed for that.
@@ -182,10 +175,8 @@ impl Directory {
         let (file, is_resumable) = self.unfinished(&path.path, offered)?;
         self.try_name(&path.path)?;
         let there = file.as_file().metadata().map_or(0, |found| found.len());
-        if let Some(size) = size
-            && let Ok(free) = fs4::available_space(&self.path)
-        {
-            check_fits(size.saturating_sub(there), free)?;
+        if let Some(size) = size {
+            space::check_file(&self.path, size, there)?;
         }
         let from = if size.is_some_and(|size| there <= size) {
             there
@@ -550,17 +541,6 @@ fn read_path(path: &[u8]) -> Result<TreePath, String> {
 fn is_file_of(place: &Path, size: u64) -> bool {
     let found = fs::symlink_metadata(place);
     found.is_ok_and(|found| found.is_file() && found.len() == size)
-}
-
-fn check_fits(size: u64, free: u64) -> Result<(), String> {
-    if size.saturating_add(SPACE_SLACK) <= free || size == 0 {
-        return Ok(());
-    }
-    Err(format!(
-        "{} do not fit, {} are free: free space there",
-        output::bytes(size),
-        output::bytes(free)
-    ))
 }
 
 fn exists() -> String {

@@ -1,6 +1,6 @@
 //! Unfinished files: how they are called, whose they are, and what their file system can do.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -162,22 +162,6 @@ fn identified(identity: &[u8]) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!("{PARTIAL_PREFIX}{}-{digits}", machine())
-}
-
-/// Unfinished files that are kept, with their lengths together.
-pub(crate) fn kept_bytes(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return 0;
-    };
-    let kept = entries.flatten().filter(|entry| {
-        let name = entry.file_name();
-        name.to_str()
-            .is_some_and(|name| name.starts_with(PARTIAL_PREFIX))
-    });
-    kept.filter_map(|entry| entry.metadata().ok())
-        .filter(Metadata::is_file)
-        .map(|found| found.len())
-        .sum()
 }
 
 /// Writes pieces with as few calls as the system makes of it; how many bytes they have.

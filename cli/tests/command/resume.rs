@@ -286,6 +286,42 @@ fn what_is_kept_has_room_already() {
     assert!(resumed.is_none_or(|bytes| bytes >= 10 << 20));
 }
 
+/// A directory is sent again for the one file that is missing of it.
+#[cfg(unix)] // as above
+#[test]
+fn what_is_stored_already_has_room() {
+    let place = Place::new();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=28m", "ampe-test"])
+        .arg(place.out())
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        common::skip("a small disk: mounting a small tmpfs is not permitted here");
+        return;
+    }
+    let directory = place.path().join("directory");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("large"), content(LEN)).unwrap();
+    let send = || {
+        let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
+        let sent = run(&["send", "--to", &to, directory.to_str().unwrap()]);
+        (sent, receiver.finish())
+    };
+    let first = send();
+    fs::write(directory.join("small"), "missing").unwrap();
+    let again = send();
+    let stored = fs::read(place.out().join("directory/small"));
+    let unmounted = std::process::Command::new("umount")
+        .arg(place.out())
+        .status();
+    assert!(unmounted.unwrap().success());
+    for (sent, received) in [first, again] {
+        sent.assert_succeeds();
+        received.assert_succeeds();
+    }
+    assert_eq!(stored.unwrap(), b"missing");
+}
+
 #[test]
 fn an_interrupted_receiver_leaves_nothing_on_request() {
     let place = Place::new();

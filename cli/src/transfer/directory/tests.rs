@@ -179,15 +179,6 @@ fn what_is_no_directory_is_refused() {
 }
 
 #[test]
-fn what_fits_leaves_a_little_free() {
-    const LEFT: u64 = 4 << 20;
-    assert_eq!(check_fits(1, LEFT + 1), Ok(()));
-    assert_eq!(check_fits(0, 0), Ok(()), "what is empty takes no room");
-    assert!(check_fits(1, LEFT).unwrap_err().contains("do not fit"));
-    assert!(check_fits(u64::MAX, u64::MAX - 1).is_err());
-}
-
-#[test]
 fn a_directory_that_is_gone_is_not_taken_for_something_else() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("out");
