@@ -14,6 +14,8 @@ mod common;
 #[allow(dead_code, reason = "another test program uses the rest")]
 mod certificates;
 mod charged;
+#[cfg(target_os = "linux")]
+mod idle;
 #[cfg(feature = "tls")]
 #[path = "../behaviour/tls/raw.rs"]
 #[allow(dead_code, reason = "another test program uses the rest")]

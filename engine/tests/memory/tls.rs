@@ -11,7 +11,7 @@ use crate::raw;
 
 const COUNT: usize = 40;
 
-/// See the table of `Options`: without TLS a channel that is idle takes 1 KiB, and each end counts here.
+/// See the table of `Options`: what a channel takes that is idle without TLS is apart from it, and each end counts here.
 const IDLE: usize = 12 * 1024;
 
 /// One before the end of its handshake.
