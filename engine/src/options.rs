@@ -24,7 +24,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16, and each group's [`outbound_reserve`](GroupOptions::outbound_reserve) · 17/16 |
-/// | of these, messages with frames of up to 1,040 bytes that were returned, until they are dropped | up to 4/3 of that beside it, if all that is queued is returned at once and has no content |
+/// | of these, and of what is in the reserves of channels, messages with frames of up to 1,040 bytes that were returned, until they are dropped | up to 4/3 of that beside it, if all that is queued is returned at once and has no content |
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
@@ -74,9 +74,9 @@ pub struct Options {
     /// less than that queued, small messages to it are accepted whatever others have used up. So
     /// hellos, answers and goodbyes go though other peers do not read. Of the reserve, 14 KiB are for
     /// any message and the rest for a small ByeRequest and a small ByeResponse. A returned message
-    /// counts as what it was posted as, also as the content taken out of it; posted again it is
-    /// charged once. A [shared body](crate::SharedBody) counts with each message that has it, though it takes memory once.
-    /// Default 128 MiB.
+    /// counts as what it was posted as, and with the 896 bytes of any other; so does the content taken out of it.
+    /// Posted again it is charged once. A [shared body](crate::SharedBody) counts with each message that has it,
+    /// though it takes memory once. Default 128 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
     /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
