@@ -79,7 +79,7 @@ pub struct Options {
     /// though it takes memory once. Default 128 MiB.
     pub outbound_bytes: usize,
     /// The part of [`outbound_bytes`](Options::outbound_bytes) that one channel's messages may take
-    /// until they are sent or returned. Default 4 MiB; more than the whole means the whole.
+    /// until they are sent or returned. Default 2 MiB; more than the whole means the whole.
     #[doc(alias = "ZMQ_SNDHWM")]
     #[doc(alias = "NNG_OPT_SENDBUF")]
     pub outbound_bytes_per_channel: usize,
@@ -181,7 +181,7 @@ impl Default for Options {
             inbound_bytes: 64 << 20,
             inbound_bytes_per_channel: 16 << 20,
             outbound_bytes: 128 << 20,
-            outbound_bytes_per_channel: 4 << 20,
+            outbound_bytes_per_channel: 2 << 20,
             pool_bytes: 16 << 20,
             connect_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),

@@ -124,6 +124,6 @@ fn by_default_free_storage_is_kept_and_so_many_connections_fill_a_budget() {
     assert_eq!(options.pool_bytes, 16 << 20);
     let four = 4 * options.inbound_bytes_per_channel;
     assert_eq!(four, options.inbound_bytes);
-    let deaf = 32 * options.outbound_bytes_per_channel;
+    let deaf = 64 * options.outbound_bytes_per_channel;
     assert_eq!(deaf, options.outbound_bytes);
 }

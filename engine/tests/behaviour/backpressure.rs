@@ -73,7 +73,10 @@ fn a_starved_engine_rests_whatever_its_peer_does() {
     for transport in transports() {
         for end in ["stays quiet", "closes", "resets"] {
             let place = place(transport);
-            let (server_engine, client_engine) = (small_engine(SLOTS), common::engine());
+            let mut options = Options::default();
+            options.outbound_bytes_per_channel = 2 * SENT * LARGE_COST;
+            let client_engine = Engine::start(options).unwrap();
+            let server_engine = small_engine(SLOTS);
             let (mut server, client) = (group(&server_engine), group(&client_engine));
             let (_, bound) = listen(&server.0, &mut server.1, &place.address);
             let channel = client.0.connect(&bound).unwrap();
