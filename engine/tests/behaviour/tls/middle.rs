@@ -303,8 +303,13 @@ fn the_accounts_of_connections_that_are_cut_anywhere_add_up() {
     let mut target = target_with(tight());
     let mut book = Book::default();
     let mut connections = 0;
-    while book.posted < number() {
+    // Of few connections with small messages it may be that all had been sent when they were cut.
+    while book.posted < number() || book.received == 0 || book.returned == 0 {
         connections += 1;
+        assert!(
+            connections <= 1000,
+            "nothing is received, or nothing returned"
+        );
         let largest = [10, 500, 3000, 60_000][random.below(4)];
         let up = cut_after(1500 + random.below((largest + 40) * 1000));
         let middle = Middle::between(&target.address, [up, Box::new(|_, record| Some(record))]);
@@ -320,7 +325,6 @@ fn the_accounts_of_connections_that_are_cut_anywhere_add_up() {
         "{} posted over {connections} connections: {} sent, of which {} received; {} returned",
         book.posted, book.sent, book.received, book.returned
     );
-    assert!(book.received > 0 && book.returned > 0);
     target.serves_well();
 }
 
