@@ -1,8 +1,6 @@
 //! Processes that are killed or interrupted in the middle, and disks that fill up.
 
 use std::fs;
-#[cfg(unix)]
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +9,8 @@ use serde_json::Value;
 
 use crate::common::peer::Peer;
 use crate::common::receiving::Receiving;
+#[cfg(unix)]
+use crate::common::small_disk::SmallDisk;
 use crate::common::{
     self, Finished, Killed, Place, Running, has_partial, on_each_transport, start, until,
 };
@@ -410,22 +410,15 @@ fn a_file_larger_than_files_may_be_is_told_by_both_and_the_next_is_taken() {
 #[test]
 fn a_full_disk_is_said_by_both_and_nothing_is_left() {
     let place = Place::new();
-    let small = place.out();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "ampe-test"])
-        .arg(&small)
-        .output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        common::skip("a full disk: mounting a small tmpfs is not permitted here");
+    let Some(disk) = SmallDisk::mount(place.out(), 1 << 20) else {
         return;
-    }
+    };
     let file = place.file("file", 5_000_000);
     let (receiver, to) = place.receiver("tcp://127.0.0.1:0", &["--once"]);
     let sender = start(&["send", "--to", &to, file.to_str().unwrap()]);
     let (sent, received) = (sender.finish(), receiver.finish());
     let left = place.out_entries();
-    let unmounted = Command::new("umount").arg(&small).status().unwrap();
-    assert!(unmounted.success());
+    disk.unmount();
     sent.assert_fails(1, &["nothing was sent", "do not fit", "free space"]);
     received.assert_fails(1, &["do not fit", "free space"]);
     assert!(left.is_empty());

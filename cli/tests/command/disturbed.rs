@@ -11,14 +11,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::common::{self, Finished, Place, Running, entries, sha256, start, until};
+use crate::common::small_disk::SmallDisk;
+use crate::common::{Finished, Place, Running, entries, sha256, start, until};
 
 const PARTIAL: &str = ".ampe-partial-";
 
@@ -96,9 +96,10 @@ struct Figures {
 
 struct Run {
     rng: Rng,
+    /// The receiver's own, if it has one: gone before the place is.
+    disk: Option<SmallDisk>,
     place: Place,
     sources: Vec<Source>,
-    has_own_disk: bool,
     interrupted: Vec<Side>,
     /// Those that ended at once, whatever they had to say.
     killed: Vec<Side>,
@@ -125,37 +126,8 @@ fn whatever_happens_files_arrive_whole_or_it_is_told() {
 /// Whether a little disk can be mounted; if not, it is said.
 fn can_mount() -> bool {
     let place = Place::new();
-    let can = mount(&place, 1 << 20);
-    match can {
-        true => unmount(&place),
-        false => {
-            common::skip("disks that become full: mounting a small tmpfs is not permitted here")
-        }
-    }
-    can
-}
-
-fn mount(place: &Place, size: u64) -> bool {
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", &format!("size={size}"), "ampe-test"])
-        .arg(place.out())
-        .output();
-    mounted.is_ok_and(|output| output.status.success())
-}
-
-fn unmount(place: &Place) {
-    let _ = Command::new("umount")
-        .arg("--lazy")
-        .arg(place.out())
-        .status();
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        if self.has_own_disk {
-            unmount(&self.place);
-        }
-    }
+    let disk = SmallDisk::mount(place.out(), 1 << 20);
+    disk.is_some()
 }
 
 impl Run {
@@ -181,13 +153,14 @@ impl Run {
             .collect();
         let total: usize = sources.iter().map(|source| source.now().len()).sum();
         // Four MiB are to be left free, or nothing is sent; a changed file may be there twice.
-        let has_own_disk =
-            can_mount && rng.u8(..4) == 0 && mount(&place, 4 * total as u64 + (16 << 20));
+        let has_own_disk = can_mount && rng.u8(..4) == 0;
+        let size = 4 * total as u64 + (16 << 20);
+        let disk = has_own_disk.then(|| SmallDisk::mount(place.out(), size));
         Run {
             rng,
             place,
             sources,
-            has_own_disk,
+            disk: disk.flatten(),
             interrupted: Vec::new(),
             killed: Vec::new(),
         }
@@ -195,7 +168,10 @@ impl Run {
 
     fn make(mut self, figures: &mut Figures) {
         let disturbances = self.plan();
-        println!("{disturbances:?}, a disk of its own: {}", self.has_own_disk);
+        println!(
+            "{disturbances:?}, a disk of its own: {}",
+            self.disk.is_some()
+        );
         let options: &[&str] = match self.rng.u8(..8) {
             0 => &["--no-resume"],
             1 => &["--sync"],
@@ -241,7 +217,7 @@ impl Run {
             0..3 => Disturbance::Kill(side),
             3..5 => Disturbance::Interrupt(side),
             5..7 => Disturbance::Pause(side, self.rng.u64(1..200)),
-            7 | 8 if self.has_own_disk => Disturbance::FillDisk,
+            7 | 8 if self.disk.is_some() => Disturbance::FillDisk,
             _ => {
                 let change = [
                     Change::Shorten,

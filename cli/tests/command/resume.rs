@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::peer::Peer;
+#[cfg(unix)]
+use crate::common::small_disk::SmallDisk;
 use crate::common::{self, Finished, Killed, Place, content, entries, run, sha256, start, until};
 
 const LEN: usize = 20_000_000;
@@ -268,21 +270,13 @@ fn what_is_kept_and_longer_than_the_file_is_not_gone_on_with() {
 #[test]
 fn what_is_kept_has_room_already() {
     let place = Place::new();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=28m", "ampe-test"])
-        .arg(place.out())
-        .output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        common::skip("a small disk: mounting a small tmpfs is not permitted here");
+    let Some(disk) = SmallDisk::mount(place.out(), 28 << 20) else {
         return;
-    }
+    };
     place.file("file", LEN);
     let is_broken_off = broken_off(&place, 10 << 20).is_some();
     let resumed = is_broken_off.then(|| resumed(&place));
-    let unmounted = std::process::Command::new("umount")
-        .arg(place.out())
-        .status();
-    assert!(unmounted.unwrap().success());
+    disk.unmount();
     assert!(resumed.is_none_or(|bytes| bytes >= 10 << 20));
 }
 
@@ -291,14 +285,9 @@ fn what_is_kept_has_room_already() {
 #[test]
 fn what_is_stored_already_has_room() {
     let place = Place::new();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=28m", "ampe-test"])
-        .arg(place.out())
-        .output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        common::skip("a small disk: mounting a small tmpfs is not permitted here");
+    let Some(disk) = SmallDisk::mount(place.out(), 28 << 20) else {
         return;
-    }
+    };
     let directory = place.path().join("directory");
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("large"), content(LEN)).unwrap();
@@ -311,10 +300,7 @@ fn what_is_stored_already_has_room() {
     fs::write(directory.join("small"), "missing").unwrap();
     let again = send();
     let stored = fs::read(place.out().join("directory/small"));
-    let unmounted = std::process::Command::new("umount")
-        .arg(place.out())
-        .status();
-    assert!(unmounted.unwrap().success());
+    disk.unmount();
     for (sent, received) in [first, again] {
         sent.assert_succeeds();
         received.assert_succeeds();

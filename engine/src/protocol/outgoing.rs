@@ -73,11 +73,13 @@ impl Run {
         &self.bytes[self.at..]
     }
 
-    /// Moves the frames from `at` on to a buffer of their length, and hands back the one they were in.
-    fn cut(&mut self) -> Vec<u8> {
+    /// Moves the frames from `at` on to a buffer of their length, to which more may be joined. Hands back the one they
+    /// were in, and whether that is one for copies.
+    fn cut(&mut self) -> (Vec<u8>, bool) {
         let own = self.left().to_vec();
         self.at = 0;
-        std::mem::replace(&mut self.bytes, own)
+        let before = std::mem::replace(&mut self.bytes, own);
+        (before, std::mem::take(&mut self.is_copy))
     }
 
     /// What its buffer takes beyond the frames from `at` on.
@@ -286,8 +288,7 @@ impl Nodes {
             is_copy,
         };
         if self.unused + run.unused() > UNUSED_BYTES {
-            let cut = run.cut();
-            run.is_copy = false; // more is joined to it
+            let (cut, is_copy) = run.cut();
             self.give(cut, is_copy);
         }
         self.unused += run.unused();
@@ -385,7 +386,7 @@ impl Nodes {
             && let Some(Queued::Run(run)) = &mut node.queued
         {
             self.unused -= run.unused();
-            let (cut, is_copy) = (run.cut(), std::mem::take(&mut run.is_copy));
+            let (cut, is_copy) = run.cut();
             self.unused += run.unused();
             self.give(cut, is_copy);
         }

@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::wire::OpCode;
 
 use super::Core;
-use super::connection::{Connection, Opening};
+use super::connection::{Connection, Context, Opening};
 use super::listeners::Listener;
 use super::outgoing::Withdrawn;
 use super::record::{Kind, Record};
@@ -62,11 +62,9 @@ impl Core {
 
     /// Queues small frames that were posted by value.
     fn handle_frames(&mut self, frames: Frames, now: Instant) {
-        let key = self
-            .key_of(frames.channel)
-            .expect("an admitted post has a channel");
-        self.with(key, now, |it, context| it.enqueue_frames(frames, context))
-            .expect("nothing that travels is admitted to a listener");
+        self.with_admitted(frames.channel, now, |it, context| {
+            it.enqueue_frames(frames, context);
+        });
     }
 
     /// Queues small frames of several channels.
@@ -77,16 +75,25 @@ impl Core {
         now: Instant,
     ) {
         mixed.for_each(stretches, |stretch, bytes| {
-            let key = self
-                .key_of(stretch.channel)
-                .expect("an admitted post has a channel");
-            let counts = stretch.counts;
-            self.with(key, now, |it, context| {
-                it.enqueue_stretch(bytes, counts, context);
-            })
-            .expect("nothing that travels is admitted to a listener");
+            self.with_admitted(stretch.channel, now, |it, context| {
+                it.enqueue_stretch(bytes, stretch.counts, context);
+            });
         });
         self.nodes.spare().give(mixed.bytes);
+    }
+
+    /// Acts on the connection to which frames were admitted.
+    fn with_admitted(
+        &mut self,
+        channel: Channel,
+        now: Instant,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>),
+    ) {
+        let key = self
+            .key_of(channel)
+            .expect("an admitted post has a channel");
+        self.with(key, now, act)
+            .expect("nothing that travels is admitted to a listener");
     }
 
     fn handle_post(

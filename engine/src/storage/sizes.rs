@@ -45,8 +45,8 @@ pub(crate) const fn cost_of(len: usize) -> usize {
 }
 
 /// What a small message is charged beside its frame, until it is sent or returned, that was posted by value: it lies
-/// among others then, in a run, and has records of its own only where it lies alone. Checked against their sizes where those are
-/// known, in `protocol/outgoing.rs`.
+/// among others then, in a run, and has records of its own only where it lies alone. Checked against their sizes where
+/// those are known, in `protocol/outgoing.rs`.
 pub(crate) const QUEUED_COST: usize = 384;
 
 /// The bytes that a message is charged that was posted by value and whose frame has `len` bytes, until it is sent. Where

@@ -216,16 +216,18 @@ fn a_receiver_without_budget_stops_the_sender_and_loses_nothing() {
 
 #[test]
 fn groups_that_are_closed_send_what_they_have_and_end_in_order() {
-    let (_engine, mut server, client, address) = served();
+    let mut options = Options::default();
+    options.outbound_bytes_per_channel = 4 << 20;
+    let (_engine, mut server, client, address) = served_with(options);
     let to_server = client.0.connect(&address).unwrap();
-    for _ in 0..40 {
+    for _ in 0..50 {
         let message = client.0.message().with_body(&[3; 50_000]).unwrap();
         client.0.post(message.signal(to_server)).unwrap();
     }
     let receiving = std::thread::spawn(move || {
         let hello = expect!(server.1, Hello);
         let _ = server.0.post(hello.echo()); // the other side may be gone by now
-        for _ in 0..40 {
+        for _ in 0..50 {
             expect!(server.1, Signal);
         }
         expect!(server.1, Closed).reason()

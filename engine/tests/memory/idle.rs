@@ -1,16 +1,9 @@
 //! What an idle channel takes, as the table in the documentation of `Options` says of Linux. Other systems' pollers keep
 //! other records.
 
-use ampe::{Address, Engine, Options};
+use ampe::{Engine, Options};
 
-use crate::common::{self, Side, listen};
-
-fn connect(server: &mut Side, client: &mut Side, address: &Address) {
-    client.0.connect(address).unwrap();
-    let hello = expect!(server.1, Hello);
-    server.0.post(hello.echo()).unwrap();
-    drop(expect!(client.1, Accepted));
-}
+use crate::common::{self, listen};
 
 #[test]
 fn an_idle_channel_takes_no_more_than_is_said() {
@@ -21,10 +14,10 @@ fn an_idle_channel_takes_no_more_than_is_said() {
         let engine = Engine::start(Options::default()).unwrap();
         let (mut server, mut client) = (common::group(&engine), common::group(&engine));
         let (_, address) = listen(&server.0, &mut server.1, &any);
-        connect(&mut server, &mut client, &address); // what is allocated once
+        crate::connect(&mut server, &mut client, &address); // what is allocated once
         let region = crate::region();
         for _ in 0..pairs {
-            connect(&mut server, &mut client, &address);
+            crate::connect(&mut server, &mut client, &address);
         }
         let held = crate::held(&region) / (2 * pairs);
         println!("{held} bytes for each of {pairs} pairs");

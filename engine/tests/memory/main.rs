@@ -52,3 +52,12 @@ fn held(region: &Region<'_, System>) -> usize {
         .bytes_allocated
         .saturating_sub(change.bytes_deallocated)
 }
+
+/// Makes a connection, past its hello.
+#[cfg(any(target_os = "linux", feature = "tls"))]
+fn connect(server: &mut common::Side, client: &mut common::Side, address: &ampe::Address) {
+    client.0.connect(address).unwrap();
+    let hello = expect!(server.1, Hello);
+    server.0.post(hello.echo()).unwrap();
+    drop(expect!(client.1, Accepted));
+}

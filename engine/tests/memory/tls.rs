@@ -17,18 +17,11 @@ const IDLE: usize = 12 * 1024;
 /// One before the end of its handshake.
 const HALF: usize = 64 * 1024;
 
-fn connect(server: &mut Side, client: &mut Side, address: &Address) {
-    client.0.connect(address).unwrap();
-    let hello = expect!(server.1, Hello);
-    server.0.post(hello.echo()).unwrap();
-    drop(expect!(client.1, Accepted));
-}
-
 /// What a pair of channels takes, past their hellos.
 fn connect_all(server: &mut Side, client: &mut Side, address: &Address) -> usize {
     let region = crate::region();
     for _ in 0..COUNT {
-        connect(server, client, address);
+        crate::connect(server, client, address);
     }
     crate::held(&region) / COUNT
 }
@@ -81,7 +74,7 @@ fn a_connection_takes_no_more_than_is_said() {
     });
     // What they sent has been read once others have had their turn several times.
     for _ in 0..3 {
-        connect(&mut server, &mut client, &secured.1);
+        crate::connect(&mut server, &mut client, &secured.1);
     }
     assert_eq!(engine.statistics().ended_before_hello, 0);
     let half = crate::held(&region) / COUNT;

@@ -2,6 +2,8 @@
 
 pub(crate) mod peer;
 pub(crate) mod receiving;
+#[cfg(unix)] // elsewhere none can be made
+pub(crate) mod small_disk;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
