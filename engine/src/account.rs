@@ -43,15 +43,14 @@ pub struct ChannelAccount {
     pub oldest_queued: Option<Duration>,
 }
 
-impl From<Progress> for ChannelAccount {
-    fn from(progress: Progress) -> Self {
+impl ChannelAccount {
+    pub(crate) fn of(progress: Progress, queued_bytes: usize) -> Self {
         let Progress {
             posted,
             refused,
             returned,
             withdrawn: _, // among the returned
             report,
-            queued_bytes,
         } = progress;
         let now = clock::now();
         ChannelAccount {

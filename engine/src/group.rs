@@ -406,10 +406,13 @@ impl ChannelGroup {
     /// ```
     #[doc(alias = "nng_stat")]
     pub fn account(&self, channel: Channel) -> Option<ChannelAccount> {
-        self.progress(channel).map(ChannelAccount::from)
+        let group = self.group.id;
+        let queue = &self.shared.queue;
+        let known = queue.ask(|registry| registry.progress_and_charge(channel, group));
+        known.map(|(progress, charge)| ChannelAccount::of(progress, charge))
     }
 
-    /// The same, as the registry has it.
+    /// The same, as far as it is counted in messages and bytes of frames.
     pub(crate) fn progress(&self, channel: Channel) -> Option<Progress> {
         let group = self.group.id;
         let queue = &self.shared.queue;

@@ -23,7 +23,8 @@ struct Known {
     address: Endpoint,
     local_address: Endpoint,
     credentials: Option<Credentials>,
-    identity: Option<Identity>,
+    /// Boxed: most peers have none.
+    identity: Option<Box<Identity>>,
 }
 
 /// What it takes, which all clones share. A Unix socket's path has no more than 108 bytes.
@@ -53,7 +54,7 @@ impl Peer {
             address: self.0.address.clone(),
             local_address: self.0.local_address.clone(),
             credentials: self.0.credentials,
-            identity,
+            identity: identity.map(Box::new),
         }))
     }
 
@@ -100,7 +101,7 @@ impl Peer {
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn identity(&self) -> Option<&Identity> {
-        self.0.identity.as_ref()
+        self.0.identity.as_deref()
     }
 }
 

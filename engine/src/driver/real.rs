@@ -174,7 +174,8 @@ impl Real {
 
 impl World for Real {
     type Stream = Stream;
-    type Listener = socket::Listener;
+    /// Boxed: there are few, and it is far larger than a stream.
+    type Listener = Box<socket::Listener>;
     type Place = ampe_poller::Key;
 
     fn now(&self) -> Instant {
@@ -194,7 +195,7 @@ impl World for Real {
         address: Endpoint,
         backlog: u32,
         options: &ListenOptions,
-    ) -> io::Result<(socket::Listener, Endpoint)> {
+    ) -> io::Result<(Self::Listener, Endpoint)> {
         let options = ListenerOptions {
             backlog,
             mode: options.unix_mode & 0o777,
@@ -203,17 +204,19 @@ impl World for Real {
         };
         let listener = socket::Listener::bind_with(&address.into(), &options)?;
         let bound = listener.local_address()?.into();
-        Ok((listener, bound))
+        Ok((Box::new(listener), bound))
     }
 
     fn adopt(&self, socket: HandedIn) -> Adopted<Self> {
         match socket {
-            HandedIn::Listener(listener, bound) => Adopted::Listener(listener, bound.into()),
+            HandedIn::Listener(listener, bound) => {
+                Adopted::Listener(Box::new(listener), bound.into())
+            }
             HandedIn::Stream(stream) => Adopted::Stream(stream),
         }
     }
 
-    fn accept(&self, listener: &socket::Listener) -> io::Result<(Stream, Peer)> {
+    fn accept(&self, listener: &Self::Listener) -> io::Result<(Stream, Peer)> {
         let (stream, address) = listener.accept()?;
         let peer = peer_at(address, &stream);
         Ok((stream, peer))

@@ -58,12 +58,17 @@ struct Registration<P> {
     polling_rests: bool,
     /// Its sending was refused, and rests: that it is writable is of no interest.
     sending_rests: bool,
-    /// Since when its polling has been refused, and when it was last.
-    refused: Option<(Instant, Instant)>,
+    refused: Option<Box<Refused>>,
     /// What lies between the frames and the socket, if anything does.
     secure: Option<Box<Secure>>,
     /// Is in the list of those that may be read though their sockets have nothing.
     is_listed: bool,
+}
+
+/// Since when polling a socket has been refused, and when it was last.
+struct Refused {
+    since: Instant,
+    last: Instant,
 }
 
 /// A socket, for what is sent and received below the frames.
@@ -489,12 +494,18 @@ impl<W: World> Sockets<W> {
         let Some(registration) = self.registration_mut(key) else {
             return false;
         };
-        let since = match registration.refused {
-            Some((since, last)) if now.saturating_duration_since(last) < CALM => since,
-            _ => now,
+        let first = || {
+            Box::new(Refused {
+                since: now,
+                last: now,
+            })
         };
-        registration.refused = Some((since, now));
-        if now.saturating_duration_since(since) >= patience {
+        let refused = registration.refused.get_or_insert_with(first);
+        if now.saturating_duration_since(refused.last) >= CALM {
+            refused.since = now;
+        }
+        refused.last = now;
+        if now.saturating_duration_since(refused.since) >= patience {
             return false;
         }
         registration.polling_rests = true;

@@ -5,6 +5,7 @@
 //! the shared part. A group that fits into its own reserve waits for nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use crate::between::key::RecordKey;
 
@@ -28,7 +29,7 @@ pub(super) struct Budget {
     departed: BTreeMap<RecordKey, (BudgetKey, usize)>,
     /// The groups in which somebody waits, by the first in line.
     heads: BTreeSet<(Ticket, BudgetKey)>,
-    ticket_next: u64,
+    ticket_next: Ticket,
     /// Connections that wait, for budget or for their own share.
     starved: usize,
     /// A line has come to have nobody in it.
@@ -36,7 +37,7 @@ pub(super) struct Budget {
 }
 
 /// A place in line.
-pub(super) type Ticket = u64;
+pub(super) type Ticket = NonZeroU64;
 
 /// Names a group's part of the budget.
 pub(super) type BudgetKey = usize;
@@ -90,7 +91,7 @@ impl Budget {
             free: Vec::new(),
             departed: BTreeMap::new(),
             heads: BTreeSet::new(),
-            ticket_next: 0,
+            ticket_next: NonZeroU64::MIN,
             starved: 0,
             has_line_emptied: false,
         }
@@ -242,7 +243,8 @@ impl Budget {
         cost: usize,
     ) -> Starved {
         let ticket = decisions::place_in_line(self.ticket_next);
-        self.ticket_next += 1;
+        let next = self.ticket_next.checked_add(1);
+        self.ticket_next = next.expect("2^64 tickets take centuries");
         self.change_line(budget_key, |line| line.insert(ticket, (key, cost)));
         Starved::InLine(ticket)
     }

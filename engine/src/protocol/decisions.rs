@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::event::Event;
 
+use super::budget::Ticket;
 use super::connection::Posts;
 
 macro_rules! decisions {
@@ -86,8 +87,8 @@ decisions! {
     else LateDropMeetsNext { true }
 
     /// The place in line of who comes as number `ticket`.
-    fn place_in_line(ticket: u64) -> u64 { ticket }
-    else LastIsServedFirst { u64::MAX - ticket }
+    fn place_in_line(ticket: Ticket) -> Ticket { ticket }
+    else LastIsServedFirst { Ticket::new(u64::MAX - ticket.get()).expect("less than all") }
 
     /// Whether the shared buffer is free of a connection's bytes once that has ended.
     fn lets_go_of_buffer(has_ended: bool) -> bool { has_ended }

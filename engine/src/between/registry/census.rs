@@ -26,7 +26,6 @@ impl Progress {
             returned,
             withdrawn: _, // among the returned
             report,
-            queued_bytes: _,
         } = self;
         Traffic {
             posted,

@@ -20,8 +20,6 @@ pub(crate) struct Progress {
     /// Those of the returned that the application asked for: others behind them may yet be sent.
     pub(crate) withdrawn: u64,
     pub(crate) report: Report,
-    /// Bytes charged for messages that are neither sent nor returned.
-    pub(crate) queued_bytes: usize,
 }
 
 /// What the reactor says of a channel.
@@ -88,11 +86,17 @@ impl Registry {
     /// The account of a channel of this group.
     pub(crate) fn progress(&mut self, channel: Channel, group: GroupId) -> Option<Progress> {
         let slot = self.slot(channel).filter(|slot| slot.group == group)?;
-        let queued_bytes = slot.used;
-        Some(Progress {
-            queued_bytes,
-            ..slot.progress
-        })
+        Some(slot.progress)
+    }
+
+    /// The same, and the bytes that are charged for messages of it that are neither sent nor returned.
+    pub(crate) fn progress_and_charge(
+        &mut self,
+        channel: Channel,
+        group: GroupId,
+    ) -> Option<(Progress, usize)> {
+        let slot = self.slot(channel).filter(|slot| slot.group == group)?;
+        Some((slot.progress, slot.used))
     }
 
     /// Whether all was sent that was posted to a channel when this was asked first. If that is not

@@ -306,8 +306,7 @@ impl Registry {
         let limit = self.credit.channel / 2;
         self.check_open(channel, group)?;
         let slot = self.open_slot(channel, group)?;
-        let wanted = slot.refused_last.unwrap_or(MESSAGE_COST_MAX);
-        let wanted = task.map_or(wanted, |wait| wait.aim);
+        let wanted = task.map_or(slot.refused_last(), |wait| wait.aim);
         let (line, has_room) = (line_of(slot, wanted), slot.used <= limit);
         let place = slot.place;
         // Exactly, where who stands in a line is told of room for the most that those in it want.

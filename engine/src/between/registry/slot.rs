@@ -1,6 +1,9 @@
 //! One channel, as far as posting is concerned.
 
+use std::num::NonZeroUsize;
+
 use crate::between::key::GroupPlace;
+use crate::storage::MESSAGE_COST_MAX;
 
 use super::GroupId;
 use super::progress::Progress;
@@ -64,9 +67,9 @@ pub(super) struct Slot {
     pub(super) is_aborted: bool,
     /// The least cost of a post that was refused for want of credit, of those since somebody was
     /// last told of room.
-    pub(super) wanted: Option<usize>,
+    pub(super) wanted: Option<NonZeroUsize>,
     /// The cost of the post that was refused last: for so much room a task waits.
-    pub(super) refused_last: Option<usize>,
+    pub(super) refused_last: Option<NonZeroUsize>,
     /// A Room was told and lies in the inbox. There is no second before it was taken, so that an
     /// inbox that nobody empties holds one for each channel at most.
     pub(super) room_is_unread: bool,
@@ -102,12 +105,20 @@ impl Slot {
 
     /// Remembers a post that was refused for want of credit.
     pub(super) fn note_refusal(&mut self, cost: usize) {
+        let cost = NonZeroUsize::new(cost).expect("each message costs its records");
         self.wanted = Some(self.wanted.map_or(cost, |before| before.min(cost)));
         self.refused_last = Some(cost);
     }
 
+    /// What the post costs that was refused last, or the most that any costs if none was.
+    pub(super) fn refused_last(&self) -> usize {
+        self.refused_last
+            .map_or(MESSAGE_COST_MAX, NonZeroUsize::get)
+    }
+
     /// For how much room a Room is due as soon as there is so much.
     pub(super) fn wanted_by_event(&self) -> Option<usize> {
-        self.wanted.filter(|_| !self.room_is_unread)
+        let wanted = self.wanted.filter(|_| !self.room_is_unread);
+        wanted.map(NonZeroUsize::get)
     }
 }

@@ -10,11 +10,10 @@ const FIRST_PART: usize = 16 * 1024;
 /// A frame with no more content is charged for its header alone: most of what it costs are its records.
 const SMALL: usize = 1024;
 
-/// What is here of the content of a frame that is not charged: nothing, or up to `len` bytes.
+/// What is here of the content of a frame that is not charged: nothing, or up to [`FIRST_PART`].
 pub(super) struct FirstPart {
     storage: Storage,
     filled: usize,
-    len: usize,
 }
 
 impl FirstPart {
@@ -22,35 +21,33 @@ impl FirstPart {
         FirstPart {
             storage: Storage::none(),
             filled: 0,
-            len: 0,
         }
     }
 
-    /// How much of a frame's content is to be here first, if it is so long and so little of it is here.
-    pub(super) fn wanted(header: &Header, here: usize) -> Option<usize> {
-        let len = header.content_len().min(FIRST_PART);
-        (len > SMALL && here < len).then_some(len)
+    /// Whether so much of a frame's content is to be here first that it is not enough that so much of it is.
+    pub(super) fn is_wanted(header: &Header, here: usize) -> bool {
+        let len = len_of(header);
+        len > SMALL && here < len
     }
 
-    /// So much is to be here, of which `here` is.
-    pub(super) fn begin(len: usize, here: &[u8], cache: &mut Cache) -> Self {
+    /// Of a frame's content `here` is here.
+    pub(super) fn begin(header: &Header, here: &[u8], cache: &mut Cache) -> Self {
         let mut first = FirstPart {
-            storage: cache.take(len),
+            storage: cache.take(len_of(header)),
             filled: 0,
-            len,
         };
-        first.filled = copy(here, first.lacking());
+        first.filled = copy(here, first.lacking(header));
         first
     }
 
     /// So many bytes were written to what was lacking. Returns whether all is here.
-    pub(super) fn fill(&mut self, count: usize) -> bool {
+    pub(super) fn fill(&mut self, header: &Header, count: usize) -> bool {
         self.filled += count;
-        self.lacking().is_empty()
+        self.lacking(header).is_empty()
     }
 
-    pub(super) fn lacking(&mut self) -> &mut [u8] {
-        &mut self.storage.bytes_mut()[self.filled..self.len]
+    pub(super) fn lacking(&mut self, header: &Header) -> &mut [u8] {
+        &mut self.storage.bytes_mut()[self.filled..len_of(header)]
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -60,6 +57,10 @@ impl FirstPart {
     pub(super) fn into_storage(self) -> Storage {
         self.storage
     }
+}
+
+fn len_of(header: &Header) -> usize {
+    header.content_len().min(FIRST_PART)
 }
 
 /// Copies as much as there is, and room for. Returns how much.

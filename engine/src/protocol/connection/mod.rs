@@ -251,14 +251,17 @@ impl Connection {
 
     /// When [`handle_time`](Connection::handle_time) is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        let paces = [self.inbound.look(), self.outbound.look(), self.deadline];
+        let paces = [
+            self.inbound.pace.look(),
+            self.outbound.look(),
+            self.deadline,
+        ];
         paces.into_iter().flatten().min()
     }
 
     /// Sees to everything for which it is time.
     pub(super) fn handle_time(&mut self, is_holder: bool, context: &mut Context<'_>) {
         self.look_at_frame(context);
-        self.look_at_starvation(context);
         self.look_at_sending(context);
         if self.deadline.is_none_or(|deadline| deadline > context.now) {
             return;

@@ -22,7 +22,8 @@ const FRAME_PERIODS: usize = 8;
 /// How the frame comes along that is arriving.
 #[derive(Default)]
 pub(super) struct FramePace {
-    /// When it is to be seen whether the frame has come any further.
+    /// When it is to be seen whether the frame has come any further, or whether it still waits for budget and
+    /// the connection has broken meanwhile.
     look: Option<Instant>,
     /// When something of it was last received.
     heard: Option<Instant>,
@@ -38,12 +39,14 @@ impl FramePace {
     pub(super) fn heard(&mut self, arrived: usize, now: Instant, timeout: Duration) {
         self.heard = Some(now);
         self.since.get_or_insert((now, arrived));
-        if self.look.is_none() {
-            self.look = Some(after(now, timeout));
-        }
+        self.look_no_later(after(now, timeout));
     }
 
-    /// Another frame is next, or the same after a wait of ours: its progress is measured from now.
+    pub(super) fn look_no_later(&mut self, at: Instant) {
+        self.look = Some(self.look.map_or(at, |look| look.min(at)));
+    }
+
+    /// Another frame is next: its progress is measured from now.
     pub(super) fn begin_anew(&mut self) {
         self.since = None;
     }
@@ -55,7 +58,8 @@ impl FramePace {
 
 impl Connection {
     /// Ends the connection if its peer has begun a frame and does not go on with it, or too slowly:
-    /// an eighth of it is due in each [`Options::frame_timeout`](crate::Options::frame_timeout).
+    /// an eighth of it is due in each [`Options::frame_timeout`](crate::Options::frame_timeout). A frame that
+    /// waits for budget is looked at again later: whether the connection broke was told before.
     pub(super) fn look_at_frame(&mut self, context: &mut Context<'_>) {
         let (now, timeout) = (context.now, context.options.frame_timeout);
         let pace = &mut self.inbound.pace;
@@ -65,6 +69,10 @@ impl Connection {
         let (heard, since) = (pace.heard, pace.since);
         pace.stop();
         if !self.is_up_to_peer() {
+            if self.inbound.is_starved() {
+                let again = after(now, timeout.max(AGAIN));
+                self.inbound.pace.look_no_later(again);
+            }
             return; // whole by now, or waits here: it is looked after again once it goes on
         }
         let (arrived, len) = self.inbound.progress();

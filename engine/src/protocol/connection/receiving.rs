@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem;
-use std::time::Instant;
 
 use crate::channel::Channel;
 use crate::event::SystemError;
@@ -14,7 +13,7 @@ use crate::tls;
 use crate::wire::{Header, OpCode};
 
 use super::first_part::{FirstPart, copy};
-use super::pace::{self, FramePace};
+use super::pace::FramePace;
 use super::{Connection, Context, Origin, State};
 use crate::protocol::ReadPlan;
 use crate::protocol::budget::{Asking, Starved};
@@ -25,20 +24,16 @@ const DIRECT_MIN: usize = 16 * 1024;
 
 #[derive(Default)]
 pub(in crate::protocol) struct Inbound {
-    /// The next frame's header, as far as it has arrived in parts.
-    header: [u8; Header::LEN],
     frame: Frame,
     /// What this connection's undropped messages are charged.
     pub(super) held: usize,
     pub(super) pace: FramePace,
-    /// When it is to be seen whether it still waits for budget, and has broken meanwhile.
-    starved_look: Option<Instant>,
 }
 
 /// What arrives next.
 enum Frame {
-    /// A header, of which so many bytes are here.
-    Header(usize),
+    /// A header, as far as it is here.
+    Header(PartialHeader),
     /// The first part of a frame, which is not charged yet.
     First(Header, FirstPart),
     /// Nothing: the frame with this header waits for budget, with what is here of it.
@@ -51,6 +46,12 @@ enum Frame {
     None,
 }
 
+#[derive(Default)]
+struct PartialHeader {
+    bytes: [u8; Header::LEN],
+    filled: usize,
+}
+
 /// A frame that is arriving.
 struct Partial {
     header: Header,
@@ -61,7 +62,13 @@ struct Partial {
 
 impl Default for Frame {
     fn default() -> Self {
-        Frame::Header(0)
+        Frame::Header(PartialHeader::default())
+    }
+}
+
+impl PartialHeader {
+    fn lacking(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.filled..]
     }
 }
 
@@ -85,13 +92,17 @@ impl Inbound {
 
     /// Whether a frame has arrived in part.
     pub(in crate::protocol) fn is_mid_frame(&self) -> bool {
-        !matches!(self.frame, Frame::Header(0) | Frame::None)
+        match &self.frame {
+            Frame::Header(partial) => partial.filled > 0,
+            Frame::First(..) | Frame::Starved(..) | Frame::Content(_) | Frame::Unnamed(..) => true,
+            Frame::None => false,
+        }
     }
 
     /// How much of the frame under way has arrived, and how long it is as far as that is known.
     pub(super) fn progress(&self) -> (usize, usize) {
         match &self.frame {
-            &Frame::Header(len) => (len, Header::LEN),
+            Frame::Header(partial) => (partial.filled, Header::LEN),
             Frame::First(header, first) => (Header::LEN + first.bytes().len(), header.frame_len()),
             Frame::Content(partial) => (Header::LEN + partial.filled, partial.header.frame_len()),
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => (0, 0),
@@ -135,10 +146,8 @@ impl Connection {
                 ReadPlan::Shared
             }
             // No more than this frame's header.
-            Frame::Header(len) if is_buffer_held => {
-                ReadPlan::Into(&mut self.inbound.header[*len..])
-            }
-            Frame::First(_, first) if is_buffer_held => ReadPlan::Into(first.lacking()),
+            Frame::Header(partial) if is_buffer_held => ReadPlan::Into(partial.lacking()),
+            Frame::First(header, first) if is_buffer_held => ReadPlan::Into(first.lacking(header)),
             Frame::Header(_) | Frame::First(..) => ReadPlan::Shared,
             Frame::Starved(..) | Frame::Unnamed(..) | Frame::None => ReadPlan::Park,
         }
@@ -158,7 +167,7 @@ impl Connection {
             }
             let rest = &bytes[used..];
             match &mut self.inbound.frame {
-                Frame::Header(0) if rest.len() >= Header::LEN => {
+                Frame::Header(partial) if partial.filled == 0 && rest.len() >= Header::LEN => {
                     let taken = self.receive_frames(rest, context);
                     used += taken;
                     if taken == 0 {
@@ -166,12 +175,12 @@ impl Connection {
                         used += Header::LEN + self.begin_frame(header, rest, context);
                     }
                 }
-                Frame::Header(len) => {
-                    let count = copy(rest, &mut self.inbound.header[*len..]);
+                Frame::Header(partial) => {
+                    let count = copy(rest, partial.lacking());
                     used += count + self.fill_header(count, &rest[count..], context);
                 }
-                Frame::First(_, first) => {
-                    let count = copy(rest, first.lacking());
+                Frame::First(header, first) => {
+                    let count = copy(rest, first.lacking(header));
                     used += count + self.fill_first_part(count, &rest[count..], context);
                 }
                 Frame::Content(partial) => {
@@ -204,19 +213,14 @@ impl Connection {
 
     /// More of a header has arrived; `rest` follows. Returns how much of that was used.
     fn fill_header(&mut self, count: usize, rest: &[u8], context: &mut Context<'_>) -> usize {
-        let Frame::Header(len) = &mut self.inbound.frame else {
+        let Frame::Header(partial) = &mut self.inbound.frame else {
             return 0;
         };
-        *len += count;
-        assert!(
-            *len <= Header::LEN,
-            "no more was lent than the header lacks"
-        );
-        if *len < Header::LEN {
+        partial.filled += count;
+        if !partial.lacking().is_empty() {
             return 0;
         }
-        let header = self.inbound.header;
-        self.inbound.frame = Frame::Header(0);
+        let header = mem::take(partial).bytes;
         self.begin_frame(&header, rest, context)
     }
 
@@ -250,24 +254,23 @@ impl Connection {
             }
         };
         let cost = cost_of(header.frame_len());
-        let wanted = FirstPart::wanted(&header, rest.len());
-        match wanted.filter(|_| !context.budget.is_ample(self.budget_key, cost)) {
-            None => self.charge_frame(header, FirstPart::none(), rest, context),
-            Some(len) => {
-                let first = FirstPart::begin(len, rest, context.cache);
-                self.inbound.frame = Frame::First(header, first);
-                rest.len()
-            }
+        if FirstPart::is_wanted(&header, rest.len())
+            && !context.budget.is_ample(self.budget_key, cost)
+        {
+            let first = FirstPart::begin(&header, rest, context.cache);
+            self.inbound.frame = Frame::First(header, first);
+            return rest.len();
         }
+        self.charge_frame(header, FirstPart::none(), rest, context)
     }
 
     /// More of a frame's first part has arrived; `rest` follows. Returns how much of that was
     /// used.
     fn fill_first_part(&mut self, count: usize, rest: &[u8], context: &mut Context<'_>) -> usize {
-        let Frame::First(_, first) = &mut self.inbound.frame else {
+        let Frame::First(header, first) = &mut self.inbound.frame else {
             return 0;
         };
-        if !first.fill(count) {
+        if !first.fill(header, count) {
             return 0;
         }
         match mem::take(&mut self.inbound.frame) {
@@ -297,7 +300,8 @@ impl Connection {
     fn starve(&mut self, header: Header, first: FirstPart, why: Starved, context: &Context<'_>) {
         self.inbound.frame = Frame::Starved(header, first, why);
         let look = after(context.now, context.options.frame_timeout);
-        self.inbound.starved_look = Some(look);
+        self.inbound.pace.stop();
+        self.inbound.pace.look_no_later(look);
     }
 
     fn charge(&mut self, header: &Header, context: &mut Context<'_>) -> Result<(), Starved> {
@@ -369,9 +373,8 @@ impl Connection {
     /// There is budget for the frame that waited for it, which was charged with `cost`.
     pub(in crate::protocol) fn serve(&mut self, cost: usize, context: &mut Context<'_>) {
         self.inbound.held += cost;
-        self.inbound.starved_look = None;
         if let Frame::Starved(header, first, _) = mem::take(&mut self.inbound.frame) {
-            self.inbound.pace.begin_anew();
+            self.inbound.pace.stop();
             self.start_frame(header, first, &[], context);
         }
         self.pace_frame(context);
@@ -482,19 +485,6 @@ impl Connection {
             context.budget.leave(self.budget_key, why);
         }
         self.inbound.pace.stop();
-        self.inbound.starved_look = None;
-    }
-
-    /// Looks again later whether it still waits for budget. Whether it broke was told before.
-    pub(super) fn look_at_starvation(&mut self, context: &Context<'_>) {
-        if self
-            .inbound
-            .starved_look
-            .is_some_and(|look| look <= context.now)
-        {
-            let wait = context.options.frame_timeout.max(pace::AGAIN);
-            self.inbound.starved_look = Some(after(context.now, wait));
-        }
     }
 
     fn pace_frame(&mut self, context: &Context<'_>) {
@@ -514,13 +504,5 @@ impl Connection {
     #[cfg(test)]
     pub(in crate::protocol) fn inbound(&self) -> &Inbound {
         &self.inbound
-    }
-}
-
-impl Inbound {
-    /// When the frame under way is looked at.
-    pub(super) fn look(&self) -> Option<Instant> {
-        let looks = [self.pace.look(), self.starved_look];
-        looks.into_iter().flatten().min()
     }
 }
