@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
-use crate::post::SMALL_FRAME_MAX;
+use crate::post::{SMALL_FRAME_MAX, SMALL_SHARED_FRAME_MAX};
 use crate::storage::{Lens, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
@@ -347,7 +347,7 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if self.frame_len() <= SMALL_FRAME_MAX {
+        if self.is_small() {
             self.unshare_body();
         }
         if is_ours && self.storage.fits(self.stored_len()) {
@@ -461,12 +461,19 @@ impl Message {
         Message { storage }
     }
 
+    /// Whether its frame is copied where it is posted as a Request, Response or Signal, a shared body with it: to
+    /// hand it over takes more.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        let len = self.frame_len();
+        len <= SMALL_SHARED_FRAME_MAX || (len <= SMALL_FRAME_MAX && self.storage.body().is_none())
+    }
+
     /// What this message is charged while it is queued or delivered.
     #[inline]
     pub(crate) fn cost(&self) -> usize {
         let len = self.frame_len();
-        // A smaller frame is copied when it is posted.
-        if len > SMALL_FRAME_MAX && self.storage.body().is_some() {
+        if !self.is_small() && self.storage.body().is_some() {
             // What storage of the largest sizes may be longer than its content is as much.
             return (cost_of(len) + SHARED_COST).min(MESSAGE_COST_MAX);
         }

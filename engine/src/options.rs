@@ -14,8 +14,8 @@ pub use self::listen::{Admission, ListenOptions};
 /// # Memory
 ///
 /// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
-/// and 896 bytes for its records, and 768 more if it has more than 1,040 bytes and a
-/// [shared body](crate::SharedBody). A Request, Response or Signal whose frame has up to 1,040 bytes counts with 384
+/// and 896 bytes for its records, and 768 more if it has a [shared body](crate::SharedBody) and more than 384 bytes.
+/// A Request, Response or Signal whose frame has up to 1,040 bytes, or up to 384 with a shared body, counts with 384
 /// bytes beside its frame while it is queued, and as any other once it is returned, which no budget can deny.
 /// What a message holds is a sixteenth more than that at most. So an engine
 /// takes, beside the messages that the application builds and holds, no more than this:

@@ -13,6 +13,10 @@ use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
 /// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
 pub(crate) const SMALL_FRAME_MAX: usize = 1024 + Header::LEN;
 
+/// The same of a frame with a shared body: of a larger one a copy for each channel takes more than a record that
+/// leads to the one body.
+pub(crate) const SMALL_SHARED_FRAME_MAX: usize = 384;
+
 /// Something that can be posted: a [`Message`] with a verb and a target.
 ///
 /// There is no way to build one that makes no sense: verbs come from the message's methods and
@@ -287,7 +291,7 @@ impl Post {
     /// Whether its frame is put into the batch, and its message stays with the thread that posts.
     #[inline]
     pub(crate) fn travels_by_value(&self) -> bool {
-        self.op_code.is_regular() && self.message.frame_len() <= SMALL_FRAME_MAX
+        self.op_code.is_regular() && self.message.is_small()
     }
 
     /// What it is charged until it is sent or returned.

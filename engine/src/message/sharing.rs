@@ -18,7 +18,7 @@ impl Message {
     /// A received body stays charged to the inbound budget until it is posted for the first time, or the last
     /// message and `SharedBody` that have it are dropped. That of a message that came back is the
     /// application's; what the message holds of the outbound budget it holds until it is dropped itself. Where one
-    /// of up to 1,040 bytes with its header is posted through another engine, that has a copy, and what was received
+    /// of up to 384 bytes with its header is posted through another engine, that has a copy, and what was received
     /// stays charged.
     ///
     /// ```
@@ -70,8 +70,8 @@ impl Message {
     /// Each message counts in full with the budget of the channel that it is posted to, and with 768 bytes more,
     /// as if it had a copy, though it takes less memory: [`outbound_bytes`](crate::Options::outbound_bytes) has
     /// to be large enough for as many times the body as there are channels that are behind. A message of up to
-    /// 1,040 bytes with its header is copied where it is posted, which takes less than to share it; one of up to
-    /// 4,096 bytes when it is written, with others.
+    /// 384 bytes with its header is copied where it is posted, which takes less than to share it, and counts as
+    /// one that has a body of its own; one of up to 4,096 bytes is copied when it is written, with others.
     #[doc(alias = "zmq_msg_copy")]
     #[doc(alias = "nng_msg_dup")]
     pub fn set_shared_body(&mut self, body: &SharedBody) {
