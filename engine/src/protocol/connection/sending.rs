@@ -12,7 +12,7 @@ use crate::reason::Reason;
 use crate::storage::{Cache, queued_cost_of_many};
 use crate::wire::OpCode;
 
-use super::{Connection, Context, Finishing, Origin, PUT_OFF_MAX, State, Unwritable};
+use super::{Connection, Context, Finishing, Origin, State, Unwritable};
 use crate::protocol::outgoing::{Fifo, Gather, Nodes, Outgoing, Sent, Withdrawn};
 use crate::protocol::{Action, decisions};
 
@@ -284,7 +284,7 @@ impl Connection {
         let has_peer_closed = error.kind() == io::ErrorKind::BrokenPipe;
         match self.state {
             // Its deadline is the last.
-            State::Finishing(_) => self.put_off.times = PUT_OFF_MAX,
+            State::Finishing(_) => self.put_off.stop(),
             State::Open if !self.goodbye.is_awaited() => self.begin_to_put_off(),
             _ => {}
         }
