@@ -28,7 +28,8 @@ pub use self::listen::{Admission, ListenOptions};
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 11 MiB |
+/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 12 MiB |
+/// | places in the lists of each group's events | 1.5 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB on Linux, and 1.5 where the tables have just grown; and 4 KiB more while several addresses of its host are tried |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
 /// | connections to or from `tls://` addresses that have ended, while the system has not taken TLS's orderly end | 64 · 192 KiB for the engine |
@@ -333,7 +334,9 @@ impl Default for GroupOptions {
 #[cfg(test)]
 const REACTOR_BYTES: usize = 3 << 20;
 #[cfg(test)]
-const FRAME_BUFFER_BYTES: usize = 11 << 20;
+const FRAME_BUFFER_BYTES: usize = 12 << 20;
+#[cfg(test)]
+const EVENT_PLACES_BYTES: usize = 3 << 19;
 #[cfg(test)]
 const CHANNEL_BYTES: usize = 8 * 1024;
 #[cfg(test)]

@@ -7,6 +7,10 @@ use std::time::Duration;
 use super::decision::Decision;
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError, decide, lock};
 
+/// Containers keep so many places for events. Those beyond are given back once the receiver has found that there is
+/// nothing more: until then a place is charged with its message.
+pub(crate) const PLACES_KEPT: usize = 8192;
+
 /// The queue from the reactor to the one receiver of a group.
 pub(crate) struct Mailbox<T, E> {
     state: Mutex<State<T, E>>,
@@ -84,16 +88,19 @@ impl<T, E: Copy> Mailbox<T, E> {
         self.signal(state)
     }
 
-    /// Appends a batch and leaves it empty, mostly by swapping the two containers. Returns the task that
-    /// waited for it, if one did, to be woken.
+    /// Appends a batch and leaves it empty, mostly by swapping the two containers. The larger one goes to the receiver,
+    /// who gives back what is not needed. Returns the task that waited for it, if one did, to be woken.
     pub(crate) fn deliver(&self, batch: &mut VecDeque<T>) -> Option<Waker> {
         let mut state = lock(&self.state);
-        if state.events.is_empty() {
+        let kept = state.events.capacity();
+        if state.events.is_empty() && (kept <= PLACES_KEPT || kept <= batch.capacity()) {
             std::mem::swap(&mut state.events, batch);
         } else {
             state.events.append(batch);
         }
-        self.signal(state)
+        let task = self.signal(state);
+        shrink(batch);
+        task
     }
 
     /// Appends a notification of `cost` bytes, unless that were more than `limit` or the end was
@@ -272,5 +279,14 @@ fn take_from<T, E: Copy>(state: &mut State<T, E>, into: &mut VecDeque<T>) -> Opt
         std::mem::swap(&mut state.events, into);
         return Some(Taken::Events);
     }
+    shrink(&mut state.events);
+    shrink(into);
     state.ended.map(Taken::Ended)
+}
+
+/// Gives memory back where many events lay in what is empty now.
+fn shrink<T>(events: &mut VecDeque<T>) {
+    if events.capacity() > PLACES_KEPT {
+        events.shrink_to(PLACES_KEPT);
+    }
 }

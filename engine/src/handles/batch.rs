@@ -17,6 +17,10 @@ pub(crate) const PLENTY: usize = 512 * 1024;
 /// An empty batch keeps memory for so many submissions, and for as many stretches of mixed frames.
 pub(crate) const SUBMISSIONS_KEPT: usize = 4096;
 
+/// What the buffers of small frames in one batch may take beyond their frames, all together. Beyond that they are cut to
+/// their length: buffers grow by doubling, and nobody is charged for what is not filled.
+pub(crate) const UNFILLED_BYTES: usize = 256 * 1024;
+
 /// So many bytes in a row for the same channel make a long write.
 const LONG: usize = 32 * 1024;
 
@@ -135,6 +139,8 @@ pub(crate) struct Batch {
     mixed: Vec<Stretch>,
     /// Empty buffers for frames.
     pub(crate) spare: Spare,
+    /// What the buffers of frames take beyond them, but for the last, which may be filled.
+    unfilled: usize,
     /// How much was put in.
     len: usize,
     /// How many bytes of messages that is, with the headers of small frames.
@@ -157,6 +163,7 @@ impl Batch {
             self.bytes += post.message.content_len();
             self.continue_with(*channel);
         }
+        self.end_frames();
         self.submissions.push(submission);
         self.len += 1;
     }
@@ -253,6 +260,7 @@ impl Batch {
             _ => false,
         };
         if !mixes {
+            self.end_frames();
             return self.submissions.push(Submission::Frames(Frames {
                 channel,
                 bytes: self.spare.take(),
@@ -281,6 +289,19 @@ impl Batch {
         }
     }
 
+    /// Nothing follows in the buffer of the frames that were put in last, if that is what was.
+    fn end_frames(&mut self) {
+        let bytes = match self.submissions.last_mut() {
+            Some(Submission::Frames(run)) => &mut run.bytes,
+            Some(Submission::Mixed(mixed)) => &mut mixed.bytes,
+            _ => return,
+        };
+        if self.unfilled + bytes.capacity() - bytes.len() > UNFILLED_BYTES {
+            bytes.shrink_to_fit();
+        }
+        self.unfilled += bytes.capacity() - bytes.len();
+    }
+
     /// Gives memory back where much was posted at once: a small message is charged for its place in one batch.
     pub(crate) fn shrink(&mut self) {
         self.submissions.shrink_to(SUBMISSIONS_KEPT);
@@ -299,6 +320,7 @@ impl Batch {
             "calls begin before the rest is handled"
         );
         (self.len, self.bytes, self.turns) = (0, 0, 0);
+        self.unfilled = 0;
         self.channel = None;
         (self.submissions.drain(..), self.mixed.drain(..))
     }

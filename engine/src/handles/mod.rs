@@ -18,7 +18,7 @@ pub(crate) use self::batch::{
     Batch, FrameCounts, Frames, JOINED_MAX, MixedFrames, RUN_BYTES, Stretch,
 };
 #[cfg(test)]
-pub(crate) use self::batch::{PLENTY, SUBMISSIONS_KEPT};
+pub(crate) use self::batch::{PLENTY, SUBMISSIONS_KEPT, UNFILLED_BYTES};
 pub(crate) use self::calls::{
     AbandonedCall, CallEvent, CallLine, CallMailbox, SpareMailboxes, next_receiver,
 };

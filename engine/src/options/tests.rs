@@ -1,8 +1,11 @@
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::between::mailbox::PLACES_KEPT;
 use crate::event::{Account, Caller, Event, INCOMING_BYTES};
-use crate::handles::{SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission};
+use crate::handles::{
+    RUN_BYTES, SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission, UNFILLED_BYTES,
+};
 use crate::peer::PEER_BYTES;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
 use crate::storage::{SMALLEST_COST, cost_of};
@@ -10,7 +13,9 @@ use crate::tls::{COMMON_NAME_BYTES, NAMES_BYTES, NAMES_MOST, SubjectName};
 use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
-use super::{ATTEMPTS_BYTES, CHANNEL_BYTES, FRAME_BUFFER_BYTES, Options, REACTOR_BYTES};
+use super::{
+    ATTEMPTS_BYTES, CHANNEL_BYTES, EVENT_PLACES_BYTES, FRAME_BUFFER_BYTES, Options, REACTOR_BYTES,
+};
 
 /// What the documentation says of an `Incoming`, and of names.
 const INCOMING_MOST: usize = 2 * 1024;
@@ -34,8 +39,17 @@ fn buffers_of_small_frames_keep_no_more_than_is_said() {
     let lists = 5 * 2 * SPARE_MAX * size_of::<Vec<u8>>();
     let places = size_of::<Submission>() + size_of::<Stretch>();
     let batches = 2 * SUBMISSIONS_KEPT * places;
-    let sum = 5 * SPARE_BYTES + lists + protocol::UNUSED_BYTES + batches;
+    // The last buffer of a batch may be half empty.
+    let unfilled = 2 * (UNFILLED_BYTES + RUN_BYTES);
+    let queues = protocol::UNUSED_BYTES + protocol::NODES_BYTES;
+    let sum = 5 * SPARE_BYTES + lists + batches + unfilled + queues;
     assert!(sum <= FRAME_BUFFER_BYTES, "{sum} bytes");
+}
+
+#[test]
+fn places_for_events_take_no_more_than_is_said() {
+    // What the reactor fills, what waits, and what was taken.
+    assert!(3 * PLACES_KEPT * size_of::<Event>() <= EVENT_PLACES_BYTES);
 }
 
 /// Containers may be half empty, so what is in them counts twice; events and submissions pass

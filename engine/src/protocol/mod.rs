@@ -92,7 +92,7 @@ use self::trace::Trace;
 
 pub(crate) use self::outgoing::SCRATCH_BYTES;
 #[cfg(test)]
-pub(crate) use self::outgoing::UNUSED_BYTES;
+pub(crate) use self::outgoing::{NODES_BYTES, UNUSED_BYTES};
 
 /// What a connection takes on the heap.
 #[cfg(test)]

@@ -22,6 +22,11 @@ const PACKED_MAX: usize = 4096;
 /// a run gets a buffer of its own length: a buffer that is large must not be kept by one small frame.
 pub(crate) const UNUSED_BYTES: usize = 4 << 20;
 
+/// So many places are kept while nothing is queued.
+const NODES_KEPT: usize = 8192;
+#[cfg(test)]
+pub(crate) const NODES_BYTES: usize = NODES_KEPT * size_of::<Node>();
+
 /// What one gathering write takes at most, so that a busy channel leaves the others their turn.
 pub(crate) const SCRATCH_BYTES: usize = 128 * 1024;
 const GATHER_BYTES: usize = 512 * 1024;
@@ -165,10 +170,12 @@ struct Node {
 }
 
 /// The nodes of all channels' queues. Grows to the most that were queued at once, which the
-/// outbound budget bounds.
+/// outbound budget bounds, until nothing is.
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     free: u32,
+    /// How many of them hold something.
+    linked: usize,
     /// Buffers of runs that were sent, for posters.
     spare: Spare,
     /// The same, for runs that frames are copied to.
@@ -212,6 +219,7 @@ impl Nodes {
         Nodes {
             nodes: Vec::new(),
             free: NONE,
+            linked: 0,
             spare: Spare::default(),
             copies_short: Spare::default(),
             copies_long: Spare::default(),
@@ -337,6 +345,7 @@ impl Nodes {
             self.nodes[fifo.tail as usize].next = index;
         }
         fifo.tail = index;
+        self.linked += 1;
     }
 
     /// Takes the first place out of a queue.
@@ -345,9 +354,19 @@ impl Nodes {
         let node = &mut self.nodes[index as usize];
         let queued = node.queued.take().expect("a linked node holds something");
         fifo.head = node.next;
-        node.next = self.free;
-        self.free = index;
+        self.free(index);
         queued
+    }
+
+    /// The place is for others. Once all are, many are not kept: what takes memory next may be something else.
+    fn free(&mut self, index: u32) {
+        self.nodes[index as usize].next = std::mem::replace(&mut self.free, index);
+        self.linked -= 1;
+        if self.linked == 0 && self.nodes.len() > NODES_KEPT {
+            self.nodes.clear();
+            self.nodes.shrink_to(NODES_KEPT);
+            self.free = NONE;
+        }
     }
 
     /// Goes on behind frames of the run that is first in a queue, which goes when it is empty.

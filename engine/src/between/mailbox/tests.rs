@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::between::mailbox::{self, Notified, Taken};
+use crate::between::mailbox::{self, Notified, PLACES_KEPT, Taken};
 
 type Mailbox = mailbox::Mailbox<u32, &'static str>;
 
@@ -179,4 +179,53 @@ fn a_notification_wakes_the_reactor_only_for_a_receiver_that_makes_passes() {
     assert_eq!(mailbox.take_or_pass(&mut into), None);
     mailbox.pass_no_more();
     assert!(!notify(), "it gave up");
+}
+
+/// The containers go round: whichever has had most is given back when the receiver has caught up.
+#[test]
+fn places_of_many_events_are_given_back_once_there_are_no_more() {
+    let mailbox = Mailbox::new();
+    let many = 4 * PLACES_KEPT as u32;
+    let (mut batch, mut taken) = (VecDeque::new(), VecDeque::new());
+    let now = || Some(Instant::now());
+    for (before, rest) in [(0, 0), (1, 0), (0, 1), (many, many), (1, many)] {
+        for count in [before, many] {
+            batch.extend(0..count);
+            mailbox.deliver(&mut batch);
+            assert!(batch.capacity() <= PLACES_KEPT, "the reactor's");
+        }
+        assert_eq!(mailbox.take(&mut taken, now()), Taken::Events);
+        let numbers = (0..before).chain(0..many);
+        assert!(taken.drain(..).eq(numbers), "all, in their order");
+        if rest > 0 {
+            batch.extend(0..rest);
+            mailbox.deliver(&mut batch);
+            assert_eq!(mailbox.take(&mut taken, now()), Taken::Events);
+            assert!(taken.drain(..).eq(0..rest));
+        }
+        assert_eq!(mailbox.take(&mut taken, now()), Taken::Nothing);
+        assert!(taken.capacity() <= PLACES_KEPT, "the receiver's");
+        batch.push_back(7);
+        mailbox.deliver(&mut batch);
+        assert_eq!(mailbox.take(&mut taken, now()), Taken::Events);
+        assert!(taken.capacity() <= PLACES_KEPT, "what was between them");
+        assert_eq!(taken.pop_front(), Some(7));
+    }
+}
+
+/// Nor before: a receiver that is behind would have its containers made anew again and again.
+#[test]
+fn places_of_many_events_go_round_as_long_as_there_are_more() {
+    let mailbox = Mailbox::new();
+    let mut batch: VecDeque<u32> = (0..4 * PLACES_KEPT as u32).collect();
+    let mut taken = VecDeque::new();
+    let mut kept = 0;
+    for _ in 0..6 {
+        mailbox.deliver(&mut batch);
+        assert_eq!(mailbox.take(&mut taken, None), Taken::Events);
+        taken.clear();
+        kept += usize::from(taken.capacity() > PLACES_KEPT);
+        batch.push_back(1);
+    }
+    assert_eq!(kept, 3, "each other time");
 }

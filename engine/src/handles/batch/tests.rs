@@ -261,3 +261,32 @@ fn calls_do_not_part_the_frames_of_their_requests() {
     assert!(matches!(&submissions[..], [Submission::Frames(run)] if run.counts.messages == 2));
     assert_eq!(batch.len(), 0);
 }
+
+/// Whatever the lengths, and wherever runs of frames end: a buffer grows by doubling.
+#[test]
+fn buffers_take_little_more_than_the_frames_in_them() {
+    let body = [7; 1024];
+    let seventeen = |last: usize| (0..17).map(move |place| if place < 16 { 1024 } else { last });
+    let runs: [Vec<usize>; 3] = [
+        seventeen(0).collect(),
+        vec![1024, 1024, 0],
+        std::iter::repeat_n(200, 200).collect(),
+    ];
+    for run in runs {
+        let mut batch = Batch::default();
+        for number in (1..=400).cycle().take(2000) {
+            for &len in &run {
+                batch.push_frame(Channel::new(number, 1), &header(len), [&body[..len], &[]]);
+            }
+        }
+        let buffers = batch.submissions.iter().map(|it| match it {
+            Submission::Frames(run) => &run.bytes,
+            Submission::Mixed(mixed) => &mixed.bytes,
+            _ => unreachable!("only frames were put in"),
+        });
+        let unfilled: usize = buffers.map(|it| it.capacity() - it.len()).sum();
+        assert!(unfilled <= UNFILLED_BYTES + RUN_BYTES, "{unfilled} bytes");
+        drop(batch.take());
+        assert_eq!(batch.unfilled, 0);
+    }
+}

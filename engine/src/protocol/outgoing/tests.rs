@@ -178,6 +178,24 @@ fn places_in_queues_are_used_again() {
     assert_eq!(it.nodes.nodes.len(), 2);
 }
 
+#[test]
+fn many_places_in_queues_are_given_back_once_nothing_is_queued() {
+    let mut it = Queued::new([100; NODES_KEPT + 1]);
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    for left in (0..=NODES_KEPT).rev() {
+        assert!(it.nodes.nodes.capacity() > NODES_KEPT);
+        assert!(it.nodes.pop(&mut it.fifo, &mut cache).is_some());
+        assert_eq!(it.nodes.linked, left);
+    }
+    assert!(it.nodes.nodes.capacity() <= NODES_KEPT);
+    for len in [100, 200] {
+        let body = vec![7; len - Header::LEN];
+        let message = Message::new(&it.pool).with_body(&body).unwrap();
+        it.push(message);
+    }
+    assert_eq!(it.gathered(), (vec![300], 300), "and others are queued");
+}
+
 /// Frames posted by value, with bodies of these lengths; each body's bytes are its place.
 fn by_value(it: &mut Queued, lens: impl IntoIterator<Item = u8>, now: u32) {
     for (place, len) in (0u64..).zip(lens) {

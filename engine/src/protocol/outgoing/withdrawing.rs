@@ -81,12 +81,12 @@ impl Nodes {
         let index = self.nodes[before as usize].next;
         let node = &mut self.nodes[index as usize];
         let queued = node.queued.take().expect("a linked node holds something");
-        let next = std::mem::replace(&mut node.next, self.free);
-        self.free = index;
+        let next = node.next;
         self.nodes[before as usize].next = next;
         if next == NONE {
             fifo.tail = before;
         }
+        self.free(index);
         queued
     }
 }
