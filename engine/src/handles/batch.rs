@@ -247,6 +247,8 @@ impl Batch {
     }
 
     /// Begins frames of another channel than those before, or of the same where there is no room.
+    // Once for many frames: inlined, it slows down what is done for each.
+    #[inline(never)]
     fn begin_frames(&mut self, channel: Channel, len: usize) {
         self.continue_with(channel);
         let mixes = match self.submissions.last_mut() {
