@@ -62,7 +62,7 @@ impl ChannelAccount {
             returned,
             confirmed: report.confirmed,
             received: report.received,
-            queued_messages: posted - report.sent - returned,
+            queued_messages: progress.queued(),
             queued_bytes,
             oldest_queued: report
                 .oldest

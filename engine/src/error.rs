@@ -54,6 +54,9 @@ pub enum Budget {
     /// What an [`Outbox`](crate::Outbox) keeps at most, for the channel or in all: the peer does not read as fast
     /// as it is posted to, and has not done so for a while.
     Outbox,
+    /// What the engine's next pass looks for at most that was [withdrawn](crate::ChannelGroup::withdraw): withdraw it
+    /// again, a millisecond later.
+    Withdrawals,
 }
 
 impl Budget {
@@ -70,6 +73,7 @@ impl Budget {
             }
             Budget::Outbox => "drop the post, or let go of a peer that does not read",
             Budget::Notifications => "receive the events that wait in the group's inbox",
+            Budget::Withdrawals => "withdraw again a millisecond later",
         }
     }
 }
@@ -81,6 +85,7 @@ impl fmt::Display for Budget {
             Budget::Engine => "the engine's outbound budget",
             Budget::Notifications => "the room for notifications",
             Budget::Outbox => "the limit of the outbox",
+            Budget::Withdrawals => "what one pass looks for that was withdrawn",
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::account::ChannelAccount;
 use crate::address::Address;
 use crate::between::lines::Lines;
 use crate::between::mailbox::Notified;
-use crate::between::registry::Progress;
+use crate::between::registry::{Progress, Withdrawal};
 use crate::between::waiting::wake_all;
 use crate::call::Call;
 use crate::channel::Channel;
@@ -292,14 +292,27 @@ impl ChannelGroup {
     /// sent: it comes as [`Event::Returned`] with [`Reason::Withdrawn`](crate::Reason::Withdrawn), to the
     /// [`Call`] if it is one's. Of several with one id it is the first; it may be a part behind which others
     /// follow that stay. Nothing comes if it was sent already, or if the channel is another group's. What is
-    /// queued for the channel is looked at one by one.
+    /// queued for the channel is looked at one by one, by the engine's next pass.
     ///
     /// # Errors
     ///
-    /// [`PostError::EngineEnded`].
+    /// - [`PostError::Full`] with [`Budget::Withdrawals`]: the next pass has enough to look for, which is 8,192
+    ///   messages, and fewer where it has to look at a million for them that are queued. Withdraw it again, a
+    ///   millisecond later; no event says when.
+    /// - [`PostError::EngineEnded`].
     pub fn withdraw(&self, channel: Channel, id: u64) -> Result<(), PostError> {
         let group = self.group.id;
-        self.submit(Submission::Withdraw { channel, id, group })
+        let submitted = self.shared.queue.submit(|registry, batch| {
+            let withdrawal = registry.begin_withdrawal(channel, group);
+            if withdrawal == Withdrawal::Submitted {
+                batch.push(Submission::Withdraw { channel, id, group });
+            }
+            withdrawal
+        });
+        match submitted? {
+            Withdrawal::Submitted | Withdrawal::InVain => Ok(()),
+            Withdrawal::Refused => Err(PostError::Full(Budget::Withdrawals)),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

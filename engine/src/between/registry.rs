@@ -12,6 +12,7 @@ mod progress;
 mod room;
 mod run;
 mod slot;
+mod withdrawals;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -26,6 +27,7 @@ use self::numbers::QUARANTINE;
 use self::outbound::{Outbound, Part};
 use self::room::{Lines, Room};
 use self::slot::{Slot, State};
+use self::withdrawals::Withdrawals;
 use super::decision::Decision;
 use super::flushing::Flushing;
 use super::key::GroupPlace;
@@ -39,6 +41,9 @@ pub(crate) use self::outbound::{Holding, ReturnedCost};
 pub(crate) use self::progress::{Progress, Report};
 pub(crate) use self::run::Run;
 pub(crate) use self::slot::{Denied, Kind, Role};
+#[cfg(test)]
+pub(crate) use self::withdrawals::WITHDRAWALS_MAX;
+pub(crate) use self::withdrawals::Withdrawal;
 
 const NUMBER_MAX: u16 = 65534;
 
@@ -85,6 +90,7 @@ pub(crate) struct Registry {
     /// Tasks that wait until something was sent.
     flushing: Flushing,
     message_id_next: u64,
+    withdrawals: Withdrawals,
     /// What became of the messages of channels that are forgotten.
     ended: Traffic,
 }
@@ -110,6 +116,7 @@ impl Registry {
             waiting: Waiting::default(),
             flushing: Flushing::default(),
             message_id_next: 1,
+            withdrawals: Withdrawals::default(),
             ended: Traffic::default(),
         }
     }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::between::mailbox::PLACES_KEPT;
+use crate::between::registry::WITHDRAWALS_MAX;
 use crate::event::{Account, Caller, Event, INCOMING_BYTES};
 use crate::handles::{
     RUN_BYTES, SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission, UNFILLED_BYTES,
@@ -39,10 +40,12 @@ fn buffers_of_small_frames_keep_no_more_than_is_said() {
     let lists = 5 * 2 * SPARE_MAX * size_of::<Vec<u8>>();
     let places = size_of::<Submission>() + size_of::<Stretch>();
     let batches = 2 * SUBMISSIONS_KEPT * places;
+    // In one batch or the other, which may be half empty.
+    let withdrawals = 2 * WITHDRAWALS_MAX * size_of::<Submission>();
     // The last buffer of a batch may be half empty.
     let unfilled = 2 * (UNFILLED_BYTES + RUN_BYTES);
     let queues = protocol::UNUSED_BYTES + protocol::NODES_BYTES;
-    let sum = 5 * SPARE_BYTES + lists + batches + unfilled + queues;
+    let sum = 5 * SPARE_BYTES + lists + batches + withdrawals + unfilled + queues;
     assert!(sum <= FRAME_BUFFER_BYTES, "{sum} bytes");
 }
 

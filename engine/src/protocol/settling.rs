@@ -34,6 +34,7 @@ impl Core {
             if self.promises.take_lapse() {
                 registry.lapse_promises();
             }
+            registry.take_withdrawals();
             registry.take_room(&mut self.room);
             self.promises.note(registry.room_is_wanted());
             self.has_room = false;

@@ -35,6 +35,11 @@ pub(crate) struct Report {
 }
 
 impl Progress {
+    /// How many messages are neither sent nor returned, as far as is known here.
+    pub(crate) fn queued(&self) -> u64 {
+        self.posted - self.report.sent - self.returned
+    }
+
     /// What has become of the first `target` messages, once that is certain. Messages are sent in
     /// their order, and when some come back all do that were not sent, but for those that were withdrawn:
     /// which of the others were posted before them is not known here, so all are waited for.
