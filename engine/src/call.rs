@@ -362,6 +362,7 @@ impl Call {
 
     /// Says to the reactor that nobody waits any more, and hands over what was not seen.
     fn abandon(&mut self) {
+        let is_posted = matches!(self.stage, Stage::Posted);
         self.stage = Stage::Over;
         drop(self.mailbox.leave()); // the task that waited is not woken any more
         let parts = self.parts.drain(..).map(CallEvent::Response);
@@ -369,6 +370,7 @@ impl Call {
         let abandoned = AbandonedCall {
             channel: self.channel,
             id: self.id,
+            is_posted,
             left,
             mailbox: Arc::clone(&self.mailbox),
         };

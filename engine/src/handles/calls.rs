@@ -52,6 +52,8 @@ pub(crate) type CallMailbox = Mailbox<CallEvent, Ended>;
 pub(crate) struct AbandonedCall {
     pub(crate) channel: Channel,
     pub(crate) id: u64,
+    /// Its request was posted, and is to come back if it was not sent.
+    pub(crate) is_posted: bool,
     /// What had come, and was not seen.
     pub(crate) left: VecDeque<CallEvent>,
     /// Where more may have come since.

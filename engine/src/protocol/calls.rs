@@ -195,6 +195,7 @@ impl Core {
         let AbandonedCall {
             channel,
             id,
+            is_posted,
             mut left,
             mailbox,
         } = abandoned;
@@ -207,7 +208,7 @@ impl Core {
         for event in left.into_iter().filter_map(CallEvent::into_event) {
             self.emit(group, event);
         }
-        if is_open {
+        if is_open && is_posted {
             self.withdraw(channel, id, Withdrawn::Request, now);
         }
     }
