@@ -31,6 +31,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 13 MiB |
 /// | places in the lists of each group's events | 1.5 MiB |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB on Linux, and 1.5 where the tables have just grown; and 4 KiB more while several addresses of its host are tried |
+/// | places in tables for channels that have ended, as many as there were at once at most | 1 KiB: 29 MiB behind 65,534 channels |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
 /// | connections to or from `tls://` addresses that have ended, while the system has not taken TLS's orderly end | 64 · 192 KiB for the engine |
 /// | each [`Incoming`](crate::Incoming), until it is decided about or dropped | 2 KiB, and 8 KiB for the names of a peer's certificate; at most [`connections_per_listener`](Options::connections_per_listener) for each listener, those counted that exist |
