@@ -26,6 +26,9 @@ use super::submission::Submission;
 /// wait for it.
 pub(crate) const CHUNK: usize = 128;
 
+/// And no more once so many bytes are to be copied.
+const CHUNK_BYTES: usize = 128 * 1024;
+
 impl Shared {
     /// Posts for a group. Everything that can be known to be wrong is refused here, with the post.
     pub(crate) fn post(&self, group: &GroupShared, mut post: Post) -> Result<Posted, Refused> {
@@ -105,14 +108,20 @@ impl Shared {
         posts: &mut VecDeque<Post>,
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
-        let (mut prepared, mut refused) = (0, None);
+        let (mut prepared, mut bytes, mut refused) = (0, 0, None);
         for post in posts.iter_mut().take(CHUNK) {
+            if bytes >= CHUNK_BYTES {
+                break;
+            }
             match self.prepare(post) {
                 Ok(()) => prepared += 1,
                 Err(why) => {
                     refused = Some(why);
                     break;
                 }
+            }
+            if post.travels_by_value() {
+                bytes += post.message.frame_len();
             }
         }
         let mut admitted = 0;
