@@ -15,7 +15,7 @@ pub use self::listen::{Admission, ListenOptions};
 ///
 /// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
 /// and 896 bytes for its records, and 768 more if it has a [shared body](crate::SharedBody) and more than 384 bytes.
-/// A Request, Response or Signal whose frame has up to 4,112 bytes, or up to 384 with a shared body, counts with 384
+/// A Request, Response or Signal whose frame has up to 8,208 bytes, or up to 384 with a shared body, counts with 384
 /// bytes beside its frame while it is queued, and as any other once it is returned, which no budget can deny.
 /// What a message holds is a sixteenth more than that at most. So an engine
 /// takes, beside the messages that the application builds and holds, no more than this:
@@ -24,7 +24,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// |---|---|
 /// | messages received, until they are dropped | [`inbound_bytes`](Options::inbound_bytes) · 17/16, and each group's [`inbound_reserve`](GroupOptions::inbound_reserve) · 17/16 |
 /// | messages posted, until they are sent, or returned and dropped | [`outbound_bytes`](Options::outbound_bytes) · 17/16, and each group's [`outbound_reserve`](GroupOptions::outbound_reserve) · 17/16 |
-/// | of these, and of what is in the reserves of channels, messages with frames of up to 4,112 bytes that were returned, until they are dropped | up to 4/3 of that beside it, if all that is queued is returned at once and has no content |
+/// | of these, and of what is in the reserves of channels, messages with frames of up to 8,208 bytes that were returned, until they are dropped | up to 4/3 of that beside it, if all that is queued is returned at once and has no content |
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |

@@ -11,7 +11,7 @@ use crate::storage::queued_cost_of;
 use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
 
 /// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
-pub(crate) const SMALL_FRAME_MAX: usize = 4096 + Header::LEN;
+pub(crate) const SMALL_FRAME_MAX: usize = 8192 + Header::LEN;
 
 /// The same of a frame with a shared body: of a larger one a copy for each channel takes more than a record that
 /// leads to the one body.

@@ -25,7 +25,7 @@ fn messages_hold_no_more_than_they_are_charged_whatever_their_length() {
     options.pool_bytes = 0;
     let engine = Engine::start(options).unwrap();
     let lens = [
-        0, 64, 240, 241, 1025, 4080, 4096, 4097, 8177, 8192, 16_384, 32_769, 65_535,
+        0, 64, 240, 241, 1025, 4080, 4096, 4097, 8177, 8192, 8193, 16_384, 32_769, 65_535,
     ];
     let alone = lens.map(|len| (len, false));
     let sharing = [240, 369, 1025, 4096, 8177, 65_535].map(|len| (len, true));
@@ -36,7 +36,7 @@ fn messages_hold_no_more_than_they_are_charged_whatever_their_length() {
         let channel = group.connect(&address.parse().unwrap()).unwrap();
         let _deaf = listener.accept().unwrap();
         let region = crate::region();
-        let is_small = 16 + len <= if shares { 384 } else { 4112 };
+        let is_small = 16 + len <= if shares { 384 } else { 8208 };
         let apart = if shares && !is_small { 768 } else { 0 };
         let records = if is_small { 384 } else { 896 };
         let cost = 16 + len + records + apart;

@@ -254,21 +254,21 @@ fn a_shortened_message_is_posted_in_storage_that_fits() {
     let group = GroupShared::new(1, 0, 0);
     let channel = open(&shared);
     let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
-    message.resize_body(5000).unwrap();
+    message.resize_body(9000).unwrap();
     let posted = shared.post(&group, message.signal(channel));
     posted.unwrap();
-    assert_eq!(used(&shared), crate::storage::cost_of(5016));
+    assert_eq!(used(&shared), crate::storage::cost_of(9016));
 
     let mut message = Message::new(&shared.pool).with_body(&[9; 60_000]).unwrap();
-    message.set_body(&[1; 5000]).unwrap();
+    message.set_body(&[1; 9000]).unwrap();
     let mut post = message.signal(channel);
     // A refused post has been prepared as well.
     shared
         .queue
         .with_registry(|registry| registry.close(channel));
     post = shared.post(&group, post).unwrap_err().post;
-    assert_eq!(post.message().storage().bytes().len(), 5120);
-    assert_eq!(post.message().body(), [1; 5000]);
+    assert_eq!(post.message().storage().bytes().len(), 9216);
+    assert_eq!(post.message().body(), [1; 9000]);
     shared.pool.close();
 }
 
