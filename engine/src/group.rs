@@ -277,8 +277,8 @@ impl ChannelGroup {
     /// # Ok(()) }
     /// ```
     ///
-    /// Once the deadline has come, a request that was not sent is taken back; an answer that comes later goes
-    /// to the inbox, as [`Event::Response`].
+    /// Once the deadline has come, a request that was not sent is taken back; with a deadline that has passed already,
+    /// nothing is sent. An answer that comes later goes to the inbox, as [`Event::Response`].
     #[doc(alias = "nng_ctx_open")]
     #[doc(alias = "nng_ctx_send")]
     #[doc(alias = "REQ")]

@@ -52,7 +52,7 @@ pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
 /// Hands everything over that a batch holds.
 pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
     for call in batch.take_calls() {
-        core.begin_call(call);
+        core.begin_call(call, now);
     }
     let (mut submissions, mut stretches) = batch.take();
     while !submissions.as_slice().is_empty() {
@@ -62,6 +62,7 @@ pub(crate) fn submit(core: &mut Core, batch: &mut Batch, now: Instant) {
             core.handle_submission(submission, &mut stretches, now);
         }
     }
+    core.give_up_late_calls(now);
     assert!(stretches.as_slice().is_empty(), "each has its mixed frames");
     drop((submissions, stretches));
     batch.shrink();

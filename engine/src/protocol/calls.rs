@@ -49,6 +49,8 @@ pub(super) struct Calls {
     deadlines: Deadlines,
     /// Whose time is over, first come first; some may have ended since.
     due: VecDeque<(Instant, CallKey)>,
+    /// Whose time was over when they began: their requests are taken back before anything is sent.
+    late: Vec<CallKey>,
     /// Of a channel whose last call has ended: the next one begins with its memory.
     spare: Option<Open>,
     /// The tasks that were told, for the end of a batch.
@@ -182,11 +184,30 @@ fn is_open(channels: &HashMap<Channel, Open, OwnKeys>, (channel, id): CallKey) -
 
 impl Core {
     /// A call begins, whose request was posted, or waits for room.
-    pub(crate) fn begin_call(&mut self, call: BegunCall) {
+    pub(crate) fn begin_call(&mut self, call: BegunCall, now: Instant) {
         assert!(call.id > 0, "a request has its id before its call begins");
         let key = (call.channel, call.id);
         let deadline = call.deadline.expect("it is filled in");
+        if deadline <= now {
+            self.calls.late.push(key);
+        }
         self.calls.begin(key, call.line, deadline);
+    }
+
+    /// Gives up calls that began when their time was over: what they ask is not sent. To be called once their requests
+    /// were taken in, and before anything is written.
+    pub(crate) fn give_up_late_calls(&mut self, now: Instant) {
+        if self.calls.late.is_empty() {
+            return;
+        }
+        let mut late = std::mem::take(&mut self.calls.late);
+        for key in late.drain(..) {
+            if is_open(&self.calls.channels, key) {
+                self.give_up(key, now);
+            }
+        }
+        self.calls.late = late;
+        self.shared.queue.tell(self.calls.told.drain(..));
     }
 
     /// Nobody waits for a call's answer any more. What had come for it goes to the group's inbox, unless the

@@ -192,6 +192,25 @@ fn a_late_answer_comes_to_the_inbox() {
     }
 }
 
+/// Though there is room, and a connection.
+#[test]
+fn what_is_asked_when_its_time_is_over_is_not_sent() {
+    for transport in transports() {
+        let pair = connected(transport);
+        let (client, channel) = (pair.client.0, pair.to_server);
+        let over = Instant::now();
+        for body in [&b"small"[..], &[7; 20_000]] {
+            for _ in 0..100 {
+                let called = client.call(channel, message(&client, body), over).wait();
+                assert!(matches!(outcome(called), CallError::NotSent(_)));
+            }
+        }
+        client.post(client.message().signal(channel)).unwrap();
+        let first = next(&mut { pair.server.1 }, "the signal");
+        assert!(matches!(first, Event::Signal(_)), "{first}");
+    }
+}
+
 fn large(group: &ChannelGroup) -> Message {
     let mut message = group.message();
     message.resize_body(60_000).unwrap();
