@@ -72,7 +72,8 @@ struct Begun {
 pub enum Assembled {
     /// A Request, Response or Signal that is complete, in however many parts it came.
     Whole(Whole),
-    /// A part was taken that is not its whole's last: so many bytes of the content are here by now.
+    /// A part was taken that makes nothing whole yet: so many bytes of the content are here by now. None are of a whole that
+    /// was told to be too long, whose parts are thrown away up to its last.
     Part {
         /// The channel that it came on.
         channel: Channel,
@@ -81,7 +82,8 @@ pub enum Assembled {
         /// Bytes of the body so far.
         bytes: usize,
     },
-    /// A whole that will never be complete.
+    /// A whole that will never be complete. Each is told once, but where a channel is ignored: see
+    /// [`WhyUnfinished::TooMuch`].
     Unfinished(Unfinished),
     /// The end of a channel, and the wholes of which some parts have come and the others never will.
     Closed(Closed, Vec<Unfinished>),
@@ -169,6 +171,10 @@ impl Assembler {
         let key = (part.channel(), part.op_code(), part.id());
         let is_alone = !part.has_more() && !self.begun.contains_key(&key);
         if is_alone && !self.ignored.contains(&part.channel()) {
+            if part.body().len() > self.longest {
+                let why = WhyUnfinished::TooLong(self.longest);
+                return Assembled::Unfinished(unfinished(&part, part.body().len(), why));
+            }
             return Assembled::Whole(Whole {
                 last: part,
                 head: None,
@@ -230,13 +236,21 @@ impl Assembler {
     fn finish(&mut self, key: Key, last: Received) -> Assembled {
         let begun = self.begun.remove(&key).expect("it has begun");
         self.held -= BEGUN + begun.body.len();
+        if begun.is_given_up {
+            // It was told when that was known, and this is thrown away, too.
+            return Assembled::Part {
+                channel: last.channel(),
+                id: last.id(),
+                bytes: 0,
+            };
+        }
         let len = begun.body.len() + last.body().len();
         if let Some(why) = last.text_headers().get(BROKEN_OFF) {
             let why = String::from_utf8_lossy(why).into_owned();
             let why = WhyUnfinished::BrokenOff(why);
             return Assembled::Unfinished(unfinished(&last, begun.body.len(), why));
         }
-        if begun.is_given_up || len > self.longest {
+        if len > self.longest {
             let why = WhyUnfinished::TooLong(self.longest);
             return Assembled::Unfinished(unfinished(&last, len, why));
         }

@@ -180,7 +180,8 @@ impl PartWriter {
         Ok(self.posted_as())
     }
 
-    /// As [`finish`](PartWriter::finish), in a task. Nothing is broken off if it is dropped and called again.
+    /// As [`finish`](PartWriter::finish), in a task. It waits for room as long as it takes. Dropped before its end it breaks
+    /// the whole off, as dropping the writer does.
     ///
     /// # Errors
     ///

@@ -209,14 +209,30 @@ fn what_is_too_long_is_told_once_and_what_follows_it_is_whole() {
         "{:?}",
         outcome.unfinished
     );
-    assert_eq!(
-        outcome.unfinished.len(),
-        2,
-        "when it is known, and at its end"
-    );
+    assert_eq!(outcome.unfinished.len(), 1, "when it is known");
+    assert_eq!(outcome.unfinished[0].bytes, 120_000);
     assert_eq!(outcome.wholes.len(), 1);
     assert!(outcome.wholes[&short].1 == content(100_000, 2));
     assert_eq!(assembler.held(), 0);
+}
+
+/// Whether it comes in one message or in several.
+#[test]
+fn one_message_is_too_long_as_well() {
+    let it = connected(Transport::Tcp);
+    let (mut server, client, channel) = (it.server, it.client, it.to_server);
+    for len in [1000, 1001] {
+        let message = client.0.message().with_body(&content(len, 1)).unwrap();
+        client.0.post(message.signal(channel)).unwrap();
+    }
+    client.0.post(client.0.message().bye(channel)).unwrap();
+    let outcome = assemble(&mut server.1, &mut Assembler::new(1000, 1 << 20));
+    assert_eq!((outcome.wholes.len(), outcome.unfinished.len()), (1, 1));
+    let too_long = &outcome.unfinished[0];
+    assert_eq!(
+        (too_long.bytes, &too_long.why),
+        (1001, &WhyUnfinished::TooLong(1000))
+    );
 }
 
 /// A peer that begins and begins fills no more memory than the assembler has, whatever it sends.
