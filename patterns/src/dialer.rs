@@ -12,10 +12,11 @@ use ampe::{
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::ids::{id_of, number_of};
+use crate::time::after;
 
 /// How long a [`Dialer`] waits before it dials again: each time about twice as long as the last, and by
 /// chance up to as long again, so that many clients of one server do not come back together. It begins
-/// anew once the peer has said something.
+/// anew once the peer has said something. Where the longest is zero, it dials again without any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pauses {
     /// The first pause, at the least. Default 100 ms.
@@ -271,7 +272,7 @@ impl Dialer {
             },
             // No channel number, or the group has closed: then the inbox ends.
             Err(_) => State::Resting {
-                until: now + self.next_pause(),
+                until: after(now, self.next_pause()),
             },
         };
     }
@@ -364,7 +365,7 @@ impl Dialer {
     }
 
     fn end(&mut self, closed: Closed) -> Down {
-        let again_at = ampe::now() + self.next_pause();
+        let again_at = after(ampe::now(), self.next_pause());
         self.state = State::Resting { until: again_at };
         // In front of what waits, which was given later.
         for waiting in self.returned.drain(..).rev() {

@@ -89,5 +89,6 @@ pub mod work_queue;
 mod dialer;
 mod ids;
 mod nudge;
+mod time;
 
 pub use dialer::{Dialed, Dialer, Down, Pauses};

@@ -96,7 +96,7 @@ use std::fmt;
 use ampe::wire::OpCode;
 use ampe::{
     Channel, ChannelGroup, Closed, Event, Hello, Message, MessageError, Peer, Post, PostError,
-    Refused, Signal,
+    Reason, Refused, Signal,
 };
 
 use self::topics::Topics;
@@ -293,6 +293,7 @@ impl Publisher {
     }
 
     /// Publishes: the message goes as a Signal to each subscriber that wants its topic. This does not wait for anybody.
+    /// Spaces and tabs around the topic are dropped.
     ///
     /// What was received may be published on. The text headers [`TOPIC`] and [`SEQUENCE`] that it has are taken out, since
     /// subscribers would take them for this publisher's, and with them such as [`Message::add_header`] does not
@@ -300,9 +301,10 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// [`MessageError`], if the topic cannot be written into a text header (it is empty, or has CR or LF in it), or the
+    /// [`MessageError`], if the topic cannot be written into a text header (it is empty or blank, or has CR or LF in it), or the
     /// message has no room for it. Nobody gets it then.
     pub fn publish(&mut self, topic: &str, message: Message) -> Result<Counts, MessageError> {
+        let topic = topic.trim_matches([' ', '\t']); // as it will be read
         let mut message = without_ours(message).with_header(TOPIC, topic)?;
         message.share_body(); // each subscriber's has headers of its own, and this body
         if message.text_headers().as_bytes().len() > HEADERS_MAX {
@@ -372,7 +374,10 @@ impl Publisher {
                 None
             }
             Event::Returned(returned) => {
-                let is_publication = returned.op_code() == OpCode::Signal;
+                // The application may have posted Signals of its own.
+                let headers = returned.message().text_headers();
+                let is_publication =
+                    returned.op_code() == OpCode::Signal && headers.get(SEQUENCE).is_some();
                 state.account.returned += u64::from(is_publication);
                 Some(Published::Other(Event::Returned(returned)))
             }
@@ -385,10 +390,12 @@ impl Publisher {
             Event::Closed(closed) => {
                 let mut state = self.subscribers.remove(&subscriber)?;
                 state.drop_waiting();
+                // One that had gone by itself was not let go.
+                let let_go = state.let_go.filter(|_| closed.reason() == Reason::Aborted);
                 Some(Published::Gone(Gone {
                     closed,
                     account: state.account(),
-                    let_go: state.let_go,
+                    let_go,
                 }))
             }
             other => Some(Published::Other(other)),

@@ -90,6 +90,7 @@ use ampe::{
 
 use self::state::State;
 use crate::nudge::Nudge;
+use crate::time::after;
 
 pub use self::workers::Workers;
 
@@ -339,10 +340,7 @@ impl Stopper {
     /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that forward. It returns at once;
     /// [`Served::Drained`] says when it has come about.
     pub fn drain(&self, within: Duration) {
-        let now = ampe::now();
-        // Further away than clocks go is never, and a year will do.
-        let year = now + Duration::from_secs(365 * 24 * 3600);
-        let deadline = now.checked_add(within).unwrap_or(year);
+        let deadline = after(ampe::now(), within);
         self.shared.lock().begin_to_drain(deadline);
         self.shared.nudge.nudge();
     }

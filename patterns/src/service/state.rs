@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{
-    Bye, Channel, ChannelGroup, Closed, Event, Hello, Message, Outbox, Post, PostError, Refused,
-    Request,
+    Bye, Channel, ChannelGroup, Closed, Event, Hello, Message, Outbox, Post, PostError, Reason,
+    Refused, Request,
 };
 
 use super::{Gone, Served, ServiceAccount, ServiceOptions};
@@ -153,10 +153,8 @@ impl State {
 
     /// Ends a client's channel here and now, and says why, as far as it listens.
     fn let_go(&mut self, channel: Channel, why: &'static str) {
-        if let Some(client) = self.clients.get_mut(&channel)
-            && client.let_go.replace(why).is_none()
-        {
-            self.account.let_go += 1;
+        if let Some(client) = self.clients.get_mut(&channel) {
+            client.let_go.get_or_insert(why);
         }
         self.forget_waiting(channel);
         let words = self.group.message().with_body(why.as_bytes());
@@ -239,10 +237,13 @@ impl State {
         let channel = closed.channel();
         self.waiting.remove(&channel);
         if let Some(client) = self.clients.remove(&channel) {
+            // One that had gone by itself was not let go.
+            let let_go = client.let_go.filter(|_| closed.reason() == Reason::Aborted);
+            self.account.let_go += u64::from(let_go.is_some());
             return Served::Gone(Gone {
                 closed,
                 unanswered: client.unanswered,
-                let_go: client.let_go,
+                let_go,
             });
         }
         let was_listening = self.listeners.remove(&channel);
@@ -304,7 +305,8 @@ impl State {
             clients.into_iter().for_each(|it| self.let_go(it, ENDING));
         } else if now.saturating_duration_since(drain.deadline) >= REPORTS {
             // Whatever is not known to have gone by now does not keep it.
-            self.clients.clear();
+            let clients = std::mem::take(&mut self.clients).into_values();
+            self.account.let_go += clients.filter(|it| it.let_go.is_some()).count() as u64;
             self.listeners.clear();
             self.waiting.clear();
         }

@@ -180,6 +180,24 @@ fn what_is_posted_before_there_is_a_server_arrives_in_order() {
     assert_eq!(server.join().unwrap().len(), 500);
 }
 
+#[test]
+fn a_pause_may_be_longer_than_clocks_go() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let pauses = Pauses {
+        first: Duration::MAX,
+        longest: Duration::MAX,
+        seed: None,
+    };
+    let mut dialer = Dialer::new(group, free_address()).with_pauses(pauses);
+    let down = loop {
+        if let Dialed::Down(down) = dialer.recv(&mut inbox).unwrap() {
+            break down;
+        }
+    };
+    assert!(down.again_at > Instant::now() + PATIENCE);
+}
+
 /// What the application posts to a dialer's channel is its own: an answer to it, and what comes back of it.
 #[test]
 fn what_is_posted_past_a_dialer_is_not_posted_again() {

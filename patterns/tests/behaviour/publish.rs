@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use ampe::{Address, Channel, ChannelGroup, Engine, Event, Inbox, Post, Reason};
 use ampe_patterns::Pauses;
 use ampe_patterns::publish::{
-    Counts, Gone, Published, Publisher, PublisherOptions, Subscribed, Subscriber, TopicError,
-    WhenFull,
+    Counts, Gone, Published, Publisher, PublisherOptions, SUBSCRIBE, Subscribed, Subscriber,
+    TopicError, WhenFull,
 };
 
-use crate::common::{self, PATIENCE, deadline, dice, engine, group, local, number, tight};
+use crate::common::{self, PATIENCE, deadline, dice, engine, fill, group, local, number, tight};
 
 const SHORT: Pauses = Pauses {
     first: Duration::from_millis(1),
@@ -450,6 +450,45 @@ fn nobody_is_accepted_once_goodbye_was_said() {
         }
     };
     assert_eq!(closed.reason(), Reason::Refused);
+}
+
+/// The account is of publications, though the application posts Signals of its own which come back with them.
+#[test]
+fn what_came_back_of_others_is_not_counted() {
+    let mut publishing = Publishing::start(tight(), &local(), PublisherOptions::default());
+    let client = tight();
+    let (client_group, _client_inbox) = group(&client);
+    let hello = client_group.message().with_header(SUBSCRIBE, "*").unwrap();
+    let hello = hello.hello(&publishing.address);
+    let to_publisher = client_group.post(hello).unwrap().channel;
+    publishing.until(|it| it.publisher.subscribers().count() > 0);
+    let (subscriber, ..) = publishing.publisher.subscribers().next().unwrap();
+    publishing.publish("news", 0, 8);
+    fill(&publishing.group, subscriber, 20_000);
+    client_group.post(Post::abort(to_publisher)).unwrap();
+    publishing.until(|it| !it.gone.is_empty());
+    let gone = &publishing.gone[0];
+    assert!(gone.closed.account().returned > 0, "{}", gone.closed);
+    assert_eq!((gone.account.posted, gone.account.returned), (1, 0));
+}
+
+#[test]
+fn blanks_around_a_topic_are_none_of_it() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    let mut publishing = Publishing::start(self::engine(), &local(), PublisherOptions::default());
+    let mut subscriber = Subscriber::new(group.clone(), publishing.address.clone());
+    subscriber.subscribe("news").unwrap();
+    subscriber.advance(Instant::now());
+    publishing.until(|it| it.publisher.subscribers().count() > 0);
+    let counts = publishing.publisher.publish(" news\t", group.message());
+    assert_eq!(counts.unwrap().wanted, 1);
+    assert!(publishing.publisher.publish(" ", group.message()).is_err());
+    loop {
+        if let Subscribed::Publication(it) = subscriber.recv(&mut inbox).unwrap() {
+            break assert_eq!(it.topic(), "news");
+        }
+    }
 }
 
 #[test]

@@ -502,6 +502,35 @@ fn a_drain_ends_at_its_deadline_in_any_case() {
     assert_eq!((account.let_go, service.due()), (1, None));
 }
 
+/// What is left at the deadline has gone already, and nobody has heard of it yet.
+#[test]
+fn who_has_gone_by_itself_was_not_let_go() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    group.listen(&local()).unwrap();
+    let mut service = Service::new(group.clone());
+    let client = common::engine();
+    let (client_group, _client_inbox) = common::group(&client);
+    let mut channel = None;
+    while service.account().clients == 0 {
+        match service.recv(&mut inbox).unwrap() {
+            Served::Listening(it) => channel = Some(client_group.connect(it.address()).unwrap()),
+            Served::Hello(hello) => service.accept(hello),
+            other => panic!("{other:?}"),
+        }
+    }
+    client_group.post(Post::abort(channel.unwrap())).unwrap();
+    let event = inbox.recv_until(deadline()).unwrap().unwrap();
+    assert!(matches!(event, Event::Closed(_)), "{event}");
+    service.stopper().drain(Duration::ZERO);
+    service.advance(service.due().unwrap());
+    match service.observe(event) {
+        Some(Served::Gone(gone)) => assert_eq!(gone.let_go, None),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(service.account().let_go, 0);
+}
+
 /// None of them has as much waiting as may wait for one, but all together have more than any outbox keeps by itself.
 #[test]
 fn no_client_is_let_go_for_what_others_have_waiting() {
