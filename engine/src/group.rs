@@ -278,7 +278,8 @@ impl ChannelGroup {
     /// ```
     ///
     /// Once the deadline has come, a request that was not sent is taken back; with a deadline that has passed already,
-    /// nothing is sent. An answer that comes later goes to the inbox, as [`Event::Response`].
+    /// nothing is sent (of more than 256 such calls in one pass of the reactor, the others may be). An answer that
+    /// comes later goes to the inbox, as [`Event::Response`].
     #[doc(alias = "nng_ctx_open")]
     #[doc(alias = "nng_ctx_send")]
     #[doc(alias = "REQ")]
