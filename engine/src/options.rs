@@ -146,7 +146,8 @@ pub struct Options {
     #[doc(alias = "SO_SNDBUF")]
     pub send_buffer: Option<usize>,
     /// How many bytes the system may buffer of what has arrived and was not read (`SO_RCVBUF`); as
-    /// [`send_buffer`](Options::send_buffer).
+    /// [`send_buffer`](Options::send_buffer). With less than 128 KiB TCP may stall over a loopback, whose segments have
+    /// up to 64 KiB: for a second and more nothing comes, until the system probes the window.
     #[doc(alias = "ZMQ_RCVBUF")]
     #[doc(alias = "SO_RCVBUF")]
     pub receive_buffer: Option<usize>,

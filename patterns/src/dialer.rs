@@ -130,7 +130,8 @@ pub enum Dialed {
     Up(ampe::Peer),
     /// The connection ended, or none came about. It is dialled again.
     Down(Down),
-    /// Another event: of the peer's, or of another channel.
+    /// Another event: of the peer's, or of another channel. A `Returned` that has an id which this dialer gave is to be known:
+    /// what came back is posted again without you.
     Other(Event),
 }
 

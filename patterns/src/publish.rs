@@ -65,6 +65,9 @@
 //! ([`Publication::missed`]); and the publisher has an account of each ([`Publisher::subscribers`]). Numbers begin anew
 //! with each connection: what was published while there was none is not counted by anybody.
 //!
+//! A publication's body is shared by all. So with more than 384 bytes, text headers and all, it counts in a channel's budget
+//! with 1,664 bytes beside them: of publications of 500 bytes, 2 MiB take 970.
+//!
 //! Let [`Options::outbound_bytes`](ampe::Options::outbound_bytes) be no smaller than what all subscribers may have queued
 //! together, so that those who do not read hold up nobody else. Where old publications are worth little, let
 //! [`outbound_bytes_per_channel`](ampe::Options::outbound_bytes_per_channel) be small: what the engine has, it sends.
@@ -345,7 +348,8 @@ impl Publisher {
     }
 
     /// Publishes no more, and says goodbye to each subscriber behind what waits for it. Receive until there are no
-    /// [subscribers](Publisher::subscribers).
+    /// [subscribers](Publisher::subscribers). One that does not read is there until
+    /// [`send_timeout`](ampe::Options::send_timeout); to wait no longer, post an [abort](ampe::Post::abort) to whoever is left.
     pub fn say_goodbye(&mut self) {
         self.is_ending = true;
         for (&channel, state) in &mut self.subscribers {

@@ -49,7 +49,7 @@
 //! One that comes is *taken*, and then *answered* or *refused*, once. It is refused by who took it, or by the service:
 //! because more are being worked on than [`ServiceOptions::taken`], because the service is ending, or because
 //! the [`Taken`] was dropped without an answer, as when its worker panics. An answer that its client does not get, since it
-//! has gone, is *returned*. The [`ServiceAccount`] has all four, at any time and at the end.
+//! has gone, is *returned*. The [`ServiceAccount`] has all of these, at any time and at the end, and what is not answered yet.
 //!
 //! A goodbye of a client's waits until its requests are answered, so that it has all its answers before.
 //!
@@ -186,7 +186,8 @@ pub enum Served {
     /// A client: [`accept`](Service::accept) it, or post a refusal. Requests of one that was not accepted are not
     /// taken.
     Hello(Hello),
-    /// A request that is to be answered.
+    /// A request that is to be answered. A service is not for requests in parts: each part would be taken by itself, and
+    /// answered.
     Request(Taken),
     /// A client has gone.
     Gone(Gone),
@@ -337,8 +338,9 @@ pub struct Stopper {
 
 impl Stopper {
     /// Has the service take no more, answer what it took, and say goodbye; and at the latest when `within` has passed, let
-    /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that forward. It returns at once;
-    /// [`Served::Drained`] says when it has come about.
+    /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that
+    /// forward. It returns at once; [`Served::Drained`] says when it has come about. Receive [`Served::Listening`] of each
+    /// listener before: one of which the service does not know yet is not waited for, and listens until the inbox goes.
     pub fn drain(&self, within: Duration) {
         let deadline = after(ampe::now(), within);
         self.shared.lock().begin_to_drain(deadline);

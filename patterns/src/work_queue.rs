@@ -245,7 +245,8 @@ impl WorkQueue {
     }
 
     /// Takes no more jobs, gives out no more, and says goodbye to each worker as soon as it has none at hand. Receive until there are
-    /// [no workers](WorkQueue::workers).
+    /// [no workers](WorkQueue::workers). A worker that hangs is there for ever where its queue has no patience: to wait no
+    /// longer, post an [abort](ampe::Post::abort) to whoever is left.
     pub fn dismiss(&mut self) {
         self.is_ending = true;
         let workers: Vec<Channel> = self.workers.keys().copied().collect();
