@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::post::{SMALL_FRAME_MAX, SMALL_SHARED_FRAME_MAX};
-use crate::storage::{Lens, MESSAGE_COST_MAX, Pool, SHARED_COST, Storage, cost_of};
+use crate::storage::{Lens, Pool, Storage, cost_of, shared_cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -474,8 +474,7 @@ impl Message {
     pub(crate) fn cost(&self) -> usize {
         let len = self.frame_len();
         if !self.is_small() && self.storage.body().is_some() {
-            // What storage of the largest sizes may be longer than its content is as much.
-            return (cost_of(len) + SHARED_COST).min(MESSAGE_COST_MAX);
+            return shared_cost_of(len);
         }
         cost_of(len)
     }

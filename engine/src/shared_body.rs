@@ -39,9 +39,9 @@ use crate::wire::MAX_BODY_LEN;
 pub struct SharedBody(pub(crate) Arc<Shared>);
 
 impl SharedBody {
-    /// Its length, which was checked when it came about.
-    pub(crate) fn len_on_the_wire(&self) -> u16 {
-        u16::try_from(self.0.bytes().len()).expect("a body is no longer than a frame can say")
+    /// The length of such a body, which was checked when it came about.
+    pub(crate) fn len_of(body: &Shared) -> u16 {
+        u16::try_from(body.bytes().len()).expect("a body is no longer than a frame can say")
     }
 }
 

@@ -20,6 +20,7 @@ use super::calls::CallLine;
 use super::group_shared::GroupShared;
 use super::reactor::{HAS_FINE_CLOCK, this_sitter};
 use super::shared::Shared;
+use super::shared_frame::SharedFrame;
 use super::submission::Submission;
 
 /// So many posts are admitted in one hold of the lock at most: the reactor and every other poster
@@ -359,6 +360,15 @@ fn admit_one(
     if post.travels_by_value() {
         batch.push_frame(to, &post.header(to, *id), post.message.content());
         return Ok(());
+    }
+    if post.op_code.is_regular() {
+        let header = post.header(to, *id);
+        if let Some(body) = post.message.take_shared_alone() {
+            let header = header.encode();
+            let frame = SharedFrame { header, body };
+            batch.push(Submission::Shared { channel: to, frame });
+            return Ok(());
+        }
     }
     let cost = if travels { cost } else { 0 };
     if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(to) {

@@ -159,9 +159,14 @@ impl queue::Batch for Batch {
 
 impl Batch {
     pub(crate) fn push(&mut self, submission: Submission) {
-        if let Submission::Post { channel, post, .. } = &submission {
-            self.bytes += post.message.content_len();
-            self.continue_with(*channel);
+        let posted = match &submission {
+            Submission::Post { channel, post, .. } => Some((*channel, post.message.content_len())),
+            Submission::Shared { channel, frame } => Some((*channel, frame.len())),
+            _ => None,
+        };
+        if let Some((channel, bytes)) = posted {
+            self.bytes += bytes;
+            self.continue_with(channel);
         }
         self.end_frames();
         self.submissions.push(submission);

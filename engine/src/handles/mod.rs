@@ -9,6 +9,7 @@ mod group_shared;
 mod reactor;
 pub(crate) mod reactor_thread;
 mod shared;
+mod shared_frame;
 mod spare;
 mod submission;
 
@@ -28,6 +29,7 @@ pub(crate) use self::group_shared::GroupShared;
 pub(crate) use self::reactor::in_task::Passed;
 pub(crate) use self::reactor::{Occupant, Reactor, Reads, Seat, this_sitter};
 pub(crate) use self::shared::Shared;
+pub(crate) use self::shared_frame::SharedFrame;
 pub(crate) use self::spare::Spare;
 #[cfg(test)]
 pub(crate) use self::spare::{SPARE_BYTES, SPARE_MAX};

@@ -14,6 +14,7 @@ use crate::storage::{RECORD_COST, SLOT_COST};
 use super::batch::{Frames, MixedFrames};
 use super::calls::{AbandonedCall, CallLine};
 use super::group_shared::GroupShared;
+use super::shared_frame::SharedFrame;
 
 /// A call begins: a request was posted, or waits for room, whose answer goes to who called.
 pub(crate) struct BegunCall {
@@ -46,6 +47,11 @@ pub(crate) enum Submission {
     Frames(Frames),
     /// Those of several channels, few of each.
     Mixed(MixedFrames),
+    /// A larger frame with a shared body.
+    Shared {
+        channel: Channel,
+        frame: SharedFrame,
+    },
     /// Nobody waits for the answer any more.
     AbandonCall(AbandonedCall),
     /// A message is to come back, if nothing of it was sent.

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::shared_body::SharedBody;
-use crate::storage::Shared;
+use crate::storage::{Lens, Shared, Storage};
 use crate::wire::Header;
 
 use super::Message;
@@ -75,7 +75,7 @@ impl Message {
     #[doc(alias = "zmq_msg_copy")]
     #[doc(alias = "nng_msg_dup")]
     pub fn set_shared_body(&mut self, body: &SharedBody) {
-        let body_len = body.len_on_the_wire();
+        let body_len = SharedBody::len_of(&body.0);
         let kept = self.storage.bytes().len();
         let start = self.body_start();
         if kept < start {
@@ -114,6 +114,28 @@ impl Message {
             self.storage.drop_body();
             self.set_body_len(0);
         }
+    }
+
+    /// Takes the body away, if it is shared and all that there is.
+    #[inline]
+    pub(crate) fn take_shared_alone(&mut self) -> Option<Arc<Shared>> {
+        if self.text_headers_len() > 0 {
+            return None;
+        }
+        let body = self.storage.take_body()?;
+        self.set_body_len(0);
+        Some(body)
+    }
+
+    /// A message that has this body, with room for its header in `storage`.
+    pub(crate) fn of_shared(mut storage: Storage, body: Arc<Shared>) -> Self {
+        let len = SharedBody::len_of(&body);
+        storage.set_body(body);
+        storage.set_lens(Lens {
+            text_headers: 0,
+            body: len,
+        });
+        Message { storage }
     }
 
     /// A shared body was posted, and is charged to the outbound budget from now on.

@@ -6,7 +6,9 @@ mod withdrawing;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use crate::handles::{FrameCounts, Frames, JOINED_MAX, RUN_BYTES, Spare, Stretch, Submission};
+use crate::handles::{
+    FrameCounts, Frames, JOINED_MAX, RUN_BYTES, SharedFrame, Spare, Stretch, Submission,
+};
 use crate::message::Message;
 use crate::storage::{Cache, QUEUED_COST, queued_cost_of};
 use crate::wire::{Header, OpCode};
@@ -107,6 +109,8 @@ impl Run {
 enum Queued {
     Message(Outgoing),
     Run(Run),
+    /// And when it came to the reactor.
+    Shared(SharedFrame, u32),
 }
 
 impl Queued {
@@ -115,6 +119,7 @@ impl Queued {
         match self {
             Queued::Message(outgoing) => outgoing.message.frame(),
             Queued::Run(run) => [run.left(), &[]],
+            Queued::Shared(frame, _) => frame.pieces(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Queued {
         match self {
             Queued::Message(outgoing) => outgoing.queued_at,
             Queued::Run(run) => run.queued_at,
+            Queued::Shared(_, queued_at) => *queued_at,
         }
     }
 }
@@ -129,6 +135,7 @@ impl Queued {
 /// What was wholly sent.
 pub(super) enum Sent {
     Message(Outgoing),
+    Shared(SharedFrame),
     /// Small frames that were posted by value, with so many bytes.
     Frames {
         counts: FrameCounts,
@@ -234,6 +241,10 @@ impl Nodes {
 
     pub(super) fn push(&mut self, fifo: &mut Fifo, outgoing: Outgoing) {
         self.link(fifo, Queued::Message(outgoing));
+    }
+
+    pub(super) fn push_shared(&mut self, fifo: &mut Fifo, frame: SharedFrame, now: u32) {
+        self.link(fifo, Queued::Shared(frame, now));
     }
 
     /// Queues small frames that were posted by value: in their buffer, or joined to others.
@@ -416,7 +427,7 @@ impl Nodes {
     pub(super) fn pop(&mut self, fifo: &mut Fifo, cache: &mut Cache) -> Option<Outgoing> {
         let first = self.at(fifo.head)?;
         let decoded = match first {
-            Queued::Message(_) => None,
+            Queued::Message(_) | Queued::Shared(..) => None,
             Queued::Run(run) => Some(decode(run.left(), run.queued_at, cache)),
         };
         fifo.sent = 0;
@@ -427,6 +438,7 @@ impl Nodes {
         }
         match self.unlink(fifo) {
             Queued::Message(outgoing) => Some(outgoing),
+            Queued::Shared(frame, queued_at) => Some(message_of(frame, queued_at, cache)),
             Queued::Run(_) => unreachable!("it was decoded"),
         }
     }
@@ -447,6 +459,7 @@ impl Nodes {
         let first = first.expect("bytes were sent, so there was something to send");
         let (len, counts) = match first {
             Queued::Message(outgoing) => (outgoing.message.frame_len(), None),
+            Queued::Shared(frame, _) => (frame.len(), None),
             // All of a run at once, or one frame.
             Queued::Run(run) => match run.left().len() {
                 all if all - fifo.sent <= bytes => (all, Some(run.counts)),
@@ -465,6 +478,7 @@ impl Nodes {
             }
             None => match self.unlink(fifo) {
                 Queued::Message(outgoing) => Sent::Message(outgoing),
+                Queued::Shared(frame, _) => Sent::Shared(frame),
                 Queued::Run(_) => unreachable!("it was looked at"),
             },
         };
@@ -556,6 +570,19 @@ fn decode(frames: &[u8], queued_at: u32, cache: &mut Cache) -> Outgoing {
         more: header.more,
         id: header.message_id,
         cost: queued_cost_of(len),
+        queued_at,
+    }
+}
+
+/// The same of a frame with a shared body.
+fn message_of(frame: SharedFrame, queued_at: u32, cache: &mut Cache) -> Outgoing {
+    let (header, cost) = (frame.header(), frame.cost());
+    Outgoing {
+        message: frame.into_message(cache.take(Header::LEN)),
+        op_code: header.op_code,
+        more: header.more,
+        id: header.message_id,
+        cost,
         queued_at,
     }
 }

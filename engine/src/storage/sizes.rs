@@ -30,6 +30,13 @@ pub(crate) const MESSAGE_COST: usize = RECORD_COST + STEP;
 /// be longer than it too, and has a count of those who have it.
 pub(crate) const SHARED_COST: usize = 768;
 
+/// What a message is charged whose body is shared and that has a frame of this length.
+#[inline]
+pub(crate) fn shared_cost_of(len: usize) -> usize {
+    // What storage of the largest sizes may be longer than its content is as much.
+    (cost_of(len) + SHARED_COST).min(MESSAGE_COST_MAX)
+}
+
 const _: () = assert!(SLOT_COST + 2 * STEP + 2 * size_of::<Shared>() <= SHARED_COST);
 
 /// The most that a message costs which lies in the smallest storage: one with little content.

@@ -13,8 +13,7 @@ use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
-use crate::storage::queued_cost_of;
-use crate::storage::{Creditor, Hold};
+use crate::storage::{Creditor, Hold, queued_cost_of, shared_cost_of};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 /// A reactor that takes what was posted whenever it is woken, and notes how much it was.
@@ -300,6 +299,44 @@ fn a_small_message_is_posted_by_value_and_leaves_its_storage() {
     let lens = reactor.batches.lock().unwrap().concat_lens();
     assert_eq!(lens, [80, 80, 80, 80, 19]);
     assert_eq!(used(&shared), 4 * queued_cost_of(80) + queued_cost_of(19));
+    shared.pool.close();
+}
+
+/// Its body lies in the batch, where others may have it as well, and what had led to it is free again. With text headers
+/// of its own it is posted as it is.
+#[test]
+fn a_message_with_a_shared_body_leaves_its_storage() {
+    let (shared, reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let mut first = Message::new(&shared.pool).with_body(&[7; 2000]).unwrap();
+    let body = first.share_body();
+    let second = first.clone();
+    let free = shared.pool.free(0);
+    let one = shared.post(&group, first.signal(channel)).unwrap();
+    let mut posts = VecDeque::from([second.request(channel)]);
+    let mut posted = vec![one];
+    shared.post_many(&group, &mut posts, &mut posted).unwrap();
+    assert_eq!(shared.pool.free(0), free + 2);
+    assert_eq!(used(&shared), 2 * shared_cost_of(2016));
+    let named = Message::new(&shared.pool).with_header("A", "b").unwrap();
+    let named = named.with_shared_body(&body);
+    shared.post(&group, named.signal(channel)).unwrap();
+    let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());
+    let mut submissions = batches.into_iter().flatten();
+    for (op_code, posted) in [OpCode::Signal, OpCode::Request].into_iter().zip(posted) {
+        let Some(Submission::Shared { channel: to, frame }) = submissions.next() else {
+            panic!("it leads to its body");
+        };
+        let header = frame.header();
+        assert_eq!((to, header.op_code), (posted.channel, op_code));
+        assert_eq!((header.message_id, header.body_len), (posted.id, 2000));
+        assert_eq!(frame.cost(), shared_cost_of(2016));
+        assert_eq!(frame.pieces()[1].as_ptr(), body.as_ptr());
+    }
+    assert!(
+        matches!(submissions.next(), Some(Submission::Post { post, .. }) if post.message.frame_len() == 2021)
+    );
     shared.pool.close();
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::handles::{FrameCounts, Frames};
+use crate::handles::{FrameCounts, Frames, SharedFrame};
 use crate::message::Message;
 use crate::options::after;
 use crate::post::Post;
@@ -138,6 +138,17 @@ impl Connection {
             .push_stretch(fifo, bytes, counts, context.millis);
     }
 
+    /// Queues a frame with a shared body.
+    pub(in crate::protocol) fn enqueue_shared(
+        &mut self,
+        frame: SharedFrame,
+        context: &mut Context<'_>,
+    ) {
+        self.messages.posted += 1;
+        let fifo = &mut self.outbound.fifo;
+        context.nodes.push_shared(fifo, frame, context.millis);
+    }
+
     fn write_header(&self, post: &mut Post) {
         let channel = self.channel.expect("only channels are posted to");
         let header = post.header(channel, post.message_id);
@@ -234,6 +245,12 @@ impl Connection {
                 self.messages.sent += u64::from(counts.messages);
                 self.outbound.released += queued_cost_of_many(counts.messages, bytes);
                 return self.goodbye.on_questions_sent(counts.requests.into());
+            }
+            Sent::Shared(frame) => {
+                self.messages.sent += 1;
+                self.outbound.released += frame.cost();
+                let requests = FrameCounts::of(frame.header().op_code).requests;
+                return self.goodbye.on_questions_sent(requests.into());
             }
             Sent::Message(sent) => sent,
         };

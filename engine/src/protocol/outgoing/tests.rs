@@ -261,7 +261,7 @@ fn requests(sent: Option<Sent>) -> Option<(u32, usize)> {
             assert_eq!(counts.messages, counts.requests);
             Some((counts.requests, bytes))
         }
-        Sent::Message(_) => panic!("it was posted by value"),
+        Sent::Message(_) | Sent::Shared(_) => panic!("it was posted by value"),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::handles::FrameCounts;
 use crate::storage::Cache;
 use crate::wire::{Header, OpCode};
 
-use super::{Fifo, NONE, Nodes, Outgoing, Queued, Run, decode};
+use super::{Fifo, NONE, Nodes, Outgoing, Queued, Run, decode, message_of};
 
 /// What may be withdrawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +49,15 @@ impl Nodes {
                     let is_it = outgoing.id == id && kind.takes(outgoing.op_code) && is_free;
                     if is_it && let Queued::Message(outgoing) = self.unlink_behind(fifo, before) {
                         return Some(outgoing);
+                    }
+                }
+                Queued::Shared(frame, queued_at) => {
+                    let (is_free, queued_at) = (begun == 0, *queued_at);
+                    begun = begun.saturating_sub(frame.len());
+                    let header = frame.header();
+                    let is_it = header.message_id == id && kind.takes(header.op_code) && is_free;
+                    if is_it && let Queued::Shared(frame, _) = self.unlink_behind(fifo, before) {
+                        return Some(message_of(frame, queued_at, cache));
                     }
                 }
                 Queued::Run(run) => {

@@ -4,12 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::handles::{FrameCounts, Frames};
-use crate::storage::cost_of;
+use crate::storage::{Shared, cost_of};
 
 #[derive(Clone, Debug)]
 enum Step {
     /// A message that is sent from where it lies.
     Message {
+        len: usize,
+    },
+    /// A frame with a shared body, which is sent from where it lies if it is long.
+    Shared {
         len: usize,
     },
     /// Frames by value, posted at this time, alone or among those of other channels.
@@ -35,6 +39,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..5000_usize).prop_map(|len| Step::Message { len }),
+        (369..5000_usize).prop_map(|len| Step::Shared { len }),
         (
             prop::collection::vec(any::<u8>(), 1..20),
             0..2_u32,
@@ -103,6 +108,16 @@ impl Bench {
             queued_at: 0,
         };
         self.it.nodes.push(&mut self.it.fifo, outgoing);
+    }
+
+    fn push_shared(&mut self, len: usize) {
+        let header = self.header(len);
+        let body = vec![header.message_id as u8; len];
+        let frame = SharedFrame {
+            header: header.encode(),
+            body: Arc::new(Shared::owning(body)),
+        };
+        self.it.nodes.push_shared(&mut self.it.fifo, frame, 0);
     }
 
     fn push_frames(&mut self, lens: &[u8], now: u32, is_alone: bool) {
@@ -188,6 +203,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Message { len } => bench.push_message(len),
+                Step::Shared { len } => bench.push_shared(len),
                 Step::Frames {
                     lens,
                     now,
