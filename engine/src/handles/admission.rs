@@ -361,31 +361,53 @@ fn admit_one(
         batch.push_frame(to, &post.header(to, *id), post.message.content());
         return Ok(());
     }
+    let charged = if travels { cost } else { 0 };
+    hand_over(
+        registry,
+        batch,
+        group,
+        post,
+        Posted {
+            channel: to,
+            id: *id,
+        },
+        charged,
+    );
+    Ok(())
+}
+
+/// Puts an admitted post into the batch that is not posted by value.
+fn hand_over(
+    registry: &mut Registry,
+    batch: &mut Batch,
+    group: GroupId,
+    post: &mut Post,
+    posted: Posted,
+    cost: usize,
+) {
+    let Posted { channel, id } = posted;
     if post.op_code.is_regular() {
-        let header = post.header(to, *id);
+        let header = post.header(channel, id);
         if let Some(body) = post.message.take_shared_alone() {
             let header = header.encode();
             let frame = SharedFrame { header, body };
-            batch.push(Submission::Shared { channel: to, frame });
-            return Ok(());
+            return batch.push(Submission::Shared { channel, frame });
         }
     }
-    let cost = if travels { cost } else { 0 };
-    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(to) {
-        return Ok(());
+    if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {
+        return;
     }
     let post = post.take();
     batch.push(Submission::Post {
-        channel: to,
+        channel,
         group,
         post,
         cost,
     });
     // Written where it stays: a post that was changed a moment ago would have to be waited for.
     if let Some(Submission::Post { post, .. }) = batch.last_mut() {
-        post.message_id = *id;
+        post.message_id = id;
     }
-    Ok(())
 }
 
 impl From<Denied> for PostError {
