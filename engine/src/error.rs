@@ -54,7 +54,7 @@ pub enum Budget {
     /// What an [`Outbox`](crate::Outbox) keeps at most, for the channel or in all: the peer does not read as fast
     /// as it is posted to, and has not done so for a while.
     Outbox,
-    /// What the engine's next pass looks for at most that was [withdrawn](crate::ChannelGroup::withdraw): withdraw it
+    /// How many [withdrawals](crate::ChannelGroup::withdraw) of all groups the engine's next pass looks at: withdraw
     /// again, a millisecond later.
     Withdrawals,
 }
@@ -85,7 +85,7 @@ impl fmt::Display for Budget {
             Budget::Engine => "the engine's outbound budget",
             Budget::Notifications => "the room for notifications",
             Budget::Outbox => "the limit of the outbox",
-            Budget::Withdrawals => "what one pass looks for that was withdrawn",
+            Budget::Withdrawals => "the number of withdrawals for one pass",
         })
     }
 }
@@ -98,8 +98,8 @@ impl fmt::Display for Budget {
 pub enum PostError {
     /// A budget is used up; the [`Budget`] says which, and what gives room again.
     ///
-    /// An [`Event::Room`](crate::Event::Room) says when to try again, and so does
-    /// [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel is never refused
+    /// Of [`Budget::Channel`] and [`Budget::Engine`] an [`Event::Room`](crate::Event::Room) says when to try again, and
+    /// so does [`ChannelGroup::room`](crate::ChannelGroup::room). A post that opens a channel is never refused
     /// so: the channel's reserve takes it.
     #[doc(alias = "EAGAIN")]
     #[doc(alias = "NNG_EAGAIN")]

@@ -298,8 +298,8 @@ impl ChannelGroup {
     /// # Errors
     ///
     /// - [`PostError::Full`] with [`Budget::Withdrawals`]: the next pass has enough to look for, which is 8,192
-    ///   messages, and fewer where it has to look at a million for them that are queued. Withdraw it again, a
-    ///   millisecond later; no event says when.
+    ///   messages for all groups together, and fewer where it has to look at a million for them that are queued.
+    ///   Withdraw it again, a millisecond later; no event says when.
     /// - [`PostError::EngineEnded`].
     pub fn withdraw(&self, channel: Channel, id: u64) -> Result<(), PostError> {
         let group = self.group.id;

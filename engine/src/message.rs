@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
-use crate::post::{SMALL_FRAME_MAX, SMALL_SHARED_FRAME_MAX};
+use crate::post::{BY_VALUE_MAX, BY_VALUE_SHARED_MAX};
 use crate::storage::{Lens, Pool, Storage, cost_of, shared_cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
@@ -347,7 +347,7 @@ impl Message {
             .storage
             .home()
             .is_some_and(|home| Arc::ptr_eq(home, pool));
-        if self.is_small() {
+        if self.fits_by_value() {
             self.unshare_body();
         }
         if is_ours && self.storage.fits(self.stored_len()) {
@@ -464,16 +464,16 @@ impl Message {
     /// Whether its frame is copied where it is posted as a Request, Response or Signal, a shared body with it: to
     /// hand it over takes more.
     #[inline]
-    pub(crate) fn is_small(&self) -> bool {
+    pub(crate) fn fits_by_value(&self) -> bool {
         let len = self.frame_len();
-        len <= SMALL_SHARED_FRAME_MAX || (len <= SMALL_FRAME_MAX && self.storage.body().is_none())
+        len <= BY_VALUE_SHARED_MAX || (len <= BY_VALUE_MAX && self.storage.body().is_none())
     }
 
     /// What this message is charged while it is queued or delivered.
     #[inline]
     pub(crate) fn cost(&self) -> usize {
         let len = self.frame_len();
-        if !self.is_small() && self.storage.body().is_some() {
+        if !self.fits_by_value() && self.storage.body().is_some() {
             return shared_cost_of(len);
         }
         cost_of(len)

@@ -14,8 +14,8 @@ pub use self::listen::{Admission, ListenOptions};
 /// # Memory
 ///
 /// In every budget a message counts with the length of its frame (16 bytes, text headers and body)
-/// and 896 bytes for its records, and 768 more if it has a [shared body](crate::SharedBody) and more than 384 bytes.
-/// A Request, Response or Signal whose frame has up to 8,208 bytes, or up to 384 with a shared body, counts with 384
+/// and 896 bytes for its records, and 768 more if it has a [shared body](crate::SharedBody) and its frame more than
+/// 384 bytes. A Request, Response or Signal whose frame has up to 8,208 bytes, or up to 384 with a shared body, counts with 384
 /// bytes beside its frame while it is queued, and as any other once it is returned, which no budget can deny.
 /// What a message holds is a sixteenth more than that at most. So an engine
 /// takes, beside the messages that the application builds and holds, no more than this:
@@ -28,10 +28,10 @@ pub use self::listen::{Admission, ListenOptions};
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 13 MiB |
-/// | places in the lists of each group's events | 1.5 MiB |
+/// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 15 MiB, and while anything is queued for any channel, 112 bytes for each message that was queued at the same time since nothing was |
+/// | places in the lists of each group's events | 1.5 MiB, and while it does not find its inbox empty, 192 bytes for each event that waited at the same time |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB on Linux, and 1.5 where the tables have just grown; and 4 KiB more while several addresses of its host are tried |
-/// | places in tables for channels that have ended, as many as there were at once at most | 1 KiB: 29 MiB behind 65,534 channels |
+/// | places in tables for channels that have ended, as many as there were at the same time | 1 KiB each at most: 65,534 channels leave 29 MiB behind |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |
 /// | connections to or from `tls://` addresses that have ended, while the system has not taken TLS's orderly end | 64 · 192 KiB for the engine |
 /// | each [`Incoming`](crate::Incoming), until it is decided about or dropped | 2 KiB, and 8 KiB for the names of a peer's certificate; at most [`connections_per_listener`](Options::connections_per_listener) for each listener, those counted that exist |
@@ -338,7 +338,7 @@ impl Default for GroupOptions {
 #[cfg(test)]
 const REACTOR_BYTES: usize = 3 << 20;
 #[cfg(test)]
-const FRAME_BUFFER_BYTES: usize = 13 << 20;
+const FRAME_BUFFER_BYTES: usize = 15 << 20;
 #[cfg(test)]
 const EVENT_PLACES_BYTES: usize = 3 << 19;
 #[cfg(test)]

@@ -29,7 +29,7 @@ struct Known {
 
 /// What it takes, which all clones share. A Unix socket's path has no more than 108 bytes.
 #[cfg(test)]
-pub(crate) const PEER_BYTES: usize = 16 + size_of::<Known>() + 2 * 108;
+pub(crate) const PEER_BYTES: usize = 16 + size_of::<Known>() + 2 * 108 + 16 + size_of::<Identity>();
 
 impl Peer {
     pub(crate) fn new(

@@ -11,11 +11,11 @@ use crate::storage::queued_cost_of;
 use crate::wire::{self, Header, MAX_HELLO_LEN, OpCode};
 
 /// A frame up to this size is posted by value: encoded where it is posted, as it will be sent.
-pub(crate) const SMALL_FRAME_MAX: usize = 8192 + Header::LEN;
+pub(crate) const BY_VALUE_MAX: usize = 8192 + Header::LEN;
 
 /// The same of a frame with a shared body: of a larger one a copy for each channel takes more than a record that
 /// leads to the one body.
-pub(crate) const SMALL_SHARED_FRAME_MAX: usize = 384;
+pub(crate) const BY_VALUE_SHARED_MAX: usize = 384;
 
 /// Something that can be posted: a [`Message`] with a verb and a target.
 ///
@@ -291,7 +291,7 @@ impl Post {
     /// Whether its frame is put into the batch, and its message stays with the thread that posts.
     #[inline]
     pub(crate) fn travels_by_value(&self) -> bool {
-        self.op_code.is_regular() && self.message.is_small()
+        self.op_code.is_regular() && self.message.fits_by_value()
     }
 
     /// What it is charged until it is sent or returned.

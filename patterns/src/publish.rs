@@ -65,8 +65,8 @@
 //! ([`Publication::missed`]); and the publisher has an account of each ([`Publisher::subscribers`]). Numbers begin anew
 //! with each connection: what was published while there was none is not counted by anybody.
 //!
-//! A publication's body is shared by all. So with more than 384 bytes, text headers and all, it counts in a channel's budget
-//! with 1,664 bytes beside them: of publications of 500 bytes, 2 MiB take 970.
+//! A publication's body is shared by all. So one whose frame has more than 384 bytes counts in a channel's budget with 1,664
+//! bytes beside it: of frames of 500 bytes, 2 MiB take 969.
 //!
 //! Let [`Options::outbound_bytes`](ampe::Options::outbound_bytes) be no smaller than what all subscribers may have queued
 //! together, so that those who do not read hold up nobody else. Where old publications are worth little, let

@@ -24,6 +24,10 @@ impl<W: World> Hands for Driver<W> {
         &mut self.core
     }
 
+    fn now(&self) -> Instant {
+        self.sockets.world.now()
+    }
+
     fn act(&mut self, now: Instant) {
         loop {
             // Closing is never put off: behind it somebody else takes the place.

@@ -9,6 +9,7 @@ use crate::protocol::Core;
 /// Who carries out what a core asks for: the driver, or a test that plays the system by hand.
 pub(crate) trait Hands {
     fn core(&mut self) -> &mut Core;
+    fn now(&self) -> Instant;
     /// Does what [`Core::poll_closing`] and [`Core::poll_opening`] ask for.
     fn act(&mut self, now: Instant);
     /// Writes what [`Core::transmit`] has to write.
@@ -28,7 +29,9 @@ const AHEAD: usize = 64;
 /// `batch` is empty before and after.
 pub(crate) fn turn(hands: &mut impl Hands, batch: &mut Batch, now: Instant) {
     hands.core().exchange(batch);
-    submit(hands.core(), batch, now);
+    // What time it is by now tells whether a call was late when it was posted.
+    let taken_at = if batch.has_calls() { hands.now() } else { now };
+    submit(hands.core(), batch, taken_at);
     hands.act(now);
     hands.transmit(now);
     let mut put_off = Vec::new();

@@ -27,7 +27,7 @@ use super::submission::Submission;
 /// wait for it.
 pub(crate) const CHUNK: usize = 128;
 
-/// And no more once so many bytes are to be copied.
+/// And none behind so many bytes that are to be copied.
 const CHUNK_BYTES: usize = 128 * 1024;
 
 impl Shared {
@@ -391,7 +391,7 @@ fn hand_over(
         if let Some(body) = post.message.take_shared_alone() {
             let header = header.encode();
             let frame = SharedFrame { header, body };
-            return batch.push(Submission::Shared { channel, frame });
+            return batch.push(Submission::SharedFrame { channel, frame });
         }
     }
     if post.op_code == OpCode::ByeSignal && !registry.is_first_abort(channel) {

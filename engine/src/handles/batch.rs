@@ -14,7 +14,7 @@ pub(crate) const RUN_BYTES: usize = 64 * 1024;
 /// cache still, and no thread has to be woken. Writes of 64 KiB were slower over TCP, where each wakes the peer.
 pub(crate) const PLENTY: usize = 512 * 1024;
 
-/// An empty batch keeps memory for so many submissions, and for as many stretches of mixed frames.
+/// An empty batch keeps memory for so many submissions, for as many stretches of mixed frames, and as many calls.
 pub(crate) const SUBMISSIONS_KEPT: usize = 4096;
 
 /// What the buffers of small frames in one batch may take beyond their frames, all together. Beyond that they are cut to
@@ -161,7 +161,7 @@ impl Batch {
     pub(crate) fn push(&mut self, submission: Submission) {
         let posted = match &submission {
             Submission::Post { channel, post, .. } => Some((*channel, post.message.content_len())),
-            Submission::Shared { channel, frame } => Some((*channel, frame.len())),
+            Submission::SharedFrame { channel, frame } => Some((*channel, frame.len())),
             _ => None,
         };
         if let Some((channel, bytes)) = posted {
@@ -194,6 +194,10 @@ impl Batch {
         self.calls.push(BegunCall::BLANK);
         self.len += usize::from(!is_posted);
         self.calls.last_mut().expect("it was put in a moment ago")
+    }
+
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// Takes the calls out, before [`take`](Batch::take) takes the rest.
@@ -312,6 +316,7 @@ impl Batch {
     /// Gives memory back where much was posted at once: a small message is charged for its place in one batch.
     pub(crate) fn shrink(&mut self) {
         self.submissions.shrink_to(SUBMISSIONS_KEPT);
+        self.calls.shrink_to(SUBMISSIONS_KEPT);
         self.mixed.shrink_to(SUBMISSIONS_KEPT);
     }
 

@@ -47,8 +47,8 @@ pub(crate) enum Submission {
     Frames(Frames),
     /// Those of several channels, few of each.
     Mixed(MixedFrames),
-    /// A larger frame with a shared body.
-    Shared {
+    /// A frame with a shared body, and no text headers, that is not copied.
+    SharedFrame {
         channel: Channel,
         frame: SharedFrame,
     },

@@ -69,9 +69,9 @@ impl Message {
     ///
     /// Each message counts in full with the budget of the channel that it is posted to, and with 768 bytes more,
     /// as if it had a copy, though it takes less memory: [`outbound_bytes`](crate::Options::outbound_bytes) has
-    /// to be large enough for as many times the body as there are channels that are behind. A message of up to
-    /// 384 bytes with its header is copied where it is posted, which takes less than to share it, and counts as
-    /// one that has a body of its own; one of up to 4,096 bytes is copied when it is written, with others.
+    /// to be large enough for as many times the body as there are channels that are behind. A message whose
+    /// frame has up to 384 bytes is copied where it is posted, which takes less than to share it, and counts as one
+    /// that has a body of its own; of any other a body of up to 4,096 bytes is copied when it is written, with others.
     #[doc(alias = "zmq_msg_copy")]
     #[doc(alias = "nng_msg_dup")]
     pub fn set_shared_body(&mut self, body: &SharedBody) {

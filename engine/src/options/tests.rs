@@ -5,7 +5,8 @@ use crate::between::mailbox::PLACES_KEPT;
 use crate::between::registry::WITHDRAWALS_MAX;
 use crate::event::{Account, Caller, Event, INCOMING_BYTES};
 use crate::handles::{
-    RUN_BYTES, SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission, UNFILLED_BYTES,
+    BegunCall, RUN_BYTES, SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission,
+    UNFILLED_BYTES,
 };
 use crate::peer::PEER_BYTES;
 use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
@@ -38,10 +39,10 @@ fn the_reactor_keeps_no_more_than_is_said() {
 fn buffers_of_small_frames_keep_no_more_than_is_said() {
     // Three of the reactor, and those of either batch; lists may be half empty.
     let lists = 5 * 2 * SPARE_MAX * size_of::<Vec<u8>>();
-    let places = size_of::<Submission>() + size_of::<Stretch>();
+    let places = size_of::<Submission>() + size_of::<Stretch>() + size_of::<BegunCall>();
     let batches = 2 * SUBMISSIONS_KEPT * places;
-    // In one batch or the other, which may be half empty.
-    let withdrawals = 2 * WITHDRAWALS_MAX * size_of::<Submission>();
+    // In the batch that is handled and in the one that fills meanwhile, both of which may be half empty.
+    let withdrawals = 4 * WITHDRAWALS_MAX * size_of::<Submission>();
     // The last buffer of a batch may be half empty.
     let unfilled = 2 * (UNFILLED_BYTES + RUN_BYTES);
     let queues = protocol::UNUSED_BYTES + protocol::NODES_BYTES;

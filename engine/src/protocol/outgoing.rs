@@ -365,12 +365,12 @@ impl Nodes {
         let node = &mut self.nodes[index as usize];
         let queued = node.queued.take().expect("a linked node holds something");
         fifo.head = node.next;
-        self.free(index);
+        self.free_place(index);
         queued
     }
 
     /// The place is for others. Once all are, many are not kept: what takes memory next may be something else.
-    fn free(&mut self, index: u32) {
+    fn free_place(&mut self, index: u32) {
         self.nodes[index as usize].next = std::mem::replace(&mut self.free, index);
         self.linked -= 1;
         if self.linked == 0 && self.nodes.len() > NODES_KEPT {

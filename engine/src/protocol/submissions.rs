@@ -55,7 +55,7 @@ impl Core {
             Submission::Verdict(verdict) => self.handle_verdict(verdict, now),
             Submission::Frames(frames) => self.handle_frames(frames, now),
             Submission::Mixed(mixed) => self.handle_mixed(mixed, stretches, now),
-            Submission::Shared { channel, frame } => {
+            Submission::SharedFrame { channel, frame } => {
                 frame.body.release_inbound();
                 self.with_admitted(channel, now, |it, context| {
                     it.enqueue_shared(frame, context);

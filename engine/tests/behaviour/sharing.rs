@@ -38,17 +38,29 @@ fn met(engines: [Engine; 2]) -> Met {
 }
 
 /// One who keeps the last of what came, and hands each on, is not stopped by its inbound budget: neither with small
-/// bodies, which are copied where they are posted, nor with large ones, nor by several at once.
+/// bodies, which are copied where they are posted, nor with large ones, with text headers or without, nor by several at
+/// once.
 #[test]
 fn what_was_posted_on_is_the_applications_however_small_it_is() {
-    for (len, is_by_many) in [(100, false), (100, true), (2000, false), (2000, true)] {
+    let ways = [
+        (100, false, false),
+        (100, true, false),
+        (2000, false, false),
+        (2000, true, false),
+        (2000, false, true),
+        (2000, true, true),
+    ];
+    for (len, is_by_many, is_named) in ways {
         let mut met = met([Engine::start(tight()).unwrap(), engine()]);
         let mut kept = Vec::new();
         // Several times what the budget takes.
         for number in 0..2000_u32 {
             let mut body = vec![0; len];
             body[..4].copy_from_slice(&number.to_be_bytes());
-            let message = met.client.0.message().with_body(&body).unwrap();
+            let mut message = met.client.0.message().with_body(&body).unwrap();
+            if is_named {
+                message.add_header("Name", "value").unwrap();
+            }
             met.client.0.post(message.signal(met.to_server)).unwrap();
             let mut message = expect!(met.server.1, Signal).into_message();
             kept.push(message.share_body());

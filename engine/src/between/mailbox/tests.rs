@@ -213,7 +213,7 @@ fn places_of_many_events_are_given_back_once_there_are_no_more() {
     }
 }
 
-/// Nor before: a receiver that is behind would have its containers made anew again and again.
+/// A receiver that is behind would have its containers made anew again and again.
 #[test]
 fn places_of_many_events_go_round_as_long_as_there_are_more() {
     let mailbox = Mailbox::new();
@@ -227,5 +227,5 @@ fn places_of_many_events_go_round_as_long_as_there_are_more() {
         kept += usize::from(taken.capacity() > PLACES_KEPT);
         batch.push_back(1);
     }
-    assert_eq!(kept, 3, "each other time");
+    assert_eq!(kept, 3, "every other time");
 }

@@ -325,7 +325,7 @@ fn a_message_with_a_shared_body_leaves_its_storage() {
     let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());
     let mut submissions = batches.into_iter().flatten();
     for (op_code, posted) in [OpCode::Signal, OpCode::Request].into_iter().zip(posted) {
-        let Some(Submission::Shared { channel: to, frame }) = submissions.next() else {
+        let Some(Submission::SharedFrame { channel: to, frame }) = submissions.next() else {
             panic!("it leads to its body");
         };
         let header = frame.header();

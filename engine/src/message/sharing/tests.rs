@@ -5,7 +5,7 @@ use super::super::tests::{message, pool, received, released};
 use super::*;
 use crate::between::key::GroupPlace;
 use crate::message::MessageError;
-use crate::post::SMALL_SHARED_FRAME_MAX;
+use crate::post::BY_VALUE_SHARED_MAX;
 use crate::storage::{Creditor, Hold, MESSAGE_COST_MAX, SHARED_COST, cost_of};
 
 fn place(message: &Message) -> *const u8 {
@@ -166,8 +166,8 @@ fn a_small_message_costs_what_a_copy_does_and_a_larger_one_its_second_piece() {
         message.share_body();
         message.cost() - alone
     };
-    assert_eq!(cost(SMALL_SHARED_FRAME_MAX), 0);
-    assert_eq!(cost(SMALL_SHARED_FRAME_MAX + 1), SHARED_COST);
+    assert_eq!(cost(BY_VALUE_SHARED_MAX), 0);
+    assert_eq!(cost(BY_VALUE_SHARED_MAX + 1), SHARED_COST);
     let mut largest = message().with_body(&[7; 65_535]).unwrap();
     let long = "x".repeat(65_535 - "L:\r\n".len());
     largest.add_header("L", long).unwrap();

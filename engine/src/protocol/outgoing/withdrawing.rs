@@ -95,7 +95,7 @@ impl Nodes {
         if next == NONE {
             fifo.tail = before;
         }
-        self.free(index);
+        self.free_place(index);
         queued
     }
 }

@@ -330,6 +330,10 @@ impl Hands for Bench {
         &mut self.core
     }
 
+    fn now(&self) -> Instant {
+        self.now
+    }
+
     fn act(&mut self, _now: Instant) {
         while let Some(action) = self.core.poll_action() {
             self.actions.push(action);

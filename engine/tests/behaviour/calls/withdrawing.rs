@@ -105,9 +105,12 @@ fn a_withdrawal_is_refused_where_the_next_pass_has_enough_to_look_for() {
     let mine = client
         .post(message(&client, b"mine").signal(channel))
         .unwrap();
-    // None has this id: all that is queued is looked at for each.
+    let small = || message(&client, b"").signal(channel);
+    while client.post(small()).is_ok() {}
+    // None has these ids: all that is queued is looked at for each, which takes the reactor longer than to ask.
     let withdraw = |id| client.withdraw(channel, id);
-    let refused = (1 << 40..).find_map(|id| withdraw(id).err());
+    let mut others = (1 << 40..).take(2_000_000);
+    let refused = others.find_map(|id| withdraw(id).err());
     assert_eq!(refused, Some(PostError::Full(Budget::Withdrawals)));
     while withdraw(mine.id) == Err(PostError::Full(Budget::Withdrawals)) {
         thread::yield_now();

@@ -157,6 +157,20 @@ impl Bench {
         }
     }
 
+    /// What is written next is the beginning of what is queued and was not sent.
+    fn check_gathered(&self) {
+        let frames = self.model.iter().flat_map(|&(id, len)| {
+            let header = header(OpCode::Request, id, len).encode();
+            header.into_iter().chain(std::iter::repeat_n(id as u8, len))
+        });
+        let left: Vec<u8> = frames.skip(self.sent).collect();
+        let mut scratch = Vec::new();
+        let gather = self.it.nodes.gather(&self.it.fifo, &mut scratch);
+        let gathered: Vec<u8> = gather.slices().iter().flat_map(|it| it.to_vec()).collect();
+        assert_eq!(gathered.is_empty(), left.is_empty());
+        assert!(left.starts_with(&gathered));
+    }
+
     fn withdraw(&mut self, at: usize, is_there: bool, staged: usize) {
         let at = at * self.model.len() / 1000;
         let id = match self.model.get(at) {
@@ -218,6 +232,7 @@ proptest! {
                 Step::Return => bench.pop(),
             }
             assert_eq!(bench.it.nodes.unused, bench.it.nodes.unused_by_all());
+            bench.check_gathered();
         }
         while !bench.model.is_empty() {
             bench.pop();
