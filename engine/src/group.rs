@@ -306,7 +306,7 @@ impl ChannelGroup {
         let submitted = self.shared.queue.submit(|registry, batch| {
             let withdrawal = registry.begin_withdrawal(channel, group);
             if withdrawal == Withdrawal::Submitted {
-                batch.push(Submission::Withdraw { channel, id, group });
+                batch.push(Submission::Withdraw { channel, id });
             }
             withdrawal
         });

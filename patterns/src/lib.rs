@@ -88,6 +88,7 @@ pub mod work_queue;
 
 mod dialer;
 mod ids;
+mod let_go;
 mod nudge;
 mod time;
 

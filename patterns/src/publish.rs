@@ -99,10 +99,11 @@ use std::fmt;
 use ampe::wire::OpCode;
 use ampe::{
     Channel, ChannelGroup, Closed, Event, Hello, Message, MessageError, Peer, Post, PostError,
-    Reason, Refused, Signal,
+    Refused, Signal,
 };
 
 use self::topics::Topics;
+use crate::let_go::why_let_go;
 
 pub use self::subscriber::{Publication, Subscribed, Subscriber};
 pub use self::topics::TopicError;
@@ -394,8 +395,7 @@ impl Publisher {
             Event::Closed(closed) => {
                 let mut state = self.subscribers.remove(&subscriber)?;
                 state.drop_waiting();
-                // One that had gone by itself was not let go.
-                let let_go = state.let_go.filter(|_| closed.reason() == Reason::Aborted);
+                let let_go = why_let_go(state.let_go, &closed);
                 Some(Published::Gone(Gone {
                     closed,
                     account: state.account(),

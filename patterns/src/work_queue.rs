@@ -92,13 +92,14 @@ use std::time::Instant;
 
 use ampe::wire::OpCode;
 use ampe::{
-    Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, Post, PostError, Reason,
-    Received, Returned, Signal,
+    Channel, ChannelGroup, Closed, Ended, Event, Hello, Inbox, Message, Post, PostError, Received,
+    Returned, Signal,
 };
 
 use self::hands::Hands;
 use self::open_jobs::OpenJobs;
 use crate::ids::{id_of, number_of};
+use crate::let_go::why_let_go;
 
 pub use self::options::QueueOptions;
 pub use self::outcome::{Done, Failed, Gone, NotAdded, QueueAccount, Queued, Unended, WhyNotAdded};
@@ -386,8 +387,7 @@ impl WorkQueue {
         let hands = self.workers.remove(&closed.channel());
         self.ready.retain(|&it| it != closed.channel());
         let let_go = hands.as_ref().and_then(|hands| hands.let_go);
-        // One that had gone by itself was not let go.
-        let let_go = let_go.filter(|_| closed.reason() == Reason::Aborted);
+        let let_go = why_let_go(let_go, &closed);
         let (mut again, mut unknown) = (Vec::new(), Vec::new());
         let at_hand = hands.map(|it| it.at_hand).unwrap_or_default();
         for job in at_hand.into_keys() {

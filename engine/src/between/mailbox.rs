@@ -99,7 +99,7 @@ impl<T, E: Copy> Mailbox<T, E> {
             state.events.append(batch);
         }
         let task = self.signal(state);
-        shrink(batch);
+        batch.shrink_to(PLACES_KEPT);
         task
     }
 
@@ -279,14 +279,7 @@ fn take_from<T, E: Copy>(state: &mut State<T, E>, into: &mut VecDeque<T>) -> Opt
         std::mem::swap(&mut state.events, into);
         return Some(Taken::Events);
     }
-    shrink(&mut state.events);
-    shrink(into);
+    state.events.shrink_to(PLACES_KEPT);
+    into.shrink_to(PLACES_KEPT);
     state.ended.map(Taken::Ended)
-}
-
-/// Gives memory back where many events lay in what is empty now.
-fn shrink<T>(events: &mut VecDeque<T>) {
-    if events.capacity() > PLACES_KEPT {
-        events.shrink_to(PLACES_KEPT);
-    }
 }

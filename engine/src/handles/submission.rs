@@ -54,11 +54,10 @@ pub(crate) enum Submission {
     },
     /// Nobody waits for the answer any more.
     AbandonCall(AbandonedCall),
-    /// A message is to come back, if nothing of it was sent.
+    /// A message is to come back, if nothing of it was sent. The channel is of the group that asks.
     Withdraw {
         channel: Channel,
         id: u64,
-        group: GroupId,
     },
     /// What the application has decided of a connection that waits to be admitted.
     Verdict(Verdict),

@@ -53,6 +53,18 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// What lay in a queue as a frame with this header.
+    fn of(header: &Header, message: Message, cost: usize, queued_at: u32) -> Outgoing {
+        Outgoing {
+            message,
+            op_code: header.op_code,
+            more: header.more,
+            id: header.message_id,
+            cost,
+            queued_at,
+        }
+    }
+
     /// What it is charged once it is returned: as any message, also where it was queued in a run for less.
     pub(super) fn returned_cost(&self) -> usize {
         match self.cost {
@@ -564,27 +576,14 @@ fn decode(frames: &[u8], queued_at: u32, cache: &mut Cache) -> Outgoing {
     message
         .content_mut()
         .copy_from_slice(&frames[Header::LEN..len]);
-    Outgoing {
-        message,
-        op_code: header.op_code,
-        more: header.more,
-        id: header.message_id,
-        cost: queued_cost_of(len),
-        queued_at,
-    }
+    Outgoing::of(&header, message, queued_cost_of(len), queued_at)
 }
 
 /// The same of a frame with a shared body.
 fn message_of(frame: SharedFrame, queued_at: u32, cache: &mut Cache) -> Outgoing {
     let (header, cost) = (frame.header(), frame.cost());
-    Outgoing {
-        message: frame.into_message(cache.take(Header::LEN)),
-        op_code: header.op_code,
-        more: header.more,
-        id: header.message_id,
-        cost,
-        queued_at,
-    }
+    let message = frame.into_message(cache.take(Header::LEN));
+    Outgoing::of(&header, message, cost, queued_at)
 }
 
 #[cfg(test)]

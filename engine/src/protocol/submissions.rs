@@ -36,10 +36,8 @@ impl Core {
                 self.handle_post(channel, group, post, cost, now);
             }
             Submission::AbandonCall(abandoned) => self.abandon_call(abandoned, now),
-            Submission::Withdraw { channel, id, group } => {
-                if self.group_of(channel) == Some(group) {
-                    self.withdraw(channel, id, Withdrawn::RequestOrSignal, now);
-                }
+            Submission::Withdraw { channel, id } => {
+                self.withdraw(channel, id, Withdrawn::RequestOrSignal, now);
             }
             Submission::OpenGroup { group, place } => self.open_group(group, place, now),
             Submission::CloseGroup { group, deadline } => self.close_group(group, deadline, now),
@@ -184,11 +182,6 @@ impl Core {
             None => it.start_opening(context),
         });
         key
-    }
-
-    fn group_of(&self, channel: Channel) -> Option<GroupId> {
-        let record = self.table.get(self.key_of(channel)?)?;
-        Some(self.group_id(record.group))
     }
 
     fn open_group_index(&self, group: GroupId) -> usize {

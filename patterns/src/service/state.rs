@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{
-    Bye, Channel, ChannelGroup, Closed, Event, Hello, Message, Outbox, Post, PostError, Reason,
-    Refused, Request,
+    Bye, Channel, ChannelGroup, Closed, Event, Hello, Message, Outbox, Post, PostError, Refused,
+    Request,
 };
 
 use super::{Gone, Served, ServiceAccount, ServiceOptions};
+use crate::let_go::why_let_go;
 
 const NOT_READING: &str = "you do not take your answers";
 const BUSY: &str = "busy";
@@ -237,8 +238,7 @@ impl State {
         let channel = closed.channel();
         self.waiting.remove(&channel);
         if let Some(client) = self.clients.remove(&channel) {
-            // One that had gone by itself was not let go.
-            let let_go = client.let_go.filter(|_| closed.reason() == Reason::Aborted);
+            let let_go = why_let_go(client.let_go, &closed);
             self.account.let_go += u64::from(let_go.is_some());
             return Served::Gone(Gone {
                 closed,

@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ampe::{
-    Address, CallError, ChannelGroup, Engine, Event, Post, Reason, WhyNotSent, WhyUnanswered,
+    Address, CallError, Channel, ChannelGroup, Engine, Event, Inbox, Post, Reason, WhyNotSent,
+    WhyUnanswered,
 };
 use ampe_patterns::service::{
     Gone, Served, Service, ServiceAccount, ServiceOptions, Stopper, Taken, Workers,
@@ -476,6 +477,19 @@ fn a_client_that_has_gone_before_it_is_accepted_is_none() {
     }
 }
 
+/// Has a client of a service that begins to listen, and is accepted. Returns the client's channel.
+fn connect(service: &mut Service, inbox: &mut Inbox, client: &ChannelGroup) -> Channel {
+    let mut channel = None;
+    while service.account().clients == 0 {
+        match service.recv(inbox).unwrap() {
+            Served::Listening(it) => channel = Some(client.connect(it.address()).unwrap()),
+            Served::Hello(hello) => service.accept(hello),
+            other => panic!("{other:?}"),
+        }
+    }
+    channel.expect("it listens before anybody comes")
+}
+
 /// Though nobody shows it that a client has gone.
 #[test]
 fn a_drain_ends_at_its_deadline_in_any_case() {
@@ -485,13 +499,7 @@ fn a_drain_ends_at_its_deadline_in_any_case() {
     let mut service = Service::new(group.clone());
     let client = common::engine();
     let (client_group, _client_inbox) = common::group(&client);
-    while service.account().clients == 0 {
-        match service.recv(&mut inbox).unwrap() {
-            Served::Listening(it) => drop(client_group.connect(it.address()).unwrap()),
-            Served::Hello(hello) => service.accept(hello),
-            other => panic!("{other:?}"),
-        }
-    }
+    connect(&mut service, &mut inbox, &client_group);
     service.stopper().drain(Duration::ZERO);
     let deadline = service.due().unwrap();
     service.advance(deadline);
@@ -511,15 +519,8 @@ fn who_has_gone_by_itself_was_not_let_go() {
     let mut service = Service::new(group.clone());
     let client = common::engine();
     let (client_group, _client_inbox) = common::group(&client);
-    let mut channel = None;
-    while service.account().clients == 0 {
-        match service.recv(&mut inbox).unwrap() {
-            Served::Listening(it) => channel = Some(client_group.connect(it.address()).unwrap()),
-            Served::Hello(hello) => service.accept(hello),
-            other => panic!("{other:?}"),
-        }
-    }
-    client_group.post(Post::abort(channel.unwrap())).unwrap();
+    let channel = connect(&mut service, &mut inbox, &client_group);
+    client_group.post(Post::abort(channel)).unwrap();
     let event = inbox.recv_until(deadline()).unwrap().unwrap();
     assert!(matches!(event, Event::Closed(_)), "{event}");
     service.stopper().drain(Duration::ZERO);

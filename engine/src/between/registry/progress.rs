@@ -90,8 +90,8 @@ impl Registry {
 
     /// The account of a channel of this group.
     pub(crate) fn progress(&mut self, channel: Channel, group: GroupId) -> Option<Progress> {
-        let slot = self.slot(channel).filter(|slot| slot.group == group)?;
-        Some(slot.progress)
+        let known = self.progress_and_charge(channel, group);
+        known.map(|(progress, _)| progress)
     }
 
     /// The same, and the bytes that are charged for messages of it that are neither sent nor returned.

@@ -2,10 +2,21 @@
 
 use std::thread;
 
-use ampe::{Budget, Event, PostError};
+use ampe::{Budget, Event, Inbox, PostError, Returned};
 
 use super::{fill, later, message};
 use crate::common::{Transport, connected_with, next, tight, transports};
+
+/// The next message that came back.
+fn next_returned(inbox: &mut Inbox) -> Returned {
+    loop {
+        match next(inbox, "what was withdrawn") {
+            Event::Returned(returned) => return returned,
+            Event::Opened(_) | Event::Room(_) => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
 
 /// What is withdrawn comes back, what is before and behind it arrives in order, and what was sent does not
 /// come back.
@@ -32,14 +43,9 @@ fn what_is_withdrawn_comes_back_and_the_rest_arrives() {
         }
         let mut came_back = Vec::new();
         while came_back.len() < withdrawn.len() {
-            match next(&mut inbox, "what was withdrawn") {
-                Event::Returned(returned) => {
-                    assert_eq!(returned.message().body(), returned.id().to_be_bytes());
-                    came_back.push(returned.id());
-                }
-                Event::Opened(_) | Event::Room(_) => {}
-                other => panic!("unexpected {other:?}"),
-            }
+            let returned = next_returned(&mut inbox);
+            assert_eq!(returned.message().body(), returned.id().to_be_bytes());
+            came_back.push(returned.id());
         }
         assert_eq!(came_back, withdrawn);
         let flushes = client.clone();
@@ -84,16 +90,7 @@ fn nobody_withdraws_what_another_group_posted() {
         .post(message(&client, b"mine").signal(channel))
         .unwrap();
     client.withdraw(channel, mine.id).unwrap();
-    loop {
-        match next(&mut inbox, "what was withdrawn") {
-            Event::Returned(returned) => {
-                assert_eq!(returned.id(), mine.id);
-                break;
-            }
-            Event::Opened(_) | Event::Room(_) => {}
-            other => panic!("unexpected {other:?}"),
-        }
-    }
+    assert_eq!(next_returned(&mut inbox).id(), mine.id);
 }
 
 /// Who withdraws without end takes no memory for it, and does not keep the engine from anything else.
@@ -115,11 +112,5 @@ fn a_withdrawal_is_refused_where_the_next_pass_has_enough_to_look_for() {
     while withdraw(mine.id) == Err(PostError::Full(Budget::Withdrawals)) {
         thread::yield_now();
     }
-    loop {
-        match next(&mut inbox, "what was withdrawn") {
-            Event::Returned(returned) => break assert_eq!(returned.id(), mine.id),
-            Event::Opened(_) | Event::Room(_) => {}
-            other => panic!("unexpected {other:?}"),
-        }
-    }
+    assert_eq!(next_returned(&mut inbox).id(), mine.id);
 }
