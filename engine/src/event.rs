@@ -14,7 +14,8 @@ use crate::message::Message;
 use crate::peer::Peer;
 use crate::post::Post;
 use crate::reason::Reason;
-use crate::wire::{OpCode, TextHeaders};
+use crate::storage::Storage;
+use crate::wire::{Header, OpCode, TextHeaders};
 
 pub use self::bye::Bye;
 pub(crate) use self::bye::{AnswerBye, AnswerOnDrop};
@@ -111,6 +112,17 @@ impl Event {
         }
     }
 
+    /// What a peer sent, if it is one of those that come in great numbers.
+    #[inline(always)] // it is done for every message
+    pub(crate) fn frequent_mut(&mut self) -> Option<&mut Received> {
+        match self {
+            Event::Signal(Signal(received))
+            | Event::Request(Request(received))
+            | Event::Response(received) => Some(received),
+            _ => None,
+        }
+    }
+
     /// The content of what a peer sent.
     pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
         let received = match self {
@@ -204,6 +216,17 @@ impl Received {
         id: 0,
         message: Message::empty(),
     };
+
+    /// Writes into it what a frame says, which is in `storage`.
+    #[inline(always)] // it is done for every message
+    pub(crate) fn fill(&mut self, channel: Channel, header: &Header, storage: Storage) {
+        self.channel = channel;
+        self.op_code = header.op_code;
+        self.more = header.more;
+        self.status = header.status;
+        self.id = header.message_id;
+        self.message.receive(storage, header);
+    }
 
     /// The channel it came on.
     #[inline]

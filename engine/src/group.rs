@@ -12,6 +12,7 @@ use crate::between::registry::{Progress, Withdrawal};
 use crate::between::waiting::wake_all;
 use crate::call::Call;
 use crate::channel::Channel;
+use crate::delivery::Delivery;
 use crate::error::{Budget, FlushError, PostError};
 use crate::event::Event;
 use crate::flush::Flush;
@@ -438,7 +439,7 @@ impl ChannelGroup {
     pub fn statistics(&self) -> GroupStatistics {
         let queue = &self.shared.queue;
         let census = queue.ask(|registry| self.group.census(registry));
-        GroupStatistics::of(census, self.group.mailbox.waiting())
+        GroupStatistics::of(census, self.group.mailbox.waiting(Delivery::len))
     }
 
     /// Waits until all was sent that has been posted to `channel` when the future is polled first, in a
@@ -492,7 +493,7 @@ impl ChannelGroup {
             bytes: self.shared.options.notification_bytes,
         };
         let cost = message.cost();
-        let notified = Event::Notified(message);
+        let notified = Delivery::Event(Event::Notified(message));
         match self.group.mailbox.notify(notified, cost, limit) {
             Ok(wakes) => {
                 if wakes.reactor {
@@ -501,7 +502,7 @@ impl ChannelGroup {
                 wake_all(wakes.task);
                 Ok(())
             }
-            Err((Event::Notified(message), ended)) => Err(NotNotified {
+            Err((Delivery::Event(Event::Notified(message)), ended)) => Err(NotNotified {
                 message,
                 why: ended.map_or(PostError::Full(Budget::Notifications), PostError::from),
             }),

@@ -2,8 +2,8 @@
 
 mod readiness;
 mod task;
+mod unread;
 
-use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use crate::options::{DROP_WITHIN, after};
 
 pub use self::readiness::Readiness;
 pub use self::task::Recv;
+#[cfg(test)]
+pub(crate) use self::unread::UNPACKED_MOST;
+use self::unread::Unread;
 
 /// The receiving side of a group: what happens on its channels, as events.
 ///
@@ -32,8 +35,7 @@ pub use self::task::Recv;
 pub struct Inbox {
     shared: Arc<Shared>,
     group: Arc<GroupShared>,
-    /// Taken from the mailbox by the batch, and not yet yielded.
-    taken: VecDeque<Event>,
+    unread: Unread,
     /// A task receives.
     is_task: bool,
     /// What the loop of somebody else waits for.
@@ -70,7 +72,7 @@ impl Inbox {
         Inbox {
             shared,
             group,
-            taken: VecDeque::new(),
+            unread: Unread::default(),
             is_task: false,
             readiness: None,
             is_loop_waiting: false,
@@ -171,7 +173,7 @@ impl Inbox {
 
     /// Sees to it that an event has been taken from the mailbox. Returns whether there is one.
     fn fill(&mut self, deadline: Option<Instant>) -> Result<bool, Ended> {
-        if !self.taken.is_empty() {
+        if !self.unread.is_empty() {
             return Ok(true);
         }
         if self.is_task && deadline.is_none_or(|deadline| deadline > Instant::now()) {
@@ -182,7 +184,7 @@ impl Inbox {
         } else {
             deadline
         };
-        let taken = &mut self.taken;
+        let taken = &mut self.unread.deliveries;
         let group = &self.group;
         match self
             .shared
@@ -209,17 +211,16 @@ impl Inbox {
     /// The next of the events that were taken from the mailbox.
     #[inline]
     fn pop(&mut self) -> Option<Event> {
-        match self.taken.front() {
-            // As it lies there: one that is looked into when it was taken out has to be waited for.
-            Some(next) if next.is_frequent() && self.taken.len() > 1 => self.taken.pop_front(),
-            _ => self.pop_with_all(),
+        match self.unread.pop_message() {
+            Some(event) => Some(event),
+            None => self.pop_with_all(),
         }
     }
 
     /// The same, with all that the taking of it sets off.
     fn pop_with_all(&mut self) -> Option<Event> {
-        let mut event = self.taken.pop_front()?;
-        if self.taken.is_empty() {
+        let mut event = self.unread.pop()?;
+        if self.unread.is_empty() {
             self.shared.note_received();
         }
         if !event.is_frequent() {
@@ -285,7 +286,7 @@ impl Inbox {
         self.shared.leave_calls(&self.group);
         let deadline = after(clock::now(), within);
         self.shared
-            .close_group(&self.group, deadline, &mut self.taken);
+            .close_group(&self.group, deadline, &mut self.unread.deliveries);
         true
     }
 
@@ -296,7 +297,7 @@ impl Inbox {
         }
         if reactor_thread::is_here() {
             self.group.abandon();
-            self.group.mailbox.take_more(&mut self.taken);
+            self.group.mailbox.take_more(&mut self.unread.deliveries);
         }
         // Where it must not wait, this ends with what there is.
         while let Ok(Some(event)) = self.next(None) {
@@ -327,7 +328,7 @@ impl Drop for Inbox {
             // Nobody receives what is still to come: it is left to the reactor.
             self.leave_task();
             self.group.abandon();
-            self.group.mailbox.take_more(&mut self.taken);
+            self.group.mailbox.take_more(&mut self.unread.deliveries);
             while let Some(event) = self.pop() {
                 drop_unanswered(event);
             }
@@ -374,16 +375,14 @@ impl Iterator for Events<'_> {
     #[inline]
     fn next(&mut self) -> Option<Event> {
         if self.fetched == 0 {
-            self.fetched = FETCHED.min(self.inbox.taken.len());
-            let next = self.inbox.taken.range(..self.fetched);
-            next.for_each(Event::fetch);
+            self.fetched = self.inbox.unread.fetch(FETCHED);
         }
         self.fetched = self.fetched.saturating_sub(1);
         self.inbox.pop()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.inbox.taken.len();
+        let left = self.inbox.unread.len();
         (left, Some(left))
     }
 }

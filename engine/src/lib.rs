@@ -116,6 +116,7 @@ mod blocking;
 mod call;
 mod channel;
 mod clock;
+mod delivery;
 mod endpoint;
 mod engine;
 mod error;

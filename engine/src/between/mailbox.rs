@@ -136,11 +136,12 @@ impl<T, E: Copy> Mailbox<T, E> {
         notified.bytes -= cost;
     }
 
-    /// How many events wait here, and how many notifications there are that have not reached the
-    /// application.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
+    /// How many events wait here, where `count` says how many each of those is that were delivered as one, and how
+    /// many notifications there are that have not reached the application.
+    pub(crate) fn waiting(&self, count: impl Fn(&T) -> usize) -> (usize, usize) {
         let state = lock(&self.state);
-        (state.events.len(), state.notified.count)
+        let events = state.events.iter().map(count).sum();
+        (events, state.notified.count)
     }
 
     /// What was notified and has not reached the application.

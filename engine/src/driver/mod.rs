@@ -187,7 +187,11 @@ impl<W: World> Driver<W> {
         if tls::IS_POSSIBLE {
             self.sockets.give_up_partings(now);
         }
-        if reads == Reads::Yes {
+        self.core.set_receiver(match reads {
+            Reads::For(receiver) => Some(receiver),
+            Reads::Yes | Reads::No => None,
+        });
+        if reads != Reads::No {
             self.receive(now);
             for key in self.core.calls_due(now) {
                 self.read_what_came(key, now);

@@ -7,7 +7,9 @@ use crate::between::lines::Lines;
 use crate::between::mailbox::Mailbox;
 use crate::between::registry::{Census, Denied, GroupId, Registry};
 use crate::channel::Channel;
+use crate::delivery::Delivery;
 use crate::error::{Ended, PostError};
+#[cfg(test)]
 use crate::event::Event;
 use crate::sync::lock;
 use crate::tls::Security;
@@ -28,7 +30,7 @@ pub(super) enum Served {
 pub(crate) struct GroupShared {
     pub(crate) id: GroupId,
     /// The group's way from the reactor.
-    pub(crate) mailbox: Arc<Mailbox<Event, Ended>>,
+    pub(crate) mailbox: Arc<Mailbox<Delivery, Ended>>,
     /// Those who wait to post.
     pub(crate) lines: Lines,
     /// Whether the stand-in serves tasks that call, and may yet begin to.
@@ -73,6 +75,13 @@ impl GroupShared {
     #[cfg(any(feature = "tls", test))]
     pub(crate) fn secured_by(self, security: Option<Security>) -> Self {
         GroupShared { security, ..self }
+    }
+
+    /// Has events delivered, as the reactor does.
+    #[cfg(test)]
+    pub(crate) fn deliver(&self, events: impl IntoIterator<Item = Event>) {
+        let mut deliveries = events.into_iter().map(Delivery::Event).collect();
+        self.mailbox.deliver(&mut deliveries);
     }
 
     /// Has the registry forget a channel of this group, and counts what became of its messages.

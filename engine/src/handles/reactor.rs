@@ -49,6 +49,8 @@ pub(super) const HAS_FINE_CLOCK: bool = cfg!(target_os = "linux");
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reads {
     Yes,
+    /// It does, in the thread that receives for this group, or for this call.
+    For(ReceiverId),
     /// It writes what was posted: what is readable is left to the next.
     No,
 }
@@ -129,7 +131,7 @@ impl Shared {
     ) -> Taken<Ended> {
         self.seat
             .receive(id, mailbox, into, deadline, |occupant, into| {
-                self.make_passes(occupant, mailbox, into, deadline)
+                self.make_passes(occupant, id, mailbox, into, deadline)
             })
     }
 
@@ -137,6 +139,7 @@ impl Shared {
     fn make_passes<T>(
         &self,
         mut occupant: Box<Occupant>,
+        id: ReceiverId,
         mailbox: &Mailbox<T, Ended>,
         into: &mut VecDeque<T>,
         deadline: Option<Instant>,
@@ -152,7 +155,7 @@ impl Shared {
                     return Ok(Some(Taken::Nothing));
                 }
                 reactor.wait(deadline)?;
-                if self.work(reactor, Reads::Yes) {
+                if self.work(reactor, Reads::For(id)) {
                     return Ok(None);
                 }
                 self.call_for_tasks();

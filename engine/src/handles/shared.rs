@@ -14,6 +14,7 @@ use crate::between::waiting::RoomWait;
 use crate::between::waiting::wake_all;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
+use crate::delivery::Delivery;
 use crate::error::{Ended, FlushError, PostError};
 use crate::event::{AnswerBye, Decide, Event, Verdict};
 use crate::options::Options;
@@ -139,8 +140,8 @@ impl Shared {
         }
         let mut left = VecDeque::new();
         group.mailbox.take_more(&mut left);
-        for event in left {
-            if let Event::Closed(closed) = &event {
+        for delivery in left {
+            if let Delivery::Event(Event::Closed(closed)) = &delivery {
                 let channel = closed.channel();
                 self.queue
                     .with_registry(|registry| group.forget(registry, channel));
@@ -216,7 +217,7 @@ impl Shared {
         &self,
         group: &GroupShared,
         deadline: Instant,
-        taken: &mut VecDeque<Event>,
+        taken: &mut VecDeque<Delivery>,
     ) {
         let close = Submission::CloseGroup {
             group: group.id,
@@ -230,13 +231,13 @@ impl Shared {
             if seen == taken.len() {
                 break;
             }
-            self.answer_goodbyes(taken.range(seen..));
+            self.answer_goodbyes(taken.range(seen..).filter_map(Delivery::event));
             seen = taken.len();
         }
         // An engine that has ended has closed this group.
         let _ = self.queue.submit(|registry, items| {
             group.mailbox.take_more(taken);
-            for event in taken.range(seen..) {
+            for event in taken.range(seen..).filter_map(Delivery::event) {
                 if let Event::Bye(bye) = event {
                     // Refused only where the channel has ended or was answered.
                     let _ = self.admit_answer(registry, items, bye.channel(), bye.id());

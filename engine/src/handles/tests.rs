@@ -91,9 +91,7 @@ fn what_comes_to_an_abandoned_group_gives_its_number_back() {
     let open = || queue.with_registry(|registry| registry.open(1, Kind::Connection).unwrap());
     let end = |channel| {
         queue.with_registry(|registry| registry.close(channel));
-        group
-            .mailbox
-            .deliver(&mut VecDeque::from([closed(channel)]));
+        group.deliver([closed(channel)]);
         shared.drop_abandoned(&group);
     };
     let first = open();
@@ -182,9 +180,7 @@ fn what_had_come_to_an_abandoned_group_gives_its_number_back_when_the_reactor_en
     shared
         .queue
         .with_registry(|registry| registry.close(channel));
-    group
-        .mailbox
-        .deliver(&mut VecDeque::from([closed(channel)]));
+    group.deliver([closed(channel)]);
     group.abandon();
     shared.end(Ended::EngineStopped);
     assert_eq!(shared.queue.with_registry(open).number(), channel.number());

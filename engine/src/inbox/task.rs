@@ -75,7 +75,11 @@ impl Inbox {
         }
         // Made, and the one before dropped, while no lock is held.
         let mut waker = Some(context.waker().clone());
-        match self.group.mailbox.poll_take(&mut self.taken, &mut waker) {
+        match self
+            .group
+            .mailbox
+            .poll_take(&mut self.unread.deliveries, &mut waker)
+        {
             Poll::Ready(Taken::Ended(reason)) => Poll::Ready(Err(reason)),
             Poll::Ready(_) => Poll::Ready(Ok(self.pop_taken())),
             Poll::Pending => Poll::Pending,

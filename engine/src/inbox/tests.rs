@@ -4,22 +4,25 @@ use std::collections::VecDeque;
 use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::between::registry::{Kind, Registry, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
+use crate::delivery::Delivery;
+use crate::delivery::tests::{channel, frames};
 use crate::error::Ended;
 use crate::event::{AnswerOnDrop, Bye, Closed, Event, Received};
 use crate::group;
 use crate::handles::{Batch, GroupShared, Shared, Submission, reactor_thread};
+use crate::inbox::UNPACKED_MOST;
 use crate::message::Message;
 use crate::options::Options;
 use crate::reason::Reason;
-use crate::storage::MESSAGE_COST_MAX;
-use crate::wire::OpCode;
+use crate::storage::{MESSAGE_COST_MAX, cost_of};
+use crate::wire::{Header, OpCode};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -105,14 +108,12 @@ fn closing_answers_the_goodbyes_that_were_not_received() {
     });
     let connected = Event::Accepted(received(quiet, OpCode::HelloResponse, 1));
     let first = [connected, bye(taken, 7), bye(answered, 8)];
-    group.mailbox.deliver(&mut VecDeque::from(first));
+    group.deliver(first);
     assert!(
         matches!(inbox.recv(), Ok(Event::Accepted(_))),
         "the rest is taken with it"
     );
-    group
-        .mailbox
-        .deliver(&mut VecDeque::from([bye(unread, 9), bye(ended, 10)]));
+    group.deliver([bye(unread, 9), bye(ended, 10)]);
     shared.post_answer(answered, 8).unwrap();
     shared.queue.with_registry(|registry| registry.close(ended));
     posting.post(posting.message().signal(taken)).unwrap();
@@ -159,7 +160,7 @@ fn a_batch_sets_off_what_each_of_its_events_does() {
     });
     let mut byes = [1, 2, 3].map(|id| bye(channels[id as usize - 1], id));
     byes.rotate_left(1);
-    group.mailbox.deliver(&mut VecDeque::from(byes));
+    group.deliver(byes);
     for _ in 0..2 {
         posting.notify(posting.message()).unwrap();
     }
@@ -229,9 +230,7 @@ fn a_goodbye_that_comes_while_an_inbox_is_dropped_is_not_answered() {
         thread::yield_now();
     }
     assert!(matches!(batch[..], [Submission::CloseGroup { .. }]));
-    group
-        .mailbox
-        .deliver(&mut VecDeque::from([bye(channel, 7)]));
+    group.deliver([bye(channel, 7)]);
     group.mailbox.end(Ended::GroupClosed);
     dropper.join().unwrap();
     let late = posted(&shared);
@@ -263,7 +262,7 @@ fn a_close_that_is_not_waited_for_forgets_what_had_ended() {
         account: Box::default(),
     });
     let left = [bye(channel, 7), closed];
-    group.mailbox.deliver(&mut VecDeque::from(left));
+    group.deliver(left);
     drop(closing);
     let left = shared.queue.with_registry(|registry| {
         registry.end_group(1);
@@ -304,7 +303,7 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
         });
         assert_eq!(told.len(), times, "one is unread at most");
         let events = told.drain(..).map(Event::Room);
-        group.mailbox.deliver(&mut events.collect());
+        group.deliver(events);
     }
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
@@ -312,9 +311,7 @@ fn taking_a_room_wakes_the_reactor_if_the_next_is_due() {
     shared.queue.exchange(&mut Batch::default(), |registry| {
         registry.take_room(&mut told)
     });
-    group
-        .mailbox
-        .deliver(&mut told.drain(..).map(Event::Room).collect());
+    group.deliver(told.drain(..).map(Event::Room));
     assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(of))) if of == channel));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "and no other");
 }
@@ -378,4 +375,54 @@ fn an_inbox_that_is_closed_in_a_reactor_s_thread_is_left() {
         closer.join().unwrap();
         assert_eq!(group.is_abandoned(), is_reactor);
     }
+}
+
+fn id_of(event: Event) -> u64 {
+    match event {
+        Event::Signal(signal) => signal.id(),
+        Event::Response(received) => received.id(),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// Whatever takes them, and where it stops: each once, in their order, and nothing stays charged.
+#[test]
+fn messages_that_were_delivered_together_are_received_one_by_one() {
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
+    let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let reactor = Reactor(Arc::clone(&group));
+    let count = 3 * UNPACKED_MOST as u64 + 2;
+    for _ in 0..2 {
+        let mut deliveries = VecDeque::from([
+            Delivery::Frames(frames(&shared.pool, count - 1, 40)),
+            Delivery::Event(Event::Room(channel())),
+        ]);
+        group.mailbox.deliver(&mut deliveries);
+    }
+    assert_eq!(id_of(inbox.recv().unwrap()), 1);
+    let mut events = inbox.recv_many().unwrap();
+    assert_eq!(events.len() as u64, 2 * (count + 1) - 1);
+    let some = events.by_ref().take(UNPACKED_MOST + 3);
+    assert!(some.map(id_of).eq(2..UNPACKED_MOST as u64 + 5));
+    assert_eq!(events.len() as u64, 2 * (count + 1) - 20);
+    let mut context = Context::from_waker(Waker::noop());
+    for id in 21..=count {
+        let Poll::Ready(event) = inbox.poll_recv(&mut context) else {
+            panic!("there are more");
+        };
+        assert_eq!(id_of(event.unwrap()), id);
+    }
+    assert!(matches!(inbox.try_recv(), Ok(Some(Event::Room(_)))));
+    assert_eq!(id_of(inbox.recv().unwrap()), 1);
+    drop(reactor); // the rest comes with the close, which ends with the group
+    let mut unread = inbox.close(Duration::ZERO).unread;
+    assert!(matches!(unread.pop(), Some(Event::Room(_))));
+    assert!(unread.into_iter().map(id_of).eq(2..=count));
+    let mut released = Vec::new();
+    shared.pool.take_released(&mut released, None);
+    let sum: usize = released.into_iter().map(|(_, cost)| cost).sum();
+    let each = (count - 1) as usize * cost_of(Header::LEN + 40) + cost_of(Header::LEN);
+    assert_eq!(sum, 2 * each);
+    shared.pool.close();
 }

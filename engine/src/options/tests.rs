@@ -3,20 +3,23 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::between::mailbox::PLACES_KEPT;
 use crate::between::registry::WITHDRAWALS_MAX;
+use crate::delivery::{Delivery, TOGETHER_BYTES};
 use crate::event::{Account, Caller, Event, INCOMING_BYTES};
 use crate::handles::{
     BegunCall, RUN_BYTES, SPARE_BYTES, SPARE_MAX, SUBMISSIONS_KEPT, Stretch, Submission,
     UNFILLED_BYTES,
 };
+use crate::inbox::UNPACKED_MOST;
 use crate::peer::PEER_BYTES;
-use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES};
-use crate::storage::{SMALLEST_COST, cost_of};
+use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES, SPARE_PIECES, Storage};
+use crate::storage::{SLOT_COST, SMALLEST_COST, cost_of};
 use crate::tls::{COMMON_NAME_BYTES, NAMES_BYTES, NAMES_MOST, SubjectName};
 use crate::wire::MAX_ABORT_LEN;
 use crate::{driver, protocol};
 
 use super::{
-    ATTEMPTS_BYTES, CHANNEL_BYTES, EVENT_PLACES_BYTES, FRAME_BUFFER_BYTES, Options, REACTOR_BYTES,
+    ATTEMPTS_BYTES, CHANNEL_BYTES, EVENT_PLACES_BYTES, FRAME_BUFFER_BYTES, INBOX_BYTES, Options,
+    REACTOR_BYTES,
 };
 
 /// What the documentation says of an `Incoming`, and of names.
@@ -53,7 +56,15 @@ fn buffers_of_small_frames_keep_no_more_than_is_said() {
 #[test]
 fn places_for_events_take_no_more_than_is_said() {
     // What the reactor fills, what waits, and what was taken.
-    assert!(3 * PLACES_KEPT * size_of::<Event>() <= EVENT_PLACES_BYTES);
+    assert!(3 * PLACES_KEPT * size_of::<Delivery>() <= EVENT_PLACES_BYTES);
+}
+
+#[test]
+fn an_inbox_that_is_read_in_part_keeps_no_more_than_is_said() {
+    let frames = TOGETHER_BYTES + TOGETHER_BYTES / 16 + SLOT_COST;
+    let places = 2 * SPARE_PIECES * size_of::<Storage>() + 2 * UNPACKED_MOST * size_of::<Event>();
+    let sum = frames + places;
+    assert!(sum <= INBOX_BYTES, "{sum} bytes");
 }
 
 /// Containers may be half empty, so what is in them counts twice; events and submissions pass

@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
+use crate::delivery::{Deliveries, Delivery};
 use crate::event::{Closed, Event};
 use crate::handles::{AbandonedCall, BegunCall, CallEvent, CallLine, Shared};
 use crate::wire::OpCode;
@@ -135,10 +136,16 @@ impl Calls {
     }
 
     /// Takes out of what is delivered to a group what belongs to calls.
-    pub(super) fn route(&mut self, deliveries: &mut VecDeque<Event>, shared: &Shared) {
+    pub(super) fn route(&mut self, deliveries: &mut Deliveries, shared: &Shared) {
+        let deliveries = deliveries.queue();
         for _ in 0..deliveries.len() {
-            let Some(event) = deliveries.pop_front() else {
-                break;
+            let event = match deliveries.pop_front() {
+                Some(Delivery::Event(event)) => event,
+                Some(frames) => {
+                    deliveries.push_back(frames);
+                    continue;
+                }
+                None => break,
             };
             let left = match event {
                 Event::Response(received) => {
@@ -157,7 +164,7 @@ impl Calls {
                 }
                 event => Some(event),
             };
-            deliveries.extend(left);
+            deliveries.extend(left.map(Delivery::Event));
         }
         shared.queue.tell(self.told.drain(..));
     }

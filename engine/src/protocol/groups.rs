@@ -1,6 +1,6 @@
 //! Groups: where events go, and how a group ends.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::lines::Lines;
 use crate::between::registry::{GroupId, Registry};
 use crate::between::seat::Need;
+use crate::delivery::Deliveries;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::handles::GroupShared;
@@ -21,7 +22,7 @@ use super::{Core, decisions, group_end};
 pub(super) struct Group {
     shared: Arc<GroupShared>,
     /// Events of this pass.
-    pub(super) deliveries: VecDeque<Event>,
+    pub(super) deliveries: Deliveries,
     /// Its part of the inbound budget.
     budget_key: BudgetKey,
     /// Where what is returned to it gives back its part of the outbound budget.
@@ -87,6 +88,10 @@ impl Groups {
 }
 
 impl Group {
+    pub(super) fn id(&self) -> GroupId {
+        self.shared.id
+    }
+
     /// How its connections to and from `tls://` addresses are secured.
     pub(super) fn security(&self) -> Option<&Security> {
         self.shared.security.as_ref()
@@ -101,7 +106,7 @@ impl Core {
             budget_key: self.budget.open(shared.inbound_reserve),
             creditor: self.shared.creditor(place),
             shared,
-            deliveries: VecDeque::new(),
+            deliveries: Deliveries::default(),
             is_dirty: false,
             members: BTreeSet::new(),
             closing: None,
@@ -130,7 +135,7 @@ impl Core {
     }
 
     pub(super) fn group_id(&self, index: usize) -> GroupId {
-        self.groups.get(index).shared.id
+        self.groups.get(index).id()
     }
 
     pub(super) fn group(&mut self, index: usize) -> &mut Group {
@@ -179,14 +184,15 @@ impl Core {
         for index in dirty.drain(..) {
             let group = self.groups.get_mut(index);
             group.is_dirty = false;
-            self.trace.deliveries(group.shared.id, &group.deliveries);
+            self.trace
+                .deliveries(group.shared.id, &mut group.deliveries);
             if !self.calls.is_empty() {
                 self.calls.route(&mut group.deliveries, &self.shared);
             }
-            if !group.deliveries.is_empty() {
+            if !group.deliveries.queue().is_empty() {
                 self.shared
                     .queue
-                    .tell(group.shared.mailbox.deliver(&mut group.deliveries));
+                    .tell(group.shared.mailbox.deliver(group.deliveries.queue()));
                 self.shared.drop_abandoned(&group.shared);
             }
             if let (Some(reason), true, true) =
@@ -209,7 +215,7 @@ impl Core {
         for mut group in self.groups.places.drain(..).flatten() {
             self.shared
                 .queue
-                .tell(group.shared.mailbox.deliver(&mut group.deliveries));
+                .tell(group.shared.mailbox.deliver(group.deliveries.queue()));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::between::key::RecordKey;
-use crate::between::registry::Kind as ChannelKind;
+use crate::between::registry::{GroupId, Kind as ChannelKind};
 use crate::channel::Channel;
 use crate::handles::{Counters, Shared};
 use crate::peer::Peer;
@@ -57,6 +57,7 @@ impl Core {
             clock: Clock::default(),
             trace: Trace::default(),
             arrived: 0,
+            receiver: None,
             dirty_groups: Vec::new(),
             unsealed: Vec::new(),
             crowded: BTreeSet::new(),
@@ -90,19 +91,21 @@ impl Core {
         };
         let index = record.group;
         let group = self.groups.get_mut(index);
-        let events_before = group.deliveries.len();
+        let events_before = group.deliveries.events();
         let mut context = Context {
             options: &self.shared.options,
             budget: &mut self.budget,
             cache: &mut self.cache,
             nodes: &mut self.nodes,
+            is_received_here: self.receiver == Some(group.id()),
+            has_calls: !self.calls.is_empty(),
             events: &mut group.deliveries,
             actions: &mut self.actions,
             now,
             millis: self.clock.millis(now),
         };
         let result = act(connection, &mut context);
-        let arrived = group.deliveries.len() - events_before;
+        let arrived = group.deliveries.events() - events_before;
         let has_ended = connection.has_ended();
         let is_unnamed = connection.is_unnamed();
         let is_attempt_due = connection.is_attempt_due();
@@ -255,6 +258,7 @@ impl Core {
             promises,
             drops_at,
             clock: _,
+            receiver: _,
             arrived: _,
             released: _,
             asked: _,
@@ -358,6 +362,11 @@ impl Core {
             }
         }
         used
+    }
+
+    /// Says which group the thread receives for that makes the passes from now on, if it does for one.
+    pub(crate) fn set_receiver(&mut self, receiver: Option<GroupId>) {
+        self.receiver = receiver;
     }
 
     /// How many events have come about since this was asked last.

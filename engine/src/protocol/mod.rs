@@ -70,6 +70,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
+use crate::between::registry::GroupId;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::handed_in::HandedIn;
@@ -241,6 +242,8 @@ pub(crate) struct Core {
     drops_at: Option<Instant>,
     clock: Clock,
     trace: Trace,
+    /// The group that the thread receives for which makes the passes.
+    receiver: Option<GroupId>,
     /// How many events came about since somebody asked.
     arrived: usize,
     /// Groups with events to deliver, or that may have ended.

@@ -1,9 +1,11 @@
 //! What the reactor tells the crate `tracing`, if that is a feature: every event, as it is delivered, to an
 //! inbox or to a call, and a span for the life of each channel.
 
-use std::collections::VecDeque;
-
 use crate::between::registry::GroupId;
+use crate::delivery::Deliveries;
+#[cfg(feature = "tracing")]
+use crate::delivery::Delivery;
+#[cfg(feature = "tracing")]
 use crate::event::Event;
 
 /// What is told, without anybody to tell.
@@ -14,7 +16,7 @@ pub(super) struct Trace {}
 #[cfg(not(feature = "tracing"))]
 impl Trace {
     #[inline]
-    pub(super) fn deliveries(&mut self, _: GroupId, _: &VecDeque<Event>) {}
+    pub(super) fn deliveries(&mut self, _: GroupId, _: &mut Deliveries) {}
 }
 
 /// The spans of the channels that are open. They are never entered: many overlap in one thread, and threads take
@@ -29,15 +31,18 @@ pub(super) struct Trace {
 impl Trace {
     /// The beginnings and ends of channels at level DEBUG, messages at level TRACE. If nobody listens, it costs
     /// a look at one word for each batch.
-    pub(super) fn deliveries(&mut self, group: GroupId, events: &VecDeque<Event>) {
+    pub(super) fn deliveries(&mut self, group: GroupId, deliveries: &mut Deliveries) {
         use tracing::Level;
 
         let is_wanted = tracing::enabled!(target: "ampe", Level::DEBUG);
-        if events.is_empty() || (!is_wanted && self.spans.is_empty()) {
+        if deliveries.queue().is_empty() || (!is_wanted && self.spans.is_empty()) {
             return;
         }
         let takes_messages = tracing::enabled!(target: "ampe", Level::TRACE);
-        for event in events {
+        if takes_messages {
+            deliveries.unpack();
+        }
+        for event in deliveries.queue().iter().filter_map(Delivery::event) {
             match event {
                 Event::Listening(_) | Event::Opened(_) | Event::Hello(_) if is_wanted => {
                     self.open(group, event);

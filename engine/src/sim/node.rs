@@ -58,6 +58,8 @@ pub(super) struct Node {
     idle_passes: u32,
     reads_little: bool,
     group_next: GroupId,
+    /// The group whose receiver makes the pass: each in its turn, and nobody's.
+    receiver: GroupId,
     /// Its limits and the rest of its numbers, in words.
     drawn: String,
 }
@@ -98,6 +100,7 @@ impl Node {
                 || limits.bytes_per_pass < 20_000
                 || limits.messages_per_pass < 1500,
             group_next: 1,
+            receiver: 0,
             drawn,
         }
     }
@@ -221,7 +224,14 @@ impl Node {
         self.runs_at = None;
         let driver = self.driver.as_mut().expect("a running reactor");
         driver.wait(None).expect("this wait never fails");
-        self.work(Reads::Yes, now);
+        self.receiver = (self.receiver + 1) % self.group_next;
+        self.work(
+            match self.receiver {
+                0 => Reads::Yes,
+                group => Reads::For(group),
+            },
+            now,
+        );
         let left_empty = self.net.borrow().temper.left_empty;
         if self.rng.chance(left_empty) {
             self.faults.left_empty += 1;
@@ -235,13 +245,13 @@ impl Node {
     fn work(&mut self, reads: Reads, now: Instant) {
         let before = self.activity();
         let was_woken = match reads {
-            Reads::Yes => self.wakes_at.take_if(|at| *at <= now).is_some(),
+            Reads::Yes | Reads::For(_) => self.wakes_at.take_if(|at| *at <= now).is_some(),
             Reads::No => true,
         };
         let driver = self.driver.as_mut().expect("a running reactor");
         let is_over = driver.work(reads);
         self.shared.queue.wake_tasks();
-        if reads == Reads::Yes {
+        if reads != Reads::No {
             driver.sockets.world.arm(); // the system is told with a wait, which the others do without
         }
         for (key, link) in std::mem::take(&mut driver.sockets.world.links) {

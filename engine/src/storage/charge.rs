@@ -59,6 +59,17 @@ impl Charge {
         self.cost = count(cost);
     }
 
+    /// Takes a part of what is charged to the inbound budget away, which passes on to another.
+    #[inline]
+    pub(super) fn take_inbound(&mut self, cost: usize) -> RecordKey {
+        let (key, _) = self.inbound().expect("it is charged for what it passes on");
+        self.cost = self
+            .cost
+            .checked_sub(count(cost))
+            .expect("no more is taken than is charged");
+        key
+    }
+
     pub(super) fn set_hold(&mut self, mut hold: Hold) {
         self.clear();
         self.cost = count(hold.cost);

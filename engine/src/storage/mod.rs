@@ -13,11 +13,11 @@ pub(crate) mod sizes;
 
 pub(crate) use self::charge::{Creditor, Hold, SharedCreditor};
 pub(crate) use self::pool::SLOT_COST;
-pub(crate) use self::pool::{Cache, Lens, Pool, Storage};
+pub(crate) use self::pool::{Cache, Lens, Pool, Spare, Storage};
 pub(crate) use self::shared::Shared;
 #[cfg(test)]
 pub(crate) use self::sizes::SHARED_COST;
 pub(crate) use self::sizes::{
-    MESSAGE_COST_MAX, QUEUED_COST, RECORD_COST, SMALLEST_COST, cost_of, queued_cost_of,
-    queued_cost_of_many, shared_cost_of,
+    MESSAGE_COST_MAX, QUEUED_COST, RECORD_COST, SMALLEST_COST, SMALLEST_SIZE, cost_of,
+    queued_cost_of, queued_cost_of_many, shared_cost_of,
 };

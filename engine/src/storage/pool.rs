@@ -1,6 +1,7 @@
 //! Free storage: taken by size, given back on drop, bounded in bytes.
 
 mod cache;
+mod spare;
 
 use std::mem;
 
@@ -12,6 +13,9 @@ use crate::sync::{Arc, Mutex, decide, lock};
 #[cfg(test)]
 pub(crate) use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
+#[cfg(test)]
+pub(crate) use self::spare::SPARE_PIECES;
+pub(crate) use self::spare::Spare;
 
 use super::charge::{Charge, Hold};
 use super::shared::Shared;
@@ -243,6 +247,13 @@ impl Storage {
         record.charge.set_inbound(key, cost);
     }
 
+    /// Takes a part of an inbound charge away, which passes on to other storage.
+    #[inline]
+    pub(crate) fn take_inbound(&mut self, cost: usize) -> RecordKey {
+        let record = self.record_mut().expect("what is charged has memory");
+        record.charge.take_inbound(cost)
+    }
+
     /// Charges this storage to the outbound budget. What it was charged before is to be settled by then.
     pub(crate) fn set_hold(&mut self, hold: Hold) {
         let record = self.record_mut().expect("what is charged has memory");
@@ -365,6 +376,21 @@ impl Pool {
         match free {
             Some(storage) => storage.begin(),
             None => Storage::allocate(size, Some(Arc::clone(self))),
+        }
+    }
+
+    /// Moves so many free pieces of a size to `into`, or as many as there are.
+    fn fetch(&self, size: usize, wanted: usize, into: &mut Vec<Storage>) {
+        let before = into.len();
+        let mut state = lock(&self.state);
+        let kept = state.free[size].len().saturating_sub(wanted);
+        into.extend(state.free[size].drain(kept..));
+        state.free_bytes -= (into.len() - before) * bytes_kept(size);
+        state.shrink(size);
+        drop(state);
+        // All at once, so that the processor fetches them together.
+        for storage in &mut into[before..] {
+            storage.clear_charge();
         }
     }
 

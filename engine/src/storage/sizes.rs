@@ -8,6 +8,9 @@ use super::shared::Shared;
 /// than 256 bytes or a sixteenth of itself. The last takes the largest frame.
 pub(crate) const SIZES: [usize; 97] = sizes();
 
+/// The smallest of them.
+pub(crate) const SMALLEST_SIZE: usize = SIZES[0];
+
 /// The step between sizes of up to twice [`FINE_MAX`].
 pub(super) const STEP: usize = 256;
 

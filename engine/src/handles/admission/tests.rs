@@ -36,7 +36,7 @@ impl Wake for Reactor {
         if let (Some(group), Some(event)) =
             (self.group.get(), self.coming.lock().unwrap().pop_front())
         {
-            group.mailbox.deliver(&mut VecDeque::from([event]));
+            group.deliver([event]);
         }
     }
 }
@@ -206,7 +206,7 @@ fn goodbyes_that_come_while_a_group_closes_are_answered_before_it_is_closed() {
         assert!(reactor.group.set(Arc::clone(&group)).is_ok());
         let mut byes: VecDeque<Event> = (1..=count).map(|id| bye(open(&shared), id)).collect();
         let first = byes.pop_front().unwrap();
-        group.mailbox.deliver(&mut VecDeque::from([first]));
+        group.deliver([first]);
         *reactor.coming.lock().unwrap() = byes; // each with the answer to the one before
         let now = std::time::Instant::now();
         shared.close_group(&group, now, &mut VecDeque::new());
@@ -229,9 +229,7 @@ fn a_closing_group_answers_goodbyes_piece_by_piece() {
     let group = GroupShared::new(1, 0, 0);
     let count = 2 * CHUNK + 7;
     let byes = |id| bye(open(&shared), id);
-    group
-        .mailbox
-        .deliver(&mut (1..=count as u64).map(byes).collect());
+    group.deliver((1..=count as u64).map(byes));
     let now = std::time::Instant::now();
     shared.close_group(&group, now, &mut VecDeque::new());
     let batches = std::mem::take(&mut *reactor.batches.lock().unwrap());

@@ -1,7 +1,8 @@
 //! What a whole frame says, as an event.
 
 use crate::channel::Channel;
-use crate::event::{AnswerOnDrop, Bye, Caller, Event, Hello, Received, Request, Signal};
+use crate::delivery::{ReceivedFrames, Stretch, TOGETHER_BYTES, TOGETHER_MAX};
+use crate::event::{AnswerOnDrop, Bye, Caller, Event, Hello, Received};
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::reason::Reason;
@@ -10,15 +11,29 @@ use crate::wire::{Header, OpCode};
 
 use super::{Connection, Context, Origin};
 
-/// Writes what a frame says, which is in `storage`, into what is to be delivered.
-#[inline(always)] // it is done for every message
-fn fill(received: &mut Received, channel: Channel, header: &Header, storage: Storage) {
-    received.channel = channel;
-    received.op_code = header.op_code;
-    received.more = header.more;
-    received.status = header.status;
-    received.id = header.message_id;
-    received.message.receive(storage, header);
+/// The frame at the front of `bytes`, and its content, if it is a usual one: whole, of the conversation, and charged no
+/// more than `allowance`.
+#[inline(always)] // each of the two that use it does so for every message
+fn usual_frame(bytes: &[u8], allowance: usize) -> Option<(Header, &[u8])> {
+    let (header, rest) = bytes.split_first_chunk()?;
+    // What is wrong with it is said by whoever looks next.
+    let header = Header::decode(header).ok()?;
+    let content = rest.get(..header.content_len())?;
+    let is_usual = header.op_code.is_regular() && header.check_inbound().is_ok();
+    (is_usual && cost_of(header.frame_len()) <= allowance).then_some((header, content))
+}
+
+/// The usual frames at the front of `bytes` that are handed over together.
+fn frames_together(bytes: &[u8], allowance: usize, has_calls: bool) -> Stretch {
+    let mut together = Stretch::default();
+    while let Some((header, _)) = usual_frame(&bytes[together.bytes..], allowance - together.cost())
+        && header.frame_len() <= TOGETHER_MAX
+        && !(has_calls && header.op_code == OpCode::Response)
+        && together.bytes + header.frame_len() <= TOGETHER_BYTES
+    {
+        together.add(&header);
+    }
+    together
 }
 
 impl Connection {
@@ -36,7 +51,7 @@ impl Connection {
         self.inbound.pace.begin_anew();
         if !header.op_code.is_regular() {
             let mut received = Received::BLANK;
-            fill(&mut received, channel, &header, message.into_storage());
+            received.fill(channel, &header, message.into_storage());
             return self.handle_rare(received, context);
         }
         self.messages.received += 1;
@@ -52,27 +67,7 @@ impl Connection {
         storage: Storage,
         context: &mut Context<'_>,
     ) {
-        // Written where it stays: one that is put together elsewhere and moved here as a whole has to be waited for.
-        match header.op_code {
-            OpCode::Signal => context
-                .events
-                .push_back(const { Event::Signal(Signal(Received::BLANK)) }),
-            OpCode::Request => context
-                .events
-                .push_back(const { Event::Request(Request(Received::BLANK)) }),
-            _ => context
-                .events
-                .push_back(const { Event::Response(Received::BLANK) }),
-        }
-        let Some(
-            Event::Signal(Signal(received))
-            | Event::Request(Request(received))
-            | Event::Response(received),
-        ) = context.events.back_mut()
-        else {
-            unreachable!("it was queued a moment ago")
-        };
-        fill(received, channel, header, storage);
+        context.events.push_message(channel, header, storage);
         if header.op_code == OpCode::Response && !header.more {
             self.goodbye.on_answer();
         }
@@ -85,29 +80,53 @@ impl Connection {
             return 0;
         };
         let allowance = context.budget.allowance(self.budget_key, self.inbound.held);
-        let (mut used, mut cost, mut count) = (0, 0, 0);
-        while let Some((header, rest)) = bytes[used..].split_first_chunk() {
-            let Ok(header) = Header::decode(header) else {
-                break; // what is wrong with it is said by whoever looks next
+        let mut received = Stretch::default();
+        loop {
+            let rest = &bytes[received.bytes..];
+            let allowance = allowance - received.cost();
+            // Who makes this pass and receives what it brings has it in its processor's cache as it is.
+            let together = match context.is_received_here {
+                true => Stretch::default(),
+                false => frames_together(rest, allowance, context.has_calls),
             };
-            let is_usual = header.op_code.is_regular() && header.check_inbound().is_ok();
-            let with_this = cost + cost_of(header.frame_len());
-            let content = rest.get(..header.content_len());
-            let Some(content) = content.filter(|_| is_usual && with_this <= allowance) else {
+            if together.messages > 1 {
+                self.deliver_together(channel, together, rest, context);
+                received += together;
+                continue;
+            }
+            let Some((header, content)) = usual_frame(rest, allowance) else {
                 break;
             };
             let mut storage = self.storage_for(&header, context);
             storage.bytes_mut()[Header::LEN..][..content.len()].copy_from_slice(content);
             self.deliver(channel, &header, storage, context);
-            (used, cost, count) = (used + header.frame_len(), with_this, count + 1);
+            received.add(&header);
         }
-        if count > 0 {
-            context.budget.take(self.budget_key, cost);
-            self.inbound.held += cost;
-            self.messages.received += count;
+        if received.messages > 0 {
+            context.budget.take(self.budget_key, received.cost());
+            self.inbound.held += received.cost();
+            self.messages.received += u64::from(received.messages);
             self.inbound.pace.begin_anew();
         }
-        used
+        received.bytes
+    }
+
+    /// Queues the frames with which `bytes` begin.
+    #[inline(never)] // so that what is done for every message is inlined where it is
+    fn deliver_together(
+        &mut self,
+        channel: Channel,
+        together: Stretch,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        let storage = context.cache.take(together.bytes);
+        let from = (channel, self.key);
+        let frames = ReceivedFrames::new(from, together, bytes, storage);
+        context.events.push_frames(frames);
+        for _ in 0..together.answers {
+            self.goodbye.on_answer();
+        }
     }
 
     /// A frame has arrived by which the conversation begins or ends.

@@ -18,13 +18,13 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::between::key::RecordKey;
 use crate::between::registry::ReturnedCost;
 use crate::channel::Channel;
+use crate::delivery::Deliveries;
 use crate::event::{Closed, Event, Returned, SystemError};
 use crate::options::Options;
 use crate::peer::Peer;
@@ -52,8 +52,12 @@ pub(super) struct Context<'a> {
     pub(super) budget: &'a mut Budget,
     pub(super) cache: &'a mut Cache,
     pub(super) nodes: &'a mut Nodes,
+    /// Whether the thread that makes this pass receives what comes for the connection's group.
+    pub(super) is_received_here: bool,
+    /// Whether Responses may be for calls, which are told one by one.
+    pub(super) has_calls: bool,
     /// What this pass tells the connection's group.
-    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) events: &'a mut Deliveries,
     /// What the driver is to do.
     pub(super) actions: &'a mut Actions,
     pub(super) now: Instant,

@@ -5,7 +5,6 @@ mod connecting;
 mod ending;
 mod waits;
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +44,9 @@ struct Alone {
     budget: Budget,
     cache: Cache,
     nodes: Nodes,
-    events: VecDeque<Event>,
+    events: Deliveries,
+    /// Whether whoever makes the passes receives what they bring.
+    is_received_here: bool,
     actions: Actions,
     pool: Arc<Pool>,
     now: Instant,
@@ -85,7 +86,8 @@ impl Alone {
             budget,
             cache: Cache::new(Arc::clone(&pool)),
             nodes: Nodes::new(),
-            events: VecDeque::new(),
+            events: Deliveries::default(),
+            is_received_here: false,
             actions: Actions::default(),
             pool,
             now,
@@ -101,6 +103,8 @@ impl Alone {
             budget: &mut self.budget,
             cache: &mut self.cache,
             nodes: &mut self.nodes,
+            is_received_here: self.is_received_here,
+            has_calls: false,
             events: &mut self.events,
             actions: &mut self.actions,
             now: self.now,
@@ -158,7 +162,7 @@ impl Alone {
         self.connection.set_closed_to_posts();
         let creditor = Nobody.shared();
         self.act(|it, context| it.return_unsendable(&creditor, context));
-        let returned = self.events.drain(..).filter_map(|event| match event {
+        let returned = self.events.drain().filter_map(|event| match event {
             Event::Returned(returned) => Some(returned.reason()),
             _ => None,
         });

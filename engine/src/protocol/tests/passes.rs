@@ -1,5 +1,11 @@
 //! What one pass does for a connection, and what it leaves for the next.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Event;
+use crate::handles::{BegunCall, CallEvent, CallLine, CallMailbox};
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
 
@@ -30,4 +36,67 @@ fn who_has_much_to_send_writes_once_a_pass() {
     assert!((1..12).contains(&first), "one write takes no more");
     bench.pass();
     assert_eq!(first + bench.frames(key).len(), 12);
+}
+
+/// In another thread's cache they would have to be fetched one by one.
+#[test]
+fn small_messages_are_handed_over_together_where_the_pass_is_made_for_somebody_else() {
+    for (receiver, deliveries) in [(None, 3), (Some(2), 3), (Some(1), 7)] {
+        let mut bench = Bench::new();
+        let (_, listener) = bench.listen();
+        let (key, _) = bench.greet(listener);
+        bench.core.set_receiver(receiver);
+        let small = frame(OpCode::Signal, 1, b"small");
+        let long = frame(OpCode::Signal, 2, &[7; 300]);
+        let bytes = [small.repeat(3), long, small.repeat(3)].concat();
+        bench.feed(key, &bytes);
+        bench.pass();
+        assert_eq!(bench.group.mailbox.waiting(|_| 1).0, deliveries);
+        assert_eq!(bench.posting.statistics().events_waiting, 7);
+        let lens = bench.events().into_iter().map(|it| match it {
+            Event::Signal(signal) => signal.body().len(),
+            other => panic!("unexpected {other:?}"),
+        });
+        assert_eq!(lens.collect::<Vec<_>>(), [5, 5, 5, 300, 5, 5, 5]);
+    }
+}
+
+#[test]
+fn frames_that_are_handed_over_together_have_no_more_than_16_kib() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, _) = bench.greet(listener);
+    let bytes = frame(OpCode::Signal, 1, &[7; 112]).repeat(300);
+    bench.feed(key, &bytes);
+    bench.pass();
+    assert_eq!(bench.group.mailbox.waiting(|_| 1).0, 3, "of 128 at most");
+    assert_eq!(bench.events().len(), 300);
+}
+
+/// Calls are told one by one: what may be an answer is not handed over among other messages while one waits.
+#[test]
+fn an_answer_that_comes_between_signals_goes_to_its_call() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    let mailbox = Arc::new(CallMailbox::new());
+    let call = BegunCall {
+        channel: hello.channel(),
+        id: 9,
+        line: CallLine::new(&mailbox),
+        deadline: Some(bench.now + Duration::from_secs(1000)),
+    };
+    bench.core.begin_call(call, bench.now);
+    let signals = frame(OpCode::Signal, 1, b"small").repeat(3);
+    let answer = frame(OpCode::Response, 9, b"answer");
+    let other = frame(OpCode::Response, 8, b"of no call");
+    bench.feed(key, &[&signals[..], &answer, &other, &signals].concat());
+    bench.pass();
+    assert_eq!(bench.group.mailbox.waiting(|_| 1).0, 3);
+    let mut told = VecDeque::new();
+    mailbox.take_more(&mut told);
+    assert!(matches!(told.make_contiguous(), [CallEvent::Response(it)] if it.id == 9));
+    let is_signal = |event| matches!(event, Event::Signal(_));
+    let events = bench.events().into_iter().map(is_signal);
+    assert!(events.eq([true, true, true, false, true, true, true]));
 }

@@ -28,7 +28,7 @@ impl Cache {
     }
 
     /// Storage for `len` bytes.
-    #[inline]
+    #[inline(always)] // what receives messages does so for every one
     pub(crate) fn take(&mut self, len: usize) -> Storage {
         let size = size_for(len);
         if self.free[size].is_empty() {
@@ -51,19 +51,8 @@ impl Cache {
     fn fetch(&mut self, size: usize) {
         let room = FETCH_BYTES.min(CACHE_BYTES.saturating_sub(self.free_bytes));
         let wanted = (room / bytes_kept(size)).max(1);
-        let mut state = lock(&self.pool.state);
-        let kept = state.free[size].len().saturating_sub(wanted);
-        let fetched = state.free[size].drain(kept..);
-        self.free[size].extend(fetched);
-        let bytes = self.free[size].len() * bytes_kept(size);
-        state.free_bytes -= bytes;
-        state.shrink(size);
-        drop(state);
-        self.free_bytes += bytes;
-        // All at once, so that the processor fetches them together.
-        for storage in &mut self.free[size] {
-            storage.clear_charge();
-        }
+        self.pool.fetch(size, wanted, &mut self.free[size]);
+        self.free_bytes += self.free[size].len() * bytes_kept(size);
     }
 
     /// Keeps storage whose message was sent; what is too much goes to the pool, half of the fullest

@@ -1,8 +1,12 @@
 //! How a frame arrives.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::event::Received;
 use crate::protocol::ReadPlan;
 use crate::protocol::budget::Starved;
+use crate::wire::test_frames::header;
 
 /// Received so much of a signal whose frame has `len` bytes, and returns the rest.
 fn begun(it: &mut Alone, len: usize, first: usize) -> Vec<u8> {
@@ -127,4 +131,116 @@ fn a_frame_that_was_served_is_measured_from_then_on() {
     let (_, cost) = it.budget.serve_next().unwrap();
     it.act(|it, context| it.serve(cost, context));
     assert_eq!(it.wait_for_end(), timeout);
+}
+
+type Said = (OpCode, u64, bool, u8, Vec<u8>, Vec<u8>);
+
+/// What an event says of a message.
+fn said(event: &Event) -> Said {
+    let received = match event {
+        Event::Signal(signal) => &**signal,
+        Event::Request(request) => &**request,
+        Event::Response(received) => received,
+        other => panic!("unexpected {other:?}"),
+    };
+    let text_headers = received.text_headers().as_bytes().to_vec();
+    let body = received.body().to_vec();
+    let Received {
+        op_code, id, more, ..
+    } = *received;
+    (op_code, id, more, received.status(), text_headers, body)
+}
+
+#[derive(Debug, PartialEq)]
+struct Arrived {
+    messages: Vec<Said>,
+    held: usize,
+    charged: usize,
+    received: u64,
+    confirmed: u64,
+    reason: Option<Reason>,
+    used: Vec<usize>,
+}
+
+/// Has `bytes` arrive in pieces, where the budget is `budget`, for a receiver in this thread or in another.
+fn arrive(bytes: &[u8], pieces: &[usize], budget: usize, is_received_here: bool) -> Arrived {
+    let mut it = Alone::new();
+    it.is_received_here = is_received_here;
+    it.budget = Budget::new(budget, budget);
+    it.budget.open(0);
+    for id in 2..10 {
+        it.post(OpCode::Request, id, b"");
+    }
+    it.write(usize::MAX);
+    let (mut rest, mut used) = (bytes, Vec::new());
+    for &piece in pieces {
+        let piece = &rest[..piece.min(rest.len())];
+        let count = it.act(|it, context| it.receive(piece, context));
+        used.push(count);
+        rest = &rest[count..];
+    }
+    let (held, charged) = (it.connection.inbound.held(), it.budget.used());
+    let events: Vec<Event> = it.events.drain().collect();
+    let account = it.connection.account();
+    let is_closed = it.connection.has_ended();
+    let messages = events.iter().map(said).collect();
+    drop(events);
+    let mut released = Vec::new();
+    it.pool.take_released(&mut released, None);
+    let sum: usize = released.iter().map(|(_, cost)| cost).sum();
+    assert!(sum <= held, "no more is given back than was charged");
+    if !it.connection.inbound.is_in_content() {
+        let waits = it.connection.inbound.is_mid_frame();
+        assert!(
+            waits || sum == held,
+            "all is given back where nothing waits"
+        );
+    }
+    Arrived {
+        messages,
+        held,
+        charged,
+        received: account.received,
+        confirmed: account.confirmed,
+        reason: is_closed.then(|| it.connection.closed().reason()),
+        used,
+    }
+}
+
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let op_code = prop_oneof![
+        5 => Just(OpCode::Signal),
+        5 => Just(OpCode::Request),
+        5 => Just(OpCode::Response),
+    ];
+    let len = prop_oneof![8 => 0..300usize, 1 => 1000..1100usize, 1 => 15_000..40_000usize];
+    let headers = prop_oneof![Just(&b""[..]), Just(&b"Name:value\r\n"[..])];
+    (op_code, any::<bool>(), 0..12u64, len, headers, 0..400u32).prop_map(
+        |(op_code, more, id, len, headers, odd)| {
+            let mut header = header(op_code, id.max(1), len);
+            header.more = more;
+            header.text_headers_len = headers.len().try_into().unwrap();
+            let mut bytes = header.encode().to_vec();
+            bytes.extend_from_slice(headers);
+            bytes.extend((0..len).map(|at| at as u8 ^ id as u8));
+            if odd == 0 {
+                bytes[2] = 0xFF; // no operation has this number
+            }
+            bytes
+        },
+    )
+}
+
+proptest! {
+    /// Frames that are handed over together say, count, charge and give back what they do one by one.
+    #[test]
+    fn together_is_as_one_by_one(
+        frames in prop::collection::vec(any_frame(), 1..60),
+        pieces in prop::collection::vec(prop_oneof![1..40usize, 1..70_000usize], 1..40),
+        budget in prop_oneof![Just(1usize << 24), 10_000..200_000usize],
+    ) {
+        let bytes = frames.concat();
+        let together = arrive(&bytes, &pieces, budget, false);
+        prop_assert_eq!(together, arrive(&bytes, &pieces, budget, true));
+    }
 }
