@@ -80,28 +80,11 @@ impl Connection {
             return 0;
         };
         let allowance = context.budget.allowance(self.budget_key, self.inbound.held);
-        let mut received = Stretch::default();
-        loop {
-            let rest = &bytes[received.bytes..];
-            let allowance = allowance - received.cost();
-            // Who makes this pass and receives what it brings has it in its processor's cache as it is.
-            let together = match context.is_received_here {
-                true => Stretch::default(),
-                false => frames_together(rest, allowance, context.has_calls),
-            };
-            if together.messages > 1 {
-                self.deliver_together(channel, together, rest, context);
-                received += together;
-                continue;
-            }
-            let Some((header, content)) = usual_frame(rest, allowance) else {
-                break;
-            };
-            let mut storage = self.storage_for(&header, context);
-            storage.bytes_mut()[Header::LEN..][..content.len()].copy_from_slice(content);
-            self.deliver(channel, &header, storage, context);
-            received.add(&header);
-        }
+        // Who makes this pass and receives what it brings has it in its processor's cache as it is.
+        let received = match context.is_received_here {
+            true => self.receive_singly(channel, bytes, allowance, context),
+            false => self.receive_together(channel, bytes, allowance, context),
+        };
         if received.messages > 0 {
             context.budget.take(self.budget_key, received.cost());
             self.inbound.held += received.cost();
@@ -111,8 +94,64 @@ impl Connection {
         received.bytes
     }
 
-    /// Queues the frames with which `bytes` begin.
+    /// Receives usual frames, each into storage of its own.
+    #[inline]
+    fn receive_singly(
+        &mut self,
+        channel: Channel,
+        bytes: &[u8],
+        allowance: usize,
+        context: &mut Context<'_>,
+    ) -> Stretch {
+        let mut received = Stretch::default();
+        while let Some((header, content)) =
+            usual_frame(&bytes[received.bytes..], allowance - received.cost())
+        {
+            self.receive_frame(channel, &header, content, context);
+            received.add(&header);
+        }
+        received
+    }
+
+    /// Receives usual frames, small ones together.
     #[inline(never)] // so that what is done for every message is inlined where it is
+    fn receive_together(
+        &mut self,
+        channel: Channel,
+        bytes: &[u8],
+        allowance: usize,
+        context: &mut Context<'_>,
+    ) -> Stretch {
+        let mut received = Stretch::default();
+        loop {
+            let (rest, allowance) = (&bytes[received.bytes..], allowance - received.cost());
+            let together = frames_together(rest, allowance, context.has_calls);
+            if together.messages > 1 {
+                self.deliver_together(channel, together, rest, context);
+                received += together;
+            } else if let Some((header, content)) = usual_frame(rest, allowance) {
+                self.receive_frame(channel, &header, content, context);
+                received.add(&header);
+            } else {
+                return received;
+            }
+        }
+    }
+
+    #[inline(always)] // it is done for every message
+    fn receive_frame(
+        &mut self,
+        channel: Channel,
+        header: &Header,
+        content: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        let mut storage = self.storage_for(header, context);
+        storage.bytes_mut()[Header::LEN..][..content.len()].copy_from_slice(content);
+        self.deliver(channel, header, storage, context);
+    }
+
+    /// Queues the frames with which `bytes` begin.
     fn deliver_together(
         &mut self,
         channel: Channel,
