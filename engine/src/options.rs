@@ -30,7 +30,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// | the reactor's buffers and free storage | 3 MiB |
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 15 MiB, and while anything is queued for any channel, 112 bytes for each message that was queued at the same time since nothing was |
 /// | places in the lists of each group's events | 1.5 MiB, and while it does not find its inbox empty, 192 bytes for each event that waited at the same time |
-/// | what an inbox keeps of messages that came together, some of which it has yielded, and places for them | 24 KiB for each group |
+/// | small messages that came together, those that an inbox has yielded while others of them are left, and places for them | 24 KiB for each group |
 /// | each channel until its `Closed` was received, and each connection before its hello: its records, events without content, and the words of an abort | 8 KiB, of which one that is idle takes 1 KiB on Linux, and 1.5 where the tables have just grown; and 4 KiB more while several addresses of its host are tried |
 /// | places in tables for channels that have ended, as many as there were at the same time | 1 KiB each at most: 65,534 channels leave 29 MiB behind |
 /// | each connection to or from a `tls://` address, beside that: its keys, certificates and records | 192 KiB, of which one that is idle takes 12 KiB, and one before the end of its handshake 64 KiB |

@@ -24,63 +24,88 @@ const SPIN: Duration = Duration::from_micros(100);
 /// How long a call may take: only one that hangs takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Default)]
-pub struct Ampe {
-    spin: Duration,
-    posts_singly: bool,
+/// What may be measured beside the usual.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Manner {
+    #[default]
+    Usual,
+    /// Spins for answers.
+    Spins,
+    /// Posts each message by a call of its own.
+    PostsSingly,
+    /// Receives in a task, to which the engine's own thread hands what it reads.
+    ReceivesInTask,
 }
+
+#[derive(Default)]
+pub struct Ampe(Manner);
 
 impl Ampe {
     /// With an option that is for round trips alone, and for machines with many processors.
     pub fn that_spins() -> Ampe {
-        Ampe {
-            spin: SPIN,
-            ..Ampe::default()
-        }
+        Ampe(Manner::Spins)
     }
 
     /// One way by `post` in place of `post_many`.
     pub fn that_posts_singly() -> Ampe {
-        Ampe {
-            posts_singly: true,
-            ..Ampe::default()
+        Ampe(Manner::PostsSingly)
+    }
+
+    /// One way to a receiver that awaits each message.
+    pub fn that_receives_in_a_task() -> Ampe {
+        Ampe(Manner::ReceivesInTask)
+    }
+
+    fn spin(&self) -> Duration {
+        match self.0 {
+            Manner::Spins => SPIN,
+            _ => Duration::ZERO,
         }
     }
 
     fn start(&self) -> Result<Engine> {
         let mut options = Options::default();
-        options.spin = self.spin;
+        options.spin = self.spin();
         Ok(Engine::start(options)?)
     }
 }
 
 impl Contestant for Ampe {
     fn name(&self) -> &'static str {
-        match (self.spin.is_zero(), self.posts_singly) {
-            (true, false) => "ampe",
-            (false, _) => "ampe-spin",
-            (true, true) => "ampe-post",
+        match self.0 {
+            Manner::Usual => "ampe",
+            Manner::Spins => "ampe-spin",
+            Manner::PostsSingly => "ampe-post",
+            Manner::ReceivesInTask => "ampe-task",
         }
     }
 
     fn settings(&self) -> String {
         format!(
-            "Options::default(), spin {:?}; signals one way, by {} and recv_many; \
+            "Options::default(), spin {:?}; signals one way, by {} and {}; \
              request and response for round trips, by post and recv; a group for each purpose",
-            self.spin,
-            match self.posts_singly {
-                true => "post".into(),
-                false => format!("post_many of {POSTS}"),
+            self.spin(),
+            match self.0 {
+                Manner::PostsSingly => "post".into(),
+                _ => format!("post_many of {POSTS}"),
+            },
+            match self.0 {
+                Manner::ReceivesInTask => "recv_async",
+                _ => "recv_many",
             }
         )
     }
 
     fn cannot(&self, task: &Task) -> Option<&'static str> {
-        let waits_for_answers = matches!(task.work, Work::RoundTrip | Work::Paced);
-        if self.posts_singly && task.work != Work::OneWay {
-            return Some("it posts one by one, one way");
+        match (self.0, task.work) {
+            (Manner::Usual, _)
+            | (Manner::Spins, Work::RoundTrip | Work::Paced)
+            | (Manner::PostsSingly, Work::OneWay)
+            | (Manner::ReceivesInTask, Work::OneWay | Work::Producers) => None,
+            (Manner::Spins, _) => Some("it spins for answers alone"),
+            (Manner::PostsSingly, _) => Some("it posts one by one, one way"),
+            (Manner::ReceivesInTask, _) => Some("it receives in a task what comes one way"),
         }
-        (!self.spin.is_zero() && !waits_for_answers).then_some("it spins for answers alone")
     }
 
     fn has_tls(&self) -> bool {
@@ -96,7 +121,7 @@ impl Contestant for Ampe {
         }
         session.listening();
         match session.task.work {
-            Work::OneWay | Work::Producers => receive_all(&engine, &session, groups),
+            Work::OneWay | Work::Producers => receive_all(&engine, &session, groups, self.0),
             Work::RoundTrip | Work::Paced => {
                 let (group, mut inbox) = groups.remove(0);
                 let measured = answer(&group, &mut inbox, &session.task)?;
@@ -132,7 +157,7 @@ impl Contestant for Ampe {
         let engine = self.start()?;
         session.before_idle();
         match session.task.work {
-            Work::OneWay if self.posts_singly => send_singly(&engine, &session),
+            Work::OneWay if self.0 == Manner::PostsSingly => send_singly(&engine, &session),
             Work::OneWay | Work::Producers => send_all(&engine, &session),
             Work::RoundTrip | Work::Paced => {
                 let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
@@ -238,27 +263,51 @@ fn receive(group: &ChannelGroup, inbox: &mut Inbox, mut sink: Sink) -> Result<Si
     let mut is_over = false;
     while !is_over {
         for event in inbox.recv_many()? {
-            match event {
-                Event::Signal(signal) => is_over |= sink.take(signal.body()),
-                Event::Hello(hello) => {
-                    group.post(hello.accept(group.message()))?;
-                }
-                other => bail!("unexpected {other:?}"),
-            }
+            is_over |= take(group, event, &mut sink)?;
         }
     }
     Ok(sink)
 }
 
+/// The same in a task.
+async fn receive_async(group: &ChannelGroup, inbox: &mut Inbox, mut sink: Sink) -> Result<Sink> {
+    while !take(group, inbox.recv_async().await?, &mut sink)? {}
+    Ok(sink)
+}
+
+/// Takes what came in; `true` if it was the last lane's last message.
+#[inline]
+fn take(group: &ChannelGroup, event: Event, sink: &mut Sink) -> Result<bool> {
+    match event {
+        Event::Signal(signal) => return Ok(sink.take(signal.body())),
+        Event::Hello(hello) => {
+            group.post(hello.accept(group.message()))?;
+        }
+        other => bail!("unexpected {other:?}"),
+    }
+    Ok(false)
+}
+
 /// Each group has a thread, which receives from the senders that are its own.
-fn receive_all(engine: &Engine, session: &Session, groups: Vec<Group>) -> Result<()> {
+fn receive_all(
+    engine: &Engine,
+    session: &Session,
+    groups: Vec<Group>,
+    manner: Manner,
+) -> Result<()> {
     let task = &session.task;
     let count = groups.len();
     let sinks: Result<Vec<Sink>> = std::thread::scope(|scope| {
         let receive_from = |(index, (group, mut inbox)): (usize, Group)| {
             let lanes = (index..task.senders).step_by(count).len();
             scope.spawn(move || {
-                let sink = receive(&group, &mut inbox, Sink::new(task, lanes))?;
+                let sink = Sink::new(task, lanes);
+                let sink = match manner {
+                    Manner::ReceivesInTask => {
+                        futures::executor::block_on(receive_async(&group, &mut inbox, sink))
+                    }
+                    _ => receive(&group, &mut inbox, sink),
+                }?;
                 std::mem::forget(inbox); // what is dropped is closed, and the sender is not done yet
                 Ok(sink)
             })
