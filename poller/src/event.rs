@@ -88,7 +88,6 @@ impl Event {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn readiness(&self) -> Interest {
         self.readiness
     }

@@ -381,6 +381,13 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
         }
     }
 
+    /// The batch will not be delivered: refusals, which would not come again by themselves, are asked for again.
+    fn ask_again(&mut self, events: &Events) {
+        for event in events.iter().filter(|event| event.error().is_some()) {
+            self.backend.declare(event.key(), event.readiness());
+        }
+    }
+
     /// Tells the system what changed and asks it once. Says whether it was interrupted.
     fn pass(&mut self, events: &mut Events, deadline: Deadline) -> io::Result<bool> {
         self.take_orders();
@@ -433,6 +440,7 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
                     // Nobody is told of it now: the next wait has to find it again.
                     word.notify();
                 }
+                self.ask_again(events);
                 Err(error)
             }
         }

@@ -152,11 +152,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             return Ok(false);
         }
         self.skips = 0;
-        let outcome = self.dequeue(events, timeout);
-        if outcome.is_err() {
-            self.report_again(events);
-        }
-        let was_signalled = outcome?;
+        let was_signalled = self.dequeue(events, timeout)?;
         if events.is_empty() && !was_signalled {
             // A poll that had to end for a wider one leaves nothing to report, yet the wider one
             // may have its answer at once.

@@ -131,6 +131,32 @@ fn a_failed_wait_loses_no_wake_and_leaves_no_events() {
     assert!(events.woken());
 }
 
+/// A refusal would not come again by itself. What was declared meanwhile counts, and nobody else is asked.
+#[test]
+fn a_failed_wait_loses_no_refusal() {
+    for (then, expected) in [
+        (None, Some(Interest::BOTH)),
+        (Some(Interest::READABLE), Some(Interest::READABLE)),
+        (Some(Interest::NONE), None),
+    ] {
+        let (mut poller, mut events) = poller::<FAILS_ONCE>();
+        let key = poller.insert(Socket::unpollable(&Arc::new(Network::default())));
+        let key = key.unwrap();
+        poller.set_interest(key, Interest::BOTH);
+        assert!(poller.wait(&mut events, Some(Duration::ZERO)).is_err());
+        assert_eq!(poller.next_event(&mut events), None);
+        if let Some(interest) = then {
+            poller.set_interest(key, interest);
+        }
+        for expected in [expected, None] {
+            poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            let event = poller.next_event(&mut events);
+            assert_eq!(event.map(|event| event.readiness()), expected);
+            assert!(event.is_none_or(|event| event.error().is_some()));
+        }
+    }
+}
+
 #[test]
 fn refused_wakes_cap_the_sleep() {
     const PATIENCE: Duration = Duration::from_secs(60);

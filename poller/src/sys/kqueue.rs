@@ -294,27 +294,28 @@ impl<C: KqueueCalls> Kqueue<C> {
         let Some(found) = self.registrations.at(index) else {
             return;
         };
-        let mut refused = None;
-        for (change, outcome) in changes.iter().zip(outcomes) {
-            // A filter that is not there need not be deleted.
-            if let (Some(_), Err(error)) = (change.added_as, outcome) {
-                refused = Some(*error);
-            }
+        found.armed = filters_after(found.armed, changes, outcomes);
+        let mut outcomes = changes.iter().zip(outcomes);
+        let refused = outcomes.find_map(|(change, outcome)| change.added_as.and(outcome.err()));
+        if let Some(error) = refused {
+            events.push(refusal(found.key, found.wanted, error));
+            // It rests until it is declared again.
+            found.wanted = Interest::NONE;
         }
-        let Some(error) = refused else {
-            found.armed = found.wanted;
-            if found.armed.is_empty() {
-                self.owners.remove(&found.handle);
-            }
-            return;
-        };
-        events.push(refusal(found.key, found.wanted, error));
         // The other one of them may have been added, or have been there before.
-        let left = differences(found.handle, index, Interest::BOTH, Interest::NONE);
-        found.armed = Interest::NONE;
-        self.owners.remove(&found.handle);
-        self.calls += 1;
-        let _ = self.queue.0.change(&left);
+        if refused.is_some() && !found.armed.is_empty() {
+            let left = differences(found.handle, index, found.armed, Interest::NONE);
+            self.calls += 1;
+            let outcomes = self.queue.0.change(&left);
+            let outcomes = outcomes.unwrap_or_else(|error| vec![Err(error); left.len()]);
+            found.armed = filters_after(found.armed, &left, &outcomes);
+        }
+        if found.armed.is_empty() {
+            self.owners.remove(&found.handle);
+        } else if found.armed != found.wanted {
+            // One that nobody wants could not be deleted.
+            self.registrations.touch(index);
+        }
     }
 
     fn report(&mut self, found: Option<(u32, Interest, Hints)>, events: &mut Events) {
@@ -347,6 +348,28 @@ fn differences(descriptor: RawFd, index: u32, armed: Interest, wanted: Interest)
         added_as: shall.then_some(index),
     };
     changed.map(change).collect()
+}
+
+/// What there are filters for once changes have had these outcomes.
+fn filters_after(
+    before: Interest,
+    changes: &[Change],
+    outcomes: &[Result<(), Errno>],
+) -> Interest {
+    let mut after = [before.is_readable(), before.is_writable()];
+    for (change, outcome) in changes.iter().zip(outcomes) {
+        let is_there = &mut after[change.filter as usize];
+        match outcome {
+            Ok(()) => *is_there = change.added_as.is_some(),
+            // What is not there need not be deleted.
+            Err(Errno::NOENT | Errno::BADF) => *is_there = false,
+            Err(_) => {}
+        }
+    }
+    let [read, write] = after;
+    let read = if read { Interest::READABLE } else { Interest::NONE };
+    let write = if write { Interest::WRITABLE } else { Interest::NONE };
+    read | write
 }
 
 /// What a report says of a source.

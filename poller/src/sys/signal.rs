@@ -121,3 +121,49 @@ fn drained(outcome: Result<usize, Errno>) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn is_readable(signal: &impl WakeSource) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(signal.receiver(), PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    /// Until a pipe is full, and beyond.
+    fn one_drain_takes_all_that_was_sent<S: WakeSource>() {
+        let signal = S::new().unwrap();
+        for sent in [0, 1, 255, 256, 257, 512, 100_000] {
+            for _ in 0..sent {
+                signal.send().unwrap();
+            }
+            assert_eq!(is_readable(&signal), sent > 0);
+            signal.drain().unwrap();
+            assert!(!is_readable(&signal), "{sent} were sent");
+        }
+    }
+
+    #[test]
+    fn one_drain_takes_all_that_was_sent_by_a_pipe() {
+        one_drain_takes_all_that_was_sent::<Pipe>();
+    }
+
+    #[test]
+    fn one_drain_takes_all_that_was_sent_by_the_system_s_own() {
+        one_drain_takes_all_that_was_sent::<SystemSignal>();
+    }
+
+    /// Who is told of changes alone hears of a signal whatever there was before it.
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_counter_that_is_full_changes_with_a_signal() {
+        let signal = EventFd::new().unwrap();
+        write(&signal.counter, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        signal.send().unwrap();
+        let mut count = [0; 8];
+        read(&signal.counter, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 1);
+    }
+}

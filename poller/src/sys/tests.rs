@@ -12,6 +12,8 @@ use crate::socket::Stream;
 use crate::{Events, Interest, Key, Poller};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod kqueue;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod refusals;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod watching;
@@ -91,6 +93,34 @@ fn what_epoll_cannot_forget_never_reaches_a_successor() {
     drop(duplicate);
 }
 
+/// The same, where the system already refuses to change what the set holds.
+#[test]
+fn what_epoll_cannot_change_rests_and_never_reaches_a_successor() {
+    let mut poller = Poller::<Careless>::with_backend().unwrap();
+    let (old, to_old) = Careless::pair();
+    let duplicate = old.duplicate();
+    let old = add(&mut poller, old);
+    send(&to_old);
+    assert_eq!(wait(&mut poller), [old]);
+    drop(poller.get(old).unwrap().0.take());
+    poller.set_interest(old, Interest::BOTH);
+    let mut events = Events::with_capacity(8);
+    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    let event = poller.next_event(&mut events).unwrap();
+    assert!(event.key() == old && event.error().is_some());
+    for _ in 0..2 {
+        assert_eq!(wait(&mut poller), [], "it rests");
+    }
+    assert!(poller.close(old));
+    let (new, to_new) = Careless::pair();
+    let new = add(&mut poller, new);
+    assert_eq!(new.index, old.index);
+    assert_eq!(wait(&mut poller), []);
+    send(&to_new);
+    assert_eq!(wait(&mut poller), [new]);
+    drop(duplicate);
+}
+
 #[test]
 fn the_signal_survives_the_set_that_could_not_forget() {
     let mut poller = Poller::<Careless>::with_backend().unwrap();
@@ -164,7 +194,7 @@ fn the_default_reports_a_descriptor_that_is_not_open_once() {
 }
 
 /// What sockets report together with readiness, pipes report alone: the end of a pipe without data
-/// is a hang-up only, that of a full one an error only.
+/// is a hang-up only, that of a full one an error only. The hints are of that alone, too.
 fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
     let (receiver, sender) = rustix::pipe::pipe().unwrap();
     drop(sender);
@@ -184,6 +214,13 @@ fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
         let mut reported = Vec::new();
         while let Some(event) = poller.next_event(&mut events) {
             reported.push((event.key(), event.readiness()));
+            let told = (event.is_peer_closed(), event.is_hung_up(), event.is_failed());
+            let expected = match (event.key() == full, B::TELLS_FAILURES) {
+                (false, tells) => (true, tells, false),
+                (true, true) => (false, false, true),
+                (true, false) => (false, true, false),
+            };
+            assert_eq!(told, expected, "{event:?}");
         }
         reported.sort_by_key(|(key, _)| key.index);
         assert_eq!(
@@ -204,77 +241,41 @@ fn errors_and_hang_up_alone_are_readiness_with_kqueue() {
     errors_and_hang_up_alone_are_readiness::<crate::sys::kqueue::Kqueue>();
 }
 
-/// One of its two filters was added, or was there before.
-#[test]
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn what_kqueue_refuses_in_part_rests_as_a_whole() {
-    use crate::sys::kqueue::{Kqueue, simulated::REFUSES_WRITING};
-
-    for was_read in [false, true] {
-        let mut poller = Poller::<Careless, (), Kqueue>::with_backend().unwrap();
-        let (source, peer) = Careless::pair();
-        let key = poller.insert(source).unwrap();
-        send(&peer);
-        if was_read {
-            poller.set_interest(key, Interest::READABLE);
-            assert_eq!(wait(&mut poller), [key]);
-        }
-        REFUSES_WRITING.set(true);
-        poller.set_interest(key, Interest::BOTH);
-        let mut events = Events::with_capacity(8);
-        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        let event = poller.next_event(&mut events).unwrap();
-        assert!(event.error().is_some() && event.is_readable() && event.is_writable());
-        for _ in 0..2 {
-            assert_eq!(wait(&mut poller), [], "it rests");
-        }
-        REFUSES_WRITING.set(false);
-        assert_eq!(wait(&mut poller), [], "it rests");
-        poller.set_interest(key, Interest::BOTH);
-        assert_eq!(wait(&mut poller), [key]);
-    }
-}
-
-/// Its filters are the first one's; when that is gone it has them for the asking.
-#[test]
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn kqueue_polls_a_descriptor_for_one_source() {
-    use std::sync::Arc;
-
-    let mut poller = Poller::<Arc<Stream>, (), crate::sys::kqueue::Kqueue>::with_backend().unwrap();
-    let (ours, theirs) = Stream::pair().unwrap();
-    let ours = Arc::new(ours);
-    let first = poller.insert(Arc::clone(&ours)).unwrap();
-    poller.set_interest(first, Interest::READABLE);
-    send(&theirs);
-    let mut events = Events::with_capacity(8);
-    let mut reports = |poller: &mut Poller<_, (), _>| {
-        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        let taken = std::iter::from_fn(|| poller.next_event(&mut events));
-        let kind = |event: crate::Event| event.error().map(|error| error.kind());
-        taken
-            .map(|event| (event.key(), kind(event)))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(reports(&mut poller), [(first, None)]);
-    let second = poller.insert(ours).unwrap();
-    poller.set_interest(second, Interest::BOTH);
-    let refused = Some(io::ErrorKind::AlreadyExists);
-    assert_eq!(reports(&mut poller), [(second, refused), (first, None)]);
-    assert_eq!(reports(&mut poller), [(first, None)]);
-    // No interest of the first's is left, or the first is gone.
-    poller.set_interest(first, Interest::NONE);
-    assert_eq!(reports(&mut poller), []);
-    poller.set_interest(second, Interest::READABLE);
-    assert_eq!(reports(&mut poller), [(second, None)]);
-    assert!(poller.close(second));
-    poller.set_interest(first, Interest::READABLE);
-    assert_eq!(reports(&mut poller), [(first, None)]);
-}
-
 #[test]
 fn errors_and_hang_up_alone_are_readiness_with_the_default() {
     errors_and_hang_up_alone_are_readiness::<crate::backend::DefaultBackend>();
+}
+
+/// Systems refuse to sleep for so long, and nobody has to know.
+fn a_wait_may_be_given_any_time<B: Backend<Handle = RawFd>>() {
+    const YEAR: u64 = 365 * 24 * 60 * 60;
+    let mut poller = Poller::<Careless, (), B>::with_backend().unwrap();
+    let (source, peer) = Careless::pair();
+    let key = add(&mut poller, source);
+    send(&peer);
+    let mut events = Events::with_capacity(8);
+    for seconds in [YEAR, 100 * YEAR, 10_000_000_000 * YEAR, u64::MAX] {
+        let timeout = Some(Duration::from_secs(seconds));
+        poller.wait(&mut events, timeout).unwrap();
+        let event = poller.next_event(&mut events);
+        assert_eq!(event.map(|event| event.key()), Some(key), "{seconds}");
+    }
+}
+
+#[test]
+fn poll_may_be_given_any_time() {
+    a_wait_may_be_given_any_time::<Poll>();
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kqueue_may_be_given_any_time() {
+    a_wait_may_be_given_any_time::<crate::sys::kqueue::Kqueue>();
+}
+
+#[test]
+fn the_default_may_be_given_any_time() {
+    a_wait_may_be_given_any_time::<crate::backend::DefaultBackend>();
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

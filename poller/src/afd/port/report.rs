@@ -25,18 +25,6 @@ impl<N: Nt, D: Defects> Port<N, D> {
         self.table.touch(at);
     }
 
-    /// The batch will not be delivered: what would not come again by itself is tried again.
-    pub(super) fn report_again(&mut self, events: &Events) {
-        for event in events.iter().filter(|event| event.error().is_some()) {
-            if let Some(entry) = self.table.get_mut(event.key()) {
-                entry.is_parked = false;
-                let object = entry.object;
-                self.step(object, Input::Declare);
-                self.table.touch(object);
-            }
-        }
-    }
-
     /// Reports the error to each source that wants anything, and parks it.
     pub(super) fn refuse(&mut self, object: u32, status: Status, events: &mut Events) {
         let error = self.nt().os_error(status);

@@ -2,7 +2,8 @@
 //!
 //! It has what the logic relies on: filters by descriptor, one of each kind, which carry an index and are
 //! replaced when they are added again; a change of each filter by itself, with its own outcome; filters that go
-//! when their descriptor is closed; level-triggered reports, of one filter each, that come to everybody in turn.
+//! when their descriptor is closed; level-triggered reports, of one filter each, that come to everybody in turn; and
+//! no sleep of any length.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,11 +18,14 @@ use rustix::io::Errno;
 use super::{Change, Filter, KqueueCalls, Report};
 use crate::sys::descriptor::{borrow, fine_timespec};
 use crate::sys::signal::{SystemSignal, WakeSource};
+use crate::timeout::LONGEST;
 use crate::waker::Signal;
 
 thread_local! {
     /// Whether this thread's test has the system refuse to add filters for writing.
     pub(crate) static REFUSES_WRITING: Cell<bool> = const { Cell::new(false) };
+    /// With what this thread's test has the system refuse to change anything.
+    pub(crate) static REFUSES_ALL: Cell<Option<Errno>> = const { Cell::new(None) };
 }
 
 #[derive(Debug)]
@@ -71,6 +75,7 @@ impl KqueueCalls for Simulated {
     }
 
     fn change(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, Errno> {
+        REFUSES_ALL.get().map_or(Ok(()), Err)?;
         let mut filters = self.filters();
         let outcomes = changes.iter().map(|it| Self::apply(&mut filters, it));
         Ok(outcomes.collect())
@@ -82,6 +87,9 @@ impl KqueueCalls for Simulated {
         limit: usize,
         timeout: Option<Duration>,
     ) -> Result<(), Errno> {
+        if timeout.is_some_and(|timeout| timeout > LONGEST) {
+            return Err(Errno::INVAL);
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let mut known: Vec<_> = self
