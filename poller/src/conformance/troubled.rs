@@ -16,6 +16,8 @@ const INTERRUPTS: u8 = 0;
 const FAILS_ONCE: u8 = 1;
 /// No wake gets through.
 const REFUSES_WAKES: u8 = 2;
+/// Nor does every second question.
+const REFUSES_AND_INTERRUPTS: u8 = 3;
 
 struct Troubled<const TROUBLE: u8> {
     inner: Scripted,
@@ -44,7 +46,7 @@ impl<const TROUBLE: u8> Backend for Troubled<TROUBLE> {
 
     fn signal(&self) -> Arc<dyn Signal> {
         match TROUBLE {
-            REFUSES_WAKES => Arc::new(Refusing),
+            REFUSES_WAKES | REFUSES_AND_INTERRUPTS => Arc::new(Refusing),
             _ => self.inner.signal(),
         }
     }
@@ -68,7 +70,9 @@ impl<const TROUBLE: u8> Backend for Troubled<TROUBLE> {
     fn collect(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<bool> {
         self.questions += 1;
         match TROUBLE {
-            INTERRUPTS if self.questions % 2 == 1 => Err(io::ErrorKind::Interrupted.into()),
+            INTERRUPTS | REFUSES_AND_INTERRUPTS if self.questions % 2 == 1 => {
+                Err(io::ErrorKind::Interrupted.into())
+            }
             FAILS_ONCE if self.questions == 1 => {
                 self.inner.collect(events, timeout)?;
                 Err(io::ErrorKind::OutOfMemory.into())
@@ -157,10 +161,40 @@ fn a_failed_wait_loses_no_refusal() {
     }
 }
 
+/// A waker that is refused comes late and writes over a newer wake, of which the poller then knows only that it is kept
+/// from sleeping.
+#[test]
+fn a_wake_that_a_refused_one_hides_is_reported() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut poller = Poller::<Socket, (), Scripted>::with_backend().unwrap();
+    let mut events = Events::with_capacity(8);
+    let waker = poller.waker();
+    let word = &waker.state().word;
+    assert!(word.fall_asleep() && word.notify(), "it will be refused");
+    assert!(word.get_up(), "the poller has looked");
+    waker.wake().unwrap();
+    word.refused();
+    let start = Instant::now();
+    poller.wait(&mut events, Some(PATIENCE)).unwrap();
+    assert!(events.woken() && start.elapsed() < PATIENCE);
+    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    assert!(!events.woken());
+}
+
 #[test]
 fn refused_wakes_cap_the_sleep() {
+    refused_wakes_cap_the_sleep_of::<REFUSES_WAKES>();
+}
+
+/// An interruption is none of the ends of its stretches.
+#[test]
+fn refused_wakes_cap_the_sleep_that_is_interrupted() {
+    refused_wakes_cap_the_sleep_of::<REFUSES_AND_INTERRUPTS>();
+}
+
+fn refused_wakes_cap_the_sleep_of<const TROUBLE: u8>() {
     const PATIENCE: Duration = Duration::from_secs(60);
-    let (mut poller, mut events) = poller::<REFUSES_WAKES>();
+    let (mut poller, mut events) = poller::<TROUBLE>();
     let waker = poller.waker();
     let refused = thread::spawn(move || {
         while waker.wake().is_ok() {

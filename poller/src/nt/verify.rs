@@ -93,6 +93,9 @@ pub(crate) struct Setting {
     /// Where calls are written down, and under which title.
     trace: Option<Volume>,
     title: &'static str,
+    /// In what way the simulated kernel is wrong, if it is.
+    #[cfg(test)]
+    spoils: Option<fn(&mut super::sim::Mood)>,
 }
 
 impl Setting {
@@ -105,6 +108,8 @@ impl Setting {
             polls: 1_000,
             trace: None,
             title: "",
+            #[cfg(test)]
+            spoils: None,
         }
     }
 

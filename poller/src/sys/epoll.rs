@@ -409,4 +409,25 @@ mod tests {
         }
         assert!(whole_or_rest(Duration::MAX) > Duration::from_secs(u64::MAX - 1));
     }
+
+    /// Each by itself, as some systems and some kinds of files tell it.
+    #[test]
+    fn each_flag_is_ready_for_what_would_not_block() {
+        let (read, write, both) = (Interest::READABLE, Interest::WRITABLE, Interest::BOTH);
+        let hung_up = Hints::PEER_CLOSED.and(Hints::HUNG_UP, true);
+        for (flag, expected, told) in [
+            (EventFlags::IN, read, Hints::NONE),
+            (EventFlags::OUT, write, Hints::NONE),
+            (EventFlags::HUP, both, hung_up),
+            (EventFlags::ERR, both, Hints::FAILED),
+            (EventFlags::RDHUP, Interest::NONE, Hints::PEER_CLOSED),
+            (EventFlags::PRI, Interest::NONE, Hints::NONE),
+        ] {
+            assert_eq!((readiness(flag), hints(flag)), (expected, told), "{flag:?}");
+        }
+        let all = EventFlags::HUP | EventFlags::ERR;
+        assert_eq!(readiness(all), both);
+        assert_eq!(hints(all), Hints::RESET);
+        assert_eq!(readiness(EventFlags::IN | EventFlags::OUT), both);
+    }
 }

@@ -351,11 +351,7 @@ fn differences(descriptor: RawFd, index: u32, armed: Interest, wanted: Interest)
 }
 
 /// What there are filters for once changes have had these outcomes.
-fn filters_after(
-    before: Interest,
-    changes: &[Change],
-    outcomes: &[Result<(), Errno>],
-) -> Interest {
+fn filters_after(before: Interest, changes: &[Change], outcomes: &[Result<(), Errno>]) -> Interest {
     let mut after = [before.is_readable(), before.is_writable()];
     for (change, outcome) in changes.iter().zip(outcomes) {
         let is_there = &mut after[change.filter as usize];
@@ -367,8 +363,16 @@ fn filters_after(
         }
     }
     let [read, write] = after;
-    let read = if read { Interest::READABLE } else { Interest::NONE };
-    let write = if write { Interest::WRITABLE } else { Interest::NONE };
+    let read = if read {
+        Interest::READABLE
+    } else {
+        Interest::NONE
+    };
+    let write = if write {
+        Interest::WRITABLE
+    } else {
+        Interest::NONE
+    };
     read | write
 }
 

@@ -182,3 +182,28 @@ fn readiness(flags: PollFlags) -> Interest {
     }
     readiness
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each by itself, as some systems and some kinds of files tell it.
+    #[test]
+    fn each_flag_is_ready_for_what_would_not_block() {
+        let (read, write, both) = (Interest::READABLE, Interest::WRITABLE, Interest::BOTH);
+        let hung_up = Hints::PEER_CLOSED.and(Hints::HUNG_UP, true);
+        for (flag, expected, told) in [
+            (PollFlags::IN, read, Hints::NONE),
+            (PollFlags::OUT, write, Hints::NONE),
+            (PollFlags::HUP, both, hung_up),
+            (PollFlags::ERR, both, Hints::FAILED),
+            (PollFlags::PRI, Interest::NONE, Hints::NONE),
+        ] {
+            assert_eq!((readiness(flag), hints(flag)), (expected, told), "{flag:?}");
+        }
+        let all = PollFlags::HUP | PollFlags::ERR;
+        assert_eq!(readiness(all), both);
+        assert_eq!(hints(all), Hints::RESET);
+        assert_eq!(readiness(PollFlags::IN | PollFlags::OUT), both);
+    }
+}

@@ -214,7 +214,11 @@ fn errors_and_hang_up_alone_are_readiness<B: Backend<Handle = RawFd>>() {
         let mut reported = Vec::new();
         while let Some(event) = poller.next_event(&mut events) {
             reported.push((event.key(), event.readiness()));
-            let told = (event.is_peer_closed(), event.is_hung_up(), event.is_failed());
+            let told = (
+                event.is_peer_closed(),
+                event.is_hung_up(),
+                event.is_failed(),
+            );
             let expected = match (event.key() == full, B::TELLS_FAILURES) {
                 (false, tells) => (true, tells, false),
                 (true, true) => (false, false, true),

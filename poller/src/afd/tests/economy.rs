@@ -7,72 +7,14 @@ use super::super::defects::Sound;
 use super::super::helpers::Helpers;
 use super::super::poll_file::OPERATION_KEY;
 use super::super::port::{PollingMode, Port};
+use super::bare::Bare;
 use crate::event::Event;
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt, Status, flag};
 use crate::sys::{Backend, Fate};
-use crate::{Events, Interest, Key, Poller};
+use crate::{Events, Interest, Poller};
 
 const READ: Interest = Interest::READABLE;
-
-/// A port without a poller over it.
-struct Bare {
-    kernel: Arc<Kernel>,
-    port: Port<Sim, Sound>,
-    events: Events,
-    generation: u64,
-}
-
-impl Bare {
-    fn new(mode: PollingMode) -> Bare {
-        let kernel = Arc::<Kernel>::default();
-        Bare {
-            port: Port::with_mode(Sim::new(&kernel), mode).unwrap(),
-            kernel,
-            events: Events::with_capacity(64),
-            generation: 0,
-        }
-    }
-
-    fn add(&mut self, interest: Interest) -> (Key, Socket) {
-        let socket = Socket::bare(&self.kernel);
-        (self.insert(&socket, interest), socket)
-    }
-
-    fn insert(&mut self, socket: &Socket, interest: Interest) -> Key {
-        self.generation += 1;
-        let key = Key {
-            index: self.generation as u32,
-            generation: self.generation,
-        };
-        self.port.register(key, socket.handle()).unwrap();
-        self.port.declare(key, interest);
-        key
-    }
-
-    /// One pass that does not sleep. How many sources it reports, and whether there was a wake.
-    fn pass(&mut self) -> (usize, bool) {
-        self.events.clear();
-        self.port.reconcile(&mut self.events).unwrap();
-        let timeout = Some(Duration::ZERO);
-        let was_signalled = self.port.collect(&mut self.events, timeout).unwrap();
-        (self.events.iter().count(), was_signalled)
-    }
-
-    /// How many calls something costs, by the kernel's count and by the port's own.
-    #[track_caller]
-    fn cost<T>(&mut self, something: impl FnOnce(&mut Bare) -> T) -> u64 {
-        let before = (self.kernel.state().counts.calls, self.port.calls());
-        something(self);
-        let calls = self.kernel.state().counts.calls - before.0;
-        assert_eq!(self.port.calls() - before.1, calls, "the port's own count");
-        calls
-    }
-
-    fn keep_packets(&self, keeps: bool) {
-        self.kernel.state().mood.keeps_packets = keeps;
-    }
-}
 
 #[test]
 fn a_directly_polled_source_costs_its_marks_once() {

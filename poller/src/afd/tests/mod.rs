@@ -1,6 +1,7 @@
 //! The proof: everything that can happen to a small port, much that can happen to a large one, and
 //! defects that have to be found.
 
+mod bare;
 #[cfg_attr(
     any(ampe_mutants, windows),
     allow(
@@ -14,6 +15,7 @@ mod canaries;
 mod digest;
 mod economy;
 mod exhaustive;
+mod handles;
 mod lab;
 mod memory;
 #[cfg(not(any(ampe_mutants, windows)))]

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(test)]
+use crate::nt::sim::Mood;
 use crate::nt::sim::{Kernel, Sim, Socket};
 use crate::nt::{Handle, Nt};
 use crate::poller::Source;
@@ -58,6 +60,9 @@ pub(crate) trait Ground: Sized + Send + Sync + 'static {
     fn accept_inheritable(&self) -> io::Result<[bool; 2]>;
     /// The kernel is asked on purpose for what the backend must never ask it.
     fn forgive(&self) {}
+    /// The kernel is to be wrong in this way.
+    #[cfg(test)]
+    fn spoil(&self, _spoils: fn(&mut Mood)) {}
 }
 
 /// Writes until there is no more room.
@@ -65,17 +70,24 @@ pub(super) fn fill<G: Ground>(ground: &G, socket: &G::Socket) {
     while ground.write(socket, 1 << 16) > 0 {}
 }
 
-/// The simulated kernel, which mixes up two polls of one socket or not.
+/// The simulated kernel.
 #[cfg_attr(
     all(windows, not(test)),
     allow(dead_code, reason = "the system's own is asked")
 )]
-pub(crate) struct Simulated<const MIXES_UP: bool = false> {
+pub(crate) struct Simulated {
     kernel: Arc<Kernel>,
+    /// Then nobody can keep to its rules.
+    #[cfg(test)]
+    is_spoilt: std::sync::atomic::AtomicBool,
 }
 
-impl<const MIXES_UP: bool> Drop for Simulated<MIXES_UP> {
+impl Drop for Simulated {
     fn drop(&mut self) {
+        #[cfg(test)]
+        if *self.is_spoilt.get_mut() {
+            return;
+        }
         let violations = &self.kernel.state().violations;
         assert!(
             violations.is_empty() || std::thread::panicking(),
@@ -93,7 +105,7 @@ fn none_simulated() -> io::Error {
     io::Error::other("the simulated kernel has no such thing")
 }
 
-impl<const MIXES_UP: bool> Ground for Simulated<MIXES_UP> {
+impl Ground for Simulated {
     type Nt = Sim;
     type Socket = Socket;
     type Keeper = ();
@@ -101,11 +113,12 @@ impl<const MIXES_UP: bool> Ground for Simulated<MIXES_UP> {
 
     fn new() -> io::Result<Self> {
         let kernel = Arc::<Kernel>::default();
-        let mut state = kernel.state();
-        state.mood.sleeps = true;
-        state.mood.mixes_up = MIXES_UP;
-        drop(state);
-        Ok(Simulated { kernel })
+        kernel.state().mood.sleeps = true;
+        Ok(Simulated {
+            kernel,
+            #[cfg(test)]
+            is_spoilt: false.into(),
+        })
     }
 
     fn nt(&self) -> io::Result<Sim> {
@@ -181,5 +194,12 @@ impl<const MIXES_UP: bool> Ground for Simulated<MIXES_UP> {
 
     fn forgive(&self) {
         self.kernel.state().violations.clear();
+    }
+
+    #[cfg(test)]
+    fn spoil(&self, spoils: fn(&mut Mood)) {
+        spoils(&mut self.kernel.state().mood);
+        self.is_spoilt
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }

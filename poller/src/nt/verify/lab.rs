@@ -149,7 +149,10 @@ impl<G: Ground> Drop for Lab<G> {
 
 impl<G: Ground> Lab<G> {
     pub(super) fn new(setting: &Setting) -> Result<Self, Trouble> {
-        Lab::over(Arc::new(G::new()?), setting.diary(), setting.patience)
+        let ground = G::new()?;
+        #[cfg(test)]
+        setting.spoils.into_iter().for_each(|it| ground.spoil(it));
+        Lab::over(Arc::new(ground), setting.diary(), setting.patience)
     }
 
     /// Another user of the same kernel.

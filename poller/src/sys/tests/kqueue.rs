@@ -197,7 +197,9 @@ fn both_filters_of_a_source_are_one_event_in_whatever_order_they_come() {
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         let mut reported: Vec<Event> = events.iter().copied().collect();
         reported.sort_by_key(|event| event.key().generation);
-        let expected = added.each_ref().map(|(key, _)| Event::new(*key, Interest::BOTH));
+        let expected = added
+            .each_ref()
+            .map(|(key, _)| Event::new(*key, Interest::BOTH));
         assert_eq!(reported, expected, "after a batch of {first_batch}");
     }
 }

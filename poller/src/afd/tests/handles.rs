@@ -1,0 +1,133 @@
+//! Several sources with one handle, and those that wait for the polls of who is gone.
+
+use std::time::Duration;
+
+use super::super::defects::Defects;
+use super::super::defects::Sound;
+use super::super::port::PollingMode;
+use super::bare::Bare;
+use crate::event::Event;
+use crate::nt::sim::Sim;
+use crate::nt::sim::Socket;
+use crate::nt::{Nt, flag};
+use crate::sys::{Backend, Fate};
+use crate::{Interest, Key};
+
+const READ: Interest = Interest::READABLE;
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Bare {
+    /// The sources that one pass reports, in the order of insertion.
+    fn reported(&mut self) -> Vec<Key> {
+        self.pass();
+        let mut keys: Vec<Key> = self.events.iter().map(Event::key).collect();
+        keys.sort_by_key(|key| key.generation);
+        keys
+    }
+
+    /// For how long a dequeue that may sleep for a minute would.
+    fn sleep(&mut self) -> Option<Duration> {
+        self.events.clear();
+        self.port.collect(&mut self.events, Some(MINUTE)).unwrap();
+        self.kernel.state().last_timeout
+    }
+}
+
+/// A handle's value is another socket's now, of which several sources are. Who had it before goes.
+#[test]
+fn who_had_a_handle_before_does_not_take_it_along() {
+    for fate in [Fate::Kept, Fate::Closed] {
+        let mut bare = Bare::new(PollingMode::Auto);
+        let (old, socket) = bare.add(READ);
+        bare.pass();
+        let handle = socket.handle();
+        Sim::new(&bare.kernel).close(handle);
+        std::mem::forget(socket);
+        assert_eq!(bare.reported(), [old], "it is refused");
+        let socket = Socket::bare(&bare.kernel);
+        assert_eq!(socket.handle(), handle, "it is used again");
+        let first = bare.insert(&socket, READ);
+        bare.pass();
+        bare.port.deregister(old, fate);
+        let second = bare.insert(&socket, READ);
+        for _ in 0..3 {
+            bare.pass();
+        }
+        assert_eq!(bare.port.slots.in_flight(), 1, "of one socket");
+        assert_eq!(bare.kernel.state().violations, []);
+        bare.kernel.set_events(handle, flag::RECEIVE);
+        assert_eq!(bare.reported(), [first, second]);
+    }
+}
+
+/// Who waits for the poll of one that is gone has the port looked at again and again, and no longer than he is there.
+#[test]
+fn a_dequeue_sleeps_for_all_of_its_time_unless_somebody_waits() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (first, _socket) = bare.add(READ);
+    bare.pass();
+    // Its packet never comes.
+    bare.kernel.state().mood.batch = 0;
+    bare.port.deregister(first, Fate::Kept);
+    assert_eq!(bare.sleep(), Some(MINUTE), "nobody waits");
+    for fate in [Fate::Kept, Fate::Closed] {
+        let (waits, _socket) = bare.add(READ);
+        bare.port.reconcile(&mut bare.events).unwrap();
+        assert!(bare.sleep() < Some(MINUTE / 100), "somebody waits");
+        bare.port.deregister(waits, fate);
+        assert_eq!(bare.sleep(), Some(MINUTE), "he is gone");
+    }
+    // Whoever comes next waits for all of his time.
+    let (_, _socket) = bare.add(READ);
+    bare.port.reconcile(&mut bare.events).unwrap();
+    for _ in 0..Sound::AWAITED_MAX {
+        assert_eq!(bare.kernel.operations(), 1);
+        assert!(bare.sleep() < Some(MINUTE / 100));
+    }
+    assert_eq!(bare.sleep(), Some(MINUTE));
+    assert_eq!(bare.kernel.operations(), 2);
+    bare.kernel.state().mood.batch = usize::MAX;
+}
+
+/// While a source always has an answer waits may leave the port alone, but not if somebody waits for what is there.
+#[test]
+fn who_waits_for_one_that_is_gone_is_not_kept_by_answers() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (busy, socket) = bare.add(READ);
+    let (first, _socket) = bare.add(READ);
+    bare.pass();
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), [busy]);
+    bare.port.deregister(first, Fate::Kept);
+    let (waits, its) = bare.add(READ);
+    bare.kernel.set_events(its.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), [busy]);
+    assert_eq!(bare.reported(), [busy, waits]);
+}
+
+/// Polled directly, what is in flight is cancelled by the handle that goes, unless it was told to end before.
+#[test]
+fn a_handle_that_goes_cancels_what_was_issued_by_it_once() {
+    for (is_slow, cost) in [(false, 1), (true, 0)] {
+        let mut bare = Bare::new(PollingMode::Direct);
+        let socket = Socket::bare(&bare.kernel);
+        let duplicate = socket.duplicate();
+        let goes = bare.insert(&socket, READ);
+        bare.pass();
+        let stays = bare.insert(&duplicate, READ);
+        bare.pass();
+        if is_slow {
+            bare.kernel.state().mood.is_slow = true;
+            bare.port.declare(stays, Interest::BOTH);
+            bare.pass();
+        }
+        let spent = bare.cost(|bare| bare.port.deregister(goes, Fate::Closed));
+        assert_eq!(spent, cost, "{is_slow}");
+        bare.kernel.state().mood.is_slow = false;
+        bare.kernel.deliver(0);
+        bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+        bare.pass();
+        assert_eq!(bare.reported(), [stays]);
+        assert_eq!(bare.kernel.state().violations, []);
+    }
+}
