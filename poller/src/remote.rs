@@ -219,4 +219,53 @@ mod tests {
         assert_eq!(indices.fresh(), Some(u32::MAX - 1));
         assert_eq!((indices.fresh(), indices.take()), (None, None));
     }
+
+    /// Counts the orders that it finds when it is sent.
+    struct Looks {
+        shared: Arc<Shared<(), u8>>,
+        found: Mutex<Vec<usize>>,
+    }
+
+    impl crate::waker::Signal for Looks {
+        fn send(&self) -> io::Result<()> {
+            self.found
+                .lock()
+                .unwrap()
+                .push(self.shared.orders.take().len());
+            Ok(())
+        }
+    }
+
+    /// Whoever is woken looks for it at once, and then sleeps again.
+    #[test]
+    fn an_order_is_there_before_its_wake() {
+        let inbox = Inbox::<(), u8>::new();
+        let looks = Arc::new(Looks {
+            shared: Arc::clone(&inbox.0),
+            found: Mutex::default(),
+        });
+        let waker = Waker::new(Arc::clone(&looks) as Arc<dyn crate::waker::Signal>);
+        let remote = Remote::new(&inbox, waker.clone());
+        let word = &waker.state().word;
+        let sleep = || assert!(word.fall_asleep());
+        sleep();
+        let key = remote.insert((), 7, Interest::READABLE);
+        let key = key.map_err(|refused| refused.into_source()).unwrap();
+        let orders: [&dyn Fn() -> bool; 3] = [
+            &|| remote.set_interest(key, Interest::NONE),
+            &|| remote.remove(key, |(), _| ()),
+            &|| remote.close(key),
+        ];
+        for order in orders {
+            assert!(word.get_up());
+            sleep();
+            assert!(order());
+        }
+        assert_eq!(*looks.found.lock().unwrap(), [1; 4]);
+        assert!(word.get_up());
+        // The wakes of a poller that is awake send nothing, and the orders wait.
+        assert!(remote.close(key) && remote.close(key));
+        assert_eq!(inbox.0.orders.take().len(), 2);
+        assert_eq!(looks.found.lock().unwrap().len(), 4);
+    }
 }

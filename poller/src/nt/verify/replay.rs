@@ -43,8 +43,13 @@ pub(crate) fn replay(lines: &[Line]) -> Replay {
         if matches!(line, Line::Section(_)) {
             outcome.sections += 1;
             (stage, is_refused) = (Stage::default(), false);
-        } else if !is_refused
-            && let Err(why) = stage.play(line, &lines[at + 1..], &mut outcome.choices)
+        }
+        let rest = &lines[at + 1..];
+        let is_last = matches!(rest.first(), None | Some(Line::Section(_)));
+        if !is_refused
+            && let Err(why) = stage
+                .play(line, rest, &mut outcome.choices)
+                .and_then(|()| stage.check_missing(!is_last))
         {
             outcome.refusals.push((at + 1, why));
             is_refused = true;
@@ -164,7 +169,18 @@ impl Stage {
         }
     }
 
+    /// The packets of a dequeue follow it, before anything else.
+    fn check_missing(&self, may_follow: bool) -> Played {
+        match self.dequeued {
+            Some((_, left)) if left > 0 && !may_follow => Err(format!(
+                "{left} packets are missing that were told of before"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn play(&mut self, line: &Line, rest: &[Line], choices: &mut Choices) -> Played {
+        self.check_missing(matches!(line, Line::Packet(..)))?;
         match line {
             Line::Section(_) => Ok(()),
             Line::Opened(..)
@@ -414,13 +430,7 @@ impl Stage {
     }
 
     fn dequeue(&mut self, it: &Dequeue) -> Played {
-        let left = self.dequeued.take().map_or(0, |(_, left)| left);
         let count = it.count.unwrap_or(0);
-        if left > 0 {
-            return Err(format!(
-                "{left} packets are missing that were told of before"
-            ));
-        }
         if count > it.room {
             let room = it.room;
             return Err(format!(

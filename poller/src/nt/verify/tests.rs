@@ -172,6 +172,24 @@ fn a_trace_with_wrong_packets_is_refused() {
     ]);
 }
 
+/// The packets of a dequeue follow it at once.
+#[test]
+fn a_trace_that_lacks_packets_is_refused_wherever_they_are_missed() {
+    let lines = trace::<Simulated>(WAITS, setting());
+    let is_told = |line: &Line| is_packet(&line.to_string());
+    let at = lines.iter().position(is_told).unwrap();
+    let mut later = lines.clone();
+    later.swap(at, at + 1);
+    let refusals = replay(&later).refusals;
+    assert!(refusals[0].1.contains("missing"), "{refusals:?}");
+    for then in [None, Some(Line::Section("next".to_owned()))] {
+        let cut: Vec<Line> = lines[..at].iter().cloned().chain(then).collect();
+        let refusals = replay(&cut).refusals;
+        assert_eq!((refusals.len(), refusals[0].0), (1, at), "{refusals:?}");
+        assert!(refusals[0].1.contains("missing"), "{refusals:?}");
+    }
+}
+
 #[test]
 fn a_trace_with_wrong_answers_is_refused() {
     const READY: &str = "what_is_ready_is_answered_at_once";
