@@ -15,7 +15,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::nt::verify::{self, Here, Line, Setting, Trouble};
+use crate::nt::verify::{self, Ground, Here, Line, Setting, Trouble};
 
 /// How a system is asked.
 #[derive(Clone, Debug)]
@@ -159,10 +159,14 @@ pub struct Check {
 /// `cmd.exe` to have another process with a handle.
 #[must_use]
 pub fn run(options: &Options) -> Report {
+    run_on::<Here>(options, &Setting::of_users())
+}
+
+fn run_on<G: Ground>(options: &Options, setting: &Setting) -> Report {
     let start = Instant::now();
     let before = here::handles();
     let is_over = || (options.is_over)() || start.elapsed() >= options.within;
-    let (asked, lines) = verify::ask_all::<Here>(&Setting::of_users(), is_over, options.traces);
+    let (asked, lines) = verify::ask_all::<G>(setting, is_over, options.traces);
     let findings = asked.into_iter().map(|asked| {
         let (verdict, seen) = match asked.answer {
             Ok(seen) => (Verdict::Agrees, seen),
@@ -174,13 +178,13 @@ pub fn run(options: &Options) -> Report {
             expected: asked.fact.expected,
             seen,
             verdict,
-            known: verify::known::<Here>(asked.fact.name).filter(|_| verdict == Verdict::Differs),
+            known: verify::known::<G>(asked.fact.name).filter(|_| verdict == Verdict::Differs),
             took: asked.took,
         }
     });
     let findings = findings.collect();
     Report {
-        is_simulated: cfg!(not(windows)),
+        is_simulated: G::IS_SIMULATED,
         version: here::version(),
         wine: here::wine(),
         providers: here::providers(),
@@ -244,6 +248,39 @@ mod tests {
         };
         let report = run(&options);
         assert_eq!(report.count(Verdict::NotAsked), report.findings.len());
+        let options = Options {
+            within: Duration::ZERO,
+            ..Options::default()
+        };
+        let report = run(&options);
+        assert_eq!(report.count(Verdict::NotAsked), report.findings.len());
+        assert!(report.findings.len() > 30 && report.trace.is_none());
+    }
+
+    /// A kernel that is wrong is told of as such, and by its trace.
+    #[test]
+    fn what_differs_is_told() {
+        let options = Options {
+            traces: true,
+            ..Options::default()
+        };
+        let setting = Setting::spoilt(|mood| mood.counts_one = true);
+        let report = run_on::<verify::Simulated>(&options, &setting);
+        let is_different = |finding: &&Finding| finding.verdict == Verdict::Differs;
+        let differing: Vec<_> = report.findings.iter().filter(is_different).collect();
+        assert_eq!(report.count(Verdict::Differs), 1, "{differing:?}");
+        let name = "the_handles_of_a_socket_are_counted_wherever_they_are";
+        assert_eq!((differing[0].name, differing[0].known), (name, None));
+        assert!(differing[0].seen.starts_with("of two"), "{differing:?}");
+        let text = report.trace.unwrap().to_string();
+        let check = Trace::parse(&text).unwrap().check();
+        let [(line, why)] = check.refusals.as_slice() else {
+            panic!("{:?}", check.refusals)
+        };
+        assert!(why.contains("where there are 2"), "{why}");
+        let refused = text.lines().nth(line - 1).unwrap();
+        assert!(refused.starts_with("count "), "{refused}");
+        assert_eq!(Trace::parse("# one\nopened socket1\nnonsense"), Err(3));
     }
 
     /// As a user asks. On Linux that is the simulated kernel, which differs in nothing.

@@ -28,7 +28,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::diary::{Diary, Volume};
-use self::ground::Ground;
+pub(crate) use self::ground::Ground;
+#[cfg(test)]
+pub(crate) use self::ground::Simulated;
 use super::Status;
 
 pub(crate) use self::replay::replay;
@@ -111,6 +113,15 @@ impl Setting {
             #[cfg(test)]
             spoils: None,
         }
+    }
+
+    /// Of a simulated kernel that is wrong in some way, and is not asked for long.
+    #[cfg(test)]
+    pub(crate) fn spoilt(spoils: fn(&mut super::sim::Mood)) -> Setting {
+        let mut setting = Setting::of_users();
+        (setting.rounds, setting.polls) = (4, 3);
+        setting.spoils = Some(spoils);
+        setting
     }
 
     fn diary(&self) -> Diary {

@@ -407,3 +407,76 @@ unsafe impl<N: Nt> Nt for Recorder<N> {
         self.inner.watch(held);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nt::AfdPollHandleInfo;
+    use crate::nt::sim::{Kernel, Sim, Socket};
+
+    /// What a poll of this socket has found whose answer is that.
+    fn found(socket: Handle, count: u32, listed: Handle) -> Found {
+        let mut info = AfdPollInfo {
+            timeout: 0,
+            number_of_handles: count,
+            exclusive: 0,
+            handles: [AfdPollHandleInfo {
+                handle: listed,
+                events: 5,
+                status: Status::SUCCESS,
+            }],
+        };
+        let asked = InFlight {
+            poll: 1,
+            info: NonNull::from(&mut info),
+            socket,
+        };
+        // SAFETY: no kernel has it.
+        unsafe { asked.found() }
+    }
+
+    #[test]
+    fn an_answer_that_lists_more_than_was_asked_about_is_odd() {
+        let (one, other) = (Handle(4), Handle(8));
+        let told = |found: Found| (found.flags, found.is_odd);
+        assert_eq!(told(found(one, 1, one)), (5, false));
+        assert_eq!(told(found(one, 1, other)), (5, true));
+        assert_eq!(told(found(one, 2, one)), (5, true));
+        for listed in [one, other] {
+            assert_eq!(told(found(one, 0, listed)), (0, false), "nothing is listed");
+        }
+    }
+
+    /// A handle's value that is used again has another name, and has none in between.
+    #[test]
+    fn what_is_closed_has_no_name_any_more() {
+        let kernel = Arc::<Kernel>::default();
+        let diary = Volume::default().section("names");
+        let recorder = Recorder::new(Sim::new(&kernel), diary.clone());
+        let socket = Socket::bare(&kernel);
+        let handle = socket.handle();
+        for _ in 0..2 {
+            diary.opened(handle);
+            recorder.count_handles(handle).unwrap();
+            diary.closes(handle);
+            recorder.count_handles(handle).unwrap();
+            diary.closes(handle);
+        }
+        let lines = diary.record().unwrap().lines.clone();
+        let text: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let expected = [
+            "# names",
+            "opened socket1",
+            "count socket1 0x0 1",
+            "closed socket1",
+            "count nothing1 0x0 1",
+            "closed nothing1",
+            "opened socket2",
+            "count socket2 0x0 1",
+            "closed socket2",
+            "count nothing2 0x0 1",
+            "closed nothing2",
+        ];
+        assert_eq!(text, expected);
+    }
+}

@@ -8,6 +8,7 @@ use super::trace::Line;
 use super::{Fact, Setting, Trouble, facts, known, replay};
 
 mod spoilt;
+mod written;
 
 /// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Setting, Simulated, facts, named, replay, setting, trace};
+use super::{PATIENCE, Setting, Simulated, facts, named, replay, trace};
 use crate::nt::Status;
 use crate::nt::sim::{LastClose, Mood};
 use crate::nt::verify::Trouble;
@@ -13,12 +13,11 @@ type Spoils = fn(&mut Mood);
 
 /// With a kernel that is wrong so, of which this is to be said. What will not come is not waited for for long.
 fn spoilt(spoils: Spoils, words: &str) -> Setting {
-    let mut setting = setting();
-    (setting.rounds, setting.polls) = (4, 3);
-    if [NOTHING_COMES, NOTHING_IS_TOLD, IS_DUE].contains(&words) {
-        setting.patience = Duration::from_millis(100);
-    }
-    setting.spoils = Some(spoils);
+    let mut setting = Setting::spoilt(spoils);
+    setting.patience = match [NOTHING_COMES, NOTHING_IS_TOLD, IS_DUE].contains(&words) {
+        true => Duration::from_millis(100),
+        false => PATIENCE,
+    };
     setting
 }
 
