@@ -399,7 +399,7 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
         if !events.is_empty() || events.woken() {
             timeout = Some(Duration::ZERO);
         }
-        let is_capped = self.waker.state().has_been_refused()
+        let is_capped = self.waker.state().word.has_been_refused()
             && timeout.is_none_or(|timeout| timeout > CAPPED_SLEEP);
         if is_capped {
             timeout = Some(CAPPED_SLEEP);

@@ -268,4 +268,31 @@ mod tests {
         assert_eq!(inbox.0.orders.take().len(), 2);
         assert_eq!(looks.found.lock().unwrap().len(), 4);
     }
+
+    /// Whether it had left something undone or not.
+    #[test]
+    fn a_poller_that_is_gone_takes_no_order() {
+        for has_orders in [false, true] {
+            let inbox = Inbox::<(), u8>::new();
+            let waker = Waker::new(Arc::new(Looks {
+                shared: Arc::clone(&inbox.0),
+                found: Mutex::default(),
+            }));
+            let remote = Remote::new(&inbox, waker);
+            if has_orders {
+                assert!(remote.insert((), 1, Interest::NONE).is_ok());
+            }
+            drop(inbox);
+            let Err(refused) = remote.insert((), 7, Interest::NONE) else {
+                panic!("nobody is there to take it")
+            };
+            assert_eq!(refused.error().kind(), io::ErrorKind::BrokenPipe);
+            let key = Key {
+                index: 0,
+                generation: 1,
+            };
+            assert!(!remote.set_interest(key, Interest::BOTH) && !remote.close(key));
+            assert!(!remote.remove(key, |(), _| unreachable!()));
+        }
+    }
 }

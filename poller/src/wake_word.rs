@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::sync::{AtomicU8, Ordering};
+use super::sync::{AtomicBool, AtomicU8, Ordering};
 
 /// The reactor will look at the word before it sleeps.
 const AWAKE: u8 = 0;
@@ -23,6 +23,8 @@ pub(crate) trait Defects {
     const KEEP_REFUSED: bool = false;
     /// The wake does not publish what was written before it.
     const WAKE_RELAXED: bool = false;
+    /// That a signal was refused is noted once the word says again that the reactor sleeps.
+    const NOTES_REFUSAL_LATE: bool = false;
 }
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ impl Defects for Sound {}
 #[derive(Debug)]
 pub(crate) struct WakeWord<D = Sound> {
     state: AtomicU8,
+    /// A signal was refused at some time: no sleep is to be long from here on.
+    has_been_refused: AtomicBool,
     defects: PhantomData<D>,
 }
 
@@ -40,6 +44,7 @@ impl<D: Defects> WakeWord<D> {
     pub(crate) fn new() -> Self {
         WakeWord {
             state: AtomicU8::new(AWAKE),
+            has_been_refused: AtomicBool::new(false),
             defects: PhantomData,
         }
     }
@@ -63,6 +68,10 @@ impl<D: Defects> WakeWord<D> {
     /// If the reactor has looked meanwhile this may mark a reactor that is awake as asleep, over a
     /// newer wake. [`fall_asleep`](Self::fall_asleep) takes that for a wake, so none is lost.
     pub(crate) fn refused(&self) {
+        if !D::NOTES_REFUSAL_LATE {
+            // Before the word is restored: whoever sleeps again must know.
+            self.has_been_refused.store(true, Ordering::Release);
+        }
         if D::KEEP_REFUSED {
             return;
         }
@@ -70,6 +79,14 @@ impl<D: Defects> WakeWord<D> {
         let _ = self
             .state
             .compare_exchange(NOTIFIED, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
+        if D::NOTES_REFUSAL_LATE {
+            self.has_been_refused.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether a signal was ever refused.
+    pub(crate) fn has_been_refused(&self) -> bool {
+        self.has_been_refused.load(Ordering::Acquire)
     }
 
     /// The reactor wants to sleep. `false` if there was a wake: then it must not sleep, and

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::wake_word::WakeWord;
@@ -38,7 +38,6 @@ impl Waker {
         Waker {
             shared: Arc::new(WakeState {
                 word: WakeWord::new(),
-                has_been_refused: AtomicBool::new(false),
                 signals: AtomicU64::new(0),
                 signal,
             }),
@@ -72,7 +71,6 @@ impl fmt::Debug for Waker {
 
 pub(crate) struct WakeState {
     pub(crate) word: WakeWord,
-    has_been_refused: AtomicBool,
     /// How many signals were sent or tried, for the tests that count system calls.
     signals: AtomicU64,
     signal: Arc<dyn Signal>,
@@ -85,8 +83,6 @@ impl WakeState {
         }
         let sent = self.send();
         if sent.is_err() {
-            // Before the word is restored: whoever sleeps again must know.
-            self.has_been_refused.store(true, Ordering::Release);
             self.word.refused();
         }
         sent
@@ -104,10 +100,6 @@ impl WakeState {
         }
     }
 
-    pub(crate) fn has_been_refused(&self) -> bool {
-        self.has_been_refused.load(Ordering::Acquire)
-    }
-
     pub(crate) fn signals(&self) -> u64 {
         self.signals.load(Ordering::Relaxed)
     }
@@ -120,12 +112,17 @@ mod tests {
     /// Refuses as often as it is told, then works.
     #[derive(Default)]
     struct Stubborn {
+        interruptions: AtomicU64,
         refusals: AtomicU64,
         sent: AtomicU64,
     }
 
     impl Signal for Stubborn {
         fn send(&self) -> io::Result<()> {
+            if self.interruptions.load(Ordering::Relaxed) > 0 {
+                self.interruptions.fetch_sub(1, Ordering::Relaxed);
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             if self.refusals.load(Ordering::Relaxed) > 0 {
                 self.refusals.fetch_sub(1, Ordering::Relaxed);
                 return Err(io::ErrorKind::OutOfMemory.into());
@@ -150,14 +147,23 @@ mod tests {
         let (signal, waker) = asleep(SIGNAL_ATTEMPTS - 1);
         waker.wake().unwrap();
         assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
-        assert!(!waker.state().has_been_refused());
+        assert!(!waker.state().word.has_been_refused());
+    }
+
+    #[test]
+    fn a_signal_that_is_interrupted_is_not_refused() {
+        let (signal, waker) = asleep(SIGNAL_ATTEMPTS - 1);
+        signal.interruptions.store(100, Ordering::Relaxed);
+        waker.wake().unwrap();
+        assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
+        assert!(!waker.state().word.has_been_refused());
     }
 
     #[test]
     fn a_refused_wake_is_told_and_does_not_swallow_the_next() {
         let (signal, waker) = asleep(SIGNAL_ATTEMPTS);
         assert!(waker.wake().is_err());
-        assert!(waker.state().has_been_refused());
+        assert!(waker.state().word.has_been_refused());
         waker.wake().unwrap();
         assert_eq!(signal.sent.load(Ordering::Relaxed), 1);
         assert!(waker.state().word.get_up());

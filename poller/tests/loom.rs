@@ -126,6 +126,29 @@ fn a_wake_after_a_refused_one<D: Defects + 'static>() {
     });
 }
 
+/// A sleeper's wait ends by itself while a wake is being refused. If it does not tell of the wake, the next one is
+/// known to be a short one.
+fn a_wait_after_a_refused_wake<D: Defects + 'static>() {
+    explore(None, || {
+        let reactor = Reactor::<D>::new();
+        assert!(reactor.word.fall_asleep() && reactor.word.notify());
+        let waker = Arc::clone(&reactor);
+        let waker = thread::spawn(move || waker.word.refused());
+        if !reactor.word.get_up() {
+            let is_short = reactor.word.has_been_refused();
+            if reactor.word.fall_asleep() && !is_short {
+                reactor.signal.wait();
+            }
+        }
+        waker.join().unwrap();
+    });
+}
+
+#[test]
+fn the_wait_after_a_refused_wake_tells_of_it_or_is_short() {
+    a_wait_after_a_refused_wake::<Sound>();
+}
+
 #[test]
 fn a_wake_is_never_lost() {
     one_waker::<Sound>();
@@ -156,6 +179,11 @@ impl Defects for KeepRefused {
     const KEEP_REFUSED: bool = true;
 }
 
+struct NotesRefusalLate;
+impl Defects for NotesRefusalLate {
+    const NOTES_REFUSAL_LATE: bool = true;
+}
+
 struct WakeRelaxed;
 impl Defects for WakeRelaxed {
     const WAKE_RELAXED: bool = true;
@@ -176,6 +204,11 @@ fn the_models_notice_a_sleeper_that_does_not_look() {
 #[test]
 fn the_models_notice_a_refused_signal_that_is_not_taken_back() {
     assert_fails(a_wake_after_a_refused_one::<KeepRefused>);
+}
+
+#[test]
+fn the_models_notice_a_refusal_that_is_noted_too_late() {
+    assert_fails(a_wait_after_a_refused_wake::<NotesRefusalLate>);
 }
 
 #[test]

@@ -17,14 +17,20 @@ const MODES: [PollingMode; 2] = [PollingMode::Auto, PollingMode::Helper];
 
 #[test]
 fn closing_the_last_handle_ends_the_poll_without_a_cancel() {
-    for mode in MODES {
+    for (mode, is_ordered) in MODES
+        .into_iter()
+        .flat_map(|mode| [(mode, false), (mode, true)])
+    {
         let mut bench = Scenario::<Sound>::new(mode);
         let (key, _) = bench.add(READ);
         assert_eq!(bench.wait(), []);
         let before = bench.counts();
-        assert!(bench.poller.close(key));
+        match is_ordered {
+            true => assert!(bench.poller.remote().close(key)),
+            false => assert!(bench.poller.close(key)),
+        }
         assert_eq!(bench.wait(), []);
-        assert_eq!(bench.spent_since(before).cancels, 0);
+        assert_eq!(bench.spent_since(before).cancels, 0, "{is_ordered}");
         assert_eq!(bench.slots(), (0, 0));
         assert_eq!(bench.helpers(), [Some(0)]);
         assert_eq!(bench.port().strays, 0);

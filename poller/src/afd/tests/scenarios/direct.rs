@@ -265,6 +265,7 @@ fn a_socket_whose_layers_hide_what_is_below_is_handed_back_with_the_reason() {
 #[test]
 fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
     let mut bench = Scenario::<Sound>::new(PollingMode::Direct);
+    let (bystander, _) = bench.add(Interest::NONE);
     bench.kernel.state().mood.hides_base = true;
     let socket = Socket::bare(&bench.kernel);
     let handle = socket.handle();
@@ -275,7 +276,8 @@ fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
         bench.poller.wait(&mut bench.events, None).unwrap();
         assert!(bench.events.woken() && bench.events.is_empty());
     }
-    assert!(bench.poller.get(key).is_none() && bench.poller.is_empty());
+    assert!(bench.poller.get(key).is_none());
+    assert_eq!(bench.poller.len(), 1, "the bystander");
     assert!(!bench.poller.settle());
     let (refused, error) = bench.poller.next_refused().unwrap();
     assert_eq!(refused, key);
@@ -288,6 +290,8 @@ fn a_socket_of_another_thread_that_layers_hide_is_handed_out_with_the_reason() {
     let (key, handle) = bench.add(READ);
     assert_eq!(key.index, refused.index);
     bench.assert_polled(key, handle, true);
+    assert!(bench.poller.close(key) && bench.poller.close(bystander));
+    assert!(bench.poller.is_empty());
     bench.end();
 }
 
