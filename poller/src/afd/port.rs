@@ -31,7 +31,7 @@ use super::defects::{Defects, Sound};
 use super::helpers::Helpers;
 use super::machine::{Action, Input, Operation, State, next};
 use super::pinned::Slots;
-use super::table::Table;
+use super::table::{Entry, Others, Table};
 use crate::event::{Events, Key};
 use crate::interest::Interest;
 use crate::nt::{Handle, Nt, Packet};
@@ -111,7 +111,7 @@ impl<N: Nt, D: Defects> Backend for Port<N, D> {
             return;
         };
         if self.table.sources(object).count() > 1 {
-            return self.deregister_one_of_several(key);
+            return self.deregister_one_of_several(key, fate);
         }
         let action = self.step(object, Input::Remove(self.fate_of_poll(object, fate)));
         self.zombies.wait_no_longer(object);
@@ -220,16 +220,20 @@ impl<N: Nt, D: Defects> Port<N, D> {
     }
 
     /// The object has other sources, which are polled on.
-    fn deregister_one_of_several(&mut self, key: Key) {
+    fn deregister_one_of_several(&mut self, key: Key, fate: Fate) {
         let Some((entry, None)) = self.table.remove(key) else {
             return;
         };
         self.cancel_by_handle(entry.object, entry.base);
-        if self
-            .table
-            .object(entry.object)
-            .is_some_and(|it| it.slot.is_some())
+        let is_its = |other: &Entry| other.base == entry.base;
+        let is_held = self.table.sources(entry.object).any(is_its);
+        if fate == Fate::Kept
+            && !is_held
+            && let Some(object) = self.table.object_mut(entry.object)
+            && object.others == Others::None
         {
+            // Whoever has that handle now may poll it elsewhere.
+            object.others = Others::Some;
             self.table.touch(entry.object);
         }
     }

@@ -126,36 +126,6 @@ mod tests {
         assert!(refused.to_string().contains("does not listen"), "{refused}");
     }
 
-    /// Whoever made it may have had other uses for it.
-    #[cfg(unix)]
-    #[test]
-    fn what_is_taken_over_becomes_like_all_others() {
-        use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-        use std::os::fd::AsFd;
-
-        fn is_inherited(socket: &impl AsFd) -> bool {
-            !fcntl_getfd(socket).unwrap().contains(FdFlags::CLOEXEC)
-        }
-
-        let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0"));
-        let listener = listener.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        fcntl_setfd(&listener, FdFlags::empty()).unwrap();
-        fcntl_setfd(&client, FdFlags::empty()).unwrap();
-        assert!(is_inherited(&listener) && is_inherited(&client));
-
-        let client = Stream::from_socket(client).unwrap();
-        assert!(!is_inherited(&client));
-        assert!(socket2::SockRef::from(&client).tcp_nodelay().unwrap());
-        let refused = client.recv(&mut [0]).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        let listener = Listener::from_socket(listener).unwrap();
-        assert!(!is_inherited(&listener));
-        listener.accept().unwrap();
-        let refused = listener.accept().unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-    }
-
     #[cfg(unix)]
     #[test]
     fn what_has_no_streams_is_neither() {

@@ -137,6 +137,38 @@ fn no_child_inherits_a_socket() {
     }
 }
 
+/// Has children inherit a socket, as whoever hands it in may have.
+fn let_inherit(socket: &impl AsSource) {
+    #[cfg(unix)]
+    socket2::SockRef::from(socket).set_cloexec(false).unwrap();
+    #[cfg(windows)]
+    socket2::SockRef::from(socket)
+        .set_no_inherit(false)
+        .unwrap();
+    assert!(is_inherited(socket));
+}
+
+#[test]
+fn what_is_handed_in_becomes_like_all_others() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let_inherit(&listener);
+    let_inherit(&client);
+    assert!(!client.nodelay().unwrap());
+
+    let client = Stream::from_socket(client).unwrap();
+    assert!(!is_inherited(&client));
+    assert!(socket2::SockRef::from(&client).tcp_nodelay().unwrap());
+    let nothing = client.recv(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    let listener = Listener::from_socket(listener).unwrap();
+    assert!(!is_inherited(&listener));
+    await_ready(&listener, Interest::READABLE);
+    listener.accept().unwrap();
+    let nothing = listener.accept().unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+}
+
 #[test]
 fn a_refused_connection_says_so() {
     let (_keeper, address) = nobody();

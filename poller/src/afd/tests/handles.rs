@@ -131,3 +131,65 @@ fn a_handle_that_goes_cancels_what_was_issued_by_it_once() {
         assert_eq!(bare.kernel.state().violations, []);
     }
 }
+
+/// Of two handles of one socket one is given back, and may be polled elsewhere from then on.
+#[test]
+fn a_handle_that_is_given_back_gives_the_rest_a_time_limit() {
+    for mode in [PollingMode::Auto, PollingMode::Direct] {
+        for goes in [0, 1] {
+            let mut bare = Bare::new(mode);
+            let socket = Socket::bare(&bare.kernel);
+            let duplicate = socket.duplicate();
+            let keys = [bare.insert(&socket, READ), bare.insert(&duplicate, READ)];
+            for _ in 0..2 {
+                assert_eq!(bare.reported(), []);
+            }
+            assert!(!bare.kernel.may_expire(), "all handles are ours");
+            bare.port.deregister(keys[goes], Fate::Kept);
+            for _ in 0..2 {
+                assert_eq!(bare.reported(), []);
+            }
+            // Somebody else is told of what comes.
+            bare.kernel.steal(socket.handle());
+            bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+            assert_eq!(bare.reported(), []);
+            bare.kernel.expire();
+            bare.pass();
+            assert_eq!(bare.reported(), [keys[1 - goes]], "{mode:?}");
+            // With that handle the time limit goes.
+            bare.kernel.set_events(socket.handle(), 0);
+            let [gone, _left] = match goes {
+                0 => [socket, duplicate],
+                _ => [duplicate, socket],
+            };
+            bare.pass();
+            drop(gone);
+            bare.kernel.expire();
+            bare.pass();
+            assert!(!bare.kernel.may_expire() && bare.port.slots.in_flight() == 1);
+            assert_eq!(bare.kernel.state().violations, []);
+        }
+    }
+}
+
+/// What goes with its socket's handle, or leaves it to another source, changes nothing.
+#[test]
+fn a_handle_that_is_closed_or_held_by_another_costs_the_rest_nothing() {
+    for fate in [Fate::Kept, Fate::Closed] {
+        let mut bare = Bare::new(PollingMode::Auto);
+        let socket = Socket::bare(&bare.kernel);
+        let (closed, twin) = (socket.duplicate(), socket.duplicate());
+        bare.insert(&socket, READ);
+        let [closes, first, _second] = [&closed, &twin, &twin].map(|it| bare.insert(it, READ));
+        for _ in 0..2 {
+            assert_eq!(bare.reported(), []);
+        }
+        let spent = bare.cost(|bare| bare.port.deregister(first, fate));
+        assert_eq!(spent, 0);
+        bare.port.deregister(closes, Fate::Closed);
+        drop(closed);
+        assert_eq!(bare.cost(Bare::pass), 1, "the dequeue");
+        assert!(!bare.kernel.may_expire());
+        assert_eq!(bare.kernel.state().violations, []);
+    }
+}
