@@ -363,8 +363,8 @@ impl<S: Source<B::Handle>, T, B: Backend> Poller<S, T, B> {
     /// # Errors
     ///
     /// The system's waiting call fails. It is not a matter of any one source, and interruption by
-    /// a signal is none: the wait goes on. The batch is empty, and no wake is lost: one that came
-    /// meanwhile is reported by the next wait.
+    /// a signal is none: the wait goes on. The batch is empty, and nothing is lost: a wake that came
+    /// meanwhile is reported by the next wait, which also asks again for what the system has refused.
     pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let deadline = Deadline::after(timeout);
