@@ -143,6 +143,8 @@ pub(crate) struct Mood {
     pub(crate) counts_one: bool,
     /// Gives out the packet first that was queued last.
     pub(crate) takes_last: bool,
+    /// The packets of operations carry another key than their file was associated with.
+    pub(crate) changes_keys: bool,
     /// A file that is dissociated forgets that it queues no packet for what it answers at once.
     pub(crate) forgets_marks: bool,
     /// The polls that were issued on a socket that another process keeps go on when it is closed here.
@@ -182,6 +184,7 @@ impl Default for Mood {
             tells_changes_only: false,
             counts_one: false,
             takes_last: false,
+            changes_keys: false,
             forgets_marks: false,
             leaves_shared: false,
             is_direct_only: false,

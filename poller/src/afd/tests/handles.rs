@@ -9,7 +9,7 @@ use super::bare::Bare;
 use crate::event::Event;
 use crate::nt::sim::Sim;
 use crate::nt::sim::Socket;
-use crate::nt::{Nt, flag};
+use crate::nt::{Handle, Nt, flag};
 use crate::sys::{Backend, Fate};
 use crate::{Interest, Key};
 
@@ -33,19 +33,30 @@ impl Bare {
     }
 }
 
-/// A handle's value is another socket's now, of which several sources are. Who had it before goes.
+/// A source whose handle was closed behind the port's back, and is another socket's now.
+fn with_a_successor() -> (Bare, Key, Socket) {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (old, socket) = bare.add(READ);
+    bare.pass();
+    let handle = close_behind(&bare, socket);
+    assert_eq!(bare.reported(), [old], "it is refused");
+    let socket = Socket::bare(&bare.kernel);
+    assert_eq!(socket.handle(), handle, "it is used again");
+    (bare, old, socket)
+}
+
+fn close_behind(bare: &Bare, socket: Socket) -> Handle {
+    let handle = socket.handle();
+    Sim::new(&bare.kernel).close(handle);
+    std::mem::forget(socket);
+    handle
+}
+
+/// Several sources have it, and who had it before goes.
 #[test]
 fn who_had_a_handle_before_does_not_take_it_along() {
     for fate in [Fate::Kept, Fate::Closed] {
-        let mut bare = Bare::new(PollingMode::Auto);
-        let (old, socket) = bare.add(READ);
-        bare.pass();
-        let handle = socket.handle();
-        Sim::new(&bare.kernel).close(handle);
-        std::mem::forget(socket);
-        assert_eq!(bare.reported(), [old], "it is refused");
-        let socket = Socket::bare(&bare.kernel);
-        assert_eq!(socket.handle(), handle, "it is used again");
+        let (mut bare, old, socket) = with_a_successor();
         let first = bare.insert(&socket, READ);
         bare.pass();
         bare.port.deregister(old, fate);
@@ -55,9 +66,62 @@ fn who_had_a_handle_before_does_not_take_it_along() {
         }
         assert_eq!(bare.port.slots.in_flight(), 1, "of one socket");
         assert_eq!(bare.kernel.state().violations, []);
-        bare.kernel.set_events(handle, flag::RECEIVE);
+        bare.kernel.set_events(socket.handle(), flag::RECEIVE);
         assert_eq!(bare.reported(), [first, second]);
     }
+}
+
+/// It has a second handle, so that it is compared with others: but not with what is closed.
+#[test]
+fn who_is_closed_is_nobody_s_socket() {
+    let (mut bare, _, socket) = with_a_successor();
+    let _duplicate = socket.duplicate();
+    let key = bare.insert(&socket, READ);
+    for _ in 0..2 {
+        assert_eq!(bare.reported(), []);
+    }
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), [key]);
+}
+
+/// That one source cannot be compared, as its handle was closed unnoticed, says nothing of the others.
+#[test]
+fn who_cannot_be_compared_is_passed_over() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (_, closed) = bare.add(Interest::NONE);
+    let (first, socket) = bare.add(READ);
+    let duplicate = socket.duplicate();
+    bare.pass();
+    close_behind(&bare, closed);
+    let second = bare.insert(&duplicate, READ);
+    for _ in 0..2 {
+        assert_eq!(bare.reported(), []);
+    }
+    assert_eq!(bare.kernel.state().violations, []);
+    assert_eq!(bare.port.slots.in_flight(), 1);
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), [first, second]);
+}
+
+/// Two sources with one handle do not account for two handles.
+#[test]
+fn who_else_has_a_handle_is_known_whoever_shares_one() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let socket = Socket::bare(&bare.kernel);
+    bare.kernel.share(socket.handle(), true);
+    let keys = [(); 2].map(|()| bare.insert(&socket, READ));
+    for _ in 0..3 {
+        bare.pass();
+        assert!(bare.kernel.may_expire());
+        bare.kernel.expire();
+    }
+    bare.pass();
+    bare.kernel.steal(socket.handle());
+    bare.kernel.set_events(socket.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), []);
+    bare.kernel.expire();
+    bare.pass();
+    assert_eq!(bare.reported(), keys);
 }
 
 /// Who waits for the poll of one that is gone has the port looked at again and again, and no longer than he is there.

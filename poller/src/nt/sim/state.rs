@@ -166,7 +166,7 @@ impl State {
             return;
         };
         let packet = Queued {
-            key,
+            key: key + usize::from(self.mood.changes_keys),
             context,
             status,
             information: if status.is_error() { 0 } else { 32 },

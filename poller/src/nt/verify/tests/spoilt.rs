@@ -29,6 +29,7 @@ const ANSWERS_NOTHING: Spoils = |mood| mood.answers_nothing = true;
 const CANCELS_NOTHING: Spoils = |mood| mood.ignores_cancels = true;
 const CANCELS_TWICE: Spoils = |mood| mood.cancel_answers = Some(Status::SUCCESS);
 const CANCELS_LAST_CLOSE: Spoils = |mood| mood.last_close = LastClose::Cancels;
+const CHANGES_KEYS: Spoils = |mood| mood.changes_keys = true;
 const COUNTS_MORE: Spoils = |mood| mood.further_handles = 1;
 const COUNTS_ONE: Spoils = |mood| mood.counts_one = true;
 const ENDS_UNASKED: Spoils = |mood| mood.ends_in_vain = Some(Status::CANCELLED);
@@ -58,6 +59,7 @@ const MISSED: &[(&str, &[(Spoils, &str)])] = &[
             (ENDS_UNASKED, "a packet is queued"),
             (FINDS_MORE, "its answer: 0x201"),
             (REFUSES_POSTS, "the answer to a post"),
+            (CHANGES_KEYS, "the key of a packet"),
         ],
     ),
     (
@@ -293,6 +295,7 @@ fn what_a_kernel_may_choose_is_told() {
 fn what_a_kernel_may_not_do_is_refused() {
     const REFUSALS: &[Shown] = &[
         (READY, QUEUES_ANSWERS, "no such packet"),
+        (WAITS, CHANGES_KEYS, "but here it is"),
         (SHARED, CANCELS_NOTHING, IS_DUE),
         (COUNT, COUNTS_ONE, "where there are 2"),
         (POSTED, TAKES_LAST, "no such packet"),
