@@ -257,3 +257,24 @@ fn a_handle_that_is_closed_or_held_by_another_costs_the_rest_nothing() {
         assert_eq!(bare.kernel.state().violations, []);
     }
 }
+
+/// What the closing of its source was to end is cancelled when the port is found empty: for that nobody sleeps.
+#[test]
+fn who_waits_for_one_that_closes_has_the_port_emptied_at_once() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (closes, socket) = bare.add(READ);
+    bare.pass();
+    // Another handle keeps the poll.
+    let duplicate = socket.duplicate();
+    bare.port.deregister(closes, Fate::Closed);
+    drop(socket);
+    assert_eq!(bare.port.slots.in_flight(), 1);
+    let again = bare.insert(&duplicate, READ);
+    bare.port.reconcile(&mut bare.events).unwrap();
+    assert_eq!(bare.sleep(), Some(Duration::ZERO));
+    assert!(bare.sleep() > Some(Duration::ZERO));
+    bare.pass();
+    bare.kernel.set_events(duplicate.handle(), flag::RECEIVE);
+    assert_eq!(bare.reported(), [again]);
+    assert_eq!(bare.kernel.state().violations, []);
+}
