@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::defects::Defects;
 use super::super::defects::Sound;
+use super::super::poll_file::OPERATION_KEY;
 use super::super::port::PollingMode;
 use super::bare::Bare;
 use crate::event::Event;
@@ -277,4 +278,30 @@ fn who_waits_for_one_that_closes_has_the_port_emptied_at_once() {
     bare.kernel.set_events(duplicate.handle(), flag::RECEIVE);
     assert_eq!(bare.reported(), [again]);
     assert_eq!(bare.kernel.state().violations, []);
+}
+
+/// As long as there is always more in the port, what he waits for may be there, too.
+#[test]
+fn who_waits_goes_on_while_the_port_is_not_emptied() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let (first, _socket) = bare.add(READ);
+    bare.pass();
+    bare.kernel.state().mood.is_slow = true;
+    bare.port.deregister(first, Fate::Kept);
+    let _waits = bare.add(READ);
+    for _ in 0..3 * Sound::AWAITED_MAX {
+        // As many as one pass takes.
+        for _ in 0..64 {
+            bare.kernel.post_foreign(OPERATION_KEY, 0);
+        }
+        assert_eq!(bare.pass(), (0, false));
+        assert_eq!((bare.kernel.queued(), bare.kernel.operations()), (0, 1));
+    }
+    for _ in 0..Sound::AWAITED_MAX {
+        assert_eq!(bare.kernel.operations(), 1);
+        bare.pass();
+    }
+    assert_eq!(bare.kernel.operations(), 2);
+    bare.kernel.state().mood.is_slow = false;
+    bare.kernel.deliver(0);
 }
