@@ -142,7 +142,13 @@ fn a_dequeue_sleeps_for_all_of_its_time_unless_somebody_waits() {
         bare.port.deregister(waits, fate);
         assert_eq!(bare.sleep(), Some(MINUTE), "he is gone");
     }
-    // Whoever comes next waits for all of his time.
+    // Whoever comes next waits for all of his time, however long another has waited.
+    let (waits, _socket) = bare.add(READ);
+    bare.port.reconcile(&mut bare.events).unwrap();
+    for _ in 1..Sound::AWAITED_MAX {
+        bare.sleep();
+    }
+    bare.port.deregister(waits, Fate::Kept);
     let (_, _socket) = bare.add(READ);
     bare.port.reconcile(&mut bare.events).unwrap();
     for _ in 0..Sound::AWAITED_MAX {
