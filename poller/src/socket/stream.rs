@@ -376,6 +376,34 @@ mod tests {
         assert_eq!(whole_seconds(Duration::MAX), i32::MAX);
     }
 
+    /// By which an attempt goes on, though the call says that it has not succeeded.
+    #[cfg(unix)]
+    #[test]
+    fn an_attempt_that_goes_on_is_told_from_one_that_has_failed() {
+        use rustix::io::Errno;
+        for (errno, of_tcp, of_unix) in [
+            (Errno::INPROGRESS, true, true),
+            (Errno::INTR, true, true),
+            // Of a Unix socket: the backlog is full, and nothing was begun.
+            (Errno::AGAIN, true, false),
+            (Errno::CONNREFUSED, false, false),
+            (Errno::ALREADY, false, false),
+        ] {
+            for (domain, expected) in [
+                (Domain::IPV4, of_tcp),
+                (Domain::IPV6, of_tcp),
+                (Domain::UNIX, of_unix),
+            ] {
+                let error = io::Error::from(errno);
+                assert_eq!(
+                    is_in_progress(&error, domain),
+                    expected,
+                    "{errno:?} {domain:?}"
+                );
+            }
+        }
+    }
+
     /// What happens by chance to who connects to a port of this machine where nobody listens.
     #[test]
     fn a_stream_that_is_connected_with_itself_is_refused() {

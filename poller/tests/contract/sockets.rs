@@ -137,6 +137,22 @@ fn no_child_inherits_a_socket() {
     }
 }
 
+/// Both sides have ended in good order: that is a hang-up, and no failure.
+#[test]
+fn an_end_is_no_failure() {
+    for address in Places::new().of_all_kinds() {
+        let (client, server) = connected(&address);
+        assert!(client.failure().is_none() && server.failure().is_none());
+        client.shutdown_write().unwrap();
+        server.shutdown_write().unwrap();
+        for stream in [&client, &server] {
+            await_ready(stream, Interest::READABLE);
+            assert_eq!(stream.recv(&mut [0]).unwrap(), 0);
+            assert!(stream.failure().is_none(), "{address}");
+        }
+    }
+}
+
 /// Has children inherit a socket, as whoever hands it in may have.
 fn let_inherit(socket: &impl AsSource) {
     #[cfg(unix)]

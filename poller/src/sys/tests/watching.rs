@@ -128,6 +128,22 @@ fn a_set_that_had_to_be_replaced_is_seen_no_more() {
     drop(duplicate);
 }
 
+/// The same where that is found out by settling itself, of a source that is wanted no more.
+#[test]
+fn a_set_that_has_to_be_replaced_is_seen_no_more() {
+    let (mut poller, _watch) = watched();
+    let (source, peer) = Careless::pair();
+    let duplicate = source.duplicate();
+    let key = add(&mut poller, source);
+    assert!(poller.settle());
+    drop(poller.get(key).unwrap().0.take());
+    poller.set_interest(key, Interest::NONE);
+    assert!(!poller.settle());
+    send(&peer);
+    assert_eq!(wait(&mut poller), [], "it is wanted no more");
+    drop(duplicate);
+}
+
 #[test]
 fn poll_cannot_be_watched() {
     let mut poller = Poller::<Stream, (), Poll>::with_backend().unwrap();
