@@ -314,6 +314,22 @@ fn the_end_dequeues_as_often_as_packets_come_and_no_more() {
     assert_eq!(cost, 40 + 40);
 }
 
+/// Batches that are full of strangers' packets say nothing of ours.
+#[test]
+fn the_end_goes_through_all_that_others_have_posted() {
+    let mut bare = Bare::new(PollingMode::Auto);
+    let _source = bare.add(READ);
+    bare.pass();
+    let batches = 30;
+    for _ in 0..256 * batches {
+        bare.kernel
+            .post_foreign(OPERATION_KEY, usize::MAX / 256 * 128);
+    }
+    let cost = bare.cost(|bare| bare.port.shut_down().unwrap());
+    assert_eq!(cost, 1 + batches + 1 + 1, "a cancel, dequeues, the helper");
+    assert_eq!(bare.port.slots.in_flight(), 0);
+}
+
 /// A handle was closed behind the port's back while the socket has another one: the poll goes on, and
 /// there is nothing left to cancel it on.
 #[test]
