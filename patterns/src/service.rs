@@ -339,8 +339,8 @@ pub struct Stopper {
 impl Stopper {
     /// Has the service take no more, answer what it took, and say goodbye; and at the latest when `within` has passed, let
     /// go who is left. It is drained once they have gone, and a second later in any case. Called again it can bring that
-    /// forward. It returns at once; [`Served::Drained`] says when it has come about. Receive [`Served::Listening`] of each
-    /// listener before: one of which the service does not know yet is not waited for, and listens until the inbox goes.
+    /// forward. It returns at once; [`Served::Drained`] says when it has come about. A listener that is about to listen then
+    /// is told of by [`Served::Listening`] all the same, and ends.
     pub fn drain(&self, within: Duration) {
         let deadline = after(ampe::now(), within);
         self.shared.lock().begin_to_drain(deadline);

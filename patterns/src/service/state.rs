@@ -45,6 +45,8 @@ struct Client {
 struct Drain {
     deadline: Instant,
     is_over: bool,
+    /// Nothing is waited for any more.
+    is_given_up: bool,
 }
 
 impl State {
@@ -262,6 +264,7 @@ impl State {
         self.drain = Some(Drain {
             deadline,
             is_over: false,
+            is_given_up: false,
         });
         for &listener in &self.listeners {
             let _ = self.group.post(Post::abort(listener)); // refused if it has ended
@@ -276,9 +279,11 @@ impl State {
         (is_answered && self.is_empty()).then_some(self.account)
     }
 
-    /// Whether everybody has gone, and nothing listens.
+    /// Whether everybody has gone, and nothing listens, nor is about to.
     fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.listeners.is_empty()
+        let is_given_up = self.drain.as_ref().is_some_and(|it| it.is_given_up);
+        let is_known = || self.clients.is_empty() && self.listeners.is_empty();
+        is_given_up || is_known() && self.group.statistics().listeners == 0
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -305,6 +310,7 @@ impl State {
             clients.into_iter().for_each(|it| self.let_go(it, ENDING));
         } else if now.saturating_duration_since(drain.deadline) >= REPORTS {
             // Whatever is not known to have gone by now does not keep it.
+            drain.is_given_up = true;
             let clients = std::mem::take(&mut self.clients).into_values();
             self.account.let_go += clients.filter(|it| it.let_go.is_some()).count() as u64;
             self.listeners.clear();

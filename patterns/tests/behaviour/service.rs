@@ -397,7 +397,7 @@ fn more_answers_than_may_wait_end_their_client() {
         sender.send(request).unwrap();
     });
     let engine = tight();
-    let (group, inbox) = group(&engine);
+    let (group, mut inbox) = group(&engine);
     let channel = group.connect(&service.addresses[0]).unwrap();
     for _ in 0..200 {
         group.post(group.message().request(channel)).unwrap();
@@ -406,7 +406,9 @@ fn more_answers_than_may_wait_end_their_client() {
         let answer = service.group.message().with_body(&[7; 60_000]).unwrap();
         request.reply(answer);
     }
-    drop(inbox);
+    // Who has gone by itself was not let go.
+    let mut until_closed = std::iter::from_fn(|| inbox.recv_until(deadline()).unwrap());
+    assert!(until_closed.any(|it| matches!(it, Event::Closed(_))));
     let (account, gone) = service.end();
     check(account);
     assert_eq!((account.answered, account.let_go), (200, 1), "{account}");
@@ -488,6 +490,34 @@ fn connect(service: &mut Service, inbox: &mut Inbox, client: &ChannelGroup) -> C
         }
     }
     channel.expect("it listens before anybody comes")
+}
+
+/// It is waited for, though nobody has heard of it.
+#[test]
+fn a_listener_that_is_about_to_listen_ends_with_the_drain() {
+    let engine = engine();
+    let (group, mut inbox) = group(&engine);
+    group.listen(&local()).unwrap();
+    let mut service = Service::new(group.clone());
+    service.stopper().drain(Duration::MAX);
+    assert_eq!(service.drained(), None);
+    let mut address = None;
+    let account = loop {
+        match service.recv(&mut inbox).unwrap() {
+            Served::Listening(it) => address = Some(it.address().clone()),
+            Served::Drained(account) => break account,
+            Served::Other(Event::Closed(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(account.clients, 0);
+    let client = common::engine();
+    let (client_group, mut client_inbox) = common::group(&client);
+    client_group.connect(&address.unwrap()).unwrap();
+    let event = client_inbox.recv_until(deadline()).unwrap();
+    let returned =
+        matches!(event, Some(Event::Returned(ref it)) if it.reason() == Reason::ConnectFailed);
+    assert!(returned, "{event:?}");
 }
 
 /// Though nobody shows it that a client has gone.
