@@ -14,7 +14,7 @@ use crate::between::key::RecordKey;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::group::{self, ChannelGroup};
-use crate::handles::GroupShared;
+use crate::handles::{GroupShared, Reads};
 use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::reason::Reason;
@@ -126,6 +126,22 @@ impl Drop for Bench {
     /// The inbox waits for the end of its group.
     fn drop(&mut self) {
         self.driver.end(Ended::EngineFailed);
+    }
+}
+
+/// What others receive is handed over in another way.
+#[test]
+fn each_pass_knows_whose_thread_makes_it() {
+    let mut bench = Bench::new();
+    let passes = [
+        (Reads::For(1), Some(1)),
+        (Reads::Yes, None),
+        (Reads::For(7), Some(7)),
+        (Reads::No, None),
+    ];
+    for (reads, receiver) in passes {
+        assert!(!bench.work(reads));
+        assert_eq!(bench.core.receiver(), receiver);
     }
 }
 

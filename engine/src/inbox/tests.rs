@@ -426,3 +426,22 @@ fn messages_that_were_delivered_together_are_received_one_by_one() {
     assert_eq!(sum, 2 * each);
     shared.pool.close();
 }
+
+/// So a thread that has seen all writes what it posts then, and no other does.
+#[test]
+fn all_is_received_with_the_last_message_of_frames_and_not_before() {
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
+    let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let _reactor = Reactor(Arc::clone(&group));
+    let count = UNPACKED_MOST as u64 + 2;
+    let frames = Delivery::Frames(frames(&shared.pool, count - 1, 8));
+    group.mailbox.deliver(&mut VecDeque::from([frames]));
+    for id in 1..=count {
+        let event = inbox.try_recv().unwrap().expect("there are more");
+        assert_eq!(id_of(event), id);
+        assert_eq!(shared.take_received(), id == count, "message {id}");
+    }
+    assert!(inbox.try_recv().unwrap().is_none());
+    shared.pool.close();
+}

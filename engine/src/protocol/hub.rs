@@ -369,6 +369,12 @@ impl Core {
         self.receiver = receiver;
     }
 
+    /// As [`set_receiver`](Core::set_receiver) has said.
+    #[cfg(test)]
+    pub(crate) fn receiver(&self) -> Option<GroupId> {
+        self.receiver
+    }
+
     /// How many events have come about since this was asked last.
     pub(crate) fn take_arrived(&mut self) -> usize {
         std::mem::take(&mut self.arrived)

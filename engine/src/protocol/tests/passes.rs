@@ -62,6 +62,31 @@ fn small_messages_are_handed_over_together_where_the_pass_is_made_for_somebody_e
 }
 
 #[test]
+fn frames_of_up_to_256_bytes_are_handed_over_together() {
+    for (len, deliveries) in [(240, 1), (241, 2)] {
+        let mut bench = Bench::new();
+        let (_, listener) = bench.listen();
+        let (key, _) = bench.greet(listener);
+        let bytes = frame(OpCode::Signal, 1, &vec![7; len]).repeat(2);
+        bench.feed(key, &bytes);
+        bench.pass();
+        assert_eq!(bench.group.mailbox.waiting(|_| 1).0, deliveries);
+        assert_eq!(bench.events().len(), 2);
+    }
+}
+
+#[test]
+fn what_came_together_is_handed_over_where_a_pass_ends_early() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, _) = bench.greet(listener);
+    let bytes = frame(OpCode::Signal, 1, b"small").repeat(3);
+    bench.feed(key, &bytes);
+    bench.core.deliver_last();
+    assert_eq!(bench.posting.statistics().events_waiting, 3);
+}
+
+#[test]
 fn frames_that_are_handed_over_together_have_no_more_than_16_kib() {
     let mut bench = Bench::new();
     let (_, listener) = bench.listen();
