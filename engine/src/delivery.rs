@@ -4,12 +4,11 @@
 pub(crate) mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::between::key::RecordKey;
 use crate::channel::Channel;
 use crate::event::{Event, Received, Request, Signal};
-use crate::storage::{SMALLEST_SIZE, Spare, Storage, cost_of};
+use crate::storage::{SMALLEST_SIZE, Storage, cost_of};
 use crate::wire::{Header, OpCode};
 
 /// So many bytes of frames are handed over together at most. An inbox that was not read to its end keeps as much of
@@ -38,7 +37,8 @@ pub(crate) struct ReceivedFrames {
     channel: Channel,
     /// Where the next one begins.
     next: usize,
-    left: Stretch,
+    /// How many messages are left.
+    left: usize,
 }
 
 /// Some frames that follow each other.
@@ -89,36 +89,37 @@ impl ReceivedFrames {
             storage,
             channel,
             next: 0,
-            left: stretch,
+            left: stretch.messages as usize,
         }
     }
 
     /// How many are left.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.left.messages as usize
+        self.left
     }
 
-    /// Takes so many messages out, or as many as are left, each into storage from `spare`.
-    pub(crate) fn take(&mut self, most: usize, spare: &mut Spare, into: &mut VecDeque<Event>) {
-        let home = Arc::clone(
-            self.storage
-                .home()
-                .expect("the pool's, as all that is received"),
-        );
-        let count = most.min(self.len());
-        for wanted in (1..=count).rev() {
+    /// Takes so many messages out, or as many as are left. `free` is empty before and after: storage for them lies there
+    /// meanwhile.
+    pub(crate) fn take(
+        &mut self,
+        most: usize,
+        free: &mut Vec<Storage>,
+        into: &mut VecDeque<Event>,
+    ) {
+        let home = self.storage.home();
+        let home = home.expect("the pool's, as all that is received");
+        home.take_smallest(most.min(self.left), free);
+        for mut storage in free.drain(..) {
             let frame = &self.storage.bytes()[self.next..];
             let (header, rest) = frame.split_first_chunk().expect("a whole frame");
             let header = Header::decode(header).expect("it was decoded when it came");
             let content = &rest[..header.content_len()];
-            let mut storage = spare.take(wanted, &home);
             storage.bytes_mut()[Header::LEN..][..content.len()].copy_from_slice(content);
             let cost = cost_of(header.frame_len());
             storage.charge_inbound(self.storage.take_inbound(cost), cost);
             self.next += header.frame_len();
-            self.left.messages -= 1;
-            self.left.bytes -= header.frame_len();
+            self.left -= 1;
             into.push_back(blank(header.op_code));
             fill(into.back_mut(), self.channel, &header, storage);
         }
@@ -229,12 +230,12 @@ impl Deliveries {
     /// Makes events of all frames.
     #[cfg(any(test, feature = "tracing"))]
     pub(crate) fn unpack(&mut self) {
-        let (mut events, mut spare) = (VecDeque::new(), Spare::default());
+        let (mut events, mut free) = (VecDeque::new(), Vec::new());
         for delivery in std::mem::take(&mut self.queue) {
             match delivery {
                 Delivery::Event(_) => self.queue.push_back(delivery),
                 Delivery::Frames(mut frames) => {
-                    frames.take(frames.len(), &mut spare, &mut events);
+                    frames.take(frames.len(), &mut free, &mut events);
                     self.queue.extend(events.drain(..).map(Delivery::Event));
                 }
             }

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::*;
 use crate::storage::Pool;
-use crate::storage::pool::SPARE_PIECES;
 use crate::wire::test_frames::frame;
 
 pub(crate) fn channel() -> Channel {
@@ -50,8 +50,8 @@ fn each_message_gives_back_its_own_part_and_what_is_left_goes_with_the_frames() 
     let pool = pool();
     let cost = cost_of(Header::LEN + 40);
     let mut frames = frames(&pool, 9, 40);
-    let (mut spare, mut events) = (Spare::default(), VecDeque::new());
-    frames.take(4, &mut spare, &mut events);
+    let (mut free, mut events) = (Vec::new(), VecDeque::new());
+    frames.take(4, &mut free, &mut events);
     assert_eq!((frames.len(), events.len(), released(&pool)), (6, 4, 0));
     events.pop_front();
     assert_eq!(released(&pool), cost);
@@ -66,8 +66,8 @@ fn each_message_gives_back_its_own_part_and_what_is_left_goes_with_the_frames() 
 fn no_more_is_taken_than_there_is() {
     let pool = pool();
     let mut frames = frames(&pool, 2, 200);
-    let (mut spare, mut events) = (Spare::default(), VecDeque::new());
-    frames.take(100, &mut spare, &mut events);
+    let (mut free, mut events) = (Vec::new(), VecDeque::new());
+    frames.take(100, &mut free, &mut events);
     let ids = events.iter_mut().map(|it| it.frequent_mut().unwrap().id);
     assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(frames.len(), 0);
@@ -77,18 +77,18 @@ fn no_more_is_taken_than_there_is() {
 }
 
 #[test]
-fn spare_storage_is_fetched_for_what_is_wanted_and_nothing_is_left_over() {
+fn storage_for_what_is_taken_out_comes_from_the_pool_as_far_as_there_is_some() {
     let pool = pool();
-    let count = 2 * SPARE_PIECES + 3;
-    let kept: Vec<Storage> = (0..count).map(|_| pool.take(100)).collect();
-    drop(kept);
-    let mut spare = Spare::default();
-    let mut taken = vec![spare.take(count, &pool)];
-    assert_eq!(pool.free(0), count - SPARE_PIECES);
-    taken.extend((1..count).rev().map(|wanted| spare.take(wanted, &pool)));
-    assert_eq!(pool.free(0), 0);
-    drop(taken);
-    assert_eq!(pool.free(0), count);
+    drop((0..3).map(|_| pool.take(100)).collect::<Vec<_>>());
+    let mut frames = frames(&pool, 5, 40);
+    let (mut free, mut events) = (Vec::new(), VecDeque::new());
+    for (most, left_free) in [(2, 1), (4, 0)] {
+        frames.take(most, &mut free, &mut events);
+        assert_eq!((pool.free(0), free.len()), (left_free, 0));
+    }
+    assert_eq!(events.len(), 6);
+    events.clear();
+    assert_eq!(pool.free(0), 6);
     pool.close();
 }
 

@@ -6,7 +6,7 @@ use std::mem;
 use crate::channel::Channel;
 use crate::delivery::Delivery;
 use crate::event::Event;
-use crate::storage::Spare;
+use crate::storage::Storage;
 
 /// So many messages are taken out of frames together: few enough to be in the processor's cache still when they are yielded.
 pub(crate) const UNPACKED_MOST: usize = 16;
@@ -20,8 +20,8 @@ pub(super) struct Unread {
     unpacked: VecDeque<Event>,
     /// What follows those.
     pub(super) deliveries: VecDeque<Delivery>,
-    /// For messages that are taken out.
-    spare: Spare,
+    /// The place for free storage while messages are taken out, empty else.
+    free: Vec<Storage>,
 }
 
 impl Unread {
@@ -74,7 +74,7 @@ impl Unread {
         let Some(Delivery::Frames(frames)) = self.deliveries.front_mut() else {
             return;
         };
-        frames.take(UNPACKED_MOST, &mut self.spare, &mut self.unpacked);
+        frames.take(UNPACKED_MOST, &mut self.free, &mut self.unpacked);
         if frames.len() == 0 {
             self.deliveries.pop_front();
         }

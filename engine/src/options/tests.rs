@@ -11,7 +11,7 @@ use crate::handles::{
 };
 use crate::inbox::UNPACKED_MOST;
 use crate::peer::PEER_BYTES;
-use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES, SPARE_PIECES, Storage};
+use crate::storage::pool::{CACHE_BYTES, LISTS_BYTES, Storage};
 use crate::storage::{SLOT_COST, SMALLEST_COST, cost_of};
 use crate::tls::{COMMON_NAME_BYTES, NAMES_BYTES, NAMES_MOST, SubjectName};
 use crate::wire::MAX_ABORT_LEN;
@@ -62,7 +62,7 @@ fn places_for_events_take_no_more_than_is_said() {
 #[test]
 fn an_inbox_that_is_read_in_part_keeps_no_more_than_is_said() {
     let frames = TOGETHER_BYTES + TOGETHER_BYTES / 16 + SLOT_COST;
-    let places = 2 * SPARE_PIECES * size_of::<Storage>() + 2 * UNPACKED_MOST * size_of::<Event>();
+    let places = 2 * UNPACKED_MOST * (size_of::<Storage>() + size_of::<Event>());
     let sum = frames + places;
     assert!(sum <= INBOX_BYTES, "{sum} bytes");
 }

@@ -1,7 +1,6 @@
 //! Free storage: taken by size, given back on drop, bounded in bytes.
 
 mod cache;
-mod spare;
 
 use std::mem;
 
@@ -13,9 +12,6 @@ use crate::sync::{Arc, Mutex, decide, lock};
 #[cfg(test)]
 pub(crate) use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
-#[cfg(test)]
-pub(crate) use self::spare::SPARE_PIECES;
-pub(crate) use self::spare::Spare;
 
 use super::charge::{Charge, Hold};
 use super::shared::Shared;
@@ -377,6 +373,14 @@ impl Pool {
             Some(storage) => storage.begin(),
             None => Storage::allocate(size, Some(Arc::clone(self))),
         }
+    }
+
+    /// Moves so many pieces of the smallest size to `into`, under one lock; allocated, as far as none are free.
+    pub(crate) fn take_smallest(self: &Arc<Self>, count: usize, into: &mut Vec<Storage>) {
+        let wanted = into.len() + count;
+        self.fetch(0, count, into);
+        let allocate = || Storage::allocate(0, Some(Arc::clone(self)));
+        into.resize_with(wanted, allocate);
     }
 
     /// Moves so many free pieces of a size to `into`, or as many as there are.
