@@ -234,8 +234,9 @@ impl Core {
         let Some(group) = group.map(|record| record.group) else {
             return;
         };
-        for event in left.into_iter().filter_map(CallEvent::into_event) {
-            self.emit(group, event);
+        // Before what this pass has brought: that may be the next part of the same answer.
+        for event in left.into_iter().rev().filter_map(CallEvent::into_event) {
+            self.emit_first(group, event);
         }
         if is_open && is_posted {
             self.withdraw(channel, id, Withdrawn::Request, now);

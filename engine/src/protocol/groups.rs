@@ -164,7 +164,13 @@ impl Core {
         self.touch_group(index);
     }
 
-    /// The same for the group of a connection or listener.
+    /// Puts an event before all that this pass delivers to the group by now.
+    pub(super) fn emit_first(&mut self, index: usize, event: Event) {
+        self.group(index).deliveries.push_front(event);
+        self.touch_group(index);
+    }
+
+    /// As [`emit`](Core::emit), for the group of a connection or listener.
     pub(super) fn emit_from(&mut self, key: RecordKey, event: Event) {
         if let Some(index) = self.table.get(key).map(|record| record.group) {
             self.emit(index, event);

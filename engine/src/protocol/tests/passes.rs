@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::handles::{BegunCall, CallEvent, CallLine, CallMailbox};
+use crate::handles::{AbandonedCall, BegunCall, CallEvent, CallLine, CallMailbox};
 use crate::wire::OpCode;
-use crate::wire::test_frames::frame;
+use crate::wire::test_frames::{frame, header};
 
 use super::bench::Bench;
 
@@ -124,4 +124,44 @@ fn an_answer_that_comes_between_signals_goes_to_its_call() {
     let is_signal = |event| matches!(event, Event::Signal(_));
     let events = bench.events().into_iter().map(is_signal);
     assert!(events.eq([true, true, true, false, true, true, true]));
+}
+
+#[test]
+fn the_parts_of_an_answer_for_which_nobody_waits_any_more_come_in_order() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let (key, hello) = bench.greet(listener);
+    let mailbox = Arc::new(CallMailbox::new());
+    let (channel, id) = (hello.channel(), 9);
+    let call = BegunCall {
+        channel,
+        id,
+        line: CallLine::new(&mailbox),
+        deadline: Some(bench.now + Duration::from_secs(1000)),
+    };
+    bench.core.begin_call(call, bench.now);
+    let part = |len: usize| {
+        let mut header = header(OpCode::Response, id, len);
+        header.more = len < 4;
+        [&header.encode()[..], &vec![7; len]].concat()
+    };
+    bench.feed(key, &[part(1), part(2)].concat());
+    bench.pass();
+    bench.feed(key, &part(3));
+    let abandoned = AbandonedCall {
+        channel,
+        id,
+        is_posted: true,
+        left: VecDeque::new(),
+        mailbox,
+    };
+    bench.core.abandon_call(abandoned, bench.now);
+    bench.pass();
+    bench.feed(key, &part(4));
+    bench.pass();
+    let lens = bench.events().into_iter().map(|it| match it {
+        Event::Response(received) => received.body().len(),
+        other => panic!("unexpected {other:?}"),
+    });
+    assert_eq!(lens.collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
