@@ -83,6 +83,11 @@ impl Source {
         now >= *self.deadline.get_or_insert(now + self.time)
     }
 
+    /// How long each body is.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     pub fn sent(&self) -> u64 {
         self.sequence
     }

@@ -24,6 +24,7 @@ use crate::options::ListenOptions;
 use crate::post::{NotNotified, Post, Posted, Refused};
 use crate::room::WaitForRoom;
 use crate::sending::Sending;
+use crate::signal_buffer::SignalBuffer;
 use crate::statistics::GroupStatistics;
 
 /// The posting side of a group. Clones share the group; any thread may post.
@@ -206,6 +207,38 @@ impl ChannelGroup {
         posted: &mut Vec<Posted>,
     ) -> Result<(), PostError> {
         self.shared.post_many(&self.group, posts, posted)
+    }
+
+    /// Posts the signals in `buffer` to `channel`, one after the other, until one is refused. What was accepted is removed
+    /// from the buffer: it is as if each had been [posted](ChannelGroup::post). Their ids are the engine's, one after
+    /// the other, and are not told; who wants to [withdraw](ChannelGroup::withdraw) a signal posts it by itself.
+    ///
+    /// It takes the lock that all posters share once for up to 64 KiB and up to 1,024 signals. When they go out is as
+    /// with [`post_many`](ChannelGroup::post_many).
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the signal that is now the first in the buffer was refused: [`PostError::Full`],
+    /// [`PostError::ChannelClosed`], [`PostError::OtherGroup`], [`PostError::IsListener`], [`PostError::ByePosted`],
+    /// [`PostError::GroupClosed`] or [`PostError::EngineEnded`], as for [`post`](ChannelGroup::post).
+    #[doc(alias = "feed")]
+    #[doc(alias = "PUSH")]
+    pub fn post_signals(
+        &self,
+        channel: Channel,
+        buffer: &mut SignalBuffer,
+    ) -> Result<(), PostError> {
+        self.post_signals_noting(channel, buffer, |_, _| ())
+    }
+
+    /// The same, where `note` is told of the ids: as [`Shared::post_signals`].
+    pub(crate) fn post_signals_noting(
+        &self,
+        channel: Channel,
+        buffer: &mut SignalBuffer,
+        note: impl FnMut(u64, u32),
+    ) -> Result<(), PostError> {
+        self.shared.post_signals(&self.group, channel, buffer, note)
     }
 
     /// Posts, waiting for room as long as it takes, in a task of whatever runtime there is, or none. Who

@@ -139,6 +139,7 @@ mod reason;
 mod room;
 mod sending;
 mod shared_body;
+mod signal_buffer;
 mod statistics;
 mod status;
 mod tls;
@@ -200,6 +201,7 @@ pub use reason::{ProtocolViolation, Reason};
 pub use room::WaitForRoom;
 pub use sending::Sending;
 pub use shared_body::SharedBody;
+pub use signal_buffer::SignalBuffer;
 pub use statistics::{GroupStatistics, Statistics};
 pub use status::Status;
 #[cfg(feature = "tls")]

@@ -58,6 +58,15 @@ pub enum MessageError {
         /// The length asked for.
         len: usize,
     },
+    /// A signal in a [`SignalBuffer`](crate::SignalBuffer) has at most 8,192 bytes of text headers and body: post it
+    /// by itself.
+    #[error(
+        "a signal of {len} bytes is too long for a buffer of signals: at most 8192, post it by itself"
+    )]
+    TooLongForBuffer {
+        /// The length of its text headers and its body.
+        len: usize,
+    },
     /// The text header cannot be written.
     #[error(transparent)]
     TextHeader(#[from] TextHeaderError),

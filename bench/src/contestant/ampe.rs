@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ampe::{
     Channel, ChannelGroup, Engine, Event, GroupOptions, Inbox, Message, Options, PostError,
+    SignalBuffer,
 };
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
@@ -17,6 +18,12 @@ use crate::trips::Trips;
 
 /// Posts that share one taking of the engine's lock.
 const POSTS: usize = 128;
+
+/// So much is written into a buffer before it is posted.
+const BUFFER_BYTES: usize = 60 * 1024;
+
+/// A signal in a buffer has no longer body.
+const BUFFERED_MAX: usize = 8192;
 
 /// How long the one that spins does so: longer than an answer takes.
 const SPIN: Duration = Duration::from_micros(100);
@@ -31,6 +38,8 @@ enum Manner {
     Usual,
     /// Spins for answers.
     Spins,
+    /// Posts messages of their own many at a time.
+    PostsMany,
     /// Posts each message by a call of its own.
     PostsSingly,
     /// Receives in a task, to which the engine's own thread hands what it reads.
@@ -46,7 +55,12 @@ impl Ampe {
         Ampe(Manner::Spins)
     }
 
-    /// One way by `post` in place of `post_many`.
+    /// One way by `post_many` in place of `post_signals`.
+    pub fn that_posts_many() -> Ampe {
+        Ampe(Manner::PostsMany)
+    }
+
+    /// One way by `post` in place of `post_signals`.
     pub fn that_posts_singly() -> Ampe {
         Ampe(Manner::PostsSingly)
     }
@@ -75,6 +89,7 @@ impl Contestant for Ampe {
         match self.0 {
             Manner::Usual => "ampe",
             Manner::Spins => "ampe-spin",
+            Manner::PostsMany => "ampe-many",
             Manner::PostsSingly => "ampe-post",
             Manner::ReceivesInTask => "ampe-task",
         }
@@ -87,7 +102,9 @@ impl Contestant for Ampe {
             self.spin(),
             match self.0 {
                 Manner::PostsSingly => "post".into(),
-                _ => format!("post_many of {POSTS}"),
+                Manner::PostsMany => format!("post_many of {POSTS}"),
+                _ =>
+                    format!("post_signals of {BUFFER_BYTES} B, of longer ones post_many of {POSTS}"),
             },
             match self.0 {
                 Manner::ReceivesInTask => "recv_async",
@@ -101,9 +118,10 @@ impl Contestant for Ampe {
             (Manner::Usual, _)
             | (Manner::Spins, Work::RoundTrip | Work::Paced)
             | (Manner::PostsSingly, Work::OneWay)
+            | (Manner::PostsMany, Work::OneWay | Work::Producers)
             | (Manner::ReceivesInTask, Work::OneWay | Work::Producers) => None,
             (Manner::Spins, _) => Some("it spins for answers alone"),
-            (Manner::PostsSingly, _) => Some("it posts one by one, one way"),
+            (Manner::PostsSingly | Manner::PostsMany, _) => Some("it posts one way"),
             (Manner::ReceivesInTask, _) => Some("it receives in a task what comes one way"),
         }
     }
@@ -158,7 +176,7 @@ impl Contestant for Ampe {
         session.before_idle();
         match session.task.work {
             Work::OneWay if self.0 == Manner::PostsSingly => send_singly(&engine, &session),
-            Work::OneWay | Work::Producers => send_all(&engine, &session),
+            Work::OneWay | Work::Producers => send_all(&engine, &session, self.0),
             Work::RoundTrip | Work::Paced => {
                 let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
                 let started = session.ready()?;
@@ -180,7 +198,7 @@ impl Contestant for Ampe {
                 let (group, mut inbox, channel) = connect(&engine, &session, 0)?;
                 let started = session.ready()?;
                 let mut source = Source::new(&session.task, 0);
-                send(&group, &mut inbox, channel, &mut source)?;
+                send(&group, &mut inbox, channel, &mut source, self.0)?;
                 let messages = source.sent();
                 session.finish(Measured::sent(messages).beside(resident), Some(started))
             }
@@ -322,7 +340,7 @@ fn receive_all(
 }
 
 /// Each sender has a thread and a channel; its group it may have to share.
-fn send_all(engine: &Engine, session: &Session) -> Result<()> {
+fn send_all(engine: &Engine, session: &Session, manner: Manner) -> Result<()> {
     let task = &session.task;
     let mut groups = Vec::new();
     let mut senders = Vec::new();
@@ -338,13 +356,13 @@ fn send_all(engine: &Engine, session: &Session) -> Result<()> {
     let started = session.ready()?;
     let sent: Result<Vec<u64>> = if let [(group, channel, lane)] = &senders[..] {
         let mut source = Source::new(task, *lane);
-        send(group, &mut groups[0], *channel, &mut source).map(|()| vec![source.sent()])
+        send(group, &mut groups[0], *channel, &mut source, manner).map(|()| vec![source.sent()])
     } else {
         std::thread::scope(|scope| {
             let send_from = |(group, channel, lane): (ChannelGroup, Channel, usize)| {
                 scope.spawn(move || {
                     let mut source = Source::new(task, lane);
-                    send_beside_others(&group, channel, &mut source).map(|()| source.sent())
+                    send_beside_others(&group, channel, &mut source, manner).map(|()| source.sent())
                 })
             };
             let threads: Vec<_> = senders.into_iter().map(send_from).collect();
@@ -382,21 +400,65 @@ fn send(
     inbox: &mut Inbox,
     channel: Channel,
     source: &mut Source,
+    manner: Manner,
 ) -> Result<()> {
-    post_all(group, channel, source, || match inbox.recv()? {
+    post_all(group, channel, source, manner, || match inbox.recv()? {
         Event::Opened(_) | Event::Room(_) => Ok(()),
         other => bail!("unexpected {other:?}"),
     })
 }
 
 /// Sends from one of a group's threads: each waits for room on its own channel.
-fn send_beside_others(group: &ChannelGroup, channel: Channel, source: &mut Source) -> Result<()> {
-    post_all(group, channel, source, || {
+fn send_beside_others(
+    group: &ChannelGroup,
+    channel: Channel,
+    source: &mut Source,
+    manner: Manner,
+) -> Result<()> {
+    post_all(group, channel, source, manner, || {
         Ok(futures::executor::block_on(group.room(channel))?)
     })
 }
 
 fn post_all(
+    group: &ChannelGroup,
+    channel: Channel,
+    source: &mut Source,
+    manner: Manner,
+    wait_for_room: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    if manner == Manner::PostsMany || source.size() > BUFFERED_MAX {
+        post_by_many(group, channel, source, wait_for_room)
+    } else {
+        post_buffered(group, channel, source, wait_for_room)
+    }
+}
+
+fn post_buffered(
+    group: &ChannelGroup,
+    channel: Channel,
+    source: &mut Source,
+    mut wait_for_room: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let mut buffer = SignalBuffer::new();
+    let mut is_over = false;
+    while !is_over || !buffer.is_empty() {
+        while !is_over && buffer.bytes() < BUFFER_BYTES {
+            match source.next() {
+                Some(body) => buffer.push(body)?,
+                None => is_over = true,
+            }
+        }
+        match group.post_signals(channel, &mut buffer) {
+            Ok(()) => {}
+            Err(PostError::Full(_)) => wait_for_room()?,
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(())
+}
+
+fn post_by_many(
     group: &ChannelGroup,
     channel: Channel,
     source: &mut Source,
@@ -465,7 +527,13 @@ fn ask_loaded(engine: &Engine, session: &Session) -> Result<()> {
     let asked = std::thread::scope(|scope| {
         let beside = scope.spawn(|| {
             let mut source = Source::longer(task, super::BESIDE);
-            send(&stream, &mut stream_inbox, stream_channel, &mut source)
+            send(
+                &stream,
+                &mut stream_inbox,
+                stream_channel,
+                &mut source,
+                Manner::Usual,
+            )
         });
         let asked = ask(&trips, &mut trips_inbox, trips_channel, task)?;
         beside.join().expect("a sender does not panic")?;

@@ -47,6 +47,7 @@ pub fn all() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(ampe::Ampe::default()),
         Box::new(ampe::Ampe::that_spins()),
+        Box::new(ampe::Ampe::that_posts_many()),
         Box::new(ampe::Ampe::that_posts_singly()),
         Box::new(ampe::Ampe::that_receives_in_a_task()),
         Box::new(sockets::Sockets),

@@ -343,8 +343,13 @@ impl Registry {
 
     /// The next message id of the engine, for posts that bring none: 1, 2, 3 and so on.
     pub(crate) fn next_message_id(&mut self) -> u64 {
+        self.next_message_ids(1)
+    }
+
+    /// The first of so many of them.
+    pub(crate) fn next_message_ids(&mut self, count: u32) -> u64 {
         let id = self.message_id_next;
-        self.message_id_next += 1;
+        self.message_id_next += u64::from(count);
         id
     }
 

@@ -1,5 +1,7 @@
 //! Admission: checks a post, charges it, and puts it into the batch.
 
+mod buffered;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::iter::Peekable;

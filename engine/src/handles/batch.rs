@@ -22,7 +22,7 @@ pub(crate) const SUBMISSIONS_KEPT: usize = 4096;
 pub(crate) const UNFILLED_BYTES: usize = 256 * 1024;
 
 /// So many bytes in a row for the same channel make a long write.
-const LONG: usize = 32 * 1024;
+pub(super) const LONG: usize = 32 * 1024;
 
 /// Frames up to so many bytes are put together with those of other channels. Longer ones cost less where they are handed
 /// over in a buffer of their own than where they are copied once more.
@@ -84,6 +84,12 @@ impl Place<'_> {
     #[inline]
     pub(crate) fn has_room(&self, len: usize) -> bool {
         self.bytes.len() + len <= self.most
+    }
+
+    /// Copies frames that are encoded already.
+    fn join(&mut self, bytes: &[u8], counts: FrameCounts) {
+        self.counts.add(counts);
+        self.bytes.extend_from_slice(bytes);
     }
 
     // Where it is inlined the header stays in registers: encoding one that was written field by field has to wait.
@@ -217,6 +223,28 @@ impl Batch {
         self.count(1, header.frame_len());
     }
 
+    /// Puts a copy of frames in that were encoded elsewhere.
+    pub(crate) fn push_copy(&mut self, channel: Channel, bytes: &[u8], counts: FrameCounts) {
+        self.frames_for(channel, bytes.len()).join(bytes, counts);
+        self.count(counts.messages as usize, bytes.len());
+    }
+
+    /// Puts frames in, in the buffer in which they were encoded elsewhere.
+    pub(crate) fn push_whole(&mut self, channel: Channel, bytes: Vec<u8>, counts: FrameCounts) {
+        self.count(counts.messages as usize, bytes.len());
+        self.continue_with(channel);
+        self.append(channel, bytes, counts);
+    }
+
+    fn append(&mut self, channel: Channel, bytes: Vec<u8>, counts: FrameCounts) {
+        self.end_frames();
+        self.submissions.push(Submission::Frames(Frames {
+            channel,
+            bytes,
+            counts,
+        }));
+    }
+
     /// So many frames, of so many bytes together, were put where [`frames_for`](Batch::frames_for) had said.
     pub(crate) fn count(&mut self, frames: usize, bytes: usize) {
         self.len += frames;
@@ -271,12 +299,8 @@ impl Batch {
             _ => false,
         };
         if !mixes {
-            self.end_frames();
-            return self.submissions.push(Submission::Frames(Frames {
-                channel,
-                bytes: self.spare.take(),
-                counts: FrameCounts::default(),
-            }));
+            let bytes = self.spare.take();
+            return self.append(channel, bytes, FrameCounts::default());
         }
         let last = self.submissions.last_mut().expect("it was looked at");
         if let Submission::Frames(run) = last {

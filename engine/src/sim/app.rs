@@ -13,6 +13,7 @@ use crate::handles::GroupShared;
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::Post;
+use crate::signal_buffer::SignalBuffer;
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::ledger::{HELLO_MAGIC, Ledger, Line, Trace};
@@ -160,6 +161,27 @@ impl Member {
         for (trace, posted) in traces.into_iter().zip(&posted) {
             let op_code = trace.op_code;
             self.on_posted(context, op_code, trace, posted.channel, posted.id);
+        }
+        if let (Err(why), Some(first)) = (outcome, posts.front()) {
+            self.on_refused(context, first, why);
+        }
+    }
+
+    /// Posts signals to one channel in a buffer.
+    pub(super) fn post_signals(&mut self, context: &mut Context<'_>, mut posts: VecDeque<Post>) {
+        let Some(channel) = posts.front().and_then(Post::channel) else {
+            return;
+        };
+        let mut buffer = SignalBuffer::new();
+        for post in &posts {
+            buffer.push_message(post.message()).unwrap();
+        }
+        let mut ids = Vec::new();
+        let note = |first, count| ids.extend((first..).take(count as usize));
+        let outcome = self.posting.post_signals_noting(channel, &mut buffer, note);
+        assert_eq!(buffer.len(), posts.len() - ids.len());
+        for (post, id) in posts.drain(..ids.len()).zip(ids) {
+            self.on_posted(context, OpCode::Signal, Trace::of_post(&post), channel, id);
         }
         if let (Err(why), Some(first)) = (outcome, posts.front()) {
             self.on_refused(context, first, why);

@@ -301,14 +301,22 @@ impl World {
             false => self.draw_len() % 5000,
         };
         self.with_member(index, |member, context| {
+            let in_buffer = context.rng.chance(40);
+            let only = context.rng.index(member.channels.len());
             let posts = (0..context.rng.between(1, 40))
                 .filter_map(|_| {
-                    let channel = context.rng.index(member.channels.len())?;
+                    let channel = match in_buffer {
+                        true => only?,
+                        false => context.rng.index(member.channels.len())?,
+                    };
                     let message = member.message(context.rng, len);
                     Some(message.signal(member.channels[channel]))
                 })
                 .collect();
-            member.post_many(context, posts);
+            match in_buffer {
+                true => member.post_signals(context, posts),
+                false => member.post_many(context, posts),
+            }
         });
     }
 

@@ -251,6 +251,13 @@ impl Header {
         Header::LEN + len(12) + len(14)
     }
 
+    /// Writes a channel and an id into the header with which these bytes begin.
+    #[inline]
+    pub(crate) fn set_channel_and_id(bytes: &mut [u8], channel_number: u16, message_id: u64) {
+        bytes[..2].copy_from_slice(&channel_number.to_be_bytes());
+        bytes[4..12].copy_from_slice(&message_id.to_be_bytes());
+    }
+
     /// The length of the whole frame in bytes, this header included: 16 to
     /// [`MAX_FRAME_LEN`](super::MAX_FRAME_LEN).
     #[must_use]

@@ -22,11 +22,17 @@ impl Run {
     /// Admits one more message, if there is room for it.
     #[inline]
     pub(crate) fn take(&mut self, cost: usize) -> bool {
+        self.take_many(1, cost)
+    }
+
+    /// Admits so many more, if there is room for what they cost together.
+    #[inline]
+    pub(crate) fn take_many(&mut self, count: u32, cost: usize) -> bool {
         let has_room = cost <= self.left;
         if has_room {
             self.left -= cost;
             self.cost += cost;
-            self.count += 1;
+            self.count += u64::from(count);
         }
         has_room
     }

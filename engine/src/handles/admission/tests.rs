@@ -1,5 +1,7 @@
 //! Admission before a reactor that the test plays by hand.
 
+mod buffered;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
