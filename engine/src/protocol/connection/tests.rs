@@ -14,13 +14,14 @@ use crate::between::key::GroupPlace;
 use crate::between::wake::Wake;
 use crate::endpoint::Endpoint;
 use crate::event::Account as Messages;
+use crate::handles::SharedFrame;
 use crate::message::Message;
 use crate::options::ListenOptions;
 use crate::post::Destination;
 use crate::post::Post;
 use crate::storage::Creditor;
-use crate::storage::Pool;
-use crate::wire::test_frames::frame;
+use crate::storage::{Pool, Shared};
+use crate::wire::test_frames::{frame, header};
 use crate::wire::{Header, OpCode};
 
 struct Nobody;
@@ -401,4 +402,19 @@ fn closing_sends_what_is_queued_and_then_waits_for_the_peer_until_its_deadline()
     assert_eq!(it.wait_for_end(), Duration::from_secs(3));
     assert_eq!(it.settle(), []);
     assert_eq!(it.closed().0, Reason::GroupClosed);
+}
+
+#[test]
+fn a_request_with_a_shared_body_is_confirmed_by_its_answer() {
+    let mut it = Alone::new();
+    it.receive(OpCode::HelloResponse, 1, b"");
+    let frame = SharedFrame {
+        header: header(OpCode::Request, 5, 4).encode(),
+        body: Arc::new(Shared::owning(b"body".to_vec())),
+    };
+    it.posted += 1;
+    it.act(|it, context| it.enqueue_shared(frame, context));
+    it.write(usize::MAX);
+    it.receive(OpCode::Response, 5, b"");
+    assert_eq!(it.connection.account().confirmed, 2);
 }

@@ -512,3 +512,13 @@ fn kept_in(spare: &mut Spare) -> usize {
     let kept = std::iter::repeat_with(|| spare.take().capacity());
     kept.take_while(|&it| it > 0).sum()
 }
+
+/// As a small goodbye: it goes though there is no budget left.
+#[test]
+fn what_was_charged_nothing_is_charged_nothing_when_it_comes_back() {
+    let mut it = Queued::new([100]);
+    let mut cache = Cache::new(Arc::clone(&it.pool));
+    let outgoing = it.nodes.pop(&mut it.fifo, &mut cache).unwrap();
+    assert_eq!((outgoing.cost, outgoing.returned_cost()), (0, 0));
+    it.pool.close();
+}

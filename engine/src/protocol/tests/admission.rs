@@ -201,3 +201,32 @@ fn the_end_of_a_group_ends_who_waits_and_the_end_of_a_listener_does_not() {
     bench.rest();
     assert!(bench.end_of_group().is_some());
 }
+
+/// It left, and was decided about before its end was settled.
+#[test]
+fn a_decision_about_a_connection_that_ends_in_the_same_pass_keeps_no_place() {
+    let options = Options {
+        connections_per_listener: 1,
+        ..Options::default()
+    };
+    let mut bench = Bench::with(options);
+    let (_, listener) = listen(&mut bench, "tcp://127.0.0.1:0");
+    let (key, incoming) = asked(&mut bench, listener);
+    bench.core.handle_end_of_stream(key, bench.now);
+    incoming.admit();
+    bench.rest();
+    assert!(bench.core.may_accept(listener));
+    assert_eq!(refused(&bench), [1, 1, 0]);
+}
+
+/// As with options that admit everybody.
+#[test]
+fn who_is_known_and_needs_no_admission_is_asked_about_by_nobody() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let key = bench.accept(listener);
+    bench.core.handle_identified(key, None, bench.now);
+    bench.rest();
+    assert!(bench.events().is_empty());
+    assert!(is_read(&mut bench, key));
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::between::registry::Registry;
+use crate::channel::Channel;
 use crate::error::Ended;
 use crate::event::Event;
 use crate::group::ChannelGroup;
@@ -151,4 +152,14 @@ fn the_reserve_of_a_group_goes_with_it() {
     });
     bench.rest();
     assert_eq!(bench.core.audit().inbound_most, before);
+}
+
+/// Its number may be another's by then.
+#[test]
+fn a_channel_that_is_gone_stands_for_nobody() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    assert_eq!(bench.core.key_of(channel), Some(key));
+    let before = Channel::new(channel.number(), channel.generation() - 1);
+    assert_eq!(bench.core.key_of(before), None);
 }

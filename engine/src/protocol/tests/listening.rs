@@ -107,7 +107,9 @@ fn a_listener_that_is_aborted_while_it_would_block_tries_no_more() {
     let (channel, key) = defer(&mut bench);
     bench.post(crate::Post::abort(channel));
     bench.rest();
-    assert_eq!(bench.closed().reason(), Reason::Aborted);
+    let closed = bench.closed();
+    assert_eq!(closed.reason(), Reason::Aborted);
+    assert!(closed.os_error().is_none(), "it was not for that");
     let error = Error::from_raw_os_error(WOULD_BLOCK);
     bench.core.handle_listen_deferred(key, &error, bench.now); // too late
     bench.now += SOON;
@@ -313,4 +315,17 @@ fn a_name_that_nobody_knows_cannot_be_listened_on() {
     });
     bench.rest();
     assert_eq!(bench.closed().reason(), Reason::NameNotResolved);
+}
+
+/// It has not said hello, and nothing is owed to it.
+#[test]
+fn a_group_that_closes_waits_for_no_stranger() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let key = bench.accept(listener);
+    bench.close_group(Duration::from_secs(5));
+    bench.rest();
+    assert_eq!(bench.closing(key), Some(false));
+    assert_eq!(bench.closed().reason(), Reason::GroupClosed);
+    assert_eq!(bench.end_of_group(), Some(crate::error::Ended::GroupClosed));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Ended, PostError};
 use crate::event::Event;
 use crate::handles::Submission;
+use crate::peer::Peer;
 use crate::reason::Reason;
 
 use super::bench::{Bench, address, open_group};
@@ -113,4 +114,46 @@ fn a_group_that_was_closed_before_the_engine_was_stopped_ends_by_that() {
     bench.rest();
     bench.events();
     assert_eq!(bench.end_of_group(), Some(Ended::GroupClosed));
+}
+
+#[test]
+fn an_engine_has_no_more_time_to_stop_for_being_stopped_again() {
+    let mut bench = Bench::new();
+    stop(&mut bench, Duration::from_secs(1));
+    stop(&mut bench, Duration::from_secs(3));
+    let deadline = bench.now + Duration::from_secs(1);
+    bench.rest();
+    assert_eq!(bench.core.stopping(), Some(deadline));
+}
+
+#[test]
+fn a_group_does_not_end_with_the_last_of_it_while_posts_may_be_under_way_to_it() {
+    let mut bench = Bench::new();
+    let (_, key) = bench.connect();
+    bench.core.handle_end_of_stream(key, bench.now);
+    stop(&mut bench, Duration::ZERO);
+    bench.pass();
+    assert_eq!(bench.closed().reason(), Reason::PeerDisconnected);
+    assert_eq!(bench.end_of_group(), None);
+    bench.rest();
+    assert_eq!(bench.end_of_group(), Some(Ended::EngineStopped));
+}
+
+/// It may have no more time than its group has.
+#[test]
+fn a_connection_that_opens_while_its_group_closes_has_no_more_time_for_a_later_stop() {
+    let mut bench = Bench::new();
+    bench.posting.connect(&address(7000)).unwrap();
+    bench.pass();
+    let (key, endpoint) = bench.connect_action();
+    bench.accepts.insert(key, 0);
+    bench.close_group(Duration::from_secs(1));
+    bench.rest();
+    stop(&mut bench, Duration::from_secs(3));
+    bench.rest();
+    let peer = Peer::at(endpoint);
+    bench.core.handle_connected(key, peer, bench.now);
+    bench.rest();
+    let deadline = bench.now + Duration::from_secs(1);
+    assert_eq!(bench.core.poll_timeout(bench.now), Some(deadline));
 }

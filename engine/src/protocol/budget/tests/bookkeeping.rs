@@ -61,3 +61,25 @@ fn looking_up_is_worth_an_eighth_of_what_a_connection_may_hold() {
     assert_eq!(Budget::new(800, 8000).hunger(), 100);
     assert_eq!(Budget::new(8000, 800).hunger(), 100);
 }
+
+#[test]
+fn beside_who_waits_nothing_is_allowed_but_what_is_left_of_a_reserve() {
+    let mut budget = Budget::new(100, 1000);
+    let [one, other, third] = [30, 0, 20].map(|reserve| budget.open(reserve));
+    assert_eq!(budget.allowance(one, 0), 130);
+    ask(&mut budget, 1, one, 10).unwrap();
+    ask(&mut budget, 2, other, 60).unwrap();
+    assert_eq!(budget.allowance(one, 10), 60);
+    ask(&mut budget, 3, one, 70).unwrap_err();
+    assert_eq!(budget.allowance(one, 0), 0, "behind its own");
+    assert_eq!(budget.allowance(other, 0), 0);
+    assert_eq!(budget.allowance(third, 0), 20);
+}
+
+#[test]
+fn no_more_is_allowed_to_a_connection_than_its_share() {
+    let mut budget = Budget::new(1000, 100);
+    let group = budget.open(0);
+    assert_eq!(budget.allowance(group, 40), 60);
+    assert_eq!(budget.allowance(group, 140), 0);
+}

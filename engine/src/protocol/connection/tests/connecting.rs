@@ -180,3 +180,20 @@ fn behind_an_attempt_that_is_due_it_is_due_when_it_is_given_up() {
     assert!(it.connection.is_attempt_due());
     assert_eq!(it.connection.due(), give_up);
 }
+
+#[test]
+fn who_is_closed_while_it_connects_has_no_more_time_for_that() {
+    let mut it = Alone::opening("tcp://127.0.0.1:7000");
+    let deadline = it.now + Duration::from_secs(3600);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    assert_eq!(it.wait_for_end(), Duration::from_secs(10));
+}
+
+#[test]
+fn a_full_backlog_is_not_asked_again_behind_the_timeout() {
+    let mut it = Alone::opening("tcp://127.0.0.1:7000");
+    let give_up = it.now + Duration::from_secs(10);
+    let now = give_up - Duration::from_millis(1);
+    it.act(|it, _| it.handle_connect_deferred(now));
+    assert_eq!(it.connection.due(), Some(give_up));
+}

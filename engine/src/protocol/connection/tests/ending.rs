@@ -216,3 +216,146 @@ fn where_the_peer_has_closed_its_side_a_broken_pipe_is_its_end_and_another_error
         assert_eq!(it.closed().0, reason);
     }
 }
+
+#[test]
+fn who_is_closed_behind_its_goodbye_waits_no_longer_for_that() {
+    let mut it = Alone::new();
+    it.post(OpCode::ByeRequest, 5, b"");
+    it.write(usize::MAX);
+    let deadline = it.now + 2 * it.options.bye_timeout;
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    assert_eq!(it.wait_for_end(), it.options.bye_timeout);
+}
+
+/// Once closed it has until its deadline, and not longer because it went on receiving.
+#[test]
+fn the_end_of_who_is_closed_is_not_put_off() {
+    let mut it = Alone::new();
+    let deadline = it.now + Duration::from_secs(3);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    it.receive(OpCode::Signal, 0, b"one more was received");
+    it.now = deadline;
+    it.act(|it, context| it.handle_time(true, context));
+    assert!(it.connection.has_ended());
+}
+
+fn withdraw(it: &mut Alone, id: u64) -> Option<ReturnedCost> {
+    let creditor = Nobody.shared();
+    it.act(|it, context| it.withdraw(id, Withdrawn::RequestOrSignal, &creditor, context))
+}
+
+#[test]
+fn who_is_closed_and_takes_back_the_last_that_is_queued_has_nothing_left_to_send() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 5, b"unsent");
+    it.write(0);
+    let deadline = it.now + Duration::from_secs(3);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    assert!(!is_finishing(&it));
+    assert!(withdraw(&mut it, 5).is_some());
+    assert!(is_finishing(&it));
+}
+
+#[test]
+fn where_nothing_waits_to_be_sent_any_more_nobody_is_late_in_taking_it() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 5, b"unsent");
+    it.write(0);
+    assert!(withdraw(&mut it, 5).is_some());
+    assert_eq!(it.connection.due(), None);
+}
+
+#[test]
+fn what_can_never_be_sent_comes_back_for_that_though_it_is_taken_back() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 5, b"unsent");
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    it.connection.set_closed_to_posts();
+    assert!(withdraw(&mut it, 5).is_none());
+    let creditor = Nobody.shared();
+    it.act(|it, context| it.return_unsendable(&creditor, context));
+    let Some(Event::Returned(returned)) = it.events.pop_front() else {
+        panic!("it comes back");
+    };
+    assert_eq!(returned.reason(), Reason::ConnectionLost);
+}
+
+/// What is queued was lost to the connection, and the channel ends for what ended it before.
+#[test]
+fn who_is_closed_and_then_cannot_be_written_to_ends_as_it_would_have() {
+    let mut it = Alone::new();
+    it.post(OpCode::Signal, 0, b"unsent");
+    let deadline = it.now + Duration::from_secs(3);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    assert_eq!(it.settle(), [Reason::ConnectionLost]);
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert_eq!(it.closed().0, Reason::GroupClosed);
+}
+
+#[test]
+fn who_breaks_off_a_frame_behind_its_goodbye_has_lost_the_connection() {
+    let mut it = Alone::new();
+    it.post(OpCode::Response, 3, &[1; 1000]);
+    it.receive(OpCode::ByeRequest, 4, b"");
+    let part = &frame(OpCode::Signal, 0, b"broken off")[..20];
+    it.act(|it, context| it.receive(part, context));
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert!(it.connection.has_ended());
+    assert_eq!(it.settle(), [Reason::ConnectionLost]);
+    assert_eq!(it.closed().0, Reason::ConnectionLost);
+}
+
+/// It is owed a last word, which cannot be sent any more.
+#[test]
+fn where_nothing_can_be_sent_a_peer_that_closes_its_side_is_not_waited_for() {
+    let mut it = Alone::new();
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_write_error(&broken_pipe(), context));
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert!(it.connection.has_ended());
+
+    let mut it = Alone::new();
+    let deadline = it.now + Duration::from_secs(3);
+    it.act(|it, context| it.close(Reason::GroupClosed, deadline, context));
+    it.receive(OpCode::ByeRequest, 4, b"");
+    it.act(|it, context| it.handle_end_of_stream(context));
+    assert!(it.connection.has_ended());
+}
+
+/// As who accepts a connection may do that has said goodbye on it already.
+#[test]
+fn who_refuses_behind_its_own_goodbye_has_said_goodbye() {
+    let mut it = Alone::new();
+    it.post(OpCode::ByeRequest, 5, b"");
+    it.post(OpCode::ByeResponse, 6, b"");
+    it.write(usize::MAX);
+    it.act(|it, context| it.handle_end_of_stream(context));
+    it.settle();
+    assert_eq!(it.closed().0, Reason::Bye);
+}
+
+/// The words would come in the middle of what the system has not taken yet.
+#[test]
+fn an_abort_behind_what_is_on_its_way_below_is_without_words() {
+    let mut it = Alone::new();
+    let message = Message::new(&it.pool).with_body(b"why").unwrap();
+    let post = Post::to(Channel::new(7, 7), OpCode::ByeSignal, 0, message);
+    it.connection.set_staged(1);
+    it.act(|it, context| it.abort(post, context));
+    let close = it.actions.closing.pop_back();
+    assert!(matches!(close, Some(Action::Close { how, .. }) if matches!(how, Closing::Abortive)));
+}
+
+#[test]
+fn what_comes_back_is_one_of_several_parts_still() {
+    let mut it = Alone::new();
+    let message = Message::new(&it.pool).with_body(b"part").unwrap();
+    let post = Post::to(Channel::new(7, 7), OpCode::Signal, 5, message).more();
+    it.act(|it, context| it.enqueue(post, 1000, context));
+    assert!(withdraw(&mut it, 5).is_some());
+    let Some(Event::Returned(returned)) = it.events.pop_front() else {
+        panic!("it comes back");
+    };
+    assert!(returned.has_more());
+}

@@ -1,6 +1,7 @@
 //! Which option says how long what is waited for.
 
 use super::*;
+use crate::protocol::budget::Asking;
 
 /// Options of which no two are the same.
 fn connected() -> Alone {
@@ -81,4 +82,44 @@ fn what_is_queued_has_the_send_timeout_to_be_taken() {
         it.write(most);
         assert_eq!(it.wait_for_end(), it.options.send_timeout);
     }
+}
+
+/// A frame that goes on is measured over a whole timeout since it began, though the one before was looked at.
+#[test]
+fn a_slow_frame_is_looked_at_one_timeout_after_its_beginning() {
+    let mut it = connected();
+    let whole = frame(OpCode::Signal, 0, &[1; 800]);
+    it.act(|it, context| it.receive(&whole[..20], context));
+    it.later(Duration::from_secs(3));
+    let rest = [&whole[20..], &whole[..20]].concat();
+    it.act(|it, context| it.receive(&rest, context));
+    it.later(Duration::from_secs(5));
+    it.act(|it, context| it.receive(&whole[20..21], context));
+    it.later(Duration::from_secs(1));
+    assert!(!it.connection.has_ended(), "that was for the one before");
+    assert_eq!(it.wait_for_end(), Duration::from_secs(3));
+}
+
+/// The reactor would do nothing else.
+#[test]
+fn however_short_the_frame_timeout_who_waits_for_budget_is_seldom_looked_at() {
+    let mut it = connected();
+    it.options.frame_timeout = Duration::ZERO;
+    it.budget = Budget::new(0, 1 << 20);
+    it.connection.budget_key = it.budget.open(0);
+    let mut other = 0;
+    let asking = Asking {
+        key: RecordKey {
+            index: 2,
+            generation: 2,
+        },
+        budget_key: it.connection.budget_key,
+        held: &mut other,
+    };
+    it.budget.charge(asking, 1500).unwrap();
+    it.receive(OpCode::Signal, 0, b"late");
+    assert!(it.connection.is_starved());
+    it.later(Duration::ZERO);
+    let again = it.now + Duration::from_secs(1);
+    assert_eq!(it.connection.due(), Some(again));
 }

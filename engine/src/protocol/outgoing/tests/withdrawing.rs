@@ -145,6 +145,7 @@ impl Bench {
         let frames = self.model.iter().map(|&(_, len)| Header::LEN + len);
         let all = frames.sum::<usize>() - self.sent;
         let mut left = all * part / 1000;
+        let before = self.model.len();
         self.sent += left;
         while let Some(&(_, len)) = self.model.first()
             && self.sent >= Header::LEN + len
@@ -152,9 +153,13 @@ impl Bench {
             self.sent -= Header::LEN + len;
             self.model.remove(0);
         }
+        let mut sent = 0;
         while left > 0 {
-            left = self.it.nodes.advance(&mut self.it.fifo, left).1;
+            let (one, rest) = self.it.nodes.advance(&mut self.it.fifo, left);
+            sent += one.map_or(0, |one| messages(&one));
+            left = rest;
         }
+        assert_eq!(sent, before - self.model.len());
     }
 
     /// What is written next is the beginning of what is queued and was not sent.
@@ -197,6 +202,17 @@ impl Bench {
         let expected = (!self.model.is_empty()).then(|| self.model.remove(0));
         assert_eq!(popped.map(|it| whole(&it)), expected);
         self.sent = 0;
+    }
+}
+
+/// How many messages were sent, all of them Requests.
+fn messages(sent: &Sent) -> usize {
+    match sent {
+        Sent::Message(_) | Sent::Shared(_) => 1,
+        Sent::Frames { counts, .. } => {
+            assert_eq!(counts.messages, counts.requests);
+            counts.messages as usize
+        }
     }
 }
 
