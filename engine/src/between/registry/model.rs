@@ -15,7 +15,7 @@ use crate::between::waiting::RoomWait;
 use crate::channel::Channel;
 use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST, cost_of};
 
-use super::registry_steps::{By, Step, reserves, steps};
+use super::registry_steps::{By, LENS, Step, reserves, steps};
 
 const CREDIT: Credit = Credit {
     channel: 3 * MESSAGE_COST_MAX,
@@ -442,9 +442,10 @@ impl Model {
                 if matches!(step, Step::Send(_)) {
                     self.registry.release(life.channel, cost);
                 } else {
-                    // Some were queued for less than they are charged now.
-                    let more = (cost % 3 * 200).min(MESSAGE_COST_MAX - cost);
-                    let returned = cost + more;
+                    // Some were queued for less than they are charged now: for the same or more, as much as the most that
+                    // those in a line for room want, as all that is posted here.
+                    let more = LENS.map(cost_of).into_iter().filter(|&it| it >= cost);
+                    let returned = more.take(1 + at % 2).last().unwrap_or(cost);
                     let queued = cost;
                     self.registry
                         .release_returned(life.channel, ReturnedCost { queued, returned });

@@ -37,6 +37,9 @@ pub(super) enum By {
     Other,
 }
 
+/// How long messages are: the most that those in a line for room want. Who wants less may be told a little later.
+pub(super) const LENS: [usize; 4] = [256, 16 << 10, 65 << 10, 131_088];
+
 /// What the groups have of their own: nothing, less than a large message takes, or as much.
 pub(super) fn reserves() -> impl Strategy<Value = [usize; 2]> {
     let reserve = || prop_oneof![Just(0), Just(cost_of(16 << 10)), Just(MESSAGE_COST_MAX)];
@@ -55,8 +58,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => Just(Role::ByeSignal),
         ]
     };
-    // The most that those in each line for room want: who wants less may be told a little later.
-    let len = prop_oneof![Just(256), Just(16 << 10), Just(65 << 10), Just(131_088)];
+    let len = prop::sample::select(LENS.as_slice());
     let step = prop_oneof![
         2 => (group.clone(), kind).prop_map(|(group, kind)| Step::Open(group, kind)),
         12 => (any::<usize>(), by.clone(), role(), len)
