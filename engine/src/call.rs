@@ -267,11 +267,12 @@ impl Call {
                 })),
                 CallEvent::Lost(reason) => self.unanswered(WhyUnanswered::Lost(reason)),
                 CallEvent::TimedOut => {
+                    let outcome = self.unanswered(WhyUnanswered::Late);
                     if self.has_waited {
                         // It may have been posted behind the look of the reactor at the queue.
                         self.abandon();
                     }
-                    self.unanswered(WhyUnanswered::Late)
+                    outcome
                 }
             };
             self.stage = Stage::Over;
@@ -445,3 +446,6 @@ impl fmt::Debug for Call {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

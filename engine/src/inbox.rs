@@ -4,6 +4,7 @@ mod readiness;
 mod task;
 mod unread;
 
+use std::future::Future;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,8 +44,8 @@ pub struct Inbox {
     /// That is lowered, and raised by what comes.
     is_loop_waiting: bool,
     is_closed: bool,
-    /// A task receives what is left after the close, and has not received all.
-    is_closing_task: bool,
+    /// A task closes the group within this time, and has not received all that is left.
+    closing_task: Option<Duration>,
 }
 
 /// A report's messages are not charged up to so much at least.
@@ -77,7 +78,7 @@ impl Inbox {
             readiness: None,
             is_loop_waiting: false,
             is_closed: false,
-            is_closing_task: false,
+            closing_task: None,
         }
     }
 
@@ -266,16 +267,21 @@ impl Inbox {
 
     /// As [`close`](Inbox::close), in a task. Dropping the future closes the group all the same, within the
     /// same time, and drops what would have been in the report; it does not block.
-    pub async fn close_async(mut self, within: Duration) -> CloseReport {
-        let mut report = CloseReport::default();
-        let mut uncharged = self.shared.options.inbound_bytes.max(REPORT_BYTES);
-        self.begin_close(within);
-        self.is_closing_task = true;
-        while let Ok(event) = self.recv_async().await {
-            report.add(event, &mut uncharged);
+    pub fn close_async(
+        mut self,
+        within: Duration,
+    ) -> impl Future<Output = CloseReport> + Send + 'static {
+        self.closing_task = Some(within); // also where the future is dropped before it was polled
+        async move {
+            let (mut inbox, mut report) = (self, CloseReport::default());
+            let mut uncharged = inbox.shared.options.inbound_bytes.max(REPORT_BYTES);
+            inbox.begin_close(within);
+            while let Ok(event) = inbox.recv_async().await {
+                report.add(event, &mut uncharged);
+            }
+            inbox.closing_task = None;
+            report
         }
-        self.is_closing_task = false;
-        report
     }
 
     /// Closes the group: from now on what is left of it comes. Returns false if that was begun before.
@@ -324,7 +330,8 @@ impl CloseReport {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        if self.is_closing_task {
+        if let Some(within) = self.closing_task {
+            self.begin_close(within);
             // Nobody receives what is still to come: it is left to the reactor.
             self.leave_task();
             self.group.abandon();

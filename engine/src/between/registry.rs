@@ -250,6 +250,9 @@ impl Registry {
         slot.bye_request |= role == Role::ByeRequest;
         slot.bye_response |= role == Role::ByeResponse;
         self.end_promise(channel);
+        if role != Role::Data {
+            self.note_goodbye(channel);
+        }
         Ok(())
     }
 

@@ -273,6 +273,31 @@ fn a_close_that_is_not_waited_for_forgets_what_had_ended() {
     shared.pool.close();
 }
 
+/// Nobody has polled it: its group closes all the same, within the time that was given, and who drops it does not wait.
+#[test]
+fn a_close_that_was_not_begun_is_not_waited_for_either() {
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1, 0));
+    let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let within = Duration::from_secs(3600);
+    let closing = inbox.close_async(within);
+    let dropper = thread::spawn(move || drop(closing));
+    let mut batch = Vec::new();
+    while batch.is_empty() {
+        batch = posted(&shared);
+        thread::yield_now();
+    }
+    let [Submission::CloseGroup { deadline, .. }] = batch[..] else {
+        panic!("{} submissions", batch.len());
+    };
+    assert!(deadline > Instant::now() + within / 2);
+    dropper.join().unwrap(); // though nothing ends the group
+    shared.pool.close();
+}
+
 /// The channel was refused again, and had room again, while a Room lay in the inbox. Nothing else
 /// may happen that wakes the reactor before the application has taken that and waits for the next.
 #[test]

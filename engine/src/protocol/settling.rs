@@ -35,6 +35,7 @@ impl Core {
                 registry.lapse_promises();
             }
             registry.take_withdrawals();
+            registry.tell_goodbyes();
             registry.take_room(&mut self.room);
             self.promises.note(registry.room_is_wanted());
             self.has_room = false;

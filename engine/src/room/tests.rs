@@ -18,7 +18,7 @@ use crate::error::{Ended, PostError};
 use crate::handles::{Batch, GroupShared, Shared, Submission};
 use crate::options::Options;
 use crate::protocol::Core;
-use crate::storage::MESSAGE_COST_MAX;
+use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::sync::lock;
 
 use super::WaitForRoom;
@@ -288,6 +288,31 @@ fn where_nothing_can_be_posted_a_wait_ends_with_the_reason() {
     queue.with_registry(|registry| bench.group.close(registry));
     assert_eq!(task.wakes(), 2, "woken by the close of the group");
     check(&mut wait, PostError::GroupClosed);
+}
+
+/// The peer may read nothing, so that nobody tells of room.
+#[test]
+fn a_goodbye_ends_a_wait_in_the_next_pass() {
+    let (bench, task) = (Bench::new(), Arc::new(Task::default()));
+    let channel = bench.full();
+    let mut wait = bench.room(channel);
+    let request = (Role::ByeRequest, Poll::Pending, "an answer may follow");
+    let response = (
+        Role::ByeResponse,
+        Poll::Ready(Err(PostError::ByePosted)),
+        "nothing may",
+    );
+    for (at, (role, expected, why)) in [request, response].into_iter().enumerate() {
+        assert_eq!(poll(&mut wait, &task), Poll::Pending);
+        let queue = &bench.shared.queue;
+        let admitted = queue.with_registry(|it| it.admit(channel, 1, role, SMALLEST_COST, None));
+        admitted.unwrap();
+        assert_eq!(task.wakes(), at, "who posts calls no waker");
+        bench.exchange(Registry::tell_goodbyes);
+        assert_eq!(task.wakes(), at + 1);
+        assert_eq!(poll(&mut wait, &task), expected, "{why}");
+    }
+    assert_eq!(bench.waiting(), 0);
 }
 
 /// What was posted before may take until the deadline; nothing can be posted from the start.

@@ -440,6 +440,24 @@ fn who_waits_behind_one_that_does_not_look_hears_of_the_end() {
     }
 }
 
+/// The peer reads nothing, and nobody makes room.
+#[test]
+fn who_waits_to_post_hears_of_a_goodbye_that_goes_before() {
+    let pair = connected_with(Transport::Tcp, tight());
+    let (client, channel) = (pair.client.0, pair.to_server);
+    fill(&client, channel);
+    let mut waits = [7, 8].map(|id| client.send(large(&client, channel, id)));
+    for wait in &mut waits {
+        assert!(poll_once(wait).is_pending());
+    }
+    let [first, second] = waits.map(|wait| thread::spawn(move || block_on(wait)));
+    client.post(client.message().bye(channel)).unwrap();
+    for (thread, id) in [(first, 7), (second, 8)] {
+        let refused = thread.join().unwrap().unwrap_err();
+        assert_eq!((refused.why, refused.post.id()), (PostError::ByePosted, id));
+    }
+}
+
 #[test]
 fn a_post_that_can_never_be_accepted_is_not_waited_for() {
     let engine = engine();

@@ -254,6 +254,9 @@ impl Model {
             life.posted.push(role);
             life.queued.push(cost);
             again.map(|at| self.returned.remove(at));
+            self.expect_woken(|_| false);
+            self.registry.tell_goodbyes();
+            self.expect_woken(|task| task.at == at && role != Role::Data);
         }
     }
 

@@ -112,6 +112,8 @@ pub(super) struct Room {
     /// What was told of the shared part in this round, and not posted into yet.
     promised: usize,
     round: u64,
+    /// The channels to which a goodbye was posted while tasks waited for room there.
+    goodbyes: Vec<Channel>,
 }
 
 impl Registry {
@@ -346,6 +348,21 @@ impl Registry {
         channels
             .into_iter()
             .for_each(|channel| self.waiting.tell(channel));
+    }
+
+    /// Those who wait for room behind a goodbye may wait in vain.
+    #[cold]
+    pub(super) fn note_goodbye(&mut self, channel: Channel) {
+        if self.waiting.aims(channel).next().is_some() {
+            self.room.goodbyes.push(channel);
+        }
+    }
+
+    /// Has them woken: by the reactor, as who drops a [`Bye`](crate::Bye) may hold a lock that a waker wants.
+    pub(crate) fn tell_goodbyes(&mut self) {
+        for channel in std::mem::take(&mut self.room.goodbyes) {
+            self.waiting.tell(channel);
+        }
     }
 
     /// What was promised and has not lapsed.
