@@ -82,3 +82,18 @@ fn who_has_said_hello_is_no_stranger_and_where_nobody_waits_there_may_be_many() 
         bench.accept(listener);
     }
 }
+
+#[test]
+fn a_listener_that_ends_among_strangers_ends_whatever_becomes_of_them() {
+    let mut bench = Bench::with(least());
+    let (channel, listener) = bench.listen();
+    let [(glutton, _one), (waits, _other)] = [(); 2].map(|()| bench.greet(listener));
+    let held = wait_in_line(&mut bench, glutton, waits);
+    let _strangers = crowd(&mut bench, listener);
+    bench.post(crate::post::Post::abort(channel));
+    drop(held); // nobody waits in line any more as soon as it ends
+    bench.rest();
+    let ends = |event: &Event| matches!(event, Event::Closed(it) if it.channel() == channel);
+    assert!(bench.events().iter().any(ends));
+    bench.core.audit();
+}

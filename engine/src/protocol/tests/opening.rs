@@ -273,3 +273,36 @@ fn a_listener_that_ended_while_it_opened_stays_ended() {
     assert_eq!(bench.closed().reason(), Reason::Aborted);
     assert!(bench.events().is_empty());
 }
+
+fn has_begun(bench: &Bench) -> bool {
+    let begins = |it: &Action| matches!(it, Action::Connect { .. } | Action::Listen { .. });
+    bench.actions.iter().any(begins)
+}
+
+/// Its socket would be nobody's.
+#[test]
+fn who_is_aborted_in_the_pass_in_which_it_would_begin_does_not_begin() {
+    let mut bench = Bench::new();
+    let channels = [
+        bench.posting.connect(&address(7000)).unwrap(),
+        bench.posting.listen(&address(0)).unwrap(),
+    ];
+    for channel in channels {
+        bench.post(crate::Post::abort(channel));
+    }
+    bench.rest();
+    assert!(!has_begun(&bench));
+}
+
+#[test]
+fn a_listener_behind_the_close_of_its_group_does_not_listen() {
+    let mut bench = Bench::new();
+    bench.rest();
+    let (group, deadline) = (bench.group.id, bench.now);
+    bench.submit(Submission::CloseGroup { group, deadline }); // the application does not know yet
+    bench.posting.listen(&address(0)).unwrap();
+    bench.rest();
+    assert!(!has_begun(&bench));
+    assert_eq!(ends(&mut bench), (vec![], Reason::GroupClosed));
+    assert!(bench.end_of_group().is_some());
+}

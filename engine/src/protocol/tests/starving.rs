@@ -509,3 +509,33 @@ fn frames_whose_first_parts_are_here_all_come_whole_however_many_wait() {
         }
     }
 }
+
+/// Else two peers that flood each other would wait for each other.
+#[test]
+fn what_is_passed_on_takes_none_of_the_inbound_budget_however_long_it_is_queued() {
+    for (is_shared, has_header) in [(false, false), (true, false), (true, true)] {
+        let mut bench = Bench::new();
+        let (channel, key) = bench.connect();
+        bench.accepts.insert(key, 0);
+        bench.feed(key, &signal(&[7; LARGE]));
+        bench.rest();
+        let Event::Signal(received) = bench.event() else {
+            panic!("it was received");
+        };
+        let mut message = received.into_message();
+        if is_shared {
+            drop(message.share_body());
+        }
+        if has_header {
+            message.add_header("Name", "value").unwrap();
+        }
+        assert!(bench.core.audit().inbound_used > 0);
+        bench.post(message.signal(channel));
+        bench.rest();
+        assert_eq!(bench.core.audit().inbound_used, 0);
+        bench.accepts.remove(&key);
+        bench.core.handle_writable(key, bench.now);
+        bench.rest();
+        assert_eq!(bench.frames(key)[0].body, [7; LARGE]);
+    }
+}
