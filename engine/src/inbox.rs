@@ -6,6 +6,7 @@ mod unread;
 
 use std::future::Future;
 use std::iter::FusedIterator;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::error::Ended;
 use crate::event::{AnswerBye, Decide, Event, Returned};
 use crate::handles::{GroupShared, Shared, reactor_thread};
 use crate::options::{DROP_WITHIN, after};
+use crate::storage::{give_back_dropped, keep_dropped};
 
 pub use self::readiness::Readiness;
 pub use self::task::Recv;
@@ -156,9 +158,11 @@ impl Inbox {
     /// As [`recv`](Inbox::recv).
     pub fn recv_many(&mut self) -> Result<Events<'_>, Ended> {
         self.fill_waiting()?;
+        keep_dropped(&self.shared.pool);
         Ok(Events {
             inbox: self,
             fetched: 0,
+            _is_of_this_thread: PhantomData,
         })
     }
 
@@ -177,6 +181,7 @@ impl Inbox {
         if !self.unread.is_empty() {
             return Ok(true);
         }
+        give_back_dropped(); // of another inbox, from which this thread takes a batch
         if self.is_task && deadline.is_none_or(|deadline| deadline > Instant::now()) {
             self.leave_task(); // here is a thread that waits
         }
@@ -222,6 +227,7 @@ impl Inbox {
     fn pop_with_all(&mut self) -> Option<Event> {
         let mut event = self.unread.pop()?;
         if self.unread.is_empty() {
+            give_back_dropped();
             self.shared.note_received();
         }
         if !event.is_frequent() {
@@ -366,11 +372,23 @@ impl std::fmt::Debug for Inbox {
 
 /// The events that an inbox has got, from [`Inbox::recv_many`]. What is not taken from this iterator stays
 /// in the inbox.
+///
+/// While a thread has it, and events are left in it, the messages that the thread drops are given back
+/// together: 32 of them, or 32 KiB, whichever comes first. So many bytes of the inbound budget may be free a
+/// little later, by when the last event is taken or this is dropped. It stays with its thread.
 #[derive(Debug)]
 pub struct Events<'a> {
     inbox: &'a mut Inbox,
     /// How many of the next have been fetched by the processor.
     fetched: usize,
+    /// What is dropped meanwhile is kept by this thread, which has to give it back.
+    _is_of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Events<'_> {
+    fn drop(&mut self) {
+        give_back_dropped();
+    }
 }
 
 /// So many are fetched together, ahead of their being taken.

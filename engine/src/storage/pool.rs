@@ -1,6 +1,7 @@
 //! Free storage: taken by size, given back on drop, bounded in bytes.
 
 mod cache;
+mod dropped;
 
 use std::mem;
 
@@ -12,6 +13,9 @@ use crate::sync::{Arc, Mutex, decide, lock};
 #[cfg(test)]
 pub(crate) use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
+#[cfg(test)]
+pub(crate) use self::dropped::{DROPPED_BYTES, DROPPED_MOST};
+pub(crate) use self::dropped::{give_back_dropped, keep_dropped};
 
 use super::charge::{Charge, Hold};
 use super::shared::Shared;
@@ -137,6 +141,13 @@ impl Storage {
                 bytes: vec![0; SIZES[size]].into_boxed_slice(),
             })),
         })
+    }
+
+    /// Gives it back to its pool, which it has.
+    fn give_back(self) {
+        if let Some(home) = self.home().map(Arc::clone) {
+            home.give_back(self);
+        }
     }
 
     /// Frees the memory rather than giving it back.
@@ -317,11 +328,15 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if let Some(home) = self.home().map(Arc::clone) {
-            if self.body().is_some() {
-                self.drop_body(); // outside the lock
-            }
-            home.give_back(Storage(mem::replace(&mut self.0, Memory::None)));
+        let Some(home) = self.home().map(Arc::as_ptr) else {
+            return;
+        };
+        if self.body().is_some() {
+            self.drop_body(); // outside the lock
+        }
+        let storage = Storage(mem::replace(&mut self.0, Memory::None));
+        if let Some(storage) = dropped::keep(storage, home) {
+            storage.give_back();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "pool/tests.rs"]
 mod pool;
+#[path = "pool/dropped_tests.rs"]
+mod pool_dropped;
 #[path = "pool/kept_tests.rs"]
 mod pool_kept;
 #[path = "sizes/tests.rs"]

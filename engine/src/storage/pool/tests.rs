@@ -10,10 +10,10 @@ use crate::storage::sizes::{SIZES, cost_of};
 use crate::storage::{Creditor, Hold, Shared};
 
 #[derive(Clone, Default)]
-struct Counter(Arc<AtomicUsize>);
+pub(super) struct Counter(Arc<AtomicUsize>);
 
 impl Counter {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -43,20 +43,20 @@ pub(super) fn kept(size: usize) -> usize {
     SIZES[size] + FREE_COST
 }
 
-fn key(index: u32) -> RecordKey {
+pub(super) fn key(index: u32) -> RecordKey {
     RecordKey {
         index,
         generation: 1,
     }
 }
 
-fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
+pub(super) fn received(pool: &Arc<Pool>, len: usize, index: u32) -> Storage {
     let mut storage = pool.take(len);
     storage.charge_inbound(key(index), cost_of(len));
     storage
 }
 
-fn released(pool: &Pool) -> Vec<(RecordKey, usize)> {
+pub(super) fn released(pool: &Pool) -> Vec<(RecordKey, usize)> {
     let mut released = Vec::new();
     pool.take_released(&mut released, None);
     released
