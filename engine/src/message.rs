@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::post::{BY_VALUE_MAX, BY_VALUE_SHARED_MAX};
-use crate::storage::{Lens, Pool, Storage, cost_of, shared_cost_of};
+use crate::storage::{Lens, Pool, Storage, cost_of, keep_spare, shared_cost_of};
 use crate::wire::{self, Header, MAX_BODY_LEN, TextHeaderError, TextHeaders};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -317,7 +317,7 @@ impl Message {
         // A hold knows what it is for and moves along. What was received was charged for the
         // storage that goes back now: the larger one is the application's own.
         self.pass_hold_to(&mut larger);
-        self.move_to(larger);
+        keep_spare(self.move_to(larger));
     }
 
     /// Other storage from where its own is from.
@@ -334,7 +334,8 @@ impl Message {
         }
     }
 
-    fn move_to(&mut self, mut storage: Storage) {
+    /// Returns the storage where it lay.
+    fn move_to(&mut self, mut storage: Storage) -> Storage {
         storage.set_lens(self.storage.lens());
         if let Some(used) = self.storage.bytes().get(..self.stored_len()) {
             storage.bytes_mut()[..used.len()].copy_from_slice(used);
@@ -342,7 +343,7 @@ impl Message {
         if let Some(body) = self.storage.take_body() {
             storage.set_body(body);
         }
-        self.storage = storage;
+        mem::replace(&mut self.storage, storage)
     }
 
     /// Makes this a message of the engine that `pool` belongs to, in storage that is no larger than

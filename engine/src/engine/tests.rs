@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -185,4 +186,20 @@ fn a_group_has_a_reserve_that_takes_any_one_message() {
         let outbound = MESSAGE_COST_MAX.max(2 * asked);
         assert_eq!(posting.reserves(), (reserve, outbound));
     }
+}
+
+/// Whatever it has posted, and received.
+#[test]
+fn an_engine_leaves_no_memory_behind_with_the_thread_that_stops_it() {
+    let engine = engine();
+    let (mut server, client) = (group(&engine), group(&engine));
+    let address = listen(&mut server);
+    let request = converse(&mut server, &client.0, &address);
+    let channel = request.channel().expect("it came over one");
+    let long = server.0.message().with_body(&[7; 2000]).unwrap();
+    server.0.post(long.signal(channel)).unwrap();
+    let pool = Arc::downgrade(&engine.inner.shared.pool);
+    drop((request, server, client));
+    drop(engine);
+    assert_eq!(pool.strong_count(), 0);
 }

@@ -5,6 +5,7 @@ mod buffered;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::iter::Peekable;
+use std::mem;
 use std::time::Instant;
 
 use crate::between::registry::{Denied, GroupId, Holding, Kind, Registry, Run};
@@ -14,7 +15,7 @@ use crate::error::{Budget, Ended, PostError};
 use crate::event::Event;
 use crate::message::Message;
 use crate::post::{Post, Posted, Refused, Target};
-use crate::storage::MESSAGE_COST_MAX;
+use crate::storage::{MESSAGE_COST_MAX, keep_spare};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::batch::{Batch, Place};
@@ -45,7 +46,7 @@ impl Shared {
         });
         let why = match submitted {
             Ok(Ok(())) => {
-                post.message.release_shared_inbound(); // posted by value, it leaves its body here
+                leave_storage(&mut post.message);
                 return Ok(Posted { channel, id });
             }
             Ok(Err(why)) => why.into(),
@@ -80,7 +81,7 @@ impl Shared {
         });
         match submitted {
             Ok(Ok(())) => {
-                post.message.release_shared_inbound();
+                leave_storage(&mut post.message);
                 Ok(())
             }
             Ok(Err(why)) => Err(why.into()),
@@ -376,6 +377,13 @@ fn admit_one(
         charged,
     );
     Ok(())
+}
+
+/// What was posted by value has left its storage, and its shared body: they are needed no more.
+#[inline]
+fn leave_storage(message: &mut Message) {
+    message.release_shared_inbound();
+    keep_spare(mem::replace(message, Message::empty()).into_storage());
 }
 
 /// Puts an admitted post into the batch that is not posted by value.

@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::options::Options;
 use crate::post::Post;
 use crate::protocol::Core;
-use crate::storage::MESSAGE_COST_MAX;
+use crate::storage::{MESSAGE_COST_MAX, give_back_spare};
 use crate::traffic::Traffic;
 
 use super::app::{Context, Member};
@@ -530,6 +530,7 @@ impl World {
                 count(&counters.accepted) == heard + unheard || self.ledger.killed.contains(&index),
                 "P6: {heard} said hello and {unheard} did not, which is not what was accepted"
             );
+            give_back_spare();
             let pools = std::sync::Arc::strong_count(&node.shared.pool);
             assert_eq!(pools, 1, "P6: messages outlive their engine");
             assert_eq!(

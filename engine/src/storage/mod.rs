@@ -13,7 +13,9 @@ pub(crate) mod sizes;
 
 pub(crate) use self::charge::{Creditor, Hold, SharedCreditor};
 pub(crate) use self::pool::SLOT_COST;
-pub(crate) use self::pool::{Cache, Lens, Pool, Storage, give_back_dropped, keep_dropped};
+pub(crate) use self::pool::{
+    Cache, Lens, Pool, Storage, give_back_dropped, give_back_spare, keep_dropped, keep_spare,
+};
 pub(crate) use self::shared::Shared;
 #[cfg(test)]
 pub(crate) use self::sizes::SHARED_COST;

@@ -2,6 +2,8 @@
 
 mod cache;
 mod dropped;
+mod spare;
+mod state;
 
 use std::mem;
 
@@ -16,6 +18,11 @@ pub(crate) use self::cache::Cache;
 #[cfg(test)]
 pub(crate) use self::dropped::{DROPPED_BYTES, DROPPED_MOST};
 pub(crate) use self::dropped::{give_back_dropped, keep_dropped};
+#[cfg(test)]
+pub(crate) use self::spare::SPARE_MAX;
+pub(crate) use self::spare::{give_back_spare, keep_spare};
+
+use self::state::State;
 
 use super::charge::{Charge, Hold};
 use super::shared::Shared;
@@ -346,20 +353,8 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// The most bytes of free storage that are kept, with what each piece takes beside its own.
     limit: usize,
-    waker: Box<dyn Wake>,
-}
-
-struct State {
-    free: [Vec<Storage>; SIZES.len()],
-    free_bytes: usize,
-    /// The size of which most bytes were kept when some were kept last.
-    fullest: usize,
-    /// Inbound charges given back since the reactor last looked.
-    released: Vec<(RecordKey, usize)>,
-    /// After how many bytes more the reactor wants to be woken, if it has channels that wait for inbound
-    /// budget.
-    wake_after: Option<usize>,
-    is_closed: bool,
+    /// Of the reactor, until the pool is closed: what it holds goes with the engine, though storage may live on.
+    waker: Mutex<Option<Box<dyn Wake>>>,
 }
 
 impl Pool {
@@ -375,7 +370,7 @@ impl Pool {
         Pool {
             state: Mutex::new(state),
             limit,
-            waker,
+            waker: Mutex::new(Some(waker)),
         }
     }
 
@@ -383,6 +378,9 @@ impl Pool {
     #[inline]
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Storage {
         let size = size_for(len);
+        if let Some(spare) = spare::take(self, size) {
+            return spare.begin();
+        }
         let free = lock(&self.state).take_free(size);
         match free {
             Some(storage) => storage.begin(),
@@ -458,7 +456,13 @@ impl Pool {
     fn see_to(&self, surplus: Vec<Storage>, wake: bool) {
         surplus.into_iter().for_each(Storage::disown);
         if wake {
-            self.waker.wake();
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake();
         }
     }
 
@@ -466,7 +470,7 @@ impl Pool {
     pub(super) fn release(&self, key: RecordKey, cost: usize) {
         let wake = lock(&self.state).release(key, cost);
         if wake {
-            self.waker.wake();
+            self.wake();
         }
     }
 
@@ -493,6 +497,7 @@ impl Pool {
         let free = mem::replace(&mut state.free, std::array::from_fn(|_| Vec::new()));
         drop(state);
         free.into_iter().flatten().for_each(Storage::disown);
+        drop(lock(&self.waker).take());
     }
 
     /// Bytes of free storage kept now.
@@ -511,86 +516,5 @@ impl Pool {
     pub(crate) fn places(&self) -> usize {
         let state = lock(&self.state);
         state.free.iter().map(Vec::capacity).sum()
-    }
-}
-
-impl State {
-    #[inline]
-    fn take_free(&mut self, size: usize) -> Option<Storage> {
-        let storage = self.free[size].pop()?;
-        self.free_bytes -= bytes_kept(size);
-        self.shrink(size);
-        Some(storage)
-    }
-
-    /// Keeps a list that has become short from holding on to the memory of its best days.
-    #[inline]
-    fn shrink(&mut self, size: usize) {
-        let list = &mut self.free[size];
-        if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 4 {
-            list.shrink_to((2 * list.len()).max(PLACES_KEPT));
-        }
-    }
-
-    /// Takes storage in that was given back, with what it was charged. What does not fit is `surplus`.
-    /// Returns whether the reactor is to be woken.
-    #[inline(always)] // each of the two that use it does so for every message
-    fn take_in(&mut self, storage: Storage, limit: usize, surplus: &mut Vec<Storage>) -> bool {
-        let size = storage.size();
-        let inbound = storage.inbound();
-        let kept = self.free_bytes + bytes_kept(size);
-        if size == self.fullest && kept <= limit && !self.is_closed {
-            self.free_bytes = kept; // it is the usual thing
-            self.free[size].push(storage);
-        } else if let Some(refused) = self.keep(storage, size, limit, surplus) {
-            surplus.push(refused);
-        }
-        inbound.is_some_and(|(key, cost)| self.release(key, cost))
-    }
-
-    /// Keeps storage, or hands it back if there is no room. The fullest size makes room for one that
-    /// has less, so that the pool follows what is used; what has to go is moved to `surplus`.
-    fn keep(
-        &mut self,
-        storage: Storage,
-        size: usize,
-        limit: usize,
-        surplus: &mut Vec<Storage>,
-    ) -> Option<Storage> {
-        let added = bytes_kept(size);
-        if self.is_closed || added > limit {
-            return Some(storage);
-        }
-        while self.free_bytes + added > limit {
-            let has_more = self.bytes_of(self.fullest) > self.bytes_of(size) + added;
-            let Some(evicted) = has_more.then(|| self.take_free(self.fullest)).flatten() else {
-                return Some(storage);
-            };
-            surplus.push(evicted);
-        }
-        self.free_bytes += added;
-        self.free[size].push(storage);
-        if size != self.fullest && self.bytes_of(size) > self.bytes_of(self.fullest) {
-            self.fullest = size;
-        }
-        None
-    }
-
-    fn bytes_of(&self, size: usize) -> usize {
-        self.free[size].len() * bytes_kept(size)
-    }
-
-    /// Notes what was released, and returns whether the reactor is to be woken for it.
-    #[inline]
-    fn release(&mut self, key: RecordKey, cost: usize) -> bool {
-        match self.released.last_mut() {
-            Some((last, sum)) if *last == key => *sum += cost,
-            _ => self.released.push((key, cost)),
-        }
-        let Some(left) = &mut self.wake_after else {
-            return false;
-        };
-        *left = left.saturating_sub(cost);
-        *left == 0 && self.wake_after.take().is_some()
     }
 }

@@ -6,5 +6,7 @@ mod pool;
 mod pool_dropped;
 #[path = "pool/kept_tests.rs"]
 mod pool_kept;
+#[path = "pool/spare_tests.rs"]
+mod pool_spare;
 #[path = "sizes/tests.rs"]
 mod sizes;

@@ -4,6 +4,7 @@ mod buffered;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread;
 
 use crate::between::key::GroupPlace;
 use crate::between::registry::{Kind, Role};
@@ -15,7 +16,7 @@ use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
-use crate::storage::{Creditor, Hold, queued_cost_of, shared_cost_of};
+use crate::storage::{Creditor, Hold, give_back_spare, queued_cost_of, shared_cost_of};
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 /// A reactor that takes what was posted whenever it is woken, and notes how much it was.
@@ -285,12 +286,14 @@ fn a_small_message_is_posted_by_value_and_leaves_its_storage() {
         message
     };
     shared.post(&group, message().signal(channel)).unwrap();
+    give_back_spare();
     assert_eq!(shared.pool.free(0), 1, "one by one");
     let posts = [message(), message(), message(), large()].map(|it| it.signal(channel));
     let mut posts = VecDeque::from(posts);
     shared
         .post_many(&group, &mut posts, &mut Vec::new())
         .unwrap();
+    give_back_spare();
     assert_eq!(
         shared.pool.free(0),
         4,
@@ -312,11 +315,13 @@ fn a_message_with_a_shared_body_leaves_its_storage() {
     let mut first = Message::new(&shared.pool).with_body(&[7; 2000]).unwrap();
     let body = first.share_body();
     let second = first.clone();
+    give_back_spare();
     let free = shared.pool.free(0);
     let one = shared.post(&group, first.signal(channel)).unwrap();
     let mut posts = VecDeque::from([second.request(channel)]);
     let mut posted = vec![one];
     shared.post_many(&group, &mut posts, &mut posted).unwrap();
+    give_back_spare();
     assert_eq!(shared.pool.free(0), free + 2);
     assert_eq!(used(&shared), 2 * shared_cost_of(2016));
     let named = Message::new(&shared.pool).with_header("A", "b").unwrap();
@@ -348,9 +353,35 @@ fn a_small_message_of_another_engine_goes_back_there() {
     let channel = open(&shared);
     let message = Message::new(&other.pool).with_body(b"theirs").unwrap();
     shared.post(&group, message.signal(channel)).unwrap();
+    give_back_spare();
     assert_eq!((shared.pool.free(0), other.pool.free(0)), (1, 1));
     shared.pool.close();
     other.pool.close();
+}
+
+/// So the next that it posts needs no lock of the pool.
+#[test]
+fn a_thread_that_posts_one_by_one_uses_the_same_storage_again_and_gives_it_back_at_its_end() {
+    let (shared, _reactor) = engine();
+    let theirs = Arc::clone(&shared);
+    let poster = thread::spawn(move || {
+        let group = GroupShared::new(1, 0, 0);
+        let channel = open(&theirs);
+        for len in [3, 2000] {
+            let message = || Message::new(&theirs.pool).with_body(&vec![7; len]).unwrap();
+            let places = [(); 3].map(|()| {
+                let message = message();
+                let place = message.body().as_ptr();
+                theirs.post(&group, message.signal(channel)).unwrap();
+                place
+            });
+            assert!(places.iter().all(|place| *place == places[0]), "{len}");
+        }
+        assert_eq!(theirs.pool.free_bytes(), 0);
+    });
+    poster.join().unwrap();
+    assert_eq!((shared.pool.free(0), shared.pool.free(7)), (1, 1));
+    shared.pool.close();
 }
 
 fn used(shared: &Shared) -> usize {

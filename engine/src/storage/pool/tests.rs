@@ -299,14 +299,23 @@ fn a_closed_pool_serves_on_and_goes_with_its_last_storage() {
     let held = received(&pool, 10, 1);
     drop(pool.take(10));
     pool.close();
+    assert_eq!(
+        Arc::strong_count(&token.0),
+        1,
+        "the reactor is woken no more"
+    );
     assert_eq!(pool.free_bytes(), 0);
     let late = pool.take(10);
     drop(late);
     assert_eq!(pool.free_bytes(), 0);
-    drop(pool);
-    assert_eq!(Arc::strong_count(&token.0), 2, "a message still needs it");
+    let pool = {
+        let weak = Arc::downgrade(&pool);
+        drop(pool);
+        weak
+    };
+    assert_eq!(pool.strong_count(), 1, "a message still needs it");
     drop(held);
-    assert_eq!(Arc::strong_count(&token.0), 1);
+    assert_eq!(pool.strong_count(), 0);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -335,8 +344,7 @@ proptest! {
     /// places, and in the end the pool goes.
     #[test]
     fn free_storage_is_bounded(steps in steps(), limit in 0usize..400_000) {
-        let token = Counter::default();
-        let pool = Arc::new(Pool::new(limit, Box::new(token.clone())));
+        let pool = pool(limit);
         let mut cache = Cache::new(Arc::clone(&pool));
         let mut held: Vec<Storage> = Vec::new();
         for step in steps {
@@ -360,8 +368,7 @@ proptest! {
         prop_assert!(pool.free_bytes() <= limit);
         pool.close();
         prop_assert_eq!(pool.free_bytes(), 0);
-        drop(pool);
-        prop_assert_eq!(Arc::strong_count(&token.0), 1);
+        prop_assert_eq!(Arc::strong_count(&pool), 1);
     }
 }
 
