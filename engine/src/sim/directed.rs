@@ -6,6 +6,7 @@ mod closing;
 mod deaf;
 mod failing;
 mod goodbye;
+mod parting;
 mod peer;
 mod serving;
 mod stalling;

@@ -106,6 +106,13 @@ pub(crate) fn client_says(plain: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What says that nothing follows.
+pub(crate) fn end() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record(END, &[], &mut bytes);
+    bytes
+}
+
 impl FakeCodec {
     pub(crate) fn client() -> Self {
         let mut codec = FakeCodec::server();

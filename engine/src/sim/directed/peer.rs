@@ -99,6 +99,29 @@ impl Peer {
         }
     }
 
+    /// Reads all that has arrived, whatever it is.
+    pub(super) fn take(&mut self, world: &mut World) -> Vec<u8> {
+        let (mut taken, mut buffer) = (Vec::new(), [0; 1000]);
+        loop {
+            let now = world.now;
+            match world.net.borrow_mut().read(self.socket, &mut buffer, now) {
+                Ok(0) => self.saw_end = true,
+                Ok(len) => {
+                    taken.extend_from_slice(&buffer[..len]);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("the engine broke off: {error}"),
+            }
+            return taken;
+        }
+    }
+
+    /// How much there is to read.
+    pub(super) fn unread(&self, world: &World) -> usize {
+        world.net.borrow_mut().unread(self.socket)
+    }
+
     /// Reads to the end. Whether that was a reset.
     pub(super) fn was_reset(&mut self, world: &mut World) -> bool {
         let mut buffer = vec![0; 10_000];
