@@ -1,0 +1,53 @@
+//! What lies decrypted, of which no socket tells.
+
+use crate::driver::{LIMITS, Limits};
+use crate::tls::fake;
+use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
+
+use super::super::checks::PASS;
+use super::super::world::least_options;
+use super::peer::Peer;
+use super::{finish, plain_at, received, until};
+
+/// One read takes less than what comes at once.
+const LITTLE: Limits = Limits {
+    bytes_per_read: 48,
+    ..LIMITS
+};
+
+const SIGNALS: u64 = 50;
+
+/// However much a pass reads, and though others have more to be read as well.
+#[test]
+fn what_came_at_once_and_is_read_little_by_little_is_all_received() {
+    let most = (LIMITS.bytes_per_pass, LIMITS.messages_per_pass);
+    for (bytes_per_pass, messages_per_pass) in [most, (1, most.1), (most.0, 3)] {
+        let (mut world, address) =
+            plain_at("tls://127.0.0.1:0", vec![least_options()], 200_000);
+        world.nodes[0].limit(Limits {
+            bytes_per_pass,
+            messages_per_pass,
+            ..LITTLE
+        });
+        let signals = frame(OpCode::Signal, 2, b"").repeat(SIGNALS as usize);
+        // The first reads bring no message, and so are many in one pass.
+        let all = [frame(OpCode::HelloRequest, 1, &[7; 200]), signals].concat();
+        let all = fake::client_says(&all);
+        let peers: Vec<_> = (0..3).map(|_| Peer::connect(&mut world, &address)).collect();
+        for peer in &peers {
+            assert_eq!(peer.write(&mut world, &all), all.len());
+        }
+        let begin = world.now;
+        until(&mut world, |world| {
+            let channels = world.members[0].channels.iter();
+            let counts = channels.map(|&it| received(world, 0, it));
+            counts.eq([1 + SIGNALS; 3])
+        });
+        assert!(world.now - begin <= PASS, "a timeout brought it about");
+        for peer in &peers {
+            peer.close(&mut world, true);
+        }
+        finish(world);
+    }
+}
