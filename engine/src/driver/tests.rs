@@ -281,6 +281,7 @@ mod handshakes;
 mod hidden;
 mod keep_alive;
 mod names;
+mod passes;
 #[cfg(target_os = "linux")]
 mod resuming;
 mod secured;

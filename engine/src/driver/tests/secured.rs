@@ -115,7 +115,8 @@ impl Suite for Once {
 fn who_comes_and_cannot_be_secured_is_not_served_in_the_clear() {
     let mut bench = bench_with(LIMITS, Security(Arc::new(Once::default())));
     let mut peer = dial(&mut bench);
-    peer.write_all(&frame(OpCode::HelloRequest, 1, b"")).unwrap();
+    peer.write_all(&frame(OpCode::HelloRequest, 1, b""))
+        .unwrap();
     bench.pass_until("its end", |bench| {
         let event = bench.inbox.try_recv();
         assert!(matches!(event, Ok(None)), "{event:?}");

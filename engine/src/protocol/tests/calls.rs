@@ -1,13 +1,16 @@
 //! Calls whose time is over, and what they are told.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use crate::call::{CallError, WhyNotSent};
 use crate::channel::Channel;
+use crate::driver::turn::turn;
 use crate::event::Event;
-use crate::handles::{BegunCall, CallEvent, CallLine, CallMailbox};
+use crate::handles::{Batch, BegunCall, CallEvent, CallLine, CallMailbox};
 use crate::reason::Reason;
 use crate::wire::OpCode;
 use crate::wire::test_frames::frame;
@@ -95,6 +98,26 @@ fn what_is_asked_at_its_deadline_is_not_sent() {
     bench.pass();
     assert_eq!(bench.frames(key), []);
     assert_eq!(told(&call), ["withdrawn"]);
+}
+
+/// It counts what time it is when the reactor takes it in, and not when the pass began.
+#[test]
+fn what_is_asked_in_the_course_of_a_pass_behind_its_deadline_is_not_sent() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    let begun = bench.now;
+    bench.later(2 * SECOND);
+    let message = bench.posting.message();
+    let mut call = bench.posting.call(channel, message, begun + SECOND);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut call).poll(&mut context).is_pending());
+    turn(&mut bench, &mut Batch::default(), begun);
+    assert_eq!(bench.frames(key), []);
+    let Poll::Ready(Err(CallError::NotSent(outcome))) = Pin::new(&mut call).poll(&mut context)
+    else {
+        panic!("it was sent")
+    };
+    assert_eq!(outcome.why, WhyNotSent::Returned(Reason::Withdrawn));
 }
 
 /// To take one back is to look through its channel's queue.

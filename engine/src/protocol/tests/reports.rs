@@ -100,7 +100,11 @@ fn an_account_counts_the_bytes_of_frames_that_are_taken_and_read_in_parts() {
     assert_eq!(bytes(&mut bench), (hello + 100, 0));
     // The rest of a body is read to where it belongs.
     let signal = frame(OpCode::Signal, 5, &vec![7; 60_000]);
-    for (fed, len) in [(0, 10_000), (10_000, 40_000), (50_000, signal.len() - 50_000)] {
+    for (fed, len) in [
+        (0, 10_000),
+        (10_000, 40_000),
+        (50_000, signal.len() - 50_000),
+    ] {
         bench.feed(key, &signal[fed..fed + len]);
         assert_eq!(bytes(&mut bench), (hello + 100, (fed + len) as u64));
     }

@@ -23,8 +23,7 @@ const SIGNALS: u64 = 50;
 fn what_came_at_once_and_is_read_little_by_little_is_all_received() {
     let most = (LIMITS.bytes_per_pass, LIMITS.messages_per_pass);
     for (bytes_per_pass, messages_per_pass) in [most, (1, most.1), (most.0, 3)] {
-        let (mut world, address) =
-            plain_at("tls://127.0.0.1:0", vec![least_options()], 200_000);
+        let (mut world, address) = plain_at("tls://127.0.0.1:0", vec![least_options()], 200_000);
         world.nodes[0].limit(Limits {
             bytes_per_pass,
             messages_per_pass,
@@ -34,7 +33,9 @@ fn what_came_at_once_and_is_read_little_by_little_is_all_received() {
         // The first reads bring no message, and so are many in one pass.
         let all = [frame(OpCode::HelloRequest, 1, &[7; 200]), signals].concat();
         let all = fake::client_says(&all);
-        let peers: Vec<_> = (0..3).map(|_| Peer::connect(&mut world, &address)).collect();
+        let peers: Vec<_> = (0..3)
+            .map(|_| Peer::connect(&mut world, &address))
+            .collect();
         for peer in &peers {
             assert_eq!(peer.write(&mut world, &all), all.len());
         }

@@ -26,9 +26,7 @@ fn greeted(world: &mut World, address: &Address) -> Peer {
     let before = world.members[SERVES].channels.len();
     let hello = fake::client_says(&frame(OpCode::HelloRequest, 1, b""));
     assert_eq!(peer.write(world, &hello), hello.len());
-    until(world, |world| {
-        world.members[SERVES].channels.len() > before
-    });
+    until(world, |world| world.members[SERVES].channels.len() > before);
     until(world, |world| !world.step());
     peer.channel = world.members[SERVES].channels[before];
     peer
@@ -134,7 +132,11 @@ fn an_engine_that_stops_waits_for_those_that_part_as_long_as_it_has_time() {
         part(&mut world, &peer);
         let stops = world.now + Duration::from_secs(10);
         world.stop(SERVES, Duration::from_secs(10));
-        world.pass_until(if is_late { stops + PASS } else { stops - 3 * PASS });
+        world.pass_until(if is_late {
+            stops + PASS
+        } else {
+            stops - 3 * PASS
+        });
         assert_eq!(world.nodes[SERVES].is_running(), !is_late);
         assert_eq!(ends_in_order(&mut world, &mut peer), (true, !is_late));
         a_while(&mut world);
