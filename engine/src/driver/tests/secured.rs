@@ -89,6 +89,11 @@ fn a_pass_counts_what_it_reads_below_the_frames() {
     assert_eq!(bench.bytes_left, 1000 - bytes.len());
 }
 
+fn nothing() -> std::io::Error {
+    let fault = Fault::NotSetUp("there is nothing to secure it with");
+    fault.of_kind(std::io::ErrorKind::Unsupported)
+}
+
 /// Has what it takes until somebody comes.
 #[derive(Debug, Default)]
 struct Once {
@@ -103,12 +108,36 @@ impl Suite for Once {
     fn server(&self) -> std::io::Result<Box<dyn Codec>> {
         match self.was_asked.swap(true, Ordering::Relaxed) {
             false => Ok(Box::new(FakeCodec::server())),
-            true => {
-                let fault = Fault::NotSetUp("there is nothing to secure it with");
-                Err(fault.of_kind(std::io::ErrorKind::Unsupported))
-            }
+            true => Err(nothing()),
         }
     }
+}
+
+/// Never has what it takes.
+#[derive(Debug)]
+struct Never;
+
+impl Suite for Never {
+    fn client(&self, _: &Host) -> std::io::Result<Box<dyn Codec>> {
+        Err(nothing())
+    }
+
+    fn server(&self) -> std::io::Result<Box<dyn Codec>> {
+        Err(nothing())
+    }
+}
+
+#[test]
+fn where_nothing_can_be_secured_nobody_listens_or_connects() {
+    let mut bench = bench_with(LIMITS, Security(Arc::new(Never)));
+    let address = "tls://127.0.0.1:0".parse().unwrap();
+    bench.posting.listen(&address).unwrap();
+    assert!(matches!(bench.event(), Event::Closed(it) if it.reason() == Reason::NoTls));
+    let address = "tls://127.0.0.1:9".parse().unwrap();
+    bench.posting.connect(&address).unwrap();
+    assert!(matches!(bench.event(), Event::Returned(it) if it.reason() == Reason::NoTls));
+    assert!(matches!(bench.event(), Event::Closed(it) if it.reason() == Reason::NoTls));
+    assert!(bench.sockets.keys().is_empty());
 }
 
 #[test]

@@ -39,17 +39,23 @@ impl Peer {
 
     /// Connects, and says nothing.
     pub(super) fn connect(world: &mut World, address: &Address) -> Self {
-        let port = address.port().expect("a TCP address");
-        let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
-        let now = world.now;
-        let socket = world.net.borrow_mut().connect(&at, now).expect("TCP waits");
+        let peer = Peer::dial(world, address);
         until(world, |world| {
             world
                 .net
                 .borrow_mut()
-                .finish_connect(socket)
+                .finish_connect(peer.socket)
                 .is_ok_and(|it| it)
         });
+        peer
+    }
+
+    /// Begins to connect.
+    pub(super) fn dial(world: &mut World, address: &Address) -> Self {
+        let port = address.port().expect("a TCP address");
+        let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
+        let now = world.now;
+        let socket = world.net.borrow_mut().connect(&at, now).expect("TCP waits");
         Peer {
             socket,
             channel: world.members[0].listeners[0],

@@ -1,10 +1,19 @@
-//! Handshakes over a network that takes little at once.
+//! Handshakes over a network that takes little at once, and what comes behind one before it is admitted.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::options::{Admission, ListenOptions};
 use crate::post::Post;
+use crate::reason::Reason;
+use crate::tls::fake;
+use crate::wire::OpCode;
+use crate::wire::test_frames::frame;
 
+use super::super::checks::PASS;
 use super::super::world::{World, least_options};
+use super::peer::Peer;
 use super::{connect, finish, plain_at, until};
 
 /// Another listener, which has the application asked whom to admit.
@@ -36,4 +45,82 @@ fn a_handshake_of_which_the_system_takes_little_at_once_is_finished() {
         connect(&mut world, 1, &address);
         finish(world);
     }
+}
+
+/// Nobody has decided about this one, which says what it has to say.
+fn undecided(says: &[u8]) -> (World, Peer) {
+    let (mut world, _) = plain_at("tls://127.0.0.1:0", vec![least_options()], 200_000);
+    let address = ask(&mut world);
+    let peer = Peer::dial(&mut world, &address);
+    a_while(&mut world);
+    assert_eq!(peer.write(&mut world, says), says.len());
+    a_while(&mut world);
+    (world, peer)
+}
+
+/// The application receives nothing meanwhile.
+fn a_while(world: &mut World) {
+    let soon = world.now + PASS;
+    world.pass_until(soon);
+}
+
+/// The application admits who has come.
+fn decide(world: &mut World) {
+    assert!(world.with_member(0, |member, context| member.receive(context, 1)));
+}
+
+#[test]
+fn who_speaks_before_it_is_admitted_keeps_nobody_awake_and_is_heard_then() {
+    // More than is read with the handshake: there is something to be read all the time.
+    let hello = frame(OpCode::HelloRequest, 1, &[7; 5000]);
+    let (mut world, peer) = undecided(&fake::client_says(&hello));
+    let before = world.nodes[0].passes();
+    let later = world.now + Duration::from_millis(150);
+    world.pass_until(later);
+    assert!(world.nodes[0].passes() - before < 5);
+    decide(&mut world);
+    until(&mut world, |world| world.members[0].channels.len() == 1);
+    peer.close(&mut world, true);
+    finish(world);
+}
+
+fn ended_before_hello(world: &World) -> u64 {
+    let counters = &world.nodes[0].shared.counters;
+    counters.ended_before_hello.load(Ordering::Relaxed)
+}
+
+#[test]
+fn who_leaves_before_it_is_admitted_is_seen_to_leave() {
+    let all = fake::client_says(b"");
+    for is_abortive in [false, true] {
+        let (mut world, mut peer) = undecided(&all);
+        peer.take(&mut world); // else its system ends it by a reset
+        assert_eq!(ended_before_hello(&world), 0);
+        peer.close(&mut world, is_abortive);
+        a_while(&mut world);
+        assert_eq!(ended_before_hello(&world), 1);
+        finish(world);
+    }
+}
+
+#[test]
+fn who_has_spoken_and_leaves_in_order_before_it_is_admitted_is_heard() {
+    let all = [
+        frame(OpCode::HelloRequest, 1, b""),
+        frame(OpCode::Signal, 2, b""),
+    ];
+    let all = [fake::client_says(&all.concat()), fake::end()].concat();
+    let (mut world, mut peer) = undecided(&all);
+    peer.take(&mut world);
+    peer.close(&mut world, false);
+    a_while(&mut world);
+    assert_eq!(ended_before_hello(&world), 0);
+    decide(&mut world);
+    let closed = |world: &World| {
+        let mut accounts = world.ledger.accounts.values();
+        accounts.find_map(|it| Some((it.received, it.closed.as_ref()?.reason())))
+    };
+    until(&mut world, |world| closed(world).is_some());
+    assert_eq!(closed(&world), Some((2, Reason::PeerDisconnected)));
+    finish(world);
 }
