@@ -44,7 +44,11 @@ impl<W: World> Driver<W> {
             reports += 1;
             self.leaves_ready |= !report.is_plain() || reports >= REPORTS;
             let key = report.key;
-            if tls::IS_POSSIBLE && self.sockets.go_on_parting(key, report.refusal.is_some()) {
+            if tls::IS_POSSIBLE
+                && self
+                    .sockets
+                    .go_on_parting(key, report.refusal.is_some(), now)
+            {
                 continue;
             }
             if let Some(error) = report.refusal {

@@ -191,30 +191,37 @@ fn what_a_peer_sends_behind_its_end_while_the_other_end_is_said_keeps_nobody_awa
     finish(world);
 }
 
+/// Whether the connection goes on to receive meanwhile, or not.
 #[test]
 fn an_end_for_which_there_is_no_memory_is_said_once_there_is() {
-    let (mut world, address) = served(Options {
-        linger_timeout: Duration::from_secs(50),
-        ..least_options()
-    });
-    let mut peer = greeted(&mut world, &address);
-    fill(&mut world, &[&peer]);
-    let within = world.now + Duration::from_secs(100);
-    world.with_member(SERVES, |member, context| {
-        member.close(context.node, within);
-    });
-    a_while(&mut world);
-    world.net.borrow_mut().temper.shortages = 100;
-    assert_eq!(ends_in_order(&mut world, &mut peer), (false, false));
-    let before = world.nodes[SERVES].passes();
-    let later = world.now + Duration::from_secs(1);
-    world.pass_until(later);
-    let passes = world.nodes[SERVES].passes() - before;
-    assert!((10..250).contains(&passes), "{passes} passes");
-    world.net.borrow_mut().temper.shortages = 0;
-    let later = world.now + Duration::from_millis(20);
-    world.pass_until(later);
-    assert_eq!(ends_in_order(&mut world, &mut peer), (true, true));
-    peer.close(&mut world, false);
-    finish(world);
+    for is_over in [false, true] {
+        let (mut world, address) = served(Options {
+            linger_timeout: Duration::from_secs(50),
+            ..least_options()
+        });
+        let mut peer = greeted(&mut world, &address);
+        fill(&mut world, &[&peer]);
+        if is_over {
+            part(&mut world, &peer);
+        } else {
+            let within = world.now + Duration::from_secs(100);
+            world.with_member(SERVES, |member, context| {
+                member.close(context.node, within);
+            });
+            a_while(&mut world);
+        }
+        world.net.borrow_mut().temper.shortages = 100;
+        assert_eq!(ends_in_order(&mut world, &mut peer), (false, false));
+        let before = world.nodes[SERVES].passes();
+        let later = world.now + Duration::from_secs(1);
+        world.pass_until(later);
+        let passes = world.nodes[SERVES].passes() - before;
+        assert!((10..250).contains(&passes), "{passes} passes");
+        world.net.borrow_mut().temper.shortages = 0;
+        let later = world.now + Duration::from_millis(20);
+        world.pass_until(later);
+        assert_eq!(ends_in_order(&mut world, &mut peer), (true, true));
+        peer.close(&mut world, false);
+        finish(world);
+    }
 }
