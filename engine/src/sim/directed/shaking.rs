@@ -124,3 +124,37 @@ fn who_has_spoken_and_leaves_in_order_before_it_is_admitted_is_heard() {
     assert_eq!(closed(&world), Some((2, Reason::PeerDisconnected)));
     finish(world);
 }
+
+/// Neither of who connects, nor of who is connected to, before it is admitted or not.
+#[test]
+fn a_handshake_for_which_there_is_no_memory_goes_on_once_there_is() {
+    for (dials, asks) in [(true, false), (false, false), (false, true)] {
+        let options = vec![least_options(), least_options()];
+        let (mut world, address) = plain_at("tls://127.0.0.1:0", options, 200_000);
+        let address = match asks {
+            true => ask(&mut world),
+            false => address,
+        };
+        world.net.borrow_mut().temper.shortages = 100;
+        let peer = if dials {
+            world.with_member(1, |member, context| member.connect(context, &address));
+            None
+        } else {
+            let peer = Peer::dial(&mut world, &address);
+            a_while(&mut world);
+            let hello = fake::client_says(&frame(OpCode::HelloRequest, 1, b""));
+            assert_eq!(peer.write(&mut world, &hello), hello.len());
+            Some(peer)
+        };
+        let later = world.now + Duration::from_millis(100);
+        world.pass_until(later);
+        let passes = [0, 1].map(|node| world.nodes[node].passes());
+        assert!(passes.iter().all(|&passes| passes < 50), "{passes:?}");
+        world.net.borrow_mut().temper.shortages = 0;
+        until(&mut world, |world| world.members[0].channels.len() == 1);
+        if let Some(peer) = peer {
+            peer.close(&mut world, true);
+        }
+        finish(world);
+    }
+}
