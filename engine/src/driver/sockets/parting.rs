@@ -106,7 +106,7 @@ impl<W: World> Sockets<W> {
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         };
-        if !is_refused && flushed.as_ref().is_err_and(is_shortage) {
+        if flushed.as_ref().is_err_and(is_shortage) {
             parting.rests_until = Some(now + Rest::Sending.time());
             self.world.set_interest(parting.place, Wanted::default());
             return true;
