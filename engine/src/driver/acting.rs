@@ -96,12 +96,17 @@ impl<W: World> Driver<W> {
                 self.core.handle_blocked(key, now);
             }
             Err(error) if is_shortage(&error) => {
-                self.sockets.set_sending_rests(key, true);
-                self.rests.begin(key, Rest::Sending, now);
+                self.rest_sending(key, now);
                 self.core.handle_blocked(key, now);
             }
             Err(error) => self.core.handle_write_error(key, &error, now),
         }
+    }
+
+    /// The system has no memory now for what is to be sent.
+    pub(super) fn rest_sending(&mut self, key: RecordKey, now: Instant) {
+        self.sockets.set_sending_rests(key, true);
+        self.rests.begin(key, Rest::Sending, now);
     }
 
     /// Of a connection that waits for budget nobody is told that it broke: it is not read from.

@@ -185,7 +185,7 @@ impl<W: World> Driver<W> {
         Counters::count(&self.shared.counters.passes);
         let now = self.sockets.world.now();
         if tls::IS_POSSIBLE {
-            self.sockets.give_up_partings(now);
+            self.sockets.see_to_partings(now);
         }
         self.core.set_receiver(match reads {
             Reads::For(receiver) => Some(receiver),

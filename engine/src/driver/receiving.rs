@@ -44,7 +44,11 @@ impl<W: World> Driver<W> {
             reports += 1;
             self.leaves_ready |= !report.is_plain() || reports >= REPORTS;
             let key = report.key;
-            if tls::IS_POSSIBLE && self.sockets.go_on_parting(key, report.refusal.is_some()) {
+            if tls::IS_POSSIBLE
+                && self
+                    .sockets
+                    .go_on_parting(key, report.refusal.is_some(), now)
+            {
                 continue;
             }
             if let Some(error) = report.refusal {
@@ -160,8 +164,7 @@ impl<W: World> Driver<W> {
             && let Err(error) = self.sockets.flush_aside(key)
             && is_shortage(&error)
         {
-            self.sockets.set_sending_rests(key, true);
-            self.rests.begin(key, Rest::Sending, now);
+            self.rest_sending(key, now);
         }
     }
 
@@ -234,6 +237,7 @@ impl<W: World> Driver<W> {
         match self.sockets.shake_accepted(key) {
             Ok(Some(identity)) => self.core.handle_identified(key, identity, now),
             Ok(None) => {}
+            Err(error) if is_shortage(&error) => self.rest_sending(key, now),
             Err(error) => self.core.handle_read_error(key, &error, now),
         }
         false
@@ -301,8 +305,14 @@ impl<W: World> Driver<W> {
             match (why, self.sockets.get(key)) {
                 (Rest::Attempt, Some(Socket::Connecting(_))) => self.sockets.declare_writable(key),
                 (Rest::Polling, Some(Socket::Connected(_))) => self.sockets.go_on_polling(key),
+                (Rest::Sending, Some(Socket::Connecting(_))) => {
+                    self.sockets.set_sending_rests(key, false);
+                }
                 (Rest::Sending, Some(Socket::Connected(_))) => {
                     self.sockets.set_sending_rests(key, false);
+                    if let ReadPlan::Handshake = self.core.read_plan(key) {
+                        self.unless_many_shake(key, |it| _ = it.go_on_shaking(key, now));
+                    }
                     self.core.handle_writable(key, now);
                 }
                 _ => {} // closed meanwhile
@@ -343,6 +353,9 @@ impl<W: World> Driver<W> {
                 if self.sockets.promote(key, connection) {
                     self.core.handle_connected(connection, peer, now);
                 }
+            }
+            Err(error) if is_shortage(&error) && self.sockets.is_shaking(key) => {
+                self.rest_sending(key, now);
             }
             Err(error) => {
                 self.sockets.close(key, false);

@@ -144,6 +144,9 @@ pub(super) struct Resolver {
     shared: Weak<Shared>,
     questions: Arc<Questions>,
     lookup: Lookup,
+    /// The system starts no thread.
+    #[cfg(test)]
+    pub(super) is_refused_threads: bool,
 }
 
 impl Resolver {
@@ -160,6 +163,8 @@ impl Resolver {
                 idle,
             }),
             lookup,
+            #[cfg(test)]
+            is_refused_threads: false,
         }
     }
 
@@ -207,6 +212,10 @@ impl Resolver {
     }
 
     fn start_thread(&self) -> bool {
+        #[cfg(test)]
+        if self.is_refused_threads {
+            return false;
+        }
         let (questions, shared) = (Arc::clone(&self.questions), Weak::clone(&self.shared));
         let lookup = Arc::clone(&self.lookup);
         let answer_all = move || {

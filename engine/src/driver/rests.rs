@@ -18,7 +18,7 @@ pub(super) enum Rest {
 }
 
 impl Rest {
-    fn time(self) -> Duration {
+    pub(super) fn time(self) -> Duration {
         match self {
             Rest::Attempt | Rest::Sending => Duration::from_millis(10),
             Rest::Polling => Duration::from_millis(100),

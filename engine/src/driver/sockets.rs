@@ -5,6 +5,8 @@ mod parting;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
+use ampe_poller::socket::is_shortage;
+
 use crate::between::key::RecordKey;
 use crate::peer::Peer;
 use crate::protocol::Wanted;
@@ -275,7 +277,13 @@ impl<W: World> Sockets<W> {
         let Some((secure, raw, cipher)) = self.secured(key) else {
             return Ok(Some(peer));
         };
-        let is_done = secure.shake(&raw, cipher)?;
+        let is_done = match secure.shake(&raw, cipher) {
+            Err(error) if is_shortage(&error) => {
+                secure.shaking = Some(peer); // it is asked again
+                return Err(error);
+            }
+            shaken => shaken?,
+        };
         let identity = secure.take_identity().flatten();
         let done = match is_done {
             true => Some(peer.identified(identity)),
@@ -313,6 +321,12 @@ impl<W: World> Sockets<W> {
             true => Ok(1),
             false => raw.world.peek(raw.stream),
         }
+    }
+
+    /// Whether the handshake of a stream that is being connected goes on.
+    pub(super) fn is_shaking(&mut self, key: RecordKey) -> bool {
+        let secured = self.secured(key);
+        secured.is_some_and(|(secure, ..)| secure.shaking.is_some())
     }
 
     /// Who is at the other end of a stream whose handshake goes on.

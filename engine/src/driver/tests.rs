@@ -165,6 +165,22 @@ fn connected(bench: &mut Bench) -> (RecordKey, TcpStream) {
     (bench.only_socket(), peer)
 }
 
+/// Waits until so many bytes have arrived that nobody has read.
+#[track_caller]
+fn await_arrived(bench: &Bench, key: RecordKey, bytes: usize) {
+    let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
+        panic!("not connected")
+    };
+    let mut buffer = vec![std::mem::MaybeUninit::uninit(); bytes];
+    let deadline = Instant::now() + PATIENCE;
+    while !socket2::SockRef::from(stream)
+        .peek(&mut buffer)
+        .is_ok_and(|len| len == bytes)
+    {
+        assert!(Instant::now() < deadline, "waited in vain");
+    }
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod left;
 
@@ -265,8 +281,10 @@ mod handshakes;
 mod hidden;
 mod keep_alive;
 mod names;
+mod passes;
 #[cfg(target_os = "linux")]
 mod resuming;
+mod secured;
 #[cfg(target_os = "linux")]
 mod several;
 #[cfg(unix)]

@@ -4,10 +4,13 @@ mod accepting;
 mod away;
 mod closing;
 mod deaf;
+mod decrypted;
 mod failing;
 mod goodbye;
+mod parting;
 mod peer;
 mod serving;
+mod shaking;
 mod stalling;
 mod trickle;
 mod wakers;
@@ -32,6 +35,10 @@ const LISTENS: usize = 1;
 
 /// Two engines with a connection between them, and its channel on either side.
 fn connected() -> (World, [Channel; 2]) {
+    connected_at("tcp://127.0.0.1:0")
+}
+
+fn connected_at(any: &str) -> (World, [Channel; 2]) {
     let options = || Options {
         connect_timeout: Duration::from_secs(1),
         ..Options::default()
@@ -41,8 +48,9 @@ fn connected() -> (World, [Channel; 2]) {
         world.nodes[node].limit(LIMITS);
         world.add_member(node);
         world.members[node].greed = 0;
+        world.members[node].is_plain = true;
     }
-    let any = "tcp://127.0.0.1:0".parse().expect("an address");
+    let any = any.parse().expect("an address");
     world.with_member(LISTENS, |member, context| {
         let message = member.posting.message();
         member.post(context, Post::welcome(&any, message));
@@ -258,19 +266,21 @@ fn a_connection_that_cannot_be_polled_for_long_ends() {
 
 #[test]
 fn what_cannot_be_sent_for_want_of_memory_is_sent_later() {
-    let (mut world, [ours, theirs]) = connected();
-    world.net.borrow_mut().temper.shortages = 100;
-    let (start, before) = (world.now, received(&world, LISTENS, theirs));
-    signal(&mut world, DIALS, ours);
-    until(&mut world, |world| {
-        world.now > start + Duration::from_millis(50)
-    });
-    assert_eq!(received(&world, LISTENS, theirs), before);
-    let passes = world.nodes[DIALS].passes();
-    assert!(passes < 50, "it keeps the reactor awake: {passes} passes");
-    world.net.borrow_mut().temper.shortages = 0;
-    until(&mut world, |world| {
-        received(world, LISTENS, theirs) > before
-    });
-    finish(world);
+    for any in ["tcp://127.0.0.1:0", "tls://127.0.0.1:0"] {
+        let (mut world, [ours, theirs]) = connected_at(any);
+        world.net.borrow_mut().temper.shortages = 100;
+        let (start, before) = (world.now, received(&world, LISTENS, theirs));
+        signal(&mut world, DIALS, ours);
+        until(&mut world, |world| {
+            world.now > start + Duration::from_millis(50)
+        });
+        assert_eq!(received(&world, LISTENS, theirs), before);
+        let passes = world.nodes[DIALS].passes();
+        assert!(passes < 50, "it keeps the reactor awake: {passes} passes");
+        world.net.borrow_mut().temper.shortages = 0;
+        until(&mut world, |world| {
+            received(world, LISTENS, theirs) > before
+        });
+        finish(world);
+    }
 }

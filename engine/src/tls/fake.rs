@@ -102,7 +102,16 @@ pub(crate) fn client_says(plain: &[u8]) -> Vec<u8> {
     for _ in 0..2 {
         record(HELLO, &[b'h'; 40], &mut bytes);
     }
-    record(DATA, plain, &mut bytes);
+    for part in plain.chunks(RECORD_BYTES) {
+        record(DATA, part, &mut bytes);
+    }
+    bytes
+}
+
+/// What says that nothing follows.
+pub(crate) fn end() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record(END, &[], &mut bytes);
     bytes
 }
 

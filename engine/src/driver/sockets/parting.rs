@@ -4,7 +4,10 @@
 use std::io;
 use std::time::Instant;
 
+use ampe_poller::socket::is_shortage;
+
 use crate::between::key::RecordKey;
+use crate::driver::rests::Rest;
 use crate::driver::secure::Secure;
 use crate::driver::world::World;
 use crate::protocol::Wanted;
@@ -30,7 +33,14 @@ struct Parting<P> {
     secure: Box<Secure>,
     /// Its end is given up then.
     until: Instant,
+    /// The system had no memory for it, and is asked again then.
+    rests_until: Option<Instant>,
 }
+
+const WRITABLE: Wanted = Wanted {
+    readable: false,
+    writable: true,
+};
 
 impl<P> Partings<P> {
     pub(super) fn new() -> Self {
@@ -62,23 +72,25 @@ impl<W: World> Sockets<W> {
         self.partings.generation_next += 1;
         let index = INDEX;
         self.world.part(place, RecordKey { index, generation });
-        let wanted = Wanted {
-            readable: false,
-            writable: true,
-        };
-        self.world.set_interest(place, wanted);
+        self.world.set_interest(place, WRITABLE);
         self.partings.list.push(Parting {
             generation,
             place,
             secure,
             until,
+            rests_until: None,
         });
         true
     }
 
     /// Goes on with what a socket has to say that parts, if this is one. `is_refused` says that it cannot be
     /// polled.
-    pub(in crate::driver) fn go_on_parting(&mut self, key: RecordKey, is_refused: bool) -> bool {
+    pub(in crate::driver) fn go_on_parting(
+        &mut self,
+        key: RecordKey,
+        is_refused: bool,
+        now: Instant,
+    ) -> bool {
         if key.index != INDEX {
             return false;
         }
@@ -94,6 +106,11 @@ impl<W: World> Sockets<W> {
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         };
+        if flushed.as_ref().is_err_and(is_shortage) {
+            parting.rests_until = Some(now + Rest::Sending.time());
+            self.world.set_interest(parting.place, Wanted::default());
+            return true;
+        }
         if is_refused || flushed.is_err() || !parting.secure.is_saying_end() {
             let place = list.remove(at).place;
             self.world.close(place);
@@ -101,20 +118,24 @@ impl<W: World> Sockets<W> {
         true
     }
 
-    /// Gives those up that had long enough.
-    pub(in crate::driver) fn give_up_partings(&mut self, now: Instant) {
+    /// Gives those up that had long enough, and goes on with those that have rested.
+    pub(in crate::driver) fn see_to_partings(&mut self, now: Instant) {
         let world = &mut self.world;
-        self.partings.list.retain(|it| {
+        self.partings.list.retain_mut(|it| {
             let stays = it.until > now;
             if !stays {
                 world.close(it.place);
+            } else if it.rests_until.take_if(|until| *until <= now).is_some() {
+                world.set_interest(it.place, WRITABLE);
             }
             stays
         });
     }
 
-    /// When the next of them is to be given up.
+    /// When the next of them is to be seen to.
     pub(in crate::driver) fn next_parting(&self) -> Option<Instant> {
-        self.partings.list.iter().map(|it| it.until).min()
+        let partings = self.partings.list.iter();
+        let times = partings.map(|it| it.rests_until.unwrap_or(it.until).min(it.until));
+        times.min()
     }
 }

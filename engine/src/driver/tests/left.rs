@@ -103,3 +103,26 @@ fn what_is_wanted_as_well_and_ready_at_once() {
     assert!(is_readable(&watched), "else this tests nothing");
     assert!(Reactor::leaves_ready(&bench.driver));
 }
+
+/// A read below the frames takes less than there is, though what it brought is less than was asked for.
+#[test]
+fn what_a_read_left_below_the_frames() {
+    let limits = Limits {
+        bytes_per_read: 1000,
+        ..LIMITS
+    };
+    let mut bench = secured::bench(limits);
+    let watched = watched(&mut bench);
+    let (key, mut peer) = secured::greeted(&mut bench);
+    pass_until_idle(&mut bench);
+    let bytes = [peer.says(&frame(OpCode::Signal, 5, b"")), peer.pings(2000)].concat();
+    peer.tcp.write_all(&bytes).unwrap();
+    await_arrived(&bench, key, bytes.len());
+    bench.driver.wait(Some(Instant::now())).unwrap();
+    bench.driver.work(Reads::Yes);
+    bench.driver.rest();
+    assert!(matches!(bench.event(), Event::Signal(_)));
+    assert!(Reactor::leaves_ready(&bench.driver));
+    pass_until_idle(&mut bench);
+    assert!(!is_readable(&watched));
+}

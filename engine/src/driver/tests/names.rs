@@ -154,6 +154,32 @@ fn a_name_that_hangs_is_looked_up_once_for_all_who_ask() {
     assert_eq!(slow.asked(), 2);
 }
 
+/// Who tries again and again would have every thread hang at the same name.
+#[test]
+fn a_name_that_hangs_is_looked_up_once_though_who_asked_gave_up_and_asks_again() {
+    let (mut bench, slow, channels) = busy_with(1);
+    bench.posting.post(Post::abort(channels[0])).unwrap();
+    assert_eq!(ended(&mut bench), (channels[0], Reason::Aborted));
+    let again = dial(&bench, "busy0.example");
+    bench.pass().unwrap();
+    assert_eq!(resolver(&mut bench).waiting(), 1);
+    assert_eq!(resolver(&mut bench).threads(), 1);
+    slow.open();
+    assert_eq!(ended(&mut bench), (again, Reason::NameNotResolved));
+    assert_eq!(slow.asked(), 1);
+}
+
+#[test]
+fn where_the_system_starts_no_thread_no_name_is_known_and_nobody_waits() {
+    let mut bench = Bench::new();
+    resolver(&mut bench).is_refused_threads = true;
+    for _ in 0..3 {
+        let channel = dial(&bench, "some.example");
+        assert_eq!(ended(&mut bench), (channel, Reason::NameNotResolved));
+        assert_eq!(resolver(&mut bench).waiting(), 0);
+    }
+}
+
 #[test]
 fn each_who_asks_for_a_name_has_their_own_port() {
     let (mut bench, _slow) = with_slow_resolver(PATIENCE);

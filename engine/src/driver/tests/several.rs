@@ -19,8 +19,8 @@ struct Full {
     _in_line: Vec<RawSocket>,
 }
 
-fn full(port: u16) -> Full {
-    let address = SocketAddr::from((FIRST, port)).into();
+fn full(host: Ipv4Addr, port: u16) -> Full {
+    let address = SocketAddr::from((host, port)).into();
     let stream = || RawSocket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let listener = stream();
     listener.bind(&address).unwrap();
@@ -44,20 +44,24 @@ fn full(port: u16) -> Full {
 fn beside_a_full_one() -> (TcpListener, Full) {
     let listener = TcpListener::bind((SECOND, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    (listener, full(port))
+    (listener, full(FIRST, port))
+}
+
+/// Connects to a host that has both addresses, and waits until there is an attempt at each.
+fn attempts(bench: &mut Bench, port: u16) {
+    let lookup = |_: &str| vec![(FIRST, 0).into(), (SECOND, 0).into()];
+    let shared = Arc::clone(&bench.shared);
+    bench.sockets.world.resolver = Resolver::with_lookup(&shared, Arc::new(lookup), PATIENCE);
+    let address = Address::tcp("some.example", port).unwrap();
+    bench.posting.connect(&address).unwrap();
+    bench.pass_until("two attempts", |bench| bench.sockets.keys().len() == 2);
 }
 
 #[test]
 fn beside_an_address_that_swallows_attempts_the_next_answers() {
     let mut bench = Bench::new();
     let (listener, full) = beside_a_full_one();
-    let lookup = |_: &str| vec![(FIRST, 0).into(), (SECOND, 0).into()];
-    let shared = Arc::clone(&bench.shared);
-    bench.sockets.world.resolver = Resolver::with_lookup(&shared, Arc::new(lookup), PATIENCE);
-    let port = listener.local_addr().unwrap().port();
-    let address = Address::tcp("some.example", port).unwrap();
-    bench.posting.connect(&address).unwrap();
-    bench.pass_until("two attempts", |bench| bench.sockets.keys().len() == 2);
+    attempts(&mut bench, listener.local_addr().unwrap().port());
     let mut peer = listener.accept().unwrap().0;
     peer.set_nonblocking(true).unwrap();
     let mut hello = [0; Header::LEN];
@@ -69,4 +73,23 @@ fn beside_an_address_that_swallows_attempts_the_next_answers() {
     let key = bench.only_socket();
     assert!(matches!(bench.sockets.get(key), Some(Socket::Connected(_))));
     drop(full);
+}
+
+#[test]
+fn an_attempt_that_cannot_be_polled_is_closed_and_the_other_goes_on() {
+    let mut bench = Bench::new();
+    let (listener, _first) = beside_a_full_one();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let _second = full(SECOND, port);
+    attempts(&mut bench, port);
+    let [refused, other] = bench.sockets.keys()[..] else {
+        panic!("two attempts")
+    };
+    super::refused::refuse(&mut bench, refused);
+    bench.sockets.declare_writable(refused);
+    assert!(!bench.pass().unwrap());
+    assert_eq!(bench.sockets.keys(), [other]);
+    assert!(is_connecting(&bench, other));
+    assert!(matches!(bench.inbox.try_recv(), Ok(None)));
 }

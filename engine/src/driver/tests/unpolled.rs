@@ -96,22 +96,6 @@ fn a_rest_is_over_when_its_time_has_passed_and_not_before() {
     assert_eq!(rests.next(), None);
 }
 
-/// Waits until so many bytes have arrived that nobody has read.
-#[track_caller]
-fn await_arrived(bench: &Bench, key: RecordKey, bytes: usize) {
-    let Some(Socket::Connected(stream)) = bench.sockets.get(key) else {
-        panic!("not connected")
-    };
-    let mut buffer = vec![std::mem::MaybeUninit::uninit(); bytes];
-    let deadline = Instant::now() + PATIENCE;
-    while !socket2::SockRef::from(stream)
-        .peek(&mut buffer)
-        .is_ok_and(|len| len == bytes)
-    {
-        assert!(Instant::now() < deadline, "waited in vain");
-    }
-}
-
 /// It is not late whose bytes are here.
 #[test]
 fn for_whom_it_is_time_so_many_reads_are_made_and_three_in_any_case() {

@@ -4,6 +4,7 @@ mod aborts;
 mod admission;
 mod attempts;
 mod bench;
+mod calls;
 mod crowds;
 mod goodbyes;
 mod groups;

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::between::key::RecordKey;
 use crate::event::Event;
 use crate::handles::{AbandonedCall, BegunCall, CallEvent, CallLine, CallMailbox};
+use crate::options::Options;
 use crate::wire::OpCode;
 use crate::wire::test_frames::{frame, header};
 
@@ -36,6 +38,41 @@ fn who_has_much_to_send_writes_once_a_pass() {
     assert!((1..12).contains(&first), "one write takes no more");
     bench.pass();
     assert_eq!(first + bench.frames(key).len(), 12);
+}
+
+/// Time is over for a crowd at once, and others have their turn as well.
+#[test]
+fn so_many_end_in_a_pass_for_whom_it_is_time_and_the_others_in_the_next() {
+    let mut bench = Bench::with(Options {
+        connections_per_listener: 1000,
+        ..Options::default()
+    });
+    let (_, listener) = bench.listen();
+    let keys: Vec<_> = (0..300).map(|_| bench.accept(listener)).collect();
+    bench.later(bench.shared.options.hello_timeout);
+    for closed in [256, 300] {
+        bench.pass();
+        let is_closed = |key: &&RecordKey| bench.closing(**key).is_some();
+        assert_eq!(keys.iter().filter(is_closed).count(), closed);
+        assert!(bench.is_awake() || closed == 300);
+    }
+}
+
+#[test]
+fn what_was_due_and_is_put_off_is_due_still() {
+    let mut bench = Bench::new();
+    let (_, listener) = bench.listen();
+    let key = bench.accept(listener);
+    bench.later(bench.shared.options.hello_timeout);
+    for _ in 0..3 {
+        assert_eq!(bench.core.poll_due(bench.now), Some(key));
+        assert_eq!(bench.core.poll_due(bench.now), None);
+        bench.core.put_off(key, bench.now);
+        bench.wait();
+        assert!(bench.is_awake());
+    }
+    bench.pass();
+    assert_eq!(bench.closing(key), Some(false));
 }
 
 /// In another thread's cache they would have to be fetched one by one.

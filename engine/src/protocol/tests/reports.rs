@@ -83,6 +83,36 @@ fn an_account_goes_along_with_its_channel() {
     assert_eq!(bench.posting.account(channel), None, "its end was received");
 }
 
+#[test]
+fn an_account_counts_the_bytes_of_frames_that_are_taken_and_read_in_parts() {
+    let mut bench = Bench::new();
+    let (channel, key) = bench.connect();
+    let bytes = |bench: &mut Bench| {
+        bench.rest();
+        let account = account(bench, channel);
+        (account.bytes_sent, account.bytes_received)
+    };
+    let (hello, received) = bytes(&mut bench);
+    assert_eq!(received, 0);
+    bench.accepts.insert(key, 100);
+    let message = bench.posting.message().with_body(&[7; 1000]).unwrap();
+    bench.post(message.signal(channel));
+    assert_eq!(bytes(&mut bench), (hello + 100, 0));
+    // The rest of a body is read to where it belongs.
+    let signal = frame(OpCode::Signal, 5, &vec![7; 60_000]);
+    for (fed, len) in [
+        (0, 10_000),
+        (10_000, 40_000),
+        (50_000, signal.len() - 50_000),
+    ] {
+        bench.feed(key, &signal[fed..fed + len]);
+        assert_eq!(bytes(&mut bench), (hello + 100, (fed + len) as u64));
+    }
+    bench.accepts.clear();
+    bench.core.handle_writable(key, bench.now);
+    assert_eq!(bytes(&mut bench).0, hello + Header::LEN as u64 + 1000);
+}
+
 /// When the first of what is queued came to the reactor.
 #[test]
 fn what_is_queued_has_an_age() {

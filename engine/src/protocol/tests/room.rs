@@ -1,8 +1,11 @@
 //! Credit for posts: refused once it is used up, and told once when there is some again.
 
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::between::key::RecordKey;
+use crate::between::seat::Need;
 use crate::error::{Budget, PostError};
 use crate::event::Event;
 use crate::options::Options;
@@ -229,4 +232,28 @@ fn who_waits_for_room_on_a_channel_that_ends_is_told_of_its_end_alone() {
     bench.core.handle_read_error(key, &reset(), bench.now);
     bench.rest();
     assert_eq!(rooms(&mut bench), 0);
+}
+
+/// Whoever makes passes goes on with that, or has another do it.
+#[test]
+fn a_task_that_waits_for_room_needs_passes() {
+    let mut bench = Bench::with(tight());
+    let (channel, key) = bench.connect();
+    bench.accepts.insert(key, 0);
+    for _ in 0..3 {
+        bench.post(large(&bench, channel));
+    }
+    bench.rest();
+    assert!(bench.core.need() == Need::Nobody);
+    let mut sending = bench.posting.send(large(&bench, channel));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut sending).poll(&mut context).is_pending());
+    bench.rest();
+    assert!(bench.core.need() == Need::Tasks);
+    bench.accepts.remove(&key);
+    bench.core.handle_writable(key, bench.now);
+    bench.rest();
+    assert!(Pin::new(&mut sending).poll(&mut context).is_ready());
+    bench.rest();
+    assert!(bench.core.need() == Need::Nobody);
 }

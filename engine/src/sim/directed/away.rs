@@ -11,6 +11,7 @@ use super::{finish, plain, plain_at, reason, received, until};
 
 const PEERS: usize = 20;
 const AWAY: usize = 0;
+const ATTEMPTS: usize = 5;
 
 /// One read a pass: whose bytes wait for their turn is not late for it.
 const FEW: Limits = Limits {
@@ -84,6 +85,42 @@ fn nobody_is_late_whose_handshake_came_while_the_reactor_was_away() {
     });
     for peer in &peers {
         peer.close(&mut world, true);
+    }
+    finish(world);
+}
+
+/// That an attempt has succeeded is told with so much else that its turn comes behind its time.
+#[test]
+fn nobody_is_late_who_was_connected_while_the_reactor_was_away() {
+    let options = least_options();
+    let timeout = options.connect_timeout;
+    let (mut world, address) = plain(vec![options], 200_000);
+    world.nodes[AWAY].limit(FEW);
+    let peers: Vec<Peer> = (0..PEERS)
+        .map(|_| Peer::greet(&mut world, &address))
+        .collect();
+    let sockets = world.nodes[AWAY].sockets();
+    for _ in 0..ATTEMPTS {
+        world.with_member(AWAY, |member, context| member.connect(context, &address));
+    }
+    until(&mut world, |world| {
+        world.nodes[AWAY].sockets() == sockets + ATTEMPTS
+    });
+    let signal = frame(OpCode::Signal, 2, &[0xA5; 1000]);
+    for peer in &peers {
+        assert_eq!(peer.write(&mut world, &signal), signal.len());
+    }
+    away(&mut world, timeout);
+    let channels = world.members[AWAY].channels[PEERS..].to_vec();
+    assert_eq!(channels.len(), ATTEMPTS);
+    until(&mut world, |world| {
+        channels.iter().all(|&it| {
+            assert_eq!(reason(world, AWAY, it), None, "{it:?} is called late");
+            received(world, AWAY, it) == 1
+        })
+    });
+    for peer in &peers {
+        peer.close(&mut world, false);
     }
     finish(world);
 }

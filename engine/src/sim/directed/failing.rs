@@ -55,6 +55,25 @@ fn who_fails_while_starved_ends_though_nothing_is_let_go_of() {
     println!("{}", finish(world));
 }
 
+/// It is not read from, and nothing is written to it: that it broke is asked for.
+#[test]
+fn who_fails_while_starved_and_has_nothing_to_send_ends_too() {
+    let (mut world, address) = plain(vec![least_options()], 1 << 20);
+    world.members[0].greed = 100;
+    let peer = Peer::greet(&mut world, &address);
+    for id in 0..SENT_BY_PEER {
+        let frame = frame(OpCode::Signal, 2 + id, &[0xA5; 65_535]);
+        assert_eq!(peer.write(&mut world, &frame), frame.len());
+    }
+    let starving = |world: &World| world.nodes[0].core().map(Core::audit).unwrap().starving;
+    until(&mut world, |world| starving(world) == 1);
+    peer.close(&mut world, true);
+    until(&mut world, |world| reason(world, 0, peer.channel).is_some());
+    let reason = reason(&world, 0, peer.channel);
+    assert_eq!(reason, Some(Reason::ConnectionLost));
+    finish(world);
+}
+
 #[test]
 fn who_fails_while_starved_gets_what_had_come_once_there_is_budget() {
     let (mut world, channel, failed_at) = failed_while_starved();

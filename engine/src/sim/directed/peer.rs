@@ -39,17 +39,23 @@ impl Peer {
 
     /// Connects, and says nothing.
     pub(super) fn connect(world: &mut World, address: &Address) -> Self {
-        let port = address.port().expect("a TCP address");
-        let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
-        let now = world.now;
-        let socket = world.net.borrow_mut().connect(&at, now).expect("TCP waits");
+        let peer = Peer::dial(world, address);
         until(world, |world| {
             world
                 .net
                 .borrow_mut()
-                .finish_connect(socket)
+                .finish_connect(peer.socket)
                 .is_ok_and(|it| it)
         });
+        peer
+    }
+
+    /// Begins to connect.
+    pub(super) fn dial(world: &mut World, address: &Address) -> Self {
+        let port = address.port().expect("a TCP address");
+        let at = Endpoint::Tcp(([127, 0, 0, 1], port).into());
+        let now = world.now;
+        let socket = world.net.borrow_mut().connect(&at, now).expect("TCP waits");
         Peer {
             socket,
             channel: world.members[0].listeners[0],
@@ -97,6 +103,29 @@ impl Peer {
             self.frames.push(op_code);
             self.partial.drain(..whole);
         }
+    }
+
+    /// Reads all that has arrived, whatever it is.
+    pub(super) fn take(&mut self, world: &mut World) -> Vec<u8> {
+        let (mut taken, mut buffer) = (Vec::new(), [0; 1000]);
+        loop {
+            let now = world.now;
+            match world.net.borrow_mut().read(self.socket, &mut buffer, now) {
+                Ok(0) => self.saw_end = true,
+                Ok(len) => {
+                    taken.extend_from_slice(&buffer[..len]);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("the engine broke off: {error}"),
+            }
+            return taken;
+        }
+    }
+
+    /// How much there is to read.
+    pub(super) fn unread(&self, world: &World) -> usize {
+        world.net.borrow_mut().unread(self.socket)
     }
 
     /// Reads to the end. Whether that was a reset.
