@@ -4,14 +4,15 @@ mod buffered;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Instant;
 
-use crate::between::key::GroupPlace;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Budget, PostError};
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
-use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
+use crate::handles::{Batch, CHUNK, CallLine, CallMailbox, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
@@ -337,6 +338,47 @@ fn a_message_with_a_shared_body_leaves_its_storage() {
     assert!(
         matches!(submissions.next(), Some(Submission::Post { post, .. }) if post.message.frame_len() == 2021)
     );
+    shared.pool.close();
+}
+
+/// What was received is posted on, and is the application's from then on, though it is copied and its body stays: also where
+/// the answer is waited for.
+#[test]
+fn a_small_body_that_others_have_gives_its_charge_back_whichever_way_it_is_posted() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let key = RecordKey {
+        index: 3,
+        generation: 9,
+    };
+    type Way = fn(&Shared, &GroupShared, Post);
+    let ways: [Way; 3] = [
+        |shared, group, post| {
+            shared.post(group, post).unwrap();
+        },
+        |shared, group, post| {
+            let posted = shared.post_many(group, &mut VecDeque::from([post]), &mut Vec::new());
+            posted.unwrap();
+        },
+        |shared, group, mut post| {
+            let line = CallLine::new(&Arc::new(CallMailbox::new()));
+            let posted = shared.post_call(group, &mut post, line, Instant::now());
+            posted.unwrap();
+        },
+    ];
+    for post in ways {
+        let mut message = Message::new(&shared.pool).with_body(&[7; 100]).unwrap();
+        message.storage_mut().charge_inbound(key, 1234);
+        let kept = message.share_body();
+        let mut released = Vec::new();
+        shared.pool.take_released(&mut released, None);
+        assert_eq!(released, []);
+        post(&shared, &group, message.request(channel));
+        shared.pool.take_released(&mut released, None);
+        assert_eq!(released, [(key, 1234)]);
+        drop(kept);
+    }
     shared.pool.close();
 }
 

@@ -18,6 +18,7 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{Batch, GroupShared, PLENTY, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
+use crate::signal_buffer::SignalBuffer;
 use crate::wire::Header;
 
 #[cfg(unix)]
@@ -331,6 +332,18 @@ fn who_posts_plenty_writes_it_where_it_goes_out_in_long_writes() {
     assert!(matches!(bench.inbox().recv(), Ok(Event::Room(_))));
     bench.did.try_iter().for_each(drop);
     assert_eq!(post_plenty(&bench), [Did::Works(me, Reads::No)]);
+    let mut small: VecDeque<_> = (0..PLENTY / 4000)
+        .map(|_| posting.message().with_body(&[7; 4000]).unwrap())
+        .map(|message| message.signal(channel))
+        .collect();
+    posting.post_many(&mut small, &mut Vec::new()).unwrap();
+    let done: Vec<Did> = bench.did.try_iter().collect();
+    assert_eq!(done, [Did::Works(me, Reads::No)], "of short ones as well");
+    let mut signals = SignalBuffer::new();
+    (0..PLENTY / 4000).for_each(|_| signals.push(&[7; 4000]).unwrap());
+    posting.post_signals(channel, &mut signals).unwrap();
+    let done: Vec<Did> = bench.did.try_iter().collect();
+    assert_eq!(done, [Did::Works(me, Reads::No)], "and in a buffer");
     let occupant = bench.shared.seat.try_sit().unwrap();
     assert_eq!(post_plenty(&bench), []);
     let seat = &bench.shared.seat;

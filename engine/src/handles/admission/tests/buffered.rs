@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::between::queue::Batch as _;
 use crate::between::registry::Registry;
 use crate::error::Ended;
 use crate::handles::RUN_BYTES;
@@ -268,6 +269,7 @@ fn a_long_buffer_is_handed_over_where_it_lies_for_memory_that_is_used_next() {
         let outcome = shared.post_signals(&group, channel, &mut buffer, |_, _| ());
         outcome.unwrap();
         shared.queue.exchange(&mut batch, |_| ());
+        assert_eq!(batch.len(), 5);
         let Some(Submission::Frames(run)) = batch.take().0.next() else {
             panic!("not a run");
         };
