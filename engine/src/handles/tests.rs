@@ -122,10 +122,29 @@ fn groups_that_come_and_go_are_not_remembered() {
 fn a_group_that_was_closed_takes_no_posts_from_then_on() {
     let (shared, group) = shared();
     let hello = || Message::new(&shared.pool).hello(&address());
-    shared.post(&group, hello()).unwrap();
+    let channel = shared.post(&group, hello()).unwrap().channel;
+    assert_eq!(shared.check_open(&group, channel), Ok(()));
     shared.close_group(&group, Instant::now(), &mut VecDeque::new());
     let refused = shared.post(&group, hello()).unwrap_err();
     assert_eq!(refused.why, PostError::GroupClosed);
+    let checked = shared.check_open(&group, channel);
+    assert_eq!(
+        checked,
+        Err(PostError::GroupClosed),
+        "who waits behind others is told"
+    );
+}
+
+/// Free storage knows its pool, which has it.
+#[test]
+fn the_memory_of_an_engine_goes_with_it() {
+    let (shared, _) = shared();
+    let pool = Arc::downgrade(&shared.pool);
+    drop(Message::new(&shared.pool));
+    assert_eq!(shared.pool.free(0), 1);
+    shared.end(Ended::EngineStopped);
+    drop(shared);
+    assert!(pool.upgrade().is_none());
 }
 
 /// How often a task was woken.

@@ -440,6 +440,34 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
     }
 }
 
+/// In other storage, which fits what it is now.
+#[test]
+fn a_returned_message_that_was_changed_and_is_refused_holds_what_it_held() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
+    let cost = message.cost();
+    shared.queue.with_registry(|registry| {
+        registry.admit(channel, 1, Role::Data, cost, None).unwrap();
+        registry.release_channel(channel, cost);
+        let credit = shared.options.outbound_bytes_per_channel;
+        let filled = registry.admit(channel, 1, Role::Data, credit, None);
+        filled.unwrap();
+    });
+    let hold = Hold::new(Nobody.shared(), cost);
+    message.storage_mut().set_hold(hold);
+    message.resize_body(30_000).unwrap();
+    let before = used(&shared);
+    let mut refused = shared.post(&group, message.signal(channel)).unwrap_err();
+    assert_eq!(refused.why, PostError::Full(Budget::Channel));
+    assert_eq!(used(&shared), before);
+    let storage = refused.post.message.storage_mut();
+    assert_eq!(storage.held(), Some((GroupPlace(0), cost)));
+    storage.take_hold().unwrap().pass_on();
+    shared.pool.close();
+}
+
 /// An abort costs nothing that a budget could bound.
 #[test]
 fn however_often_a_channel_is_aborted_the_reactor_hears_of_it_once() {
