@@ -261,8 +261,6 @@ fn a_long_buffer_is_handed_over_where_it_lies_for_memory_that_is_used_next() {
         bodies.iter().for_each(|body| buffer.push(body).unwrap());
         buffer.first_mut().unwrap().unposted().as_ptr()
     };
-    let cleared = write(&mut buffer);
-    buffer.clear();
     let mut places = Vec::new();
     for _ in 0..3 {
         let written = write(&mut buffer);
@@ -278,7 +276,6 @@ fn a_long_buffer_is_handed_over_where_it_lies_for_memory_that_is_used_next() {
         let give = |_: &mut Registry, posted: &mut Batch| posted.spare.give(run.bytes);
         shared.queue.submit(give).unwrap();
     }
-    assert_eq!(places[0], cleared);
     assert_eq!(places[2], places[0], "the second post got it in exchange");
     shared.pool.close();
 }
