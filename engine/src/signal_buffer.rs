@@ -18,12 +18,14 @@ const CONTENT_MAX: usize = BY_VALUE_MAX - Header::LEN;
 /// [`post_signals`](crate::ChannelGroup::post_signals).
 ///
 /// For measurements, ticks, log lines: many small messages that nobody answers. What a [`Message`] costs for itself, its
-/// storage and its place in a list of posts, is saved, and a buffer of 32 KiB and more is handed to the engine without
-/// being copied once more. Everything else is as if each signal had been posted: it is charged, sent in its order, or
-/// comes back as [`Event::Returned`](crate::Event::Returned). The peer cannot tell the difference.
+/// storage and its place in a list of posts, is saved, and where signals have 16 bytes and more, a buffer of 32 KiB and
+/// more of them is handed to the engine without being copied once more. Everything else is as if each signal had been
+/// posted: it is charged, sent in its order, or comes back as [`Event::Returned`](crate::Event::Returned). The peer cannot
+/// tell the difference.
 ///
 /// A buffer may hold any number of signals. Until they are posted they lie in the application's memory, and are charged
-/// to no budget: each takes 16 bytes and its content.
+/// to no budget: each takes 16 bytes and its content, and what has grown for them may be twice as long. One that was posted
+/// keeps at most 128 KiB for others.
 ///
 /// ```
 /// use ampe::{Channel, ChannelGroup, PostError, SignalBuffer};

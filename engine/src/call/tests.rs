@@ -7,9 +7,10 @@ use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::error::Ended;
 use crate::group;
-use crate::handles::{Batch, GroupShared, Shared};
+use crate::handles::{Batch, BegunCall, GroupShared, Shared};
+use crate::inbox::Inbox;
 use crate::options::Options;
-use crate::storage::MESSAGE_COST_MAX;
+use crate::storage::{MESSAGE_COST_MAX, SMALLEST_COST};
 use crate::wire::OpCode;
 
 use super::*;
@@ -20,13 +21,20 @@ impl Wake for Nobody {
     fn wake(&self) {}
 }
 
-/// Also where it waited for room, and the reactor cannot know whether it was posted.
-#[test]
-fn the_parts_that_have_come_are_told_when_the_time_is_over() {
-    let credit = 2 * MESSAGE_COST_MAX;
-    for waits_for_room in [false, true] {
+const CREDIT: usize = 2 * MESSAGE_COST_MAX;
+
+struct Bench {
+    shared: Arc<Shared>,
+    group: Arc<GroupShared>,
+    channel: Channel,
+    posting: ChannelGroup,
+    _inbox: Inbox,
+}
+
+impl Bench {
+    fn new() -> Bench {
         let options = Options {
-            outbound_bytes_per_channel: credit,
+            outbound_bytes_per_channel: CREDIT,
             ..Options::default()
         };
         let shared = Shared::new(options, |_| Box::new(Nobody));
@@ -35,23 +43,66 @@ fn the_parts_that_have_come_are_told_when_the_time_is_over() {
             registry.open_group(1, 0);
             registry.open(1, Kind::Connection).unwrap()
         });
-        let (posting, _inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
-        let queue = &shared.queue;
-        if waits_for_room {
-            let fill = queue.with_registry(|it| it.admit(channel, 1, Role::Data, credit, None));
-            fill.unwrap();
+        let (posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+        Bench {
+            shared,
+            group,
+            channel,
+            posting,
+            _inbox: inbox,
         }
-        let mut call = pin!(posting.call(channel, posting.message(), Instant::now()));
+    }
+
+    fn admit(&self, role: Role, cost: usize) {
+        let queue = &self.shared.queue;
+        let admitted = queue.with_registry(|it| it.admit(self.channel, 1, role, cost, None));
+        admitted.unwrap();
+    }
+
+    fn call(&self) -> Call {
+        let message = self.posting.message();
+        self.posting.call(self.channel, message, Instant::now())
+    }
+
+    /// What the reactor is told of calls: those that begin, and the ids of those that nobody waits for.
+    fn exchange(&self) -> (Vec<BegunCall>, Vec<(u64, bool)>) {
+        let mut batch = Batch::default();
+        self.shared.queue.exchange(&mut batch, |_| ());
+        let begun = batch.take_calls().collect();
+        let abandoned = batch.take().0.filter_map(|it| match it {
+            Submission::AbandonCall(it) => Some((it.id, it.is_posted)),
+            _ => None,
+        });
+        (begun, abandoned.collect())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.group.mailbox.end(Ended::GroupClosed); // as the reactor would: the inbox waits for that
+        self.shared.pool.close();
+    }
+}
+
+/// Also where it waited for room, and the reactor cannot know whether it was posted.
+#[test]
+fn the_parts_that_have_come_are_told_when_the_time_is_over() {
+    for waits_for_room in [false, true] {
+        let bench = Bench::new();
+        if waits_for_room {
+            bench.admit(Role::Data, CREDIT);
+        }
+        let mut call = pin!(bench.call());
         let mut context = Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(&mut context).is_pending());
         assert_eq!(call.has_waited, waits_for_room);
+        let channel = bench.channel;
         if waits_for_room {
-            queue.with_registry(|registry| registry.release(channel, credit));
+            let queue = &bench.shared.queue;
+            queue.with_registry(|registry| registry.release(channel, CREDIT));
             assert!(call.as_mut().poll(&mut context).is_pending());
         }
-        let mut batch = Batch::default();
-        queue.exchange(&mut batch, |_| ());
-        let begun = batch.take_calls().next().expect("the call");
+        let begun = bench.exchange().0.pop().expect("the call");
         let part = Received {
             channel,
             op_code: OpCode::Response,
@@ -69,7 +120,48 @@ fn the_parts_that_have_come_are_told_when_the_time_is_over() {
             }
             other => panic!("waited: {waits_for_room}, {other:?}"),
         }
-        group.mailbox.end(Ended::GroupClosed); // as the reactor would: the inbox waits for that
-        shared.pool.close();
+    }
+}
+
+/// It would keep a call for which nobody waits until its time is over, which may be never.
+#[test]
+fn the_reactor_is_told_of_a_call_that_waited_for_room_however_that_ends() {
+    type End = fn(&Bench, &BegunCall);
+    let late: End = |_, begun| {
+        begun.line.deliver(CallEvent::TimedOut);
+    };
+    let ends: [(&str, End); 4] = [
+        ("dropped", |_, _| ()),
+        ("refused", |bench, _| {
+            bench.admit(Role::ByeRequest, SMALLEST_COST);
+        }),
+        ("late", late),
+        ("lost", |_, begun| {
+            let lost = CallEvent::Lost(Reason::PeerDisconnected);
+            begun.line.deliver(lost);
+        }),
+    ];
+    let waits = ends.map(|(end, make)| (end, make, false));
+    for (end, make, is_posted) in waits.into_iter().chain([("late", late, true)]) {
+        let bench = Bench::new();
+        bench.admit(Role::Data, CREDIT);
+        let mut call = Box::pin(bench.call());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        let (begun, abandoned) = bench.exchange();
+        assert_eq!((begun.len(), &abandoned[..]), (1, &[][..]));
+        if is_posted {
+            let queue = &bench.shared.queue;
+            queue.with_registry(|registry| registry.release(bench.channel, CREDIT));
+            assert!(call.as_mut().poll(&mut context).is_pending());
+        }
+        make(&bench, &begun[0]);
+        if end == "dropped" {
+            drop(call);
+        } else {
+            let outcome = call.as_mut().poll(&mut context);
+            assert!(outcome.is_ready(), "{end}");
+        }
+        assert_eq!(bench.exchange().1, [(begun[0].id, is_posted)], "{end}");
     }
 }

@@ -377,10 +377,12 @@ impl Batch {
         for submission in submissions {
             match submission {
                 Submission::Frames(run) => {
+                    assert_eq!(tests::counts_of(&run.bytes), run.counts);
                     let posts = tests::one_by_one(&run.bytes);
                     all.extend(posts.map(|frame| tests::decode(run.channel, frame)));
                 }
                 Submission::Mixed(mixed) => mixed.for_each(&mut stretches, |stretch, bytes| {
+                    assert_eq!(tests::counts_of(bytes), stretch.counts);
                     let posts = tests::one_by_one(bytes);
                     all.extend(posts.map(|frame| tests::decode(stretch.channel, frame)));
                 }),

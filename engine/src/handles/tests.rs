@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Instant;
 
 use crate::address::Address;
@@ -121,10 +122,71 @@ fn groups_that_come_and_go_are_not_remembered() {
 fn a_group_that_was_closed_takes_no_posts_from_then_on() {
     let (shared, group) = shared();
     let hello = || Message::new(&shared.pool).hello(&address());
-    shared.post(&group, hello()).unwrap();
+    let channel = shared.post(&group, hello()).unwrap().channel;
+    assert_eq!(shared.check_open(&group, channel), Ok(()));
     shared.close_group(&group, Instant::now(), &mut VecDeque::new());
     let refused = shared.post(&group, hello()).unwrap_err();
     assert_eq!(refused.why, PostError::GroupClosed);
+    let checked = shared.check_open(&group, channel);
+    assert_eq!(
+        checked,
+        Err(PostError::GroupClosed),
+        "who waits behind others is told"
+    );
+}
+
+/// Free storage knows its pool, which has it.
+#[test]
+fn the_memory_of_an_engine_goes_with_it() {
+    let (shared, _) = shared();
+    let pool = Arc::downgrade(&shared.pool);
+    drop(Message::new(&shared.pool));
+    assert_eq!(shared.pool.free(0), 1);
+    shared.end(Ended::EngineStopped);
+    drop(shared);
+    assert!(pool.upgrade().is_none());
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Task(AtomicUsize);
+
+impl std::task::Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whoever is first there may never look.
+#[test]
+fn those_in_a_line_to_post_are_woken_by_the_end_of_the_engine_and_by_the_close_of_their_group() {
+    type End = fn(&Shared, &GroupShared);
+    let ends: [(End, usize); 2] = [
+        (|shared, _| shared.end(Ended::EngineFailed), 1),
+        (
+            |shared, group| shared.close_group(group, Instant::now(), &mut VecDeque::new()),
+            0,
+        ),
+    ];
+    for (end, receivers_woken) in ends {
+        let (shared, _) = shared();
+        let group = Arc::new(GroupShared::new(2, 0, 0));
+        shared.open_group(&group).unwrap();
+        let open = |registry: &mut Registry| registry.open(2, Kind::Connection).unwrap();
+        let channel = shared.queue.with_registry(open);
+        let (poster, receiver) = (Arc::new(Task::default()), Arc::new(Task::default()));
+        let waker = |task: &Arc<Task>| Some(Waker::from(Arc::clone(task)));
+        group.lines.enter(channel);
+        let second = group.lines.enter(channel);
+        let is_first = group.lines.poll_first(channel, second, &mut waker(&poster));
+        assert!(!is_first);
+        let mailbox = &group.mailbox;
+        let taken = mailbox.poll_take(&mut VecDeque::new(), &mut waker(&receiver));
+        assert!(taken.is_pending());
+        end(&shared, &group);
+        let wakes = [poster, receiver].map(|task| task.0.load(Ordering::Relaxed));
+        assert_eq!(wakes, [1, receivers_woken]);
+    }
 }
 
 #[derive(Clone, Default)]

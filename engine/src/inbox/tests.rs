@@ -14,7 +14,7 @@ use crate::channel::Channel;
 use crate::delivery::Delivery;
 use crate::delivery::tests::{channel, frames};
 use crate::error::Ended;
-use crate::event::{AnswerOnDrop, Bye, Closed, Event, Received};
+use crate::event::{AnswerOnDrop, Bye, Closed, Event, Received, Signal};
 use crate::group;
 use crate::handles::{Batch, GroupShared, Shared, Submission, reactor_thread};
 use crate::inbox::UNPACKED_MOST;
@@ -270,7 +270,38 @@ fn a_close_that_is_not_waited_for_forgets_what_had_ended() {
         registry.groups()
     });
     assert_eq!(left, 0, "its channel holds the group");
+    assert!(group.is_abandoned(), "the reactor drops what still comes");
     assert_eq!(posts(posted(&shared)), [], "and nothing is answered");
+    shared.pool.close();
+}
+
+/// The group's channels go on receiving until their peers have ended, whatever is in the report.
+#[test]
+fn what_is_in_a_report_that_was_awaited_is_charged_to_nobody() {
+    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
+    let group = Arc::new(GroupShared::new(1, 0, 0));
+    shared
+        .queue
+        .with_registry(|registry| registry.open_group(1, 0));
+    let (_posting, inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
+    let frames = Delivery::Frames(frames(&shared.pool, 3, 40));
+    group.mailbox.deliver(&mut VecDeque::from([frames]));
+    let mut closing = Box::pin(inbox.close_async(Duration::ZERO));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(closing.as_mut().poll(&mut context).is_pending());
+    let mut released = Vec::new();
+    shared.pool.take_released(&mut released, None);
+    let sum: usize = released.drain(..).map(|(_, cost)| cost).sum();
+    let each = cost_of(Header::LEN + 40);
+    assert_eq!(sum, 3 * each + cost_of(Header::LEN));
+    group.mailbox.end(Ended::GroupClosed);
+    let Poll::Ready(report) = closing.as_mut().poll(&mut context) else {
+        panic!("the group has ended");
+    };
+    assert_eq!(report.unread.len(), 4);
+    drop(report);
+    shared.pool.take_released(&mut released, None);
+    assert_eq!(released, [], "it was given back before");
     shared.pool.close();
 }
 
@@ -468,6 +499,13 @@ fn all_is_received_with_the_last_message_of_frames_and_not_before() {
         let event = inbox.try_recv().unwrap().expect("there are more");
         assert_eq!(id_of(event), id);
         assert_eq!(shared.take_received(), id == count, "message {id}");
+    }
+    let single = |id| Event::Signal(Signal(received(channel(), OpCode::Signal, id)));
+    group.deliver([1, 2, 3].map(single));
+    for id in 1..=3 {
+        let event = inbox.try_recv().unwrap().expect("there are more");
+        assert_eq!(id_of(event), id);
+        assert_eq!(shared.take_received(), id == 3, "of single ones {id}");
     }
     assert!(inbox.try_recv().unwrap().is_none());
     shared.pool.close();

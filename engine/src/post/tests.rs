@@ -5,6 +5,7 @@ use crate::between::registry::Role;
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::PostError;
+use crate::event::{Received, Request};
 use crate::message::Message;
 use crate::storage::Pool;
 use crate::wire::OpCode;
@@ -159,6 +160,8 @@ fn a_hello_may_be_as_long_as_peers_take_it_its_address_included() {
         let mut post = content.with_body(&[1; 100]).unwrap().hello(&address(1));
         for _ in 0..2 {
             assert_eq!(post.write_address_header(), outcome);
+            let written = addresses(&post).len();
+            assert_eq!(written, usize::from(outcome.is_ok()), "refused as it was");
         }
     }
     // However it came to be so long.
@@ -187,4 +190,31 @@ fn a_post_that_is_posted_again_keeps_its_headers_as_they_are() {
     let before = post.message().text_headers().as_bytes().to_vec();
     post.write_address_header().unwrap();
     assert_eq!(post.message().text_headers().as_bytes(), before);
+}
+
+/// The name that says so is the engine's, but a peer may send it with anything.
+#[test]
+fn an_answer_alone_is_a_refusal_and_says_nothing_but_why() {
+    for (op_code, expected) in [(OpCode::Response, Some("no")), (OpCode::Request, None)] {
+        let mut content = message();
+        content.add_any_header("~refused", "no").unwrap();
+        let received = Received {
+            op_code,
+            message: content,
+            ..Received::BLANK
+        };
+        assert_eq!(received.refusal().as_deref(), expected);
+    }
+    let asked = message().with_header("Secret", "1").unwrap();
+    let request = Request(Received {
+        op_code: OpCode::Request,
+        id: 7,
+        message: asked.with_body(b"what was asked").unwrap(),
+        ..Received::BLANK
+    });
+    let post = request.refuse("no");
+    assert_eq!((post.op_code(), post.id()), (OpCode::Response, 7));
+    let said = post.message().text_headers();
+    assert_eq!(said.as_bytes(), b"~refused:no\r\n");
+    assert!(post.message().body().is_empty());
 }

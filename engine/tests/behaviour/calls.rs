@@ -509,3 +509,31 @@ fn a_call_that_was_polled_can_be_waited_for_in_a_thread() {
     client.post(Post::abort(channel)).unwrap();
     server.join().unwrap();
 }
+
+/// One that comes back while others call is still its poster's.
+#[test]
+fn a_request_that_is_no_call_comes_back_to_the_inbox_while_a_call_waits() {
+    let mut pair = connected_with(Transport::Tcp, tight());
+    let (client, channel) = (pair.client.0.clone(), pair.to_server);
+    let mut call = pin!(client.call(channel, message(&client, b"who?"), later()));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    let mut posted = 0;
+    let large = || message(&client, &[7; 60_000]).request(channel);
+    while client.post_wait(large(), soon()).is_ok() {
+        posted += 1; // nobody receives them
+    }
+    client.post(Post::abort(channel)).unwrap();
+    let mut returned = 0;
+    let account = loop {
+        match next(&mut pair.client.1, "the end of the channel") {
+            Event::Returned(_) => returned += 1,
+            Event::Closed(closed) => break closed.account(),
+            Event::Room(_) => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    };
+    assert!(returned > 0 && returned <= posted);
+    assert_eq!(account.returned, returned);
+    assert_eq!(account.sent + returned, account.posted);
+}

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampe::wire::OpCode;
 use ampe::{Assembled, Assembler, Event, PartWriter, Post, PostError, Unfinished, WhyUnfinished};
@@ -154,6 +154,10 @@ fn progress_says_what_was_sent_and_no_more() {
 fn what_is_broken_off_or_cut_off_is_told_as_such() {
     let it = connected(Transport::Tcp);
     let (mut server, client, channel) = (it.server, it.client, it.to_server);
+    // One of which nothing was posted is nothing.
+    let mut small = PartWriter::request(&client.0, channel, client.0.message());
+    small.write_all(b"a little").unwrap();
+    drop(small);
     let mut ids = Vec::new();
     for end in ["dropped", "broken off", "cut"] {
         let mut writer = PartWriter::request(&client.0, channel, client.0.message());
@@ -168,10 +172,6 @@ fn what_is_broken_off_or_cut_off_is_told_as_such() {
             }
         }
     }
-    // One of which nothing was posted is nothing.
-    let mut small = PartWriter::request(&client.0, channel, client.0.message());
-    small.write_all(b"a little").unwrap();
-    drop(small);
     let outcome = assemble(&mut server.1, &mut Assembler::new(1 << 20, 1 << 24));
     assert!(outcome.wholes.is_empty());
     let whys: Vec<_> = outcome
@@ -214,6 +214,33 @@ fn what_is_too_long_is_told_once_and_what_follows_it_is_whole() {
     assert_eq!(outcome.wholes.len(), 1);
     assert!(outcome.wholes[&short].1 == content(100_000, 2));
     assert_eq!(assembler.held(), 0);
+}
+
+/// What was told before is not told again.
+#[test]
+fn what_the_end_of_a_channel_cuts_off_is_told_in_the_order_of_ids() {
+    let it = connected(Transport::Tcp);
+    let (mut server, client, channel) = (it.server, it.client, it.to_server);
+    let begin = |id: u64, len: usize| {
+        let message = client.0.message().with_body(&content(len, 1)).unwrap();
+        let post = message.signal(channel).with_id(id).more();
+        client.0.post(post).unwrap();
+    };
+    let too_long = 50;
+    begin(too_long, 1001);
+    for id in [90, 20, 70, 40, 10, 80, 30, 60] {
+        begin(id, 1000);
+    }
+    client.0.post(client.0.message().bye(channel)).unwrap();
+    let outcome = assemble(&mut server.1, &mut Assembler::new(1000, 1 << 20));
+    let told: Vec<_> = outcome
+        .unfinished
+        .iter()
+        .map(|it| (it.id, it.bytes))
+        .collect();
+    let cut_off = [10, 20, 30, 40, 60, 70, 80, 90].map(|id| (id, 1000));
+    assert_eq!(told[0], (too_long, 1001));
+    assert_eq!(told[1..], cut_off);
 }
 
 /// Whether it comes in one message or in several.
@@ -332,4 +359,63 @@ fn a_writer_on_a_channel_that_has_gone_says_so() {
     let gone = writer.write_all(&[1]).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::BrokenPipe);
     assert_eq!(writer.finish(), Err(PostError::ChannelClosed));
+}
+
+/// What a dropped future has begun to post goes first, whichever way the writer goes on.
+#[test]
+fn a_writer_goes_from_a_task_to_a_thread_with_what_waits_for_room() {
+    let it = connected_with(Transport::Tcp, tight());
+    let (mut server, client) = (it.server, it.client);
+    let head = client.0.message().with_body(b"head: ").unwrap();
+    let mut writer = PartWriter::signal(&client.0, it.to_server, head).patience(PATIENCE);
+    assert_eq!(writer.progress().written, 6);
+    let content = content(12 << 20, 0);
+    let mut at = 0;
+    // The peer's application receives nothing.
+    while let Some(taken) = poll_once(writer.write_async(&content[at..])) {
+        at += taken.unwrap();
+        assert!(at < content.len(), "it has to wait somewhere");
+    }
+    let reader =
+        thread::spawn(move || assemble(&mut server.1, &mut Assembler::new(16 << 20, 64 << 20)));
+    writer.write_all(&content[at..]).unwrap();
+    assert_eq!(writer.progress().written, 6 + content.len() as u64);
+    let id = writer.finish().unwrap().id;
+    client.0.post(client.0.message().bye(it.to_server)).unwrap();
+    let outcome = reader.join().unwrap();
+    assert!(outcome.wholes[&id].1 == [b"head: ", &content[..]].concat());
+}
+
+#[test]
+fn progress_does_not_wait_for_what_was_withdrawn() {
+    let it = connected_with(Transport::Tcp, tight());
+    let (mut server, mut client, channel) = (it.server, it.client, it.to_server);
+    let mut last = None;
+    let large = || client.0.message().with_body(&content(60_000, 1)).unwrap();
+    while let Ok(posted) = {
+        let soon = Instant::now() + Duration::from_millis(50);
+        client.0.post_wait(large().signal(channel), soon)
+    } {
+        last = Some(posted.id); // nobody receives them
+    }
+    client.0.withdraw(channel, last.unwrap()).unwrap();
+    loop {
+        match next(&mut client.1, "what was withdrawn") {
+            Event::Returned(returned) => break assert_eq!(Some(returned.id()), last),
+            Event::Room(_) => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let head = client.0.message();
+    let mut writer = PartWriter::request(&client.0, channel, head).patience(PATIENCE);
+    let reader =
+        thread::spawn(move || assemble(&mut server.1, &mut Assembler::new(1 << 20, 1 << 24)));
+    writer.write_all(&content(130_000, 2)).unwrap();
+    wait_until("both parts to be sent", || {
+        let progress = writer.progress();
+        progress.sent == progress.posted && progress.posted >= 60_000
+    });
+    writer.finish().unwrap();
+    client.0.post(client.0.message().bye(channel)).unwrap();
+    reader.join().unwrap();
 }

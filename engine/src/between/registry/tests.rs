@@ -310,3 +310,19 @@ fn message_ids_count_from_one() {
     let ids = (0..70_000).map(|_| registry.next_message_id());
     assert!(ids.eq(1..=70_000), "none comes twice");
 }
+
+/// Its end waits to be received, and its messages count.
+#[test]
+fn a_channel_that_has_ended_is_not_counted_among_those_that_there_are() {
+    let mut registry = registry();
+    let channels = [Kind::Connection, Kind::Listener].map(|it| registry.open(GROUP, it).unwrap());
+    let count = |registry: &Registry| {
+        let census = registry.census(Some(GROUP));
+        (census.connections, census.listeners)
+    };
+    assert_eq!(count(&registry), (1, 1));
+    for channel in channels {
+        registry.close(channel);
+    }
+    assert_eq!(count(&registry), (0, 0));
+}

@@ -5,14 +5,15 @@ mod buffered;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
+use std::time::Instant;
 
-use crate::between::key::GroupPlace;
+use crate::between::key::{GroupPlace, RecordKey};
 use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
 use crate::channel::Channel;
 use crate::error::{Budget, PostError};
 use crate::event::{AnswerOnDrop, Bye, Event, Received};
-use crate::handles::{Batch, CHUNK, GroupShared, Shared, Submission};
+use crate::handles::{Batch, CHUNK, CallLine, CallMailbox, GroupShared, Shared, Submission};
 use crate::message::Message;
 use crate::options::Options;
 use crate::post::Post;
@@ -345,6 +346,47 @@ fn a_message_with_a_shared_body_leaves_its_storage() {
     shared.pool.close();
 }
 
+/// What was received is posted on, and is the application's from then on, though it is copied and its body stays: also where
+/// the answer is waited for.
+#[test]
+fn a_small_body_that_others_have_gives_its_charge_back_whichever_way_it_is_posted() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let key = RecordKey {
+        index: 3,
+        generation: 9,
+    };
+    type Way = fn(&Shared, &GroupShared, Post);
+    let ways: [Way; 3] = [
+        |shared, group, post| {
+            shared.post(group, post).unwrap();
+        },
+        |shared, group, post| {
+            let posted = shared.post_many(group, &mut VecDeque::from([post]), &mut Vec::new());
+            posted.unwrap();
+        },
+        |shared, group, mut post| {
+            let line = CallLine::new(&Arc::new(CallMailbox::new()));
+            let posted = shared.post_call(group, &mut post, line, Instant::now());
+            posted.unwrap();
+        },
+    ];
+    for post in ways {
+        let mut message = Message::new(&shared.pool).with_body(&[7; 100]).unwrap();
+        message.storage_mut().charge_inbound(key, 1234);
+        let kept = message.share_body();
+        let mut released = Vec::new();
+        shared.pool.take_released(&mut released, None);
+        assert_eq!(released, []);
+        post(&shared, &group, message.request(channel));
+        shared.pool.take_released(&mut released, None);
+        assert_eq!(released, [(key, 1234)]);
+        drop(kept);
+    }
+    shared.pool.close();
+}
+
 /// The memory is another engine's, and so is what it is charged there.
 #[test]
 fn a_small_message_of_another_engine_goes_back_there() {
@@ -427,6 +469,34 @@ fn a_returned_message_that_was_changed_is_charged_once_when_it_is_posted_again()
         assert_eq!(used(&shared), cost);
         shared.pool.close();
     }
+}
+
+/// In other storage, which fits what it is now.
+#[test]
+fn a_returned_message_that_was_changed_and_is_refused_holds_what_it_held() {
+    let (shared, _reactor) = engine();
+    let group = GroupShared::new(1, 0, 0);
+    let channel = open(&shared);
+    let mut message = Message::new(&shared.pool).with_body(&[7; 60_000]).unwrap();
+    let cost = message.cost();
+    shared.queue.with_registry(|registry| {
+        registry.admit(channel, 1, Role::Data, cost, None).unwrap();
+        registry.release_channel(channel, cost);
+        let credit = shared.options.outbound_bytes_per_channel;
+        let filled = registry.admit(channel, 1, Role::Data, credit, None);
+        filled.unwrap();
+    });
+    let hold = Hold::new(Nobody.shared(), cost);
+    message.storage_mut().set_hold(hold);
+    message.resize_body(30_000).unwrap();
+    let before = used(&shared);
+    let mut refused = shared.post(&group, message.signal(channel)).unwrap_err();
+    assert_eq!(refused.why, PostError::Full(Budget::Channel));
+    assert_eq!(used(&shared), before);
+    let storage = refused.post.message.storage_mut();
+    assert_eq!(storage.held(), Some((GroupPlace(0), cost)));
+    storage.take_hold().unwrap().pass_on();
+    shared.pool.close();
 }
 
 /// An abort costs nothing that a budget could bound.

@@ -20,6 +20,16 @@ pub(super) fn decode(channel: Channel, frame: &[u8]) -> Submission {
     }
 }
 
+/// What frames are that lie one behind the other.
+pub(super) fn counts_of(bytes: &[u8]) -> FrameCounts {
+    let mut counts = FrameCounts::default();
+    for frame in one_by_one(bytes) {
+        let header = Header::decode(frame.first_chunk().unwrap()).unwrap();
+        counts.add(FrameCounts::of(header.op_code));
+    }
+    counts
+}
+
 /// Frames that lie one behind the other.
 pub(super) fn one_by_one(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -289,4 +299,32 @@ fn buffers_take_little_more_than_the_frames_in_them() {
         drop(batch.take());
         assert_eq!(batch.unfilled, 0);
     }
+}
+
+#[test]
+fn places_for_much_that_was_posted_at_once_are_given_back() {
+    let mut batch = Batch::default();
+    let most = 4 * SUBMISSIONS_KEPT;
+    let id = 7;
+    for number in (1..=400).cycle().take(most) {
+        let channel = Channel::new(number, 1);
+        batch.push_frame(channel, &header(1), [b"a", b""]);
+        batch.push_call(true);
+    }
+    for _ in 0..most {
+        let channel = Channel::new(1, 1);
+        batch.push(Submission::Withdraw { channel, id });
+    }
+    let places = |batch: &Batch| {
+        [
+            batch.submissions.capacity(),
+            batch.calls.capacity(),
+            batch.mixed.capacity(),
+        ]
+    };
+    assert!(places(&batch).iter().all(|&it| it >= most));
+    drop(batch.take_calls());
+    drop(batch.take());
+    batch.shrink();
+    assert_eq!(places(&batch), [SUBMISSIONS_KEPT; 3]);
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::group::{self, ChannelGroup};
 use crate::handles::{Batch, GroupShared, PLENTY, Seat, Shared};
 use crate::inbox::Inbox;
 use crate::options::Options;
+use crate::signal_buffer::SignalBuffer;
 use crate::wire::Header;
 
 #[cfg(unix)]
@@ -331,6 +333,18 @@ fn who_posts_plenty_writes_it_where_it_goes_out_in_long_writes() {
     assert!(matches!(bench.inbox().recv(), Ok(Event::Room(_))));
     bench.did.try_iter().for_each(drop);
     assert_eq!(post_plenty(&bench), [Did::Works(me, Reads::No)]);
+    let mut small: VecDeque<_> = (0..PLENTY / 4000)
+        .map(|_| posting.message().with_body(&[7; 4000]).unwrap())
+        .map(|message| message.signal(channel))
+        .collect();
+    posting.post_many(&mut small, &mut Vec::new()).unwrap();
+    let done: Vec<Did> = bench.did.try_iter().collect();
+    assert_eq!(done, [Did::Works(me, Reads::No)], "of short ones as well");
+    let mut signals = SignalBuffer::new();
+    (0..PLENTY / 4000).for_each(|_| signals.push(&[7; 4000]).unwrap());
+    posting.post_signals(channel, &mut signals).unwrap();
+    let done: Vec<Did> = bench.did.try_iter().collect();
+    assert_eq!(done, [Did::Works(me, Reads::No)], "and in a buffer");
     let occupant = bench.shared.seat.try_sit().unwrap();
     assert_eq!(post_plenty(&bench), []);
     let seat = &bench.shared.seat;
@@ -404,46 +418,70 @@ fn a_panic_in_a_pass_ends_the_engine_and_not_the_receiver() {
     }
 }
 
+/// One that panics where the test says.
+struct Fragile {
+    reactor: Scripted,
+    panics: When,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Writing,
+    Ending,
+}
+
+impl Reactor for Fragile {
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        self.reactor.wait(deadline)
+    }
+
+    fn work(&mut self, reads: Reads) -> bool {
+        let writes = reads == Reads::No;
+        assert!(!writes || self.panics != When::Writing, "planted");
+        self.reactor.work(reads)
+    }
+
+    fn leaves_ready(&self) -> bool {
+        self.reactor.leaves_ready()
+    }
+
+    fn need(&self) -> Need {
+        self.reactor.need()
+    }
+
+    fn rest(&mut self) -> Rest {
+        self.reactor.rest()
+    }
+
+    fn end(&mut self, why: Ended) {
+        assert!(self.panics != When::Ending, "planted");
+        self.reactor.end(why);
+    }
+}
+
+impl Bench {
+    /// Puts another reactor in the place of this one, which takes these steps.
+    fn make_fragile(&self, panics: When, steps: Receiver<Step>) {
+        let mut occupant = self.shared.seat.try_sit().unwrap();
+        let reactor = Scripted {
+            shared: Arc::clone(&self.shared),
+            group: Arc::new(GroupShared::new(2, 0, 0)),
+            steps,
+            next: Step::Nothing,
+            did: channel().0,
+            rest: Arc::new(Mutex::new(Rest::Unseen)),
+        };
+        occupant.reactor = Box::new(Fragile { reactor, panics });
+        let seat = &self.shared.seat;
+        seat.leave(occupant, this_sitter(), Need::Nobody, Rest::Unseen);
+    }
+}
+
 #[test]
 fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
-    struct Fragile(Scripted);
-    impl Reactor for Fragile {
-        fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-            self.0.wait(deadline)
-        }
-        fn work(&mut self, reads: Reads) -> bool {
-            assert!(reads != Reads::No, "planted");
-            self.0.work(reads)
-        }
-        fn leaves_ready(&self) -> bool {
-            self.0.leaves_ready()
-        }
-        fn need(&self) -> Need {
-            self.0.need()
-        }
-        fn rest(&mut self) -> Rest {
-            self.0.rest()
-        }
-        fn end(&mut self, why: Ended) {
-            self.0.end(why);
-        }
-    }
     let mut bench = Bench::new();
-    let group = Arc::new(GroupShared::new(2, 0, 0));
-    let (steps, next) = channel();
-    let mut before = bench.shared.seat.try_sit().unwrap();
-    before.reactor = Box::new(Fragile(Scripted {
-        shared: Arc::clone(&bench.shared),
-        group,
-        steps: next,
-        next: Step::Nothing,
-        did: channel().0,
-        rest: Arc::new(Mutex::new(Rest::Unseen)),
-    }));
-    bench
-        .shared
-        .seat
-        .leave(before, this_sitter(), Need::Nobody, Rest::Unseen);
+    let (_steps, next) = channel();
+    bench.make_fragile(When::Writing, next);
     bench.shared.note_received();
     bench.post().unwrap();
     assert!(
@@ -453,7 +491,39 @@ fn a_panic_while_a_post_is_written_ends_the_engine_and_not_the_poster() {
     bench.start_stand_in();
     assert_eq!(bench.inbox().recv().unwrap_err(), Ended::EngineFailed);
     assert_eq!(bench.post(), Err(PostError::EngineEnded));
-    drop(steps);
+}
+
+/// Then what has to be told is told without it.
+#[test]
+fn a_panic_while_a_reactor_ends_keeps_nobody_waiting() {
+    let mut bench = Bench::new();
+    let (steps, next) = channel();
+    bench.make_fragile(When::Ending, next);
+    steps.send(Step::End).unwrap();
+    bench.start_stand_in();
+    assert_eq!(bench.inbox().recv().unwrap_err(), Ended::EngineStopped);
+    assert_eq!(bench.post(), Err(PostError::EngineEnded));
+}
+
+/// As for room, or for an end, that the pass has found which only writes.
+#[test]
+fn tasks_that_a_writing_pass_tells_are_woken_by_the_stand_in() {
+    struct Tell(Sender<ThreadId>);
+    impl std::task::Wake for Tell {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+    let mut bench = Bench::new();
+    bench.receive_one();
+    let (woken, wakes) = channel();
+    let task = Waker::from(Arc::new(Tell(woken)));
+    bench.shared.queue.tell([task]);
+    bench.post().unwrap();
+    let me = thread::current().id();
+    assert_eq!(bench.next_did(), Did::Works(me, Reads::No));
+    let stand_in = bench.start_stand_in();
+    assert_eq!(wakes.recv_timeout(PATIENCE).unwrap(), stand_in);
 }
 
 #[test]

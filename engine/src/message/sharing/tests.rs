@@ -58,6 +58,18 @@ fn who_writes_gets_a_copy_and_the_others_see_nothing_of_it() {
 }
 
 #[test]
+fn text_headers_outlive_a_longer_shared_body_whose_place_another_takes() {
+    let body = SharedBody::try_from(vec![7; 60_000]).unwrap();
+    for len in [0, 100, 1000, 65_535] {
+        let mut message = message().with_header("Name", "value").unwrap();
+        message.set_shared_body(&body);
+        message.set_body(&vec![8; len]).unwrap();
+        assert_eq!(message.text_headers().get("Name"), Some(&b"value"[..]));
+        assert_eq!(message.body(), vec![8; len]);
+    }
+}
+
+#[test]
 fn text_headers_come_and_go_in_front_of_a_shared_body() {
     let mut message = message().with_body(&[7; 2000]).unwrap();
     message.share_body();

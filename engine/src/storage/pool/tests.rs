@@ -129,6 +129,20 @@ fn a_starving_reactor_is_woken_by_the_first_release_alone() {
     assert_eq!(wakes.count(), 2, "it starves no more");
 }
 
+/// Whichever of them comes to what is waited for.
+#[test]
+fn storage_that_comes_back_together_wakes_a_starving_reactor_once() {
+    let wakes = Counter::default();
+    let pool = Arc::new(Pool::new(0, Box::new(wakes.clone())));
+    let each = cost_of(10);
+    for (wake_after, expected) in [(0, 1), (each, 2), (2 * each, 3), (3 * each, 3)] {
+        let both = [1, 2].map(|index| received(&pool, 10, index));
+        pool.take_released(&mut Vec::new(), Some(wake_after));
+        pool.give_back_all(both.into_iter());
+        assert_eq!(wakes.count(), expected, "after {wake_after} bytes");
+    }
+}
+
 #[test]
 fn a_hold_is_given_back_once_or_passed_on() {
     let creditor = Counter::default();

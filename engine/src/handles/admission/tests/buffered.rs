@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::between::queue::Batch as _;
+use crate::between::registry::Registry;
+use crate::error::Ended;
 use crate::handles::RUN_BYTES;
 use crate::message::MessageError;
 use crate::signal_buffer::SignalBuffer;
@@ -135,8 +138,7 @@ fn a_buffer_is_refused_for_the_same_reasons_as_a_post() {
     let parting = open(&shared);
     let bye = Message::new(&shared.pool).bye(parting);
     shared.post(&group, bye).unwrap();
-    let listen =
-        |registry: &mut crate::between::registry::Registry| registry.open(1, Kind::Listener);
+    let listen = |registry: &mut Registry| registry.open(1, Kind::Listener);
     let listener = shared.queue.with_registry(listen).unwrap();
     let cases = [
         (ended, 1, PostError::ChannelClosed),
@@ -153,7 +155,16 @@ fn a_buffer_is_refused_for_the_same_reasons_as_a_post() {
     let mut empty = SignalBuffer::new();
     let outcome = shared.post_signals(&group, ended, &mut empty, |_, _| ());
     assert_eq!(outcome, Ok(()), "there is nothing to refuse");
-    shared.pool.close();
+    let channel = open(&shared);
+    let mut buffer = buffer(&bodies([3, 4]));
+    let mut refused = |why| {
+        let outcome = shared.post_signals(&group, channel, &mut buffer, |_, _| ());
+        assert_eq!((outcome, buffer.len()), (Err(why), 2));
+    };
+    shared.queue.with_registry(|registry| group.close(registry));
+    refused(PostError::GroupClosed);
+    shared.end(Ended::EngineStopped);
+    refused(PostError::EngineEnded);
 }
 
 #[test]
@@ -231,6 +242,41 @@ fn what_is_posted_leaves_memory_for_what_is_written_next() {
             assert!(got.iter().map(|it| &it.3).eq(&bodies));
         }
     }
+    shared.pool.close();
+}
+
+/// It is not copied, and what was sent is filled anew.
+#[test]
+fn a_long_buffer_is_handed_over_where_it_lies_for_memory_that_is_used_next() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+    let shared = Shared::new(Options::default(), |_| Box::new(Nobody));
+    shared.queue.with_registry(|it| it.open_group(1, 0));
+    let (group, channel) = (GroupShared::new(1, 0, 0), open(&shared));
+    let (mut buffer, mut batch) = (SignalBuffer::new(), Batch::default());
+    let write = |buffer: &mut SignalBuffer| {
+        let bodies = bodies([8000; 5]);
+        bodies.iter().for_each(|body| buffer.push(body).unwrap());
+        buffer.first_mut().unwrap().unposted().as_ptr()
+    };
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        let written = write(&mut buffer);
+        let outcome = shared.post_signals(&group, channel, &mut buffer, |_, _| ());
+        outcome.unwrap();
+        shared.queue.exchange(&mut batch, |_| ());
+        assert_eq!(batch.len(), 5);
+        let Some(Submission::Frames(run)) = batch.take().0.next() else {
+            panic!("not a run");
+        };
+        assert_eq!(run.bytes.as_ptr(), written);
+        places.push(written);
+        let give = |_: &mut Registry, posted: &mut Batch| posted.spare.give(run.bytes);
+        shared.queue.submit(give).unwrap();
+    }
+    assert_eq!(places[2], places[0], "the second post got it in exchange");
     shared.pool.close();
 }
 
