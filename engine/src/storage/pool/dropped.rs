@@ -86,6 +86,11 @@ fn give_back() {
     if let Some(home) = home {
         home.give_back_all(storages.drain(..));
     }
-    // Its capacity is for the next.
-    let _ = DROPPED.try_with(|dropped| dropped.borrow_mut().storages = storages);
+    // Its places are for the next, unless some came meanwhile.
+    let _ = DROPPED.try_with(|dropped| {
+        let mut dropped = dropped.borrow_mut();
+        if dropped.storages.is_empty() {
+            dropped.storages = storages;
+        }
+    });
 }
