@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crate::between::registry::{Kind, Role};
 use crate::between::wake::Wake;
-use crate::error::Ended;
+use crate::error::{Budget, Ended};
 use crate::group;
 use crate::handles::{Batch, BegunCall, GroupShared, Shared};
 use crate::inbox::Inbox;
@@ -33,10 +33,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let options = Options {
+        Bench::with(Options {
             outbound_bytes_per_channel: CREDIT,
             ..Options::default()
-        };
+        })
+    }
+
+    fn with(options: Options) -> Bench {
         let shared = Shared::new(options, |_| Box::new(Nobody));
         let group = Arc::new(GroupShared::new(1, 0, 0));
         let channel = shared.queue.with_registry(|registry| {
@@ -130,19 +133,26 @@ fn the_reactor_is_told_of_a_call_that_waited_for_room_however_that_ends() {
     let late: End = |_, begun| {
         begun.line.deliver(CallEvent::TimedOut);
     };
-    let ends: [(&str, End); 4] = [
-        ("dropped", |_, _| ()),
-        ("refused", |bench, _| {
-            bench.admit(Role::ByeRequest, SMALLEST_COST);
-        }),
-        ("late", late),
-        ("lost", |_, begun| {
-            let lost = CallEvent::Lost(Reason::PeerDisconnected);
-            begun.line.deliver(lost);
-        }),
+    let full = Some(PostError::Full(Budget::Channel));
+    let ends: [(&str, End, Option<PostError>); 4] = [
+        ("dropped", |_, _| (), None),
+        (
+            "refused",
+            |bench, _| bench.admit(Role::ByeRequest, SMALLEST_COST),
+            Some(PostError::ByePosted),
+        ),
+        ("late", late, full),
+        (
+            "lost",
+            |_, begun| {
+                let lost = CallEvent::Lost(Reason::PeerDisconnected);
+                begun.line.deliver(lost);
+            },
+            Some(PostError::ChannelClosed),
+        ),
     ];
-    let waits = ends.map(|(end, make)| (end, make, false));
-    for (end, make, is_posted) in waits.into_iter().chain([("late", late, true)]) {
+    let waits = ends.map(|(end, make, why)| (end, make, why, false));
+    for (end, make, why, is_posted) in waits.into_iter().chain([("late", late, None, true)]) {
         let bench = Bench::new();
         bench.admit(Role::Data, CREDIT);
         let mut call = Box::pin(bench.call());
@@ -159,9 +169,36 @@ fn the_reactor_is_told_of_a_call_that_waited_for_room_however_that_ends() {
         if end == "dropped" {
             drop(call);
         } else {
-            let outcome = call.as_mut().poll(&mut context);
-            assert!(outcome.is_ready(), "{end}");
+            let Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else {
+                panic!("it is over: {end}");
+            };
+            let refused = match error {
+                CallError::NotSent(NotSent {
+                    why: WhyNotSent::NotPosted(why),
+                    ..
+                }) => Some(why),
+                _ => None,
+            };
+            assert_eq!(refused, why, "{end}");
         }
         assert_eq!(bench.exchange().1, [(begun[0].id, is_posted)], "{end}");
+    }
+}
+
+#[test]
+fn who_waits_in_vain_for_room_is_told_which_budget_had_none() {
+    for (of_channel, of_engine, budget) in [
+        (CREDIT, 2 * CREDIT, Budget::Channel),
+        (2 * CREDIT, CREDIT, Budget::Engine),
+    ] {
+        let bench = Bench::with(Options {
+            outbound_bytes_per_channel: of_channel,
+            outbound_bytes: of_engine,
+            ..Options::default()
+        });
+        bench.admit(Role::Data, CREDIT);
+        let signal = bench.posting.message().signal(bench.channel);
+        let refused = bench.posting.post_wait(signal, Instant::now());
+        assert_eq!(refused.unwrap_err().why, PostError::Full(budget));
     }
 }
