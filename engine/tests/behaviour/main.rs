@@ -26,6 +26,7 @@ mod handed_in;
 mod hostile;
 mod limits;
 mod messages;
+mod outbox;
 mod parts;
 mod peers;
 #[cfg(unix)]

@@ -6,14 +6,11 @@ mod reactor_task;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self};
 use std::time::{Duration, Instant};
 
-use ampe::{
-    Address, Budget, Channel, ChannelGroup, Ended, Engine, Event, Inbox, Outbox, Post, PostError,
-};
+use ampe::{Address, Budget, Channel, ChannelGroup, Ended, Engine, Event, Inbox, Post, PostError};
 
 use crate::common::{
     self, PATIENCE, Transport, Unpark, block_on, connected, connected_with, engine, group, next,
@@ -21,7 +18,7 @@ use crate::common::{
 };
 
 /// Polls once, for nobody.
-fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -242,14 +239,14 @@ fn an_inbox_is_a_stream() {
     assert!(next(&mut inbox).is_none());
 }
 
-fn large(group: &ChannelGroup, channel: Channel, id: u64) -> Post {
+pub(crate) fn large(group: &ChannelGroup, channel: Channel, id: u64) -> Post {
     let mut message = group.message();
     message.resize_body(60_000).unwrap();
     message.signal(channel).with_id(id)
 }
 
 /// Posts until nothing more is taken, the system included. Returns how much was posted.
-fn fill(group: &ChannelGroup, channel: Channel) -> u64 {
+pub(crate) fn fill(group: &ChannelGroup, channel: Channel) -> u64 {
     let mut count = 0;
     loop {
         let mut sending = group.send(large(group, channel, count + 1));
@@ -271,85 +268,6 @@ fn fill(group: &ChannelGroup, channel: Channel) -> u64 {
                 }
             }
         }
-    }
-}
-
-/// What an outbox keeps goes out as the peers read, without anybody showing it events, in a task or a thread.
-#[test]
-fn an_outbox_posts_all_that_it_keeps_as_room_comes() {
-    for in_thread in [false, true] {
-        let pair = connected_with(Transport::Tcp, tight());
-        let (client, channel) = (pair.client.0, pair.to_server);
-        let mut server = pair.server.1;
-        let first = fill(&client, channel) + 1;
-        let mut outbox = Outbox::new(client.clone(), usize::MAX);
-        for id in first..first + 30 {
-            outbox.post(large(&client, channel, id)).unwrap();
-        }
-        assert_eq!((outbox.len(), outbox.waiting(channel)), (30, 30));
-        assert!(poll_once(&mut Box::pin(outbox.post_all())).is_pending());
-        assert_eq!(outbox.len(), 30, "what was not posted is kept");
-        let posting = thread::spawn(move || {
-            let lost = match in_thread {
-                true => outbox.post_all_until(Instant::now() + PATIENCE),
-                false => block_on(outbox.post_all()),
-            };
-            assert!(lost.is_empty());
-            assert!(outbox.is_empty());
-            assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
-        });
-        for id in 1..first + 30 {
-            match next(&mut server, "a signal") {
-                Event::Signal(signal) => assert_eq!(signal.id(), id),
-                other => panic!("unexpected {other:?}"),
-            }
-        }
-        posting.join().unwrap();
-    }
-}
-
-#[test]
-fn an_outbox_gives_back_what_it_kept_for_a_channel_that_has_ended() {
-    let pair = connected_with(Transport::Tcp, tight());
-    let (client, channel) = (pair.client.0, pair.to_server);
-    fill(&client, channel);
-    let mut outbox = Outbox::new(client.clone(), usize::MAX);
-    for id in [7, 8, 9] {
-        outbox.post(large(&client, channel, id)).unwrap();
-    }
-    let late = outbox.post_all_until(Instant::now());
-    assert!(late.is_empty() && outbox.len() == 3, "it has only to wait");
-    let posting = thread::spawn(move || block_on(outbox.post_all()));
-    client.post(Post::abort(channel)).unwrap();
-    let lost = posting.join().unwrap();
-    let ids: Vec<u64> = lost.iter().map(Post::id).collect();
-    assert_eq!(ids, [7, 8, 9]);
-}
-
-/// Its limits are for each channel, for all together, and in number; what is refused comes back whole.
-#[test]
-fn an_outbox_keeps_no_more_than_it_was_told() {
-    let pair = connected_with(Transport::Tcp, tight());
-    let (client, channel) = (pair.client.0, pair.to_server);
-    fill(&client, channel);
-    let cost = 16 + 60_000 + 896;
-    let outbox = |per_channel: usize| Outbox::new(client.clone(), per_channel);
-    let outboxes = [
-        outbox(3 * cost),
-        outbox(usize::MAX).with_total(3 * cost, usize::MAX),
-        outbox(usize::MAX).with_total(usize::MAX, 3),
-    ];
-    for mut outbox in outboxes {
-        for id in [1, 2, 3] {
-            outbox.post(large(&client, channel, id)).unwrap();
-        }
-        let refused = outbox.post(large(&client, channel, 4)).unwrap_err();
-        assert_eq!(refused.why, PostError::Full(Budget::Outbox));
-        assert_eq!(refused.post.id(), 4);
-        assert_eq!((outbox.len(), outbox.bytes()), (3, 3 * cost));
-        assert_eq!(outbox.take(channel).len(), 3);
-        assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
-        outbox.post(refused.post).unwrap();
     }
 }
 
@@ -467,68 +385,6 @@ fn a_post_that_can_never_be_accepted_is_not_waited_for() {
     let signal = posting.message().signal(listener);
     let refused = posting.post_wait(signal, Instant::now() + PATIENCE);
     assert_eq!(refused.unwrap_err().why, PostError::OtherGroup);
-}
-
-/// An outbox keeps what has no room, in order and within its limit, and gives back what is too much.
-#[test]
-fn an_outbox_posts_in_order_when_there_is_room() {
-    for transport in transports() {
-        let pair = connected_with(transport, tight());
-        let (client, mut inbox) = pair.client;
-        let (channel, mut server) = (pair.to_server, pair.server.1);
-        let cost = 60_016 + 896;
-        let mut outbox = Outbox::new(client.clone(), 3 * cost);
-        let mut posted = 0;
-        let refused = loop {
-            match outbox.post(large(&client, channel, posted + 1)) {
-                Ok(()) => posted += 1,
-                Err(refused) if outbox.waiting(channel) == 3 => break refused,
-                Err(refused) => panic!("{refused} while less waits than may"),
-            }
-        };
-        assert_eq!(refused.post.id(), posted + 1, "it comes back");
-        let received = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for id in 1..=posted {
-                    match next(&mut server, "a signal") {
-                        Event::Signal(signal) => assert_eq!(signal.id(), id),
-                        other => panic!("unexpected {other:?}"),
-                    }
-                    received.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-            while !outbox.is_empty() {
-                assert!(outbox.observe(&next(&mut inbox, "room")).is_empty());
-            }
-        });
-        wait_until("all", || received.load(Ordering::Relaxed) as u64 == posted);
-        // What waits when the channel ends comes back.
-        let mut posted = 0;
-        loop {
-            while outbox.waiting(channel) < 3 {
-                outbox.post(large(&client, channel, posted + 1)).unwrap();
-                posted += 1;
-            }
-            // The reactor may still find the system willing to take some.
-            let deadline = Instant::now() + Duration::from_millis(300);
-            match inbox.recv_until(deadline).unwrap() {
-                Some(room) => assert!(outbox.observe(&room).is_empty()),
-                None => break,
-            }
-        }
-        client.post(Post::abort(channel)).unwrap();
-        let left = loop {
-            let event = next(&mut inbox, "the end");
-            let left = outbox.observe(&event);
-            if matches!(event, Event::Closed(_)) {
-                break left;
-            }
-        };
-        let left: Vec<u64> = left.iter().map(Post::id).collect();
-        assert_eq!(left, [posted - 2, posted - 1, posted]);
-        assert!(outbox.is_empty());
-    }
 }
 
 #[test]
