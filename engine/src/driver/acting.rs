@@ -11,7 +11,7 @@ use crate::protocol::{Action, Closing, Core};
 use crate::tls;
 
 use super::Driver;
-use super::rests::Rest;
+use super::rests::{Rest, Resting};
 use super::sockets::Socket;
 use super::turn::Hands;
 use super::world::{Adopted, World};
@@ -96,7 +96,7 @@ impl<W: World> Driver<W> {
                 self.core.handle_blocked(key, now);
             }
             Err(error) if is_shortage(&error) => {
-                self.rest_sending(key, now);
+                self.begin_rest(key, Resting::Sending, now);
                 self.core.handle_blocked(key, now);
             }
             Err(error) => self.core.handle_write_error(key, &error, now),
@@ -104,8 +104,8 @@ impl<W: World> Driver<W> {
     }
 
     /// The system has no memory now for what is to be sent.
-    pub(super) fn rest_sending(&mut self, key: RecordKey, now: Instant) {
-        self.sockets.set_sending_rests(key, true);
+    pub(super) fn begin_rest(&mut self, key: RecordKey, resting: Resting, now: Instant) {
+        self.sockets.set_resting(key, resting);
         self.rests.begin(key, Rest::Sending, now);
     }
 

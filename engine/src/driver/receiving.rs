@@ -11,7 +11,7 @@ use crate::protocol::{ReadPlan, Wanted};
 use crate::tls;
 
 use super::real::REPORTS;
-use super::rests::Rest;
+use super::rests::{Rest, Resting};
 use super::sockets::Socket;
 use super::world::World;
 use super::{Driver, MANY, SHORT_READ, SMALL_FRAME};
@@ -164,7 +164,7 @@ impl<W: World> Driver<W> {
             && let Err(error) = self.sockets.flush_aside(key)
             && is_shortage(&error)
         {
-            self.rest_sending(key, now);
+            self.begin_rest(key, Resting::Sending, now);
         }
     }
 
@@ -237,7 +237,7 @@ impl<W: World> Driver<W> {
         match self.sockets.shake_accepted(key) {
             Ok(Some(identity)) => self.core.handle_identified(key, identity, now),
             Ok(None) => {}
-            Err(error) if is_shortage(&error) => self.rest_sending(key, now),
+            Err(error) if is_shortage(&error) => self.begin_rest(key, Resting::Handshake, now),
             Err(error) => self.core.handle_read_error(key, &error, now),
         }
         false
@@ -306,10 +306,10 @@ impl<W: World> Driver<W> {
                 (Rest::Attempt, Some(Socket::Connecting(_))) => self.sockets.declare_writable(key),
                 (Rest::Polling, Some(Socket::Connected(_))) => self.sockets.go_on_polling(key),
                 (Rest::Sending, Some(Socket::Connecting(_))) => {
-                    self.sockets.set_sending_rests(key, false);
+                    self.sockets.set_resting(key, Resting::Nothing);
                 }
                 (Rest::Sending, Some(Socket::Connected(_))) => {
-                    self.sockets.set_sending_rests(key, false);
+                    self.sockets.set_resting(key, Resting::Nothing);
                     if let ReadPlan::Handshake = self.core.read_plan(key) {
                         self.unless_many_shake(key, |it| _ = it.go_on_shaking(key, now));
                     }
@@ -355,7 +355,7 @@ impl<W: World> Driver<W> {
                 }
             }
             Err(error) if is_shortage(&error) && self.sockets.is_shaking(key) => {
-                self.rest_sending(key, now);
+                self.begin_rest(key, Resting::Handshake, now);
             }
             Err(error) => {
                 self.sockets.close(key, false);

@@ -26,6 +26,16 @@ impl Rest {
     }
 }
 
+/// What is not asked of the poller meanwhile, since the system has no memory for what is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resting {
+    Nothing,
+    /// That it is writable.
+    Sending,
+    /// Anything: a handshake reads nothing before it has sent what it has to say.
+    Handshake,
+}
+
 /// Who rests, by when that is over. A socket may be in it more than once.
 #[derive(Default)]
 pub(super) struct Rests {

@@ -13,6 +13,7 @@ use crate::protocol::Wanted;
 use crate::tls::{self, Codec, Identity};
 
 use self::parting::Partings;
+use super::rests::Resting;
 use super::secure::{Secure, Wire};
 use super::world::World;
 
@@ -58,8 +59,7 @@ struct Registration<P> {
     polled: Wanted,
     /// Its polling was refused, and rests.
     polling_rests: bool,
-    /// Its sending was refused, and rests: that it is writable is of no interest.
-    sending_rests: bool,
+    resting: Resting,
     refused: Option<Box<Refused>>,
     /// What lies between the frames and the socket, if anything does.
     secure: Option<Box<Secure>>,
@@ -219,7 +219,7 @@ impl<W: World> Sockets<W> {
             wanted: Wanted::default(),
             polled: Wanted::default(),
             polling_rests: false,
-            sending_rests: false,
+            resting: Resting::Nothing,
             refused: None,
             secure: None,
             is_listed: false,
@@ -490,7 +490,11 @@ impl<W: World> Sockets<W> {
         {
             wanted = secure.wanted(wanted);
         }
-        wanted.writable &= !registration.sending_rests;
+        match registration.resting {
+            Resting::Nothing => {}
+            Resting::Sending => wanted.writable = false,
+            Resting::Handshake => wanted = Wanted::default(),
+        }
         let before = std::mem::replace(&mut registration.polled, wanted);
         self.is_widened |= (before.readable && !before.writable && wanted.writable)
             || (before.writable && !before.readable && wanted.readable);
@@ -542,9 +546,9 @@ impl<W: World> Sockets<W> {
         }
     }
 
-    pub(super) fn set_sending_rests(&mut self, key: RecordKey, rests: bool) {
+    pub(super) fn set_resting(&mut self, key: RecordKey, resting: Resting) {
         if let Some(registration) = self.registration_mut(key) {
-            registration.sending_rests = rests;
+            registration.resting = resting;
             self.poll(key);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::channel::Channel;
-use crate::driver::rests::Rest;
+use crate::driver::rests::{Rest, Resting};
 use crate::driver::turn::Hands;
 use crate::handles::{BegunCall, CallEvent, CallLine, CallMailbox};
 use crate::post::Post;
@@ -156,7 +156,7 @@ fn behind_a_rest_what_is_queued_is_offered_at_once() {
     let mut bench = Bench::new();
     let [(key, channel, _peer)] = greeted(&mut bench);
     block(&mut bench, key, channel);
-    bench.sockets.set_sending_rests(key, true);
+    bench.sockets.set_resting(key, Resting::Sending);
     bench.rests.begin(key, Rest::Sending, Instant::now());
     let over = bench.rests.next().unwrap();
     bench.receive(over);
