@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use crate::handles::reactor_thread;
+use crate::storage::give_back_dropped;
 
 /// What the future ends with, if it ends until `deadline`. In a waker that an engine calls, this does not
 /// wait.
@@ -23,6 +24,7 @@ pub(crate) fn wait_until<F: Future>(future: F, deadline: Instant) -> Option<F::O
         if left.is_zero() || reactor_thread::is_here() {
             return None;
         }
+        give_back_dropped(); // of a batch that this thread has not finished
         thread::park_timeout(left);
     }
 }

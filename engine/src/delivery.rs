@@ -93,6 +93,11 @@ impl ReceivedFrames {
         }
     }
 
+    /// Where they lie, charged with what is left.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// How many are left.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -17,7 +17,7 @@ use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::options::{DROP_WITHIN, GroupOptions, Options, after};
 use crate::statistics::Statistics;
-use crate::storage::{MESSAGE_COST_MAX, give_back_spare};
+use crate::storage::{MESSAGE_COST_MAX, give_back_dropped, give_back_spare};
 use crate::sync::lock;
 
 /// An engine: one reactor that owns every socket of its groups.
@@ -170,7 +170,8 @@ impl Inner {
         if reactor_thread::is_here() {
             return;
         }
-        give_back_spare(); // of what this thread has posted: it may be the one that posts
+        give_back_dropped();
+        give_back_spare();
         // Locked until the reactor has ended: whoever else stops it returns no sooner.
         let mut reactor = lock(&self.reactor);
         if let Some(reactor) = reactor.take() {

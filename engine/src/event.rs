@@ -104,11 +104,19 @@ impl Event {
 
     /// Has the processor fetch the content, as [`Storage::fetch`](crate::storage::Storage::fetch) does.
     pub(crate) fn fetch(&self) {
-        if let Event::Signal(Signal(received))
-        | Event::Request(Request(received))
-        | Event::Response(received) = self
-        {
-            received.message.storage().fetch();
+        if let Some(storage) = self.frequent_storage() {
+            storage.fetch();
+        }
+    }
+
+    /// Where the content lies of one that comes in great numbers.
+    #[inline]
+    pub(crate) fn frequent_storage(&self) -> Option<&Storage> {
+        match self {
+            Event::Signal(Signal(received))
+            | Event::Request(Request(received))
+            | Event::Response(received) => Some(received.message.storage()),
+            _ => None,
         }
     }
 

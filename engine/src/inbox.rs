@@ -158,12 +158,17 @@ impl Inbox {
     /// As [`recv`](Inbox::recv).
     pub fn recv_many(&mut self) -> Result<Events<'_>, Ended> {
         self.fill_waiting()?;
-        keep_dropped(&self.shared.pool);
+        self.begin_batch();
         Ok(Events {
             inbox: self,
             fetched: 0,
             _is_of_this_thread: PhantomData,
         })
+    }
+
+    /// What this thread drops is given back together, until it has taken the last event that there is.
+    pub(crate) fn begin_batch(&self) {
+        keep_dropped(self.unread.last_storage());
     }
 
     /// The events, one after the other, waiting for each, until none will come.
@@ -181,7 +186,6 @@ impl Inbox {
         if !self.unread.is_empty() {
             return Ok(true);
         }
-        give_back_dropped(); // of another inbox, from which this thread takes a batch
         if self.is_task && deadline.is_none_or(|deadline| deadline > Instant::now()) {
             self.leave_task(); // here is a thread that waits
         }
@@ -373,9 +377,11 @@ impl std::fmt::Debug for Inbox {
 /// The events that an inbox has got, from [`Inbox::recv_many`]. What is not taken from this iterator stays
 /// in the inbox.
 ///
-/// While a thread has it, and events are left in it, the messages that the thread drops are given back
-/// together: 32 of them, or 32 KiB, whichever comes first. So many bytes of the inbound budget may be free a
-/// little later, by when the last event is taken or this is dropped. It stays with its thread.
+/// While a thread has it, what it drops of the connection from which the last message in it came is given back
+/// together: 32 messages, or what is charged with 32 KiB, whichever comes first, and all of it with the last event, when
+/// this is dropped, and before the thread waits for anything of an engine. Until then the inbound budget is as if that
+/// connection had sent so much more. It stays with its thread; one that is given to
+/// [`mem::forget`](std::mem::forget) leaves what was dropped with it until the thread receives again, or ends.
 #[derive(Debug)]
 pub struct Events<'a> {
     inbox: &'a mut Inbox,

@@ -379,7 +379,7 @@ fn admit_one(
     Ok(())
 }
 
-/// What was posted by value has left its storage, and its shared body: they are needed no more.
+/// What was posted by value was copied, with its shared body: the message has no use for its memory any more.
 #[inline]
 fn leave_storage(message: &mut Message) {
     message.release_shared_inbound();

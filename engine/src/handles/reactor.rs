@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::between::mailbox::{Mailbox, Taken};
 use crate::between::seat::{self, Duty, NOBODY, Need, ReceiverId, Rest, Sitter};
 use crate::error::Ended;
+use crate::storage::give_back_dropped;
 use crate::sync::lock;
 
 use super::group_shared::{GroupShared, Served};
@@ -129,6 +130,7 @@ impl Shared {
         into: &mut VecDeque<T>,
         deadline: Option<Instant>,
     ) -> Taken<Ended> {
+        give_back_dropped(); // of a batch that this thread has not finished
         self.seat
             .receive(id, mailbox, into, deadline, |occupant, into| {
                 self.make_passes(occupant, id, mailbox, into, deadline)

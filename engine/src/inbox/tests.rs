@@ -1,5 +1,7 @@
 //! Inboxes before a reactor that the test plays by hand.
 
+mod batches;
+
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::sync::Arc;
@@ -508,85 +510,5 @@ fn all_is_received_with_the_last_message_of_frames_and_not_before() {
         assert_eq!(shared.take_received(), id == 3, "of single ones {id}");
     }
     assert!(inbox.try_recv().unwrap().is_none());
-    shared.pool.close();
-}
-
-fn released(shared: &Shared) -> usize {
-    let mut released = Vec::new();
-    shared.pool.take_released(&mut released, None);
-    released.into_iter().map(|(_, cost)| cost).sum()
-}
-
-/// What a thread has dropped and kept is charged only while there is more that is charged.
-#[test]
-fn with_the_last_of_a_batch_all_that_was_dropped_is_given_back() {
-    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0, 0));
-    let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
-    let _reactor = Reactor(Arc::clone(&group));
-    let deliver = || {
-        let frames = Delivery::Frames(frames(&shared.pool, 3, 40)); // and an answer
-        group.mailbox.deliver(&mut VecDeque::from([frames]));
-    };
-    let (each, answer) = (cost_of(Header::LEN + 40), cost_of(Header::LEN));
-    deliver();
-    let mut events = inbox.recv_many().unwrap();
-    drop((events.next(), events.next(), events.next()));
-    assert_eq!(released(&shared), 0, "there is one more");
-    let last = events.next();
-    assert_eq!(released(&shared), 3 * each);
-    drop(last);
-    assert_eq!(released(&shared), answer, "it is not kept");
-    drop(events);
-
-    deliver();
-    let mut events = inbox.recv_many().unwrap();
-    drop((events.next(), events.next()));
-    drop(events);
-    assert_eq!(released(&shared), 2 * each, "where the iterator is left");
-    std::mem::forget(inbox.recv_many().unwrap());
-    drop(inbox.recv().unwrap());
-    drop(inbox.recv().unwrap());
-    assert_eq!(released(&shared), each + answer, "where it is forgotten");
-    shared.pool.close();
-}
-
-/// Another thread may wait for what this one has dropped, while this one waits for an event.
-#[test]
-fn who_waits_for_an_event_keeps_nothing_that_was_dropped() {
-    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
-    let groups = [1, 2].map(|id| Arc::new(GroupShared::new(id, 0, 0)));
-    let [mut inbox, mut other] = groups
-        .each_ref()
-        .map(|group| group::pair(Arc::clone(&shared), Arc::clone(group)).1);
-    let _reactors = groups.each_ref().map(|group| Reactor(Arc::clone(group)));
-    let frames = Delivery::Frames(frames(&shared.pool, 3, 40));
-    groups[0].mailbox.deliver(&mut VecDeque::from([frames]));
-    let mut events = inbox.recv_many().unwrap();
-    drop(events.next());
-    assert!(other.try_recv().unwrap().is_none());
-    assert_eq!(released(&shared), cost_of(Header::LEN + 40));
-    drop(events);
-    shared.pool.close();
-}
-
-#[test]
-fn a_thread_gives_back_at_its_end_what_it_has_dropped_and_kept() {
-    let shared = Shared::new(Options::default(), |_| Box::new(Wakes::default()));
-    let group = Arc::new(GroupShared::new(1, 0, 0));
-    let (_posting, mut inbox) = group::pair(Arc::clone(&shared), Arc::clone(&group));
-    let reactor = Reactor(Arc::clone(&group));
-    let frames = Delivery::Frames(frames(&shared.pool, 3, 40));
-    group.mailbox.deliver(&mut VecDeque::from([frames]));
-    let receiver = thread::spawn(move || {
-        let mut events = inbox.recv_many().unwrap();
-        drop(events.next());
-        std::mem::forget(events);
-        assert_eq!(released(&inbox.shared), 0);
-        inbox
-    });
-    let inbox = receiver.join().unwrap();
-    assert_eq!(released(&shared), cost_of(Header::LEN + 40));
-    drop((reactor, inbox));
     shared.pool.close();
 }

@@ -80,6 +80,15 @@ impl Unread {
         }
     }
 
+    /// Where the content of the last one lies, if it is a message.
+    pub(super) fn last_storage(&self) -> Option<&Storage> {
+        match self.deliveries.back() {
+            Some(Delivery::Frames(frames)) => Some(frames.storage()),
+            Some(Delivery::Event(event)) => event.frequent_storage(),
+            None => self.unpacked.back()?.frequent_storage(),
+        }
+    }
+
     /// Has the processor fetch the next messages together, before they are taken one by one. Returns how many.
     pub(super) fn fetch(&self, most: usize) -> usize {
         let next = self.deliveries.iter().take(most);

@@ -14,7 +14,7 @@ use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::post::Post;
 use crate::signal_buffer::SignalBuffer;
-use crate::storage::{give_back_dropped, keep_dropped};
+use crate::storage::give_back_dropped;
 use crate::wire::{MAX_ABORT_LEN, OpCode};
 
 use super::ledger::{HELLO_MAGIC, Ledger, Line, Trace};
@@ -222,16 +222,17 @@ impl Member {
 
     /// Takes up to `most` events from the inbox. Returns whether there was any.
     pub(super) fn receive(&mut self, context: &mut Context<'_>, most: usize) -> bool {
-        if context.rng.chance(50) {
-            keep_dropped(&self.posting.shared().pool); // as one that takes a batch
-        }
-        let has_received = self.receive_some(context, most);
+        let in_batches = context.rng.chance(50);
+        let has_received = self.receive_some(context, most, in_batches);
         give_back_dropped();
         has_received
     }
 
-    fn receive_some(&mut self, context: &mut Context<'_>, most: usize) -> bool {
+    fn receive_some(&mut self, context: &mut Context<'_>, most: usize, in_batches: bool) -> bool {
         for taken in 0..most {
+            if in_batches && taken % 8 == 1 {
+                self.inbox.begin_batch(); // of what came with the first
+            }
             match self.inbox.try_recv() {
                 Ok(Some(event)) => self.on_event(context, event),
                 Ok(None) => return taken > 0,

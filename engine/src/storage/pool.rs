@@ -353,8 +353,8 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// The most bytes of free storage that are kept, with what each piece takes beside its own.
     limit: usize,
-    /// Of the reactor, until the pool is closed: what it holds goes with the engine, though storage may live on.
-    waker: Mutex<Option<Box<dyn Wake>>>,
+    /// The reactor's, until the pool is closed. Then it is dropped, with the descriptors in it, though storage may live on.
+    waker: Mutex<Option<Arc<dyn Wake>>>,
 }
 
 impl Pool {
@@ -370,7 +370,7 @@ impl Pool {
         Pool {
             state: Mutex::new(state),
             limit,
-            waker: Mutex::new(Some(waker)),
+            waker: Mutex::new(Some(Arc::from(waker))),
         }
     }
 
@@ -461,7 +461,8 @@ impl Pool {
     }
 
     fn wake(&self) {
-        if let Some(waker) = &*lock(&self.waker) {
+        let waker = lock(&self.waker).clone(); // which may be the application's: it is called without the lock
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -495,9 +496,11 @@ impl Pool {
         state.is_closed = decide(Decision::PoolIsClosed, true);
         state.free_bytes = 0;
         let free = mem::replace(&mut state.free, std::array::from_fn(|_| Vec::new()));
+        state.released = Vec::new();
         drop(state);
         free.into_iter().flatten().for_each(Storage::disown);
-        drop(lock(&self.waker).take());
+        let waker = lock(&self.waker).take();
+        drop(waker); // without the lock
     }
 
     /// Bytes of free storage kept now.

@@ -409,7 +409,7 @@ fn a_thread_that_posts_one_by_one_uses_the_same_storage_again_and_gives_it_back_
     let poster = thread::spawn(move || {
         let group = GroupShared::new(1, 0, 0);
         let channel = open(&theirs);
-        for len in [3, 2000] {
+        for len in [3, 2000, 8192] {
             let message = || Message::new(&theirs.pool).with_body(&vec![7; len]).unwrap();
             let places = [(); 3].map(|()| {
                 let message = message();
@@ -419,10 +419,16 @@ fn a_thread_that_posts_one_by_one_uses_the_same_storage_again_and_gives_it_back_
             });
             assert!(places.iter().all(|place| *place == places[0]), "{len}");
         }
-        assert_eq!(theirs.pool.free_bytes(), 0);
+        assert_eq!(theirs.pool.free(0), 0);
     });
     poster.join().unwrap();
-    assert_eq!((shared.pool.free(0), shared.pool.free(7)), (1, 1));
+    assert_eq!(shared.pool.free(0), 1);
+    assert_eq!(
+        shared.pool.free(7),
+        1,
+        "that of the one before the last came home first"
+    );
+    assert_eq!(shared.pool.free(32), 1);
     shared.pool.close();
 }
 

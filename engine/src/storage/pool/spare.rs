@@ -8,8 +8,8 @@ use super::{Pool, Storage, bytes_kept};
 use crate::storage::sizes::{SIZES, SMALLEST_SIZE};
 use crate::sync::Arc;
 
-/// The longest that is kept: what is posted by value is no longer.
-pub(crate) const SPARE_MAX: usize = 8 * 1024 + SMALLEST_SIZE;
+/// The longest that is kept: what is posted by value is no longer, 8 KiB and a header, or a step more.
+pub(crate) const SPARE_MAX: usize = 8 * 1024 + 2 * SMALLEST_SIZE;
 
 /// A piece of the smallest size, where every message begins, and one of another.
 type Places = [Cell<Option<Storage>>; 2];
@@ -51,7 +51,7 @@ pub(crate) fn keep_spare(storage: Storage) {
     }
 }
 
-/// Gives back what this thread keeps: until then, or the thread's end, the records of its pool live on.
+/// Gives back what this thread keeps. Until then, or until the thread ends, the records of its pool are not freed.
 pub(crate) fn give_back_spare() {
     let _ = SPARE.try_with(|places| places.iter().for_each(|place| drop(place.take())));
 }

@@ -91,6 +91,9 @@ impl State {
     /// Notes what was released, and returns whether the reactor is to be woken for it.
     #[inline]
     pub(super) fn release(&mut self, key: RecordKey, cost: usize) -> bool {
+        if self.is_closed {
+            return false; // the reactor has ended, and counts no more
+        }
         match self.released.last_mut() {
             Some((last, sum)) if *last == key => *sum += cost,
             _ => self.released.push((key, cost)),

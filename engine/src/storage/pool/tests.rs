@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use proptest::prelude::*;
 
@@ -425,4 +425,24 @@ fn a_shared_body_comes_home_once_with_the_last_of_those_that_have_it() {
     assert!(cache.take(16).body().is_none());
     drop(cache);
     pool.close();
+}
+
+/// It may be the application's, which may use the engine there, and must not be kept for long.
+#[test]
+fn the_reactor_is_woken_without_a_lock_and_not_once_the_pool_is_closed() {
+    struct Closes(Arc<OnceLock<Weak<Pool>>>);
+    impl Wake for Closes {
+        fn wake(&self) {
+            let pool = self.0.get().and_then(Weak::upgrade).expect("it is used");
+            pool.close();
+            drop(received(&pool, 10, 1));
+        }
+    }
+    let place = Arc::new(OnceLock::new());
+    let pool = Arc::new(Pool::new(1 << 20, Box::new(Closes(Arc::clone(&place)))));
+    place.set(Arc::downgrade(&pool)).unwrap();
+    let held = [(); 2].map(|()| received(&pool, 10, 1));
+    pool.take_released(&mut Vec::new(), Some(0));
+    drop(held);
+    assert_eq!(released(&pool), [], "nobody counts any more");
 }
