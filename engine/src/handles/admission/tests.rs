@@ -409,7 +409,7 @@ fn a_thread_that_posts_one_by_one_uses_the_same_storage_again_and_gives_it_back_
     let poster = thread::spawn(move || {
         let group = GroupShared::new(1, 0, 0);
         let channel = open(&theirs);
-        for len in [3, 2000, 8192] {
+        for (len, size) in [(3, 0), (2000, 7), (8192, 32)] {
             let message = || Message::new(&theirs.pool).with_body(&vec![7; len]).unwrap();
             let places = [(); 3].map(|()| {
                 let message = message();
@@ -418,8 +418,8 @@ fn a_thread_that_posts_one_by_one_uses_the_same_storage_again_and_gives_it_back_
                 place
             });
             assert!(places.iter().all(|place| *place == places[0]), "{len}");
+            assert_eq!(theirs.pool.free(size), 0, "{len}");
         }
-        assert_eq!(theirs.pool.free(0), 0);
     });
     poster.join().unwrap();
     assert_eq!(shared.pool.free(0), 1);
