@@ -6,7 +6,6 @@ use loom::thread;
 
 use crate::between::decision::Decision;
 use crate::between::key::RecordKey;
-use crate::between::wake::Wake;
 use crate::storage::pool::FREE_COST;
 use crate::storage::sizes::SIZES;
 use crate::storage::{Cache, Pool, Storage, cost_of};
