@@ -378,8 +378,8 @@ impl std::fmt::Debug for Inbox {
 /// in the inbox.
 ///
 /// While a thread has it, what it drops of the connection from which the last message in it came is given back
-/// together: 32 messages, or what is charged with 32 KiB, whichever comes first, and all of it with the last event, when
-/// this is dropped, and before the thread waits for anything of an engine. Until then the inbound budget is as if that
+/// together: 32 messages, or what is charged with 32 KiB, whichever comes first. All of it is given back with the last
+/// event, when this is dropped, and in any call of an engine that blocks. Until then the inbound budget is as if that
 /// connection had sent so much more. It stays with its thread; one that is given to
 /// [`mem::forget`](std::mem::forget) leaves what was dropped with it until the thread receives again, or ends.
 #[derive(Debug)]
