@@ -28,7 +28,7 @@ pub use self::listen::{Admission, ListenOptions};
 /// | the beginning of a message that would take more than half of `inbound_bytes`, until there is budget for the whole | 16 KiB · 17/16 for each connection: 278 MiB if 16,384 peers each send so much |
 /// | free storage, with its records | [`pool_bytes`](Options::pool_bytes) |
 /// | the reactor's buffers and free storage | 3 MiB |
-/// | free storage that each thread keeps which builds messages, or takes events from `recv_many`: until it ends, or stops the engine | 48 KiB for each |
+/// | free storage that each thread keeps which builds messages, until it ends or stops the engine | 10 KiB for each |
 /// | buffers for the frames of small messages: empty ones, and what those in use take beyond their frames; and places in lists | 15 MiB, and while anything is queued for any channel, 112 bytes for each message that was queued at the same time since nothing was |
 /// | places in the lists of each group's events | 1.5 MiB, and while it does not find its inbox empty, 192 bytes for each event that waited at the same time |
 /// | small messages that came together, those that an inbox has yielded while others of them are left, and places for them | 24 KiB for each group |

@@ -4,12 +4,19 @@
 
 use std::cell::Cell;
 
-use super::{Pool, Storage, bytes_kept};
+use super::dropped::DROPPED_MOST;
+use super::{Pool, SLOT_COST, Storage, bytes_kept};
 use crate::storage::sizes::{SIZES, SMALLEST_SIZE};
 use crate::sync::Arc;
 
 /// The longest that is kept: what is posted by value is no longer, 8 KiB and a header, or a step more.
 pub(crate) const SPARE_MAX: usize = 8 * 1024 + 2 * SMALLEST_SIZE;
+
+// As `Options` say, with the places for what is dropped in a batch.
+const _: () = {
+    let places = DROPPED_MOST * size_of::<Storage>();
+    assert!(SMALLEST_SIZE + SPARE_MAX + 2 * SLOT_COST + places <= 10 * 1024);
+};
 
 /// A piece of the smallest size, where every message begins, and one of another.
 type Places = [Cell<Option<Storage>>; 2];
