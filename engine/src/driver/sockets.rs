@@ -554,13 +554,7 @@ impl<W: World> Sockets<W> {
     }
 
     pub(super) fn declare_writable(&mut self, key: RecordKey) {
-        self.declare(
-            key,
-            Wanted {
-                readable: false,
-                writable: true,
-            },
-        );
+        self.declare(key, Wanted::WRITABLE);
     }
 }
 

@@ -209,6 +209,14 @@ pub(crate) struct Wanted {
     pub(crate) writable: bool,
 }
 
+impl Wanted {
+    /// No more than that it is writable.
+    pub(crate) const WRITABLE: Wanted = Wanted {
+        readable: false,
+        writable: true,
+    };
+}
+
 /// The hub with its connections and listeners: it knows them all, and keeps what they share. The
 /// conversations are the connections' own.
 pub(crate) struct Core {

@@ -37,11 +37,6 @@ struct Parting<P> {
     rests_until: Option<Instant>,
 }
 
-const WRITABLE: Wanted = Wanted {
-    readable: false,
-    writable: true,
-};
-
 impl<P> Partings<P> {
     pub(super) fn new() -> Self {
         Partings {
@@ -72,7 +67,7 @@ impl<W: World> Sockets<W> {
         self.partings.generation_next += 1;
         let index = INDEX;
         self.world.part(place, RecordKey { index, generation });
-        self.world.set_interest(place, WRITABLE);
+        self.world.set_interest(place, Wanted::WRITABLE);
         self.partings.list.push(Parting {
             generation,
             place,
@@ -126,7 +121,7 @@ impl<W: World> Sockets<W> {
             if !stays {
                 world.close(it.place);
             } else if it.rests_until.take_if(|until| *until <= now).is_some() {
-                world.set_interest(it.place, WRITABLE);
+                world.set_interest(it.place, Wanted::WRITABLE);
             }
             stays
         });

@@ -84,7 +84,7 @@ impl State {
         None
     }
 
-    pub(super) fn bytes_of(&self, size: usize) -> usize {
+    fn bytes_of(&self, size: usize) -> usize {
         self.free[size].len() * bytes_kept(size)
     }
 
